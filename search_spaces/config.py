@@ -1,0 +1,89 @@
+"""One point of the search space: a level for every factor, a number for every open range."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+Precision = Literal["float32", "float64"]
+
+
+def digest(value: Any, size: int = 10) -> str:
+    """A hash of plain data (hex, `size` bytes): equal in every process and Python version."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """The training setting: what is held while levels are compared, or varied by a regime."""
+
+    depth: int = 2
+    """Hidden layers."""
+    width: int = 64
+    """Units in each hidden layer."""
+    residual: bool = False
+    """Add each hidden layer's input to its output where the shapes agree."""
+    batch_size: int = 32
+    """Training items in one step."""
+    steps: int = 300
+    """Updates in one training."""
+    train_size: int = 1000
+    """Training items at most; a task with fewer uses all it has."""
+    evaluations: int = 15
+    """How often validation is measured in one training, evenly spaced, the last step included."""
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        limits = SETTING_LIMITS
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                raise ValueError(f"setting {name} = {value!r} must be a whole number in [{low}, {high}]")
+        if not isinstance(self.residual, bool):
+            raise ValueError(f"setting residual = {self.residual!r} must be true or false")
+        if self.precision not in ("float32", "float64"):
+            raise ValueError(f"setting precision = {self.precision!r} must be one of float32, float64")
+        if self.evaluations > self.steps:
+            raise ValueError(f"setting evaluations = {self.evaluations} must not exceed steps = {self.steps}")
+
+
+SETTING_LIMITS: dict[str, tuple[int, int]] = {
+    "depth": (1, 100),
+    "width": (1, 4096),
+    "batch_size": (2, 4096),
+    "steps": (1, 1_000_000),
+    "train_size": (8, 10_000_000),
+    "evaluations": (1, 1000),
+}
+SETTING_NAMES = tuple(f.name for f in fields(Setting))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One complete point; `search_spaces.space.complete` makes valid ones."""
+
+    levels: Mapping[str, str]
+    """Factor -> level name, for every factor of the catalogue."""
+    numbers: Mapping[str, float]
+    """Number name -> value, for exactly the ranges that the levels open."""
+    setting: Setting = field(default_factory=Setting)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return {"levels": dict(self.levels), "numbers": dict(self.numbers), "setting": asdict(self.setting)}
+
+    @staticmethod
+    def from_plain(data: Mapping[str, Any]) -> Config:
+        """The inverse of `plain`."""
+        return Config(
+            levels=dict(data["levels"]), numbers=dict(data["numbers"]), setting=Setting(**data["setting"])
+        )
+
+    @property
+    def id(self) -> str:
+        """Equal for equal points, in any process."""
+        return digest(self.plain())

@@ -1,0 +1,199 @@
+"""Normalization between a linear map and its activation, for one member or a stack.
+
+Shape letters: B items, F features; "..." is the members of a stack or nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from search_spaces.factor import Factor, Level, Range, Source
+
+EPS = 1e-5
+"""Added to every variance, as in torch."""
+
+
+class Apply(Protocol):
+    """Normalizes x [..., B, F] with gain and shift [..., 1, F] and returns the same shape."""
+
+    def __call__(
+        self,
+        x: Tensor,
+        gain: Tensor | None,
+        shift: Tensor | None,
+        *,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        momentum: Tensor | float | None,
+        training: bool,
+    ) -> Tensor: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalization:
+    """What the trainer must keep for a norm, and how it is applied."""
+
+    affine: bool
+    """Has a trained gain (starts at 1) and shift (starts at 0), each [..., 1, F]."""
+    running: bool
+    """Keeps running_mean (starts at 0) and running_var (starts at 1), each [..., 1, F]."""
+    apply: Apply | None
+    """None: nothing is done."""
+
+
+def batch_norm(
+    x: Tensor,
+    gain: Tensor | None,
+    shift: Tensor | None,
+    *,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    momentum: Tensor | float | None,
+    training: bool,
+) -> Tensor:
+    """gain * (x - mean) / sqrt(var + 1e-5) + shift, with each feature's mean and variance over items.
+
+    In training the batch's own (biased) variance is used, and the running statistics move toward the
+    batch's mean and unbiased variance: running += momentum * (batch - running), in place. Otherwise
+    the running statistics are used. As torch.nn.BatchNorm1d, with a momentum per member.
+
+    Args:
+        x: [..., B, F]; in training B is at least 2.
+        gain: [..., 1, F].
+        shift: [..., 1, F].
+        running_mean: [..., 1, F].
+        running_var: [..., 1, F].
+        momentum: weight of the new batch, float or [..., 1, 1]; not needed unless training.
+        training: whether the batch's own statistics are used.
+
+    Raises:
+        ValueError: training on a single item, whose variance is not defined.
+    """
+    assert gain is not None
+    assert shift is not None
+    assert running_mean is not None
+    assert running_var is not None
+    if not training:
+        return torch.addcmul(shift, x - running_mean, gain * torch.rsqrt(running_var + EPS))
+    assert momentum is not None
+    items = x.shape[-2]
+    if items < 2:
+        raise ValueError(f"batch_norm needs at least 2 items in a training batch, not {items}")
+    done: tuple[Tensor, Tensor, Tensor] = _Standardize.apply(x, gain, shift)
+    y, mean, var = done
+    weight = torch.as_tensor(momentum, dtype=x.dtype, device=x.device)
+    running_mean.lerp_(mean, weight)
+    running_var.lerp_(var.mul_(items / (items - 1)), weight)
+    return y
+
+
+class _Standardize(torch.autograd.Function):
+    """Batch norm's training pass with its derivative written out, in eight passes over [K, B, F].
+
+    At [64, 32, 32] float32 on one thread of an EPYC core, forward and backward took 0.33 ms against
+    0.50 ms when left to autograd, 0.39 ms with torch's own kernel on a transposed copy, and over
+    1.2 ms with torch.var_mean, which is slow along any axis but the last (torch 2.14.1, best of 400).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Output [..., B, F], mean and biased variance [..., 1, F]."""
+        items = x.shape[-2]
+        mean = x.sum(-2, keepdim=True).div_(items)
+        centred = x - mean
+        y = centred * centred
+        var = y.sum(-2, keepdim=True).div_(items)
+        inverse_sd = (var + EPS).rsqrt_()
+        scale = gain * inverse_sd
+        ctx.save_for_backward(centred, inverse_sd, scale)
+        ctx.mark_non_differentiable(mean, var)
+        ctx.set_materialize_grads(False)
+        return torch.addcmul(shift, centred, scale, out=y), mean, var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor, *_: None) -> tuple[Tensor, Tensor, Tensor]:
+        """With z = centred * inverse_sd:  dx = scale * (dy - mean(dy) - z * mean(dy * z))."""
+        centred, inverse_sd, scale = ctx.saved_tensors
+        items = centred.shape[-2]
+        dshift = dy.sum(-2, keepdim=True)
+        dx = dy * centred
+        dgain = dx.sum(-2, keepdim=True).mul_(inverse_sd)
+        torch.addcmul(dy, centred, dgain * inverse_sd, value=-1 / items, out=dx)
+        return dx.sub_(dshift / items).mul_(scale), dgain, dshift
+
+
+def layer_norm(
+    x: Tensor,
+    gain: Tensor | None,
+    shift: Tensor | None,
+    *,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    momentum: Tensor | float | None,
+    training: bool,
+) -> Tensor:
+    """gain * (x - mean) / sqrt(var + 1e-5) + shift, with each item's mean and variance over features.
+
+    As torch.nn.LayerNorm, in training and otherwise; x [..., B, F], gain and shift [..., 1, F].
+    """
+    # A hand-written derivative was not faster than torch's kernel here (0.37 ms against 0.38 ms).
+    assert gain is not None
+    assert shift is not None
+    return torch.addcmul(shift, functional.layer_norm(x, x.shape[-1:], eps=EPS), gain)
+
+
+NORM_MOMENTUM = Range(
+    name="norm_momentum",
+    low=1e-3,
+    high=0.5,
+    default=0.1,
+    log=True,
+    meaning="weight of the newest batch in the running mean and variance (torch's convention)",
+)
+
+NORMALIZATION: Factor[Normalization] = Factor(
+    name="normalization",
+    meaning="what is done to a hidden layer's sums before its activation",
+    levels=(
+        Level(
+            name="none",
+            build=Normalization(affine=False, running=False, apply=None),
+            enters="structure",
+            source=Source(document="001", claim="no normalization if shallow"),
+            cost_rank=0,
+        ),
+        Level(
+            name="batch_norm",
+            build=Normalization(affine=True, running=True, apply=batch_norm),
+            enters="structure",
+            source=Source(
+                document="001 004; Ioffe and Szegedy 2015, arXiv:1502.03167",
+                claim="batch norm if deep: it keeps gradients stable beyond the start of training",
+            ),
+            cost_rank=2,
+            ranges=(NORM_MOMENTUM,),
+            note="Before the activation. 001 and 004 give opposite conventions of momentum; this is torch's.",
+        ),
+        Level(
+            name="layer_norm",
+            build=Normalization(affine=True, running=False, apply=layer_norm),
+            enters="structure",
+            source=Source(
+                document="001; Ba et al. 2016, arXiv:1607.06450",
+                claim="layer norm if deep: its statistics are each item's own, in training and at test alike",
+            ),
+            cost_rank=1,
+            note="Before the activation.",
+        ),
+    ),
+    framework_default="none",
+    textbook_shallow=("none",),
+    textbook_deep=("batch_norm", "layer_norm"),
+)

@@ -1,0 +1,57 @@
+"""Small members and tasks that the trainer's tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from search_spaces.config import Setting
+from search_spaces.space import complete
+from trainers.evaluation import Evaluation, Phase, Slot
+from trainers.member import Member
+from trainers.task import Task
+
+TINY = Setting(depth=2, width=8, batch_size=8, steps=20, train_size=64, evaluations=4, precision="float64")
+
+
+def blobs(kind: str = "classification", items: int = 160, name: str = "blobs") -> Task:
+    """Three overlapping clouds in five dimensions, or the distance to their centre."""
+    draws = np.random.default_rng(7)
+    labels = np.arange(items) % 3
+    x = draws.normal(size=(items, 5)) + labels[:, None]
+    if kind == "regression":
+        return Task.from_arrays(x, np.sqrt((x**2).sum(1)), kind="regression", name=name)
+    return Task.from_arrays(x, labels, kind="classification", name=name)
+
+
+def member(
+    *,
+    levels: Mapping[str, str] | None = None,
+    numbers: Mapping[str, float] | None = None,
+    setting: Setting = TINY,
+    index: int = 0,
+    block: int = 0,
+    phase: Phase = "retune",
+    task: str = "blobs",
+) -> Member:
+    """A member of a made-up study; its level is named after its configuration."""
+    config = complete(levels or {}, numbers or {}, setting=setting)
+    slot = Slot(
+        study="test",
+        factor="initializer",
+        task=task,
+        regime="tiny",
+        block=block,
+        level=config.id,
+        phase=phase,
+        index=index,
+    )
+    return Member(slot=slot, config=config, seed_index=index)
+
+
+def numbers_of(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything measured, without where it was measured."""
+    data = evaluation.plain()
+    return {key: value for key, value in data.items() if key not in ("slot", "versions")}

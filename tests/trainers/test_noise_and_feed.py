@@ -1,0 +1,84 @@
+"""Batches and dropout bits belong to the member, not to the pack."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import trainers.noise
+from tests.trainers.packs import blobs, member
+from trainers.feed import Feed, trivial_error
+from trainers.noise import DropoutNoise
+
+DEVICE = torch.device("cpu")
+
+
+def noise(indices: list[int], rates: list[float]) -> DropoutNoise:
+    return DropoutNoise(
+        [member(index=i) for i in indices],
+        rates,
+        layers=2,
+        items=8,
+        width=7,
+        steps_per_epoch=5,
+        dtype=torch.float32,
+        device=DEVICE,
+    )
+
+
+def test_a_member_draws_the_same_bits_alone_and_in_company() -> None:
+    alone, together = noise([3], [0.4]), noise([1, 3, 2], [0.2, 0.4, 0.0])
+    for step in range(12):
+        assert torch.equal(alone.masks(step)[:, 0], together.masks(step)[:, 1])
+
+
+def test_bits_do_not_depend_on_how_they_are_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = noise([3], [0.4])
+    reference = [whole.masks(step) for step in range(12)]
+    monkeypatch.setattr(trainers.noise, "CHUNK_BYTES", 1)
+    small = noise([3], [0.4])
+    assert all(torch.equal(small.masks(step), reference[step]) for step in range(12))
+
+
+def test_masks_keep_the_declared_share_and_preserve_the_mean() -> None:
+    drawn = torch.stack([noise([k], [0.3]).masks(0) for k in range(100)])
+    share = (drawn > 0).float().mean().item()
+    assert share == pytest.approx(0.7, abs=4 * (0.21 / drawn.numel()) ** 0.5)
+    assert drawn.max().item() == pytest.approx(1 / 0.7)
+
+
+def test_a_member_without_dropout_keeps_everything_unscaled() -> None:
+    assert torch.equal(noise([1, 2], [0.5, 0.0]).masks(0)[:, 1], torch.ones(2, 8, 7))
+
+
+def test_an_epoch_shows_every_item_at_most_once_and_epochs_differ() -> None:
+    feed = Feed([member(index=1)], blobs(), device=DEVICE, dtype=torch.float64)
+    first = torch.cat([feed.batch(s)[0][0] for s in range(feed.steps_per_epoch)])
+    second = torch.cat([feed.batch(feed.steps_per_epoch + s)[0][0] for s in range(feed.steps_per_epoch)])
+    assert len(torch.unique(first, dim=0)) == len(first)
+    assert not torch.equal(first, second)
+
+
+def test_training_items_are_standardized_and_held_out_items_by_the_same_numbers() -> None:
+    task = blobs()
+    one = member(index=1, block=3)
+    feed = Feed([one], task, device=DEVICE, dtype=torch.float64)
+    split = task.split("test", 3)
+    train = task.x[split.train[:64]].astype(np.float64)
+    expected = (task.x[split.validation] - train.mean(0)) / train.std(0)
+    np.testing.assert_allclose(feed.validation.x_RVF[0].numpy(), expected, atol=1e-9)
+
+
+def test_members_of_different_blocks_see_their_own_split() -> None:
+    pair = Feed([member(block=0), member(block=1)], blobs(), device=DEVICE, dtype=torch.float64)
+    alone = Feed([member(block=1)], blobs(), device=DEVICE, dtype=torch.float64)
+    assert torch.equal(pair.batch(0)[0][1], alone.batch(0)[0][0])
+
+
+def test_the_trivial_error_is_that_of_the_most_frequent_class_or_of_the_mean() -> None:
+    task = blobs()
+    split = task.split("test", 0)
+    most = np.bincount(task.y[split.train]).argmax()
+    assert trivial_error(task, "test", 0) == (task.y[split.validation] != most).mean()
+    assert trivial_error(blobs("regression"), "test", 0) == pytest.approx(1.0, abs=0.35)

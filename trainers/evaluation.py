@@ -1,0 +1,133 @@
+"""The record of one trained member. Imports without torch: ledgers and reports only read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from search_spaces.config import Config, digest
+
+Phase = Literal["pilot", "retune", "promote", "confirm", "external", "search"]
+Status = Literal["finished", "diverged", "failed"]
+Arm = Literal["tuned", "default"]
+
+PHASES: tuple[Phase, ...] = ("pilot", "retune", "promote", "confirm", "external", "search")
+EVIDENCE_PHASES: tuple[Phase, ...] = ("confirm", "external")
+"""The only phases whose rows may enter a verdict, and the only ones that read test data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """The place of one evaluation in the plan; a resume asks which slots are still empty."""
+
+    study: str
+    factor: str
+    """The scientific factor whose level is being judged ('' in the pilot)."""
+    task: str
+    regime: str
+    block: int
+    level: str
+    """A level of `factor`; in the pilot the name of the reference recipe."""
+    phase: Phase
+    index: int
+    """Which evaluation of this cell and phase: trial number, candidate and seed, or arm and seed."""
+
+    @property
+    def id(self) -> str:
+        return digest(asdict(self))
+
+    @property
+    def cell(self) -> tuple[str, str, str, int, str]:
+        """(factor, task, regime, block, level): what one search is run for."""
+        return (self.factor, self.task, self.regime, self.block, self.level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """One look at a member while it trains."""
+
+    step: int
+    train_loss: float
+    """Mean training loss over the steps since the last look (in training mode)."""
+    validation_loss: float
+    validation_metric: float
+    learning_rate: float
+    """The rate of this step, after schedule."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One trained member, as the ledger keeps it."""
+
+    slot: Slot
+    arm: Arm
+    """'default': the level's library defaults (the k = 1 arm); 'tuned': everything else."""
+    config: Config
+    status: Status
+    cause: str = ""
+    """Why it did not finish: 'non_finite_loss', 'non_finite_validation', or a failed member's error."""
+    validation_metric: float
+    """Best validation metric (lower is better: error rate, or RMSE in training SDs); the trivial
+    predictor's where the member diverged."""
+    validation_loss: float
+    """Loss at the same step; ties in selection break by it. inf where the member diverged."""
+    best_step: int
+    """The step of the best validation metric (0 where the member diverged before the first look)."""
+    test: Mapping[str, float] | None = None
+    """Read-out ('best_validation', 'last') -> test metric; None in phases that may not read test."""
+    curve: tuple[CurvePoint, ...] = ()
+    steps: int
+    """Updates made; fewer than planned only where the member diverged."""
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of torch, numpy, python and this package, and the device kind it ran on."""
+
+    @property
+    def id(self) -> str:
+        return self.slot.id
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-ready data; non-finite numbers become the strings 'inf', '-inf' and 'nan'."""
+        data = asdict(self)
+        data["config"] = self.config.plain()
+        data["curve"] = [list(asdict(point).values()) for point in self.curve]
+        coded: dict[str, Any] = _coded(data)
+        return coded
+
+    @staticmethod
+    def from_plain(data: Mapping[str, Any]) -> Evaluation:
+        """The inverse of `plain`."""
+        row = _decoded(dict(data))
+        names = CurvePoint.__dataclass_fields__
+        row["slot"] = Slot(**row["slot"])
+        row["config"] = Config.from_plain(row["config"])
+        row["curve"] = tuple(CurvePoint(**dict(zip(names, point, strict=True))) for point in row["curve"])
+        return Evaluation(**row)
+
+
+_WORDS = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
+_NUMERIC = frozenset(("validation_metric", "validation_loss"))
+
+
+def _coded(value: Any) -> Any:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return "nan" if value != value else ("inf" if value > 0 else "-inf")
+    if isinstance(value, Mapping):
+        return {key: _coded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_coded(item) for item in value]
+    return value
+
+
+def _decoded(row: dict[str, Any]) -> dict[str, Any]:
+    row.update({name: _number(row[name]) for name in _NUMERIC})
+    row["curve"] = [[_number(item) for item in point] for point in row["curve"]]
+    for name in ("test", "diagnostics"):
+        if row[name] is not None:
+            row[name] = {key: _number(item) for key, item in row[name].items()}
+    return row
+
+
+def _number(value: Any) -> Any:
+    return _WORDS.get(value, value) if isinstance(value, str) else value

@@ -1,0 +1,212 @@
+"""A task: data, split rule, loss and metric, and the network family that is trained on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from search_spaces.config import Config
+from search_spaces.factor import unknown
+from trainers.checks import check
+from trainers.randomness import stream
+from trainers.reading import csv_arrays, dataset_arrays
+
+if TYPE_CHECKING:
+    import torch
+
+Kind = Literal["classification", "regression"]
+
+NetworkFactory = Callable[[int, int, Config], "torch.nn.Module"]
+"""A user's own network: (inputs, outputs, config) -> module mapping [batch, inputs] to [batch, outputs]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Item numbers of one block: int64 arrays, disjoint."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """What is learned, from which items, judged how.
+
+    Classification is trained on cross-entropy and judged by error rate; regression on squared error
+    of standardized targets and judged by RMSE in units of the training targets' SD. Lower is better.
+    """
+
+    name: str
+    """At most 64 letters, digits, points, dashes and underscores."""
+    family: str
+    """The statistical unit: variants of one generator share a family."""
+    kind: Kind
+    x: NDArray[np.float32]
+    """[items, features], finite."""
+    y: NDArray[Any]
+    """[items]: int64 class numbers 0..C-1, or float32 targets."""
+    n_test: int | None = None
+    """The last `n_test` items are the one fixed test set (generated data); None: every block draws
+    its own test part."""
+    real: bool = False
+    """Measured data, not generated."""
+    licence: str = ""
+    source: str = ""
+    version: str = "1"
+    bayes_error: float | None = None
+    """The least reachable error in the metric's unit, where it is known."""
+    network: NetworkFactory | None = None
+    """None: the multilayer perceptron that the config describes."""
+    honours: frozenset[str] = field(default_factory=frozenset)
+    """Factors among `checks.HONOURED` that `network` itself builds from the config."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def n_inputs(self) -> int:
+        return int(self.x.shape[1])
+
+    @property
+    def n_classes(self) -> int | None:
+        """C, or None for regression."""
+        return int(self.y.max()) + 1 if self.kind == "classification" else None
+
+    @property
+    def n_outputs(self) -> int:
+        return self.n_classes or 1
+
+    @property
+    def metric(self) -> str:
+        return "error_rate" if self.kind == "classification" else "rmse_in_sd"
+
+    @cached_property
+    def content_hash(self) -> str:
+        """Of the data and how it is split; a cluster checks it before it trains on its own copy.
+
+        A network of one's own is not part of it.
+        """
+        text = f"{self.kind}|{self.n_test}|{self.x.shape}|{self.x.dtype}|{self.y.dtype}|{self.version}"
+        parts = hashlib.blake2b(text.encode(), digest_size=10)
+        parts.update(np.ascontiguousarray(self.x).data)
+        parts.update(np.ascontiguousarray(self.y).data)
+        return parts.hexdigest()
+
+    def split(self, study: str, block: int) -> Split:
+        """The block's items: 20 % validation of what is not test, test 25 % unless it is fixed.
+
+        A pure function of (study, task, block): every level and every phase sees the same split.
+        """
+        order = stream(study, self.name, block, "split")
+        n = len(self.y)
+        if self.n_test is not None:
+            test = np.arange(n - self.n_test, n)
+            rest = order.permutation(n - self.n_test)
+        else:
+            everything = order.permutation(n)
+            cut = max(1, n // 4)
+            test, rest = np.sort(everything[:cut]), everything[cut:]
+        cut = max(1, len(rest) // 5)
+        return Split(train=rest[cut:], validation=np.sort(rest[:cut]), test=test)
+
+    @staticmethod
+    def from_arrays(x: ArrayLike, y: ArrayLike, *, kind: Kind, name: str, **rest: Any) -> Task:
+        """A task from arrays: x [items, ...] is copied and flattened to [items, features]; y is [items].
+
+        Class labels may be anything sortable; they become 0..C-1 in sorted order. `rest` are further
+        fields of Task; the family is the name unless it is given.
+
+        Raises:
+            ValueError: non-finite or non-numeric x, lengths that differ, one class, too few items, or
+                a field that Task does not have.
+        """
+        for key in rest:
+            if key not in _SETTABLE:
+                raise unknown("field of a task", key, _SETTABLE)
+        where = f"task {name!r}"
+        values = _numbers(x, f"{where}: x")
+        values = (
+            values.reshape(len(values), -1) if values.ndim and values.size else np.empty((0, 0), np.float32)
+        )
+        labels = np.asarray(y)
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        if labels.ndim != 1:
+            raise ValueError(
+                f"{where}: y must hold one value for each item, not an array of shape {labels.shape}"
+            )
+        targets = (
+            _class_numbers(labels, where) if kind == "classification" else _numbers(labels, f"{where}: y")
+        )
+        rest.setdefault("family", name)
+        if isinstance(rest.get("honours"), (set, list, tuple)):
+            rest["honours"] = frozenset(rest["honours"])
+        return Task(name=name, kind=kind, x=values, y=targets, **rest)
+
+    @staticmethod
+    def from_csv(path: str | Path, *, target: str, kind: Kind, name: str | None = None, **rest: Any) -> Task:
+        """A task from a comma-separated file with a header line; `target` names the column to predict.
+
+        Every other column is a feature and must hold finite numbers. The name is the file's unless given.
+
+        Raises:
+            ValueError: what `trainers.reading.csv_arrays` or `from_arrays` refuses.
+        """
+        file = Path(path)
+        name = file.stem if name is None else name
+        try:
+            x, y = csv_arrays(file, target=target, kind=kind)
+        except ValueError as error:
+            raise ValueError(f"task {name!r}: {error}") from error
+        return Task.from_arrays(x, y, kind=kind, name=name, **rest)
+
+    @staticmethod
+    def from_dataset(dataset: Any, *, kind: Kind, name: str, **rest: Any) -> Task:
+        """A task from any torch Dataset of (x, y) pairs, read once into memory.
+
+        Raises:
+            ValueError: what `trainers.reading.dataset_arrays` or `from_arrays` refuses.
+        """
+        try:
+            x, y = dataset_arrays(dataset)
+        except ValueError as error:
+            raise ValueError(f"task {name!r}: {error}") from error
+        return Task.from_arrays(x, y, kind=kind, name=name, **rest)
+
+
+_SETTABLE = {f.name for f in fields(Task)} - {"name", "kind", "x", "y"}
+
+
+def _numbers(values: ArrayLike, what: str) -> NDArray[np.float32]:
+    """A float32 copy; ValueError unless `values` are real numbers, all of one shape."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "cmM":
+            raise TypeError(f"{array.dtype} is not a real number")
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, which the task refuses in words
+            return np.array(array, dtype=np.float32, copy=True)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} must be real numbers ({error})") from error
+
+
+def _class_numbers(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
+    """0..C-1 in sorted order of the labels."""
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise ValueError(f"{where}: y has NaN or infinite labels")
+    try:
+        return np.unique(labels, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    except TypeError as error:
+        raise ValueError(f"{where}: the labels in y must be of one kind, to be sorted ({error})") from error
+
+
+TaskBuilder = Callable[[], Task]
+TaskBook = Mapping[str, TaskBuilder]
+"""Task name -> the function that makes it."""

@@ -1,0 +1,59 @@
+"""Studies: which questions to ask, the plan, the ledger, the engines, the command line.
+
+What the commands do, for a notebook:
+
+    import studies
+
+    spec = studies.load("quickstart")             # or the path of a study file
+    studies.run_study(spec)                       # the same call again resumes
+    for verdict in studies.verdicts("quickstart"):
+        print(verdict.factor, verdict.regime, verdict.label, verdict.recommended)
+
+The functions import what they need when they are called: a ledger can be read without torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reports.record import StudyRecord
+    from reports.verdict import Verdict
+    from studies.run import RunSummary
+    from studies.spec import StudySpec
+
+__all__ = ["WORKSPACE", "load", "read_record", "run_study", "verdicts"]
+
+WORKSPACE = Path("groundrules-workspace")
+"""Where a study is kept if nothing else is said, below the current folder."""
+
+
+def load(path_or_name: str | Path) -> StudySpec:
+    """Reads a study file, or one that ships; see `studies.spec.load`."""
+    from studies.spec import load
+
+    return load(path_or_name)
+
+
+def run_study(spec: StudySpec | str | Path, *, workspace: Path = WORKSPACE, **options: Any) -> RunSummary:
+    """Runs or resumes a study; `options` are those of `studies.run.run`."""
+    from studies.run import run
+
+    return run(load(spec) if isinstance(spec, (str, Path)) else spec, workspace=workspace, **options)
+
+
+def read_record(study: str, *, workspace: Path = WORKSPACE) -> StudyRecord:
+    """Everything the ledger knows of a study, for `reports`; see `studies.record.study_record`."""
+    from studies.ledger import Ledger
+    from studies.record import study_record
+
+    with Ledger.open(Path(workspace)) as ledger:
+        return study_record(ledger, study)
+
+
+def verdicts(study: str, *, workspace: Path = WORKSPACE) -> tuple[Verdict, ...]:
+    """The answers to the study's questions, one for each question and regime."""
+    import reports
+
+    return reports.verdicts(read_record(study, workspace=workspace))

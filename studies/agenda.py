@@ -1,0 +1,263 @@
+"""What is to be trained next: the pilot, then every chain of the plan, each at its own pace."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from reports.record import Margin
+from studies.chain import next_members
+from studies.ledger import Ledger
+from studies.packing import Pack, pack_limit, packs
+from studies.pilot import margin, pilot_members
+from studies.plan import Chain, Plan, Protocol, planned_members
+from trainers.evaluation import Evaluation
+from trainers.member import Member
+from trainers.structure import estimated_flops, structure_key
+from trainers.task import TaskBook
+
+ATTEMPTS = 3
+"""How often a pack is tried in one run before it is given up."""
+
+
+@dataclass(kw_only=True)
+class _Progress:
+    """One chain (or one task-regime of the pilot) on its way."""
+
+    chain: Chain
+    ready: deque[Pack] = field(default_factory=deque)
+    open: set[str] = field(default_factory=set)
+    """Packs of the current stage that are not committed."""
+    started: bool = False
+    """Its current stage has been laid out; done lazily, because asking Optuna takes time."""
+
+
+class Agenda:
+    """The order of work of one study, kept in step with its ledger; one thread at a time.
+
+    Chains are independent: none waits for another, and the one with most work left to do after the
+    pilot goes first. Whatever the order of completion, the members, their packs and the plan are the
+    same.
+    """
+
+    def __init__(
+        self, protocol: Protocol, ledger: Ledger, book: TaskBook, *, flops_per_second: float
+    ) -> None:
+        """Takes up the study where the ledger left it.
+
+        Args:
+            protocol: what is fixed.
+            ledger: open for writing, with the study started.
+            book: builds the tasks.
+            flops_per_second: the recorded speed that sizes the packs.
+
+        Raises:
+            ValueError: the ledger holds members that this protocol would not have made.
+        """
+        self.study = protocol.spec.study
+        self.protocol = protocol
+        self.failed_packs: list[Pack] = []
+        """Packs given up in this run; the next run tries them again."""
+        self._ledger = ledger
+        self._book = book
+        self._speed = flops_per_second
+        filled = ledger.filled(self.study)
+        self.finished = len(filled)
+        """Members in the ledger, of this and earlier runs."""
+        self.diverged = sum(status == "diverged" for status in filled.values())
+        self._attempts: dict[str, int] = {}
+        self._running: dict[str, Pack] = {}
+        self._margins: dict[tuple[str, str], Margin] = {}
+        self._pilots = 0
+        self._progress: dict[Chain, _Progress] = {}
+        self.plan: Plan | None = None
+        """None until the pilot has fixed the margins."""
+        self._pilot()
+
+    @property
+    def planned(self) -> int:
+        """Members of the whole study; an estimate until the pilot has fixed the tasks."""
+        return sum(self.planned_by_phase().values())
+
+    def planned_by_phase(self) -> dict[str, int]:
+        """Phase -> members; the same estimate."""
+        return planned_members(self.protocol.spec, self._expected_chains(), self._pilots)
+
+    @property
+    def done(self) -> bool:
+        """Nothing is running and nothing more can be started (complete, or the rest has failed)."""
+        return not self._running and not any(p.ready or not p.started for p in self._progress.values())
+
+    def next_pack(self) -> Pack | None:
+        """The next pack to train; None: nothing is ready now (see `done`), others are running."""
+        for progress in self._progress.values():
+            if not progress.started:
+                self._advance(progress)
+            if progress.ready:
+                pack = progress.ready.popleft()
+                self._running[pack.id] = pack
+                return pack
+        return None
+
+    def commit(self, pack: Pack, evaluations: Sequence[Evaluation], *, seconds: float, worker: str) -> None:
+        """Writes the pack to the ledger in one transaction; then its chain advances.
+
+        A pack that comes in twice (a worker believed dead) changes nothing but the list of attempts.
+
+        Args:
+            pack: as `next_pack` gave it.
+            evaluations: one for each member, in order.
+            seconds: training time of the whole pack.
+            worker: who trained it, for the record.
+        """
+        new = self._ledger.commit(self.study, pack, evaluations, seconds=seconds, worker=worker)
+        self._running.pop(pack.id, None)
+        if not new:
+            return
+        self.finished += new
+        self.diverged += sum(e.status == "diverged" for e in evaluations)
+        progress = self._of(pack)
+        if progress is None:
+            return
+        progress.open.discard(pack.id)
+        progress.ready = deque(p for p in progress.ready if p.id != pack.id)
+        if not progress.open:
+            self._advance(progress)
+
+    def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
+        """Records a failed attempt; the pack is tried again twice, then given up.
+
+        Args:
+            pack: as `next_pack` gave it.
+            cause: the error's text.
+            kind: 'error' (the training raised), 'crash' (the worker died), ...
+        """
+        self._ledger.attempt(self.study, pack, kind=kind, cause=cause)
+        self._running.pop(pack.id, None)
+        progress = self._of(pack)
+        if progress is None or pack.id not in progress.open:
+            return  # another worker has committed it meanwhile
+        self._attempts[pack.id] = self._attempts.get(pack.id, 0) + 1
+        if self._attempts[pack.id] < ATTEMPTS:
+            progress.ready.append(pack)
+        else:
+            self._ledger.attempt(self.study, pack, kind="given_up", cause=cause)
+            self.failed_packs.append(pack)
+
+    def _of(self, pack: Pack) -> _Progress | None:
+        return self._progress.get(Chain(factor=pack.factor, task=pack.task, regime=pack.regime))
+
+    # the pilot
+
+    def _pilot(self) -> None:
+        """Starts what still needs a pilot; with nothing left, freezes the plan."""
+        while new := [pair for pair in self.protocol.unpiloted(self._margins) if self._unknown(*pair)]:
+            for task, regime in new:
+                progress = _Progress(chain=Chain(factor="", task=task, regime=regime), started=True)
+                self._progress[progress.chain] = progress
+                members = self._pilot_members(progress.chain)
+                self._pilots += len(members)
+                self._open(progress, members, self._done(progress.chain))
+                if not progress.open:
+                    self._settle(progress.chain)
+        if not self.protocol.unpiloted(self._margins):
+            self._freeze()
+
+    def _unknown(self, task: str, regime: str) -> bool:
+        return Chain(factor="", task=task, regime=regime) not in self._progress
+
+    def _pilot_members(self, chain: Chain) -> list[Member]:
+        spec = self.protocol.spec
+        return pilot_members(
+            spec.study,
+            chain.task,
+            chain.regime,
+            spec.settings(chain.regime),
+            self.protocol.unhonoured[chain.task],
+        )
+
+    def _settle(self, chain: Chain) -> None:
+        """The margin of one task-regime, from its complete pilot."""
+        evaluations = tuple(self._done(chain).values())
+        found = margin(self._book[chain.task](), chain.regime, evaluations)
+        self._margins[chain.task, chain.regime] = found
+
+    def _freeze(self) -> None:
+        spec = self.protocol.spec
+        ordered = sorted(
+            self._margins.values(),
+            key=lambda m: (spec.tasks.index(m.task), tuple(spec.regimes).index(m.regime)),
+        )
+        self.plan = Plan(protocol=self.protocol, margins=tuple(ordered))
+        self._ledger.start_plan(self.study, self.plan.hash, self.plan.plain(), self.plan.margins)
+        counts = self._ledger.chain_counts(self.study)
+        self._progress = {
+            chain: _Progress(chain=chain)
+            for chain in sorted(self.plan.chains, key=self._work, reverse=True)
+            if counts.get((chain.factor, chain.task, chain.regime), 0) < self._size(chain)
+        }
+
+    def _size(self, chain: Chain) -> int:
+        return sum(planned_members(self.protocol.spec, [chain], 0).values())
+
+    def _work(self, chain: Chain) -> float:
+        """Floating-point operations of a whole chain."""
+        task = self._book[chain.task]()
+        return sum(
+            estimated_flops(self.protocol.config(chain, level), task)
+            for level in self.protocol.levels_of(chain.factor)
+        )
+
+    def _expected_chains(self) -> list[Chain]:
+        """The chains of the plan; before it is frozen, those that no rejection has removed yet."""
+        if self.plan is not None:
+            return list(self.plan.chains)
+        spec = self.protocol.spec
+        return [
+            Chain(factor=question.factor, task=task, regime=regime)
+            for question in spec.questions
+            for regime in spec.regimes
+            for task in self.protocol.hoped(question.factor, regime, self._margins)
+        ]
+
+    # the chains
+
+    def _advance(self, progress: _Progress) -> None:
+        """The current stage is committed: opens the next one that has something to train."""
+        progress.started = True
+        if not progress.chain.factor:
+            self._settle(progress.chain)
+            self._pilot()
+            return
+        chain = progress.chain
+        done = self._done(chain)
+        members = next_members(self.protocol, chain, done)
+        for member in members:
+            known = done.get(member.slot.id)
+            if known is not None and known.config != member.config:
+                raise ValueError(
+                    f"study '{self.study}': the ledger holds other numbers for {member.slot} than this "
+                    "installation asks for; resume with the versions it was started with"
+                )
+        self._open(progress, members, done)
+
+    def _done(self, chain: Chain) -> dict[str, Evaluation]:
+        rows = self._ledger.chain(self.study, chain.factor, chain.task, chain.regime)
+        return {evaluation.id: evaluation for evaluation in rows}
+
+    def _open(self, progress: _Progress, members: Sequence[Member], done: Mapping[str, Evaluation]) -> None:
+        """Packs one stage; packs that the ledger holds whole are left out."""
+        if not members:
+            return
+        chain = progress.chain
+        task = self._book[chain.task]()
+        for pack in packs(
+            members,
+            positions=self.protocol.positions[chain.factor],
+            structure=lambda config: structure_key(config, task),
+            limit=lambda config: pack_limit(config, task, self.protocol.spec.pack_size, self._speed),
+        ):
+            if not all(member.slot.id in done for member in pack.members):
+                progress.ready.append(pack)
+                progress.open.add(pack.id)

@@ -1,0 +1,183 @@
+"""What a study will cost before anything of it is run: members, packs, time on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from search_spaces.config import Config, Setting
+from search_spaces.space import complete
+from studies.packing import FLOPS_PER_SECOND, pack_limit
+from studies.pilot import pilot_members
+from studies.plan import Chain, Protocol, planned_members, protocol
+from studies.search import ADAPTIVE
+from studies.spec import StudySpec
+from trainers.evaluation import Slot
+from trainers.member import Member
+from trainers.pack import train_pack
+from trainers.randomness import stream
+from trainers.structure import estimated_flops, structure_key
+from trainers.task import Task
+from trainers.user_tasks import task_book
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What `groundrules plan` prints."""
+
+    study: str
+    protocol_hash: str
+    cells: int
+    """Searches: (question, task, regime, block, level)."""
+    tasks: Mapping[str, Mapping[str, tuple[str, ...]]]
+    """Factor -> regime -> the tasks judged if the pilot accepts them all."""
+    families: int
+    members: Mapping[str, int]
+    """Phase -> members."""
+    packs: Mapping[str, int]
+    """Phase -> packs."""
+    seconds: float
+    """Estimated training time of all members in one process on this machine."""
+    flops_per_second: float
+    """Measured just now on a small pack; the estimate's other half."""
+    unsettled: tuple[str, ...]
+    """What is not known before the pilot."""
+
+    @property
+    def total(self) -> int:
+        """Members of all phases."""
+        return sum(self.members.values())
+
+
+def outline(spec: StudySpec, *, tasks_from: Path | None = None, device: str = "cpu") -> Outline:
+    """The whole study as it would run if the pilot accepted every task in declared order.
+
+    Trains nothing of the study; a small pack is timed for about a second.
+
+    Raises:
+        SpecError: an unknown task.
+        ValueError: a task that cannot be built, or a level that its network cannot realise.
+    """
+    book = task_book(tasks_from)
+    fixed = protocol(spec, book)
+    tasks = {
+        q.factor: {regime: fixed.hoped(q.factor, regime, {}) for regime in spec.regimes}
+        for q in spec.questions
+    }
+    chains = [
+        Chain(factor=factor, task=task, regime=regime)
+        for factor, regimes in tasks.items()
+        for regime, names in regimes.items()
+        for task in names
+    ]
+    speed = FLOPS_PER_SECOND.get(device.split(":")[0], FLOPS_PER_SECOND["cpu"])
+    packs: Counter[str] = Counter()
+    flops = 0.0
+    pilots = 0
+    for name, regime in fixed.unpiloted({}):
+        members = pilot_members(spec.study, name, regime, spec.settings(regime), fixed.unhonoured[name])
+        pilots += len(members)
+        packs["pilot"] += _count([m.config for m in members], book[name](), spec.pack_size, speed)
+        flops += sum(estimated_flops(m.config, book[name]()) for m in members)
+    for chain in chains:
+        chain_packs, chain_flops = _chain_cost(fixed, chain, book[chain.task](), speed)
+        packs.update(chain_packs)
+        flops += chain_flops
+    measured = measured_speed(device)
+    budget = spec.effective_budget
+    return Outline(
+        study=spec.study,
+        protocol_hash=fixed.hash,
+        cells=sum(len(fixed.levels_of(chain.factor)) * budget.blocks for chain in chains),
+        tasks=tasks,
+        families=spec.families,
+        members=planned_members(spec, chains, pilots),
+        packs={phase: packs[phase] for phase in ("pilot", "retune", "promote", "confirm")},
+        seconds=flops / measured,
+        flops_per_second=measured,
+        unsettled=_unsettled(fixed, tasks),
+    )
+
+
+def measured_speed(device: str = "cpu") -> float:
+    """Floating-point operations per second of this machine on one small pack that it trains."""
+    n, features, classes = 256, 16, 4
+    numbers = stream("speed")
+    task = Task.from_arrays(
+        numbers.standard_normal((n, features), dtype=np.float32),
+        numbers.integers(classes, size=n),
+        kind="classification",
+        name="speed",
+        n_test=64,
+    )
+    setting = Setting(depth=4, width=32, steps=60, evaluations=3, train_size=128)
+    config = complete({"optimizer": "adamw"}, setting=setting)
+    members = [
+        Member(
+            slot=Slot(
+                study="speed", factor="", task="speed", regime="", block=0, level="", phase="pilot", index=i
+            ),
+            config=config,
+            seed_index=i,
+        )
+        for i in range(32)
+    ]
+    train_pack(members[:2], task, device=device)  # the first use of a library pays for its loading
+    began = time.perf_counter()
+    train_pack(members, task, device=device)
+    return len(members) * estimated_flops(config, task) / (time.perf_counter() - began)
+
+
+def _chain_cost(fixed: Protocol, chain: Chain, task: Task, speed: float) -> tuple[dict[str, int], float]:
+    """Packs by phase, and floating-point operations, of one chain."""
+    spec, budget = fixed.spec, fixed.spec.effective_budget
+    configs = [fixed.config(chain, level) for level in fixed.levels_of(chain.factor)]
+    each = {
+        "retune": 1 + budget.trials,
+        "promote": budget.promoted * budget.promote_seeds,
+        "confirm": 2 * budget.confirm_seeds,
+    }
+    packs = {
+        phase: _count(configs, task, spec.pack_size, speed, copies=budget.blocks * runs)
+        for phase, runs in each.items()
+    }
+    flops = sum(estimated_flops(config, task) for config in configs) * budget.blocks * budget.runs_per_cell
+    return packs, flops
+
+
+def _count(configs: list[Config], task: Task, pack_size: int, speed: float, copies: int = 1) -> int:
+    """Packs of `copies` members of each config."""
+    groups: dict[str, list[Config]] = {}
+    for config in configs:
+        groups.setdefault(structure_key(config, task), []).append(config)
+    return sum(
+        -(-len(group) * copies // pack_limit(group[0], task, pack_size, speed)) for group in groups.values()
+    )
+
+
+def _unsettled(fixed: Protocol, tasks: Mapping[str, Mapping[str, tuple[str, ...]]]) -> tuple[str, ...]:
+    spec = fixed.spec
+    facts = ["margins: fixed by the pilot, before the first retune member"]
+    spare = {
+        f"{factor} in {regime}": len(fixed.candidates(factor)) - len(names)
+        for factor, regimes in tasks.items()
+        for regime, names in regimes.items()
+    }
+    facts += [
+        f"tasks of {row}: the pilot may replace some; {count} in reserve" for row, count in spare.items()
+    ]
+    for factor, regimes in tasks.items():
+        for regime, names in regimes.items():
+            families = len({fixed.facts[name].family for name in names})
+            if families < spec.families:
+                facts.append(
+                    f"families of {factor} in {regime}: {families} declared, {spec.families} in the budget"
+                )
+    if spec.sampler in ADAPTIVE:
+        facts.append(f"verdicts: none, because the sampler {spec.sampler} is adaptive")
+    return tuple(facts)

@@ -1,0 +1,89 @@
+"""Which members train together: packs whose membership is a pure function of the plan."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from search_spaces.config import Config, digest
+from trainers.evaluation import Phase
+from trainers.member import Member
+from trainers.structure import estimated_flops
+from trainers.task import Task
+
+PACK_SECONDS = 60.0
+"""A pack is sized to take at most about this long, so that a kill loses little."""
+
+FLOPS_PER_SECOND: Mapping[str, float] = {"cpu": 2e9, "cuda": 2e11, "mps": 2e10}
+"""Declared speed of small stacks, by device kind. Not measured: packs must be the same whenever a
+study is started, or two runs of it would differ in the last bits. The ledger keeps the one used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """Members of one structure that are trained as one stack and committed whole, or not at all."""
+
+    id: str
+    phase: Phase
+    factor: str
+    """The scientific factor ('' in the pilot)."""
+    task: str
+    regime: str
+    members: tuple[Member, ...]
+
+
+def packs(
+    members: Sequence[Member],
+    *,
+    positions: Mapping[str, int],
+    structure: Callable[[Config], str],
+    limit: Callable[[Config], int],
+) -> tuple[Pack, ...]:
+    """Splits the members of one stage of one chain into packs.
+
+    The result depends on the set of members alone: not on their order, and not on what is already
+    trained. Level names do not matter either, only where the levels stand in their question.
+
+    Args:
+        members: of one (phase, factor, task, regime).
+        positions: level -> its place in the question (or the recipe's in the pilot).
+        structure: config -> its structure key; only equal keys may share a pack.
+        limit: config -> how many such members one pack may hold, at least 1.
+
+    Returns:
+        Packs in the order of their first members, each in the order (block, level position, index),
+        the sizes within one structure differing by at most 1.
+    """
+    ordered = sorted(members, key=lambda m: (m.slot.block, positions[m.slot.level], m.slot.index))
+    groups: dict[str, list[Member]] = {}
+    for member in ordered:
+        groups.setdefault(structure(member.config), []).append(member)
+    return tuple(
+        _pack(part) for group in groups.values() for part in equal_parts(group, limit(group[0].config))
+    )
+
+
+def pack_limit(config: Config, task: Task, pack_size: int, flops_per_second: float) -> int:
+    """How many such members a pack may hold: the study's size, or what takes about a minute."""
+    affordable = PACK_SECONDS * flops_per_second / estimated_flops(config, task)
+    return max(1, min(pack_size, int(affordable)))
+
+
+def equal_parts(members: Sequence[Member], size: int) -> list[Sequence[Member]]:
+    """Consecutive parts of at most `size`, as few as possible and as equal as possible."""
+    count = -(-len(members) // size)
+    bounds = [len(members) * part // count for part in range(count + 1)]
+    return [members[low:high] for low, high in itertools.pairwise(bounds)]
+
+
+def _pack(members: Sequence[Member]) -> Pack:
+    slot = members[0].slot
+    return Pack(
+        id=digest([member.slot.id for member in members]),
+        phase=slot.phase,
+        factor=slot.factor,
+        task=slot.task,
+        regime=slot.regime,
+        members=tuple(members),
+    )

@@ -1,0 +1,248 @@
+"""What is fixed before training: the protocol (before the pilot) and the plan (after it)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from reports.record import Margin, TaskFacts
+from search_spaces.config import Config, digest
+from search_spaces.factor import Range, unknown
+from search_spaces.space import complete, framework_levels, open_ranges
+from studies.pilot import ACCEPTANCE, RECIPES
+from studies.search import GENERATION
+from studies.spec import SpecError, StudySpec, narrowed
+from trainers.randomness import stream
+from trainers.task import Task, TaskBook
+from trainers.versions import versions
+
+NETWORK_FACTORS = frozenset(("activation", "normalization", "dropout"))
+"""What a user's own network has to build itself; it `honours` the ones it takes from the config."""
+
+RULES: Mapping[str, Any] = {
+    "recipes": {name: recipe.plain() for name, recipe in RECIPES.items()},
+    "acceptance": asdict(ACCEPTANCE),
+    "design": "one scrambled Sobol design per (study, task, block), columns by number name",
+    "generation": GENERATION,
+    "selection": "validation metric, then validation loss, then trial number",
+    "looks": "one, when all families are complete",
+}
+"""Everything that is decided by this version of the program and not by the study file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """Retune, promote and confirm of one question on one task in one regime."""
+
+    factor: str
+    task: str
+    regime: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """The study, the tasks' content and the rules: hashed before the pilot's first member."""
+
+    spec: StudySpec
+    facts: Mapping[str, TaskFacts]
+    """In the order the study declares its tasks."""
+    unhonoured: Mapping[str, frozenset[str]]
+    """Task -> factors that its own network does not take from the config; they stay at the
+    framework's default there, and questions about them skip the task."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return {
+            "spec": self.spec.resolved(),
+            "facts": [asdict(facts) for facts in self.facts.values()],
+            "unhonoured": {task: sorted(factors) for task, factors in self.unhonoured.items()},
+            "rules": dict(RULES),
+            "package": versions()["groundrules"],
+        }
+
+    @cached_property
+    def hash(self) -> str:
+        return digest(self.plain())
+
+    @cached_property
+    def positions(self) -> Mapping[str, Mapping[str, int]]:
+        """Factor -> level -> its place in the question; '' holds the pilot's recipes."""
+        asked = {q.factor: {level: i for i, level in enumerate(q.levels)} for q in self.spec.questions}
+        return {"": {recipe: i for i, recipe in enumerate(RECIPES)}, **asked}
+
+    def levels_of(self, factor: str) -> tuple[str, ...]:
+        """The levels that the study asks about."""
+        return next(q.levels for q in self.spec.questions if q.factor == factor)
+
+    def background(self, task: str) -> dict[str, str]:
+        """Factor -> level on this task for every factor that is in the background or asked.
+
+        Tasks declared at even places (the first is 0) get the first listed level, the others one
+        drawn by a stream of (study, task, factor): the same for all levels, regimes and blocks. An
+        asked factor without a list of its own sits at the framework's default while others are asked.
+        """
+        even = self.spec.tasks.index(task) % 2 == 0
+        usual = framework_levels()
+        found = {q.factor: usual[q.factor] for q in self.spec.questions}
+        for factor, levels in self.spec.background.items():
+            drawn = stream(self.spec.study, task, "background", factor).integers(len(levels))
+            found[factor] = levels[0 if even else int(drawn)]
+        return {
+            factor: usual[factor] if factor in self.unhonoured[task] else level
+            for factor, level in found.items()
+        }
+
+    def config(self, chain: Chain, level: str, numbers: Mapping[str, float] | None = None) -> Config:
+        """One point of a cell: `numbers` over the library defaults of everything that is open."""
+        return complete(
+            self._levels(chain, level),
+            dict(numbers or {}),
+            setting=self.spec.settings(chain.regime),
+            base=framework_levels(),
+        )
+
+    def searched(self, chain: Chain, level: str) -> dict[str, Range]:
+        """The nuisance numbers that are open at this level, in name order."""
+        return narrowed(open_ranges(self._levels(chain, level)), self.spec.nuisance)
+
+    def candidates(self, factor: str) -> tuple[str, ...]:
+        """The declared tasks on which the factor can be varied."""
+        return tuple(task for task in self.spec.tasks if factor not in self.unhonoured[task])
+
+    def unpiloted(self, margins: Mapping[tuple[str, str], Margin]) -> list[tuple[str, str]]:
+        """(task, regime) pairs that need a pilot, given those that have one.
+
+        The declared order is walked until so many families are accepted or still open; a rejected
+        task is replaced by the next. The final set does not depend on the order of completion.
+        """
+        wanted = {
+            (task, regime): None
+            for question in self.spec.questions
+            for regime in self.spec.regimes
+            for task in self.hoped(question.factor, regime, margins)
+        }
+        return [pair for pair in wanted if pair not in margins]
+
+    def hoped(self, factor: str, regime: str, margins: Mapping[tuple[str, str], Margin]) -> tuple[str, ...]:
+        """The tasks that would be judged if everything without a margin were accepted."""
+        refused = {task for (task, where), m in margins.items() if where == regime and not m.accepted}
+        return self._prefix(task for task in self.candidates(factor) if task not in refused)
+
+    def judged(self, factor: str, regime: str, margins: Mapping[tuple[str, str], Margin]) -> tuple[str, ...]:
+        """The tasks that are judged: the accepted ones, up to the families of the budget."""
+        accepted = {task for (task, where), m in margins.items() if where == regime and m.accepted}
+        return self._prefix(task for task in self.candidates(factor) if task in accepted)
+
+    def _prefix(self, tasks: Iterable[str]) -> tuple[str, ...]:
+        """The shortest prefix that has all the families of the budget."""
+        found: list[str] = []
+        families: set[str] = set()
+        for task in tasks:
+            if len(families) == self.spec.families:
+                break
+            families.add(self.facts[task].family)
+            found.append(task)
+        return tuple(found)
+
+    def _levels(self, chain: Chain, level: str) -> dict[str, str]:
+        usual = framework_levels()
+        held = {
+            factor: usual[factor] if factor in self.unhonoured[chain.task] else fixed
+            for factor, fixed in self.spec.held.items()
+        }
+        return {**held, **self.background(chain.task), chain.factor: level}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Protocol and margins: frozen, hashed and recorded before the first retune member."""
+
+    protocol: Protocol
+    margins: tuple[Margin, ...]
+    """Of every task-regime that was piloted, in declared order."""
+
+    @cached_property
+    def tasks(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Factor -> regime -> the tasks judged, in declared order."""
+        spec, by_pair = self.protocol.spec, {(m.task, m.regime): m for m in self.margins}
+        return {
+            q.factor: {regime: self.protocol.judged(q.factor, regime, by_pair) for regime in spec.regimes}
+            for q in spec.questions
+        }
+
+    @cached_property
+    def chains(self) -> tuple[Chain, ...]:
+        """Everything that is retuned, promoted and confirmed."""
+        return tuple(
+            Chain(factor=factor, task=task, regime=regime)
+            for factor, regimes in self.tasks.items()
+            for regime, tasks in regimes.items()
+            for task in tasks
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return {
+            "protocol": self.protocol.hash,
+            "margins": [asdict(margin) for margin in self.margins],
+            "tasks": {f: {r: list(tasks) for r, tasks in by.items()} for f, by in self.tasks.items()},
+        }
+
+    @cached_property
+    def hash(self) -> str:
+        return digest(self.plain())
+
+
+def protocol(spec: StudySpec, book: TaskBook) -> Protocol:
+    """Builds every declared task once, for its facts.
+
+    Raises:
+        SpecError: a task that is neither shipped nor the user's.
+        ValueError: a task that cannot be built.
+    """
+    for name in spec.tasks:
+        if name not in book:
+            rule = f"{unknown('task', name, book)} (add your own with --tasks-from FILE.py)"
+            raise SpecError(spec.file, "tasks", rule)
+    tasks = {name: book[name]() for name in spec.tasks}
+    return Protocol(
+        spec=spec,
+        facts={name: task_facts(task, spec.study) for name, task in tasks.items()},
+        unhonoured={name: _unhonoured(task) for name, task in tasks.items()},
+    )
+
+
+def planned_members(spec: StudySpec, chains: Iterable[Chain], pilots: int) -> dict[str, int]:
+    """Phase -> members of that many pilot members and these chains."""
+    budget = spec.effective_budget
+    levels = {q.factor: len(q.levels) for q in spec.questions}
+    cells = sum(levels[chain.factor] * budget.blocks for chain in chains)
+    return {
+        "pilot": pilots,
+        "retune": cells * (1 + budget.trials),
+        "promote": cells * budget.promoted * budget.promote_seeds,
+        "confirm": cells * 2 * budget.confirm_seeds,
+    }
+
+
+def task_facts(task: Task, study: str) -> TaskFacts:
+    """What a page says about a task."""
+    return TaskFacts(
+        name=task.name,
+        family=task.family,
+        real=task.real,
+        kind=task.kind,
+        metric=task.metric,
+        items=len(task.y),
+        features=task.n_inputs,
+        n_test=len(task.split(study, 0).test),
+        licence=task.licence,
+        source=task.source,
+        content_hash=task.content_hash,
+    )
+
+
+def _unhonoured(task: Task) -> frozenset[str]:
+    return frozenset() if task.network is None else NETWORK_FACTORS - task.honours

@@ -1,0 +1,117 @@
+"""A study as reports see it, put together from the ledger alone: no task is built, nothing trained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from reports.question import Question
+from reports.record import Budget, StudyRecord, TaskFacts
+from studies.ledger import Ledger
+from studies.plan import Chain, Protocol, planned_members
+from studies.spec import StudySpec, parse
+
+
+def study_record(ledger: Ledger, study: str) -> StudyRecord:
+    """Everything the ledger knows of one study.
+
+    Raises:
+        ValueError: an unknown study, or one whose pilot is not complete: it has no plan to judge by.
+    """
+    row = ledger.study(study)
+    plans = ledger.plans(study)
+    if not plans:
+        raise ValueError(
+            f"study '{study}' in {ledger.workspace} has no plan yet: its pilot is not complete; "
+            "run it again to resume"
+        )
+    plan, margins = plans[-1], ledger.margins(study)
+    resolved: dict[str, Any] = row.protocol["spec"]
+    facts = {f["name"]: TaskFacts(**f) for f in row.protocol["facts"]}
+    tasks = {f: {r: tuple(names) for r, names in by.items()} for f, by in plan.plan["tasks"].items()}
+    fixed = protocol_of(row.protocol)
+    chains = [
+        Chain(factor=factor, task=task, regime=regime)
+        for factor, regimes in tasks.items()
+        for regime, names in regimes.items()
+        for task in names
+    ]
+    evaluations = ledger.evaluations(study)
+    pilots = Counter(e.slot.phase for e in evaluations)["pilot"]
+    return StudyRecord(
+        name=row.name,
+        title=row.title,
+        questions=tuple(_question(q) for q in resolved["questions"]),
+        regimes=resolved["regimes"],
+        fixed=resolved["fixed"],
+        background={name: fixed.background(name) for name in facts},
+        nuisance=_limits(fixed, chains),
+        tasks=tasks,
+        facts=facts,
+        margins=margins,
+        budget=_budget(resolved["budget"]),
+        sampler=resolved["sampler"],
+        planned=planned_members(fixed.spec, chains, pilots),
+        evaluations=evaluations,
+        plan_hash=plan.hash,
+        protocol_hash=row.protocol_hash,
+        revision=plan.revision,
+        abandoned_plans=tuple(earlier.hash for earlier in plans[:-1]),
+        versions=row.terms["versions"],
+        hardware=row.terms["hardware"],
+    )
+
+
+def protocol_of(plain: Mapping[str, Any]) -> Protocol:
+    """The protocol that a ledger keeps, as an object again."""
+    return Protocol(
+        spec=spec_of(plain["spec"]),
+        facts={f["name"]: TaskFacts(**f) for f in plain["facts"]},
+        unhonoured={task: frozenset(factors) for task, factors in plain["unhonoured"].items()},
+    )
+
+
+def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
+    """The spec whose `resolved()` this is, as far as planning needs it."""
+    budget = resolved["budget"]
+    numbers = ("families", "blocks", "trials", "promoted", "promote_seeds", "confirm_seeds")
+    return parse(
+        {
+            **{
+                key: resolved[key] for key in ("study", "title", "regimes", "fixed", "background", "nuisance")
+            },
+            "questions": [{"factor": q["factor"], "levels": q["levels"]} for q in resolved["questions"]],
+            "tasks": resolved["tasks"],
+            "budget": {"profile": budget["profile"], **{name: budget[name] for name in numbers}},
+            **{key: resolved[key] for key in ("sampler", "pack_size", "alpha")},
+        },
+        file=f"ledger, study {resolved['study']}",
+    )
+
+
+def _question(plain: Mapping[str, Any]) -> Question:
+    return Question(
+        factor=plain["factor"],
+        levels=tuple(plain["levels"]),
+        regimes=tuple(plain["regimes"]),
+        cost=plain["cost"],
+        textbook={regime: tuple(levels) for regime, levels in plain["textbook"].items()},
+        alpha=plain["alpha"],
+    )
+
+
+def _budget(plain: Mapping[str, Any]) -> Budget:
+    own = {key: value for key, value in plain.items() if key != "families"}
+    return Budget(**{**own, "looks": tuple(plain["looks"])})
+
+
+def _limits(fixed: Protocol, chains: list[Chain]) -> dict[str, tuple[float, float]]:
+    """Number -> the widest limits it is searched in, over all levels and tasks."""
+    limits: dict[str, tuple[float, float]] = {}
+    for chain in chains:
+        for level in fixed.levels_of(chain.factor):
+            for name, span in fixed.searched(chain, level).items():
+                low, high = limits.get(name, (span.low, span.high))
+                limits[name] = (min(low, span.low), max(high, span.high))
+    return dict(sorted(limits.items()))

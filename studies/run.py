@@ -1,0 +1,259 @@
+"""Runs a study, or resumes it: protocol, pilot, margins, plan, chains.
+
+The same call again takes up where the ledger ends, and trains nothing when the study is complete.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+
+from search_spaces.config import SETTING_NAMES
+from search_spaces.factor import unknown
+from studies.agenda import Agenda
+from studies.ledger import Ledger, StudyRow
+from studies.packing import FLOPS_PER_SECOND, Pack
+from studies.plan import Protocol as StudyProtocol
+from studies.plan import protocol
+from studies.spec import SpecError, StudySpec
+from trainers.pack import train_pack
+from trainers.task import TaskBook
+from trainers.user_tasks import task_book
+from trainers.versions import versions
+
+Engine = Literal["ray", "inline"]
+
+
+class Watch(Protocol):
+    """Whoever shows progress: called with the agenda after every commit or failure, and on ticks."""
+
+    def __call__(self, agenda: Agenda, /) -> None: ...
+
+
+class Tracking(Protocol):
+    """Whoever mirrors the ledger elsewhere while the study runs (`studies.tracking.Tracker`)."""
+
+    def start(self) -> None:
+        """Called once the study is in the ledger, before the first member is trained."""
+
+    def stop(self) -> None:
+        """Called at the end, also after an error or an interrupt; flushes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """What one call of `run` did, and where the study stands."""
+
+    study: str
+    plan_hash: str
+    """'' while the pilot is not complete."""
+    planned: int
+    """Members of the whole study."""
+    finished: int
+    """Members in the ledger, of this and earlier runs."""
+    trained: int
+    """Members trained by this run."""
+    diverged: int
+    failed: tuple[Pack, ...]
+    """Packs given up after three attempts in this run; the next run tries them again."""
+    seconds: float
+    """Of this run, wall clock."""
+    notes: tuple[str, ...] = ()
+    """What a user should know: replaced tasks, too few families."""
+
+    @property
+    def complete(self) -> bool:
+        return self.finished == self.planned and not self.failed
+
+
+def run(
+    spec: StudySpec,
+    *,
+    workspace: Path,
+    tasks_from: Path | None = None,
+    engine: Engine = "ray",
+    workers: int | None = None,
+    device: str = "cpu",
+    gpu_fraction: float = 0.0,
+    watch: Watch | None = None,
+    tracking: Tracking | None = None,
+) -> RunSummary:
+    """Trains what the ledger does not hold yet.
+
+    Args:
+        spec: from `studies.spec.load`.
+        workspace: folder of the ledger; made where missing.
+        tasks_from: a Python file with the user's own tasks.
+        engine: 'ray' (worker processes) or 'inline' (this process, for debugging and small studies).
+        workers: packs trained at the same time with Ray; None: one per CPU.
+        device: torch device of the training.
+        gpu_fraction: share of a GPU each worker asks Ray for.
+        watch: called with the agenda as work goes on.
+        tracking: started and stopped around the training.
+
+    Raises:
+        SpecError: an unknown task, or the study was started here with another spec.
+        ValueError: the workspace cannot be written, is in use by another run, or is newer.
+        KeyboardInterrupt: after an interrupt; everything committed stays and the call can be repeated.
+    """
+    _check_place(engine, workers, device, gpu_fraction)
+    began = time.monotonic()
+    book = task_book(tasks_from)
+    fixed = protocol(spec, book)
+    with ExitStack() as exits:
+        ledger = exits.enter_context(Ledger.open(Path(workspace), create=True))
+        exits.enter_context(ledger.hold(spec.study))
+        row = _start(ledger, fixed, device)
+        agenda = Agenda(fixed, ledger, book, flops_per_second=row.terms["flops_per_second"])
+        before = agenda.finished
+        if tracking is not None:
+            exits.callback(tracking.stop)
+            tracking.start()
+        if watch is not None:
+            watch(agenda)
+        if engine == "inline":
+            run_inline(agenda, book, device, watch)
+        elif not agenda.done:
+            from studies.workers import run_ray  # loads Ray, which only this branch needs
+
+            run_ray(
+                agenda,
+                tasks_from=tasks_from,
+                workers=workers,
+                device=device,
+                gpu_fraction=gpu_fraction,
+                on_tick=None if watch is None else lambda: watch(agenda),
+            )
+        return RunSummary(
+            study=spec.study,
+            plan_hash=agenda.plan.hash if agenda.plan else "",
+            planned=agenda.planned,
+            finished=agenda.finished,
+            trained=agenda.finished - before,
+            diverged=agenda.diverged,
+            failed=tuple(agenda.failed_packs),
+            seconds=time.monotonic() - began,
+            notes=_notes(agenda),
+        )
+
+
+def run_inline(agenda: Agenda, book: TaskBook, device: str = "cpu", watch: Watch | None = None) -> None:
+    """Trains pack after pack in this process until the agenda has nothing ready.
+
+    An error of the training counts as a failed attempt; an interrupt leaves the pack untouched.
+    """
+    while (pack := agenda.next_pack()) is not None:
+        began = time.monotonic()
+        try:
+            evaluations = train_pack(pack.members, book[pack.task](), device=device)
+        except Exception:  # noqa: BLE001 - a user's network may raise anything; the cause is recorded
+            agenda.fail(pack, traceback.format_exc(), kind="error")
+        else:
+            agenda.commit(pack, evaluations, seconds=time.monotonic() - began, worker="inline")
+        if watch is not None:
+            watch(agenda)
+
+
+def _check_place(engine: str, workers: int | None, device: str, gpu_fraction: float) -> None:
+    """ValueError before anything is written, if this machine cannot do what is asked."""
+    if engine not in ("ray", "inline"):
+        raise unknown("engine", engine, ("ray", "inline"))
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers = {workers} must be at least 1")
+    if not 0 <= gpu_fraction <= 1:
+        raise ValueError(f"gpu_fraction = {gpu_fraction} must lie in [0, 1]")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device '{device}' cannot be used here: {str(error).splitlines()[0]}") from None
+
+
+def _start(ledger: Ledger, fixed: StudyProtocol, device: str) -> StudyRow:
+    """The study's row: made at the first run, checked at every later one."""
+    spec = fixed.spec
+    row = ledger.find_study(spec.study)
+    if row is None:
+        kind = device.split(":")[0]
+        row = StudyRow(
+            name=spec.study,
+            title=spec.title,
+            protocol_hash=fixed.hash,
+            protocol=fixed.plain(),
+            terms={
+                "flops_per_second": FLOPS_PER_SECOND.get(kind, FLOPS_PER_SECOND["cpu"]),
+                "hardware": f"{kind} ({platform.machine()})",
+                "versions": {**versions(), "optuna": importlib.metadata.version("optuna")},
+            },
+            started_ms=time.time_ns() // 1_000_000,
+        )
+        ledger.start_study(row)
+    elif row.protocol_hash != fixed.hash:
+        changed = ", ".join(differences(row.protocol, fixed.plain()))
+        raise SpecError(
+            spec.file,
+            "study",
+            f"'{spec.study}' was started in {ledger.workspace} with other values of: {changed}; "
+            "rename the study or use another workspace",
+        )
+    return row
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What changed between two protocols, as 'key (old -> new)' with the study file's own keys.
+
+    A setting that changed alike in all regimes is named once, as the key of `setting` it was.
+    """
+    leaves = (dict(_leaves({**whole, **whole["spec"], "spec": {}})) for whole in (old, new))
+    before, after = leaves
+    changed = {
+        key: (before.get(key), after.get(key))
+        for key in dict.fromkeys((*after, *before))
+        if before.get(key) != after.get(key)
+    }
+    regimes = [f"regimes.{regime}." for regime in new["spec"]["regimes"]]
+    for name in SETTING_NAMES:
+        everywhere = [changed.get(f"{regime}{name}") for regime in regimes]
+        if everywhere[0] is not None and all(change == everywhere[0] for change in everywhere):
+            changed = {key: c for key, c in changed.items() if key not in {f"{r}{name}" for r in regimes}}
+            changed[f"setting.{name}"] = everywhere[0]
+    return [f"{key} ({_short(a)} -> {_short(b)})" for key, (a, b) in changed.items()]
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from _leaves(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+        for i, item in enumerate(value):
+            yield from _leaves(item, f"{key}[{i}]")
+    else:
+        yield key, value
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _notes(agenda: Agenda) -> tuple[str, ...]:
+    if agenda.plan is None:
+        return ()
+    plan, spec = agenda.plan, agenda.protocol.spec
+    notes = [f"{m.task} was left out in {m.regime}: {m.reason}" for m in plan.margins if not m.accepted]
+    for factor, regimes in plan.tasks.items():
+        for regime, tasks in regimes.items():
+            families = len({agenda.protocol.facts[task].family for task in tasks})
+            if families < spec.families:
+                notes.append(
+                    f"{factor} in {regime} is judged on {families} task families instead of {spec.families}"
+                )
+    return tuple(notes)

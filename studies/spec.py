@@ -1,0 +1,384 @@
+"""The study file: what to ask, where, on which tasks, at which budget. Data, never code.
+
+A file is read once, checked against the catalogue and frozen; every mistake is one `SpecError` with
+the file, the key, the rule and the allowed values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, PrivateAttr, Strict, ValidationError
+
+from reports.question import Question
+from reports.record import Budget
+from search_spaces.catalog import FACTORS
+from search_spaces.config import Setting
+from search_spaces.factor import Range, unknown
+from search_spaces.space import framework_levels
+from studies.rules import SpecError, check, unique
+
+__all__ = [
+    "PROFILES",
+    "BudgetSpec",
+    "QuestionSpec",
+    "RangeSpec",
+    "SpecError",
+    "StudySpec",
+    "load",
+    "parse",
+    "shipped",
+]
+
+SPECS = Path(__file__).parent / "specs"
+MAX_BYTES = 1_000_000
+MAX_NESTING = 20
+
+PROFILES: dict[str, dict[str, int]] = {
+    "quick": {
+        "families": 8, "blocks": 4, "trials": 8, "promoted": 2, "promote_seeds": 1, "confirm_seeds": 2,
+    },
+    "standard": {
+        "families": 16, "blocks": 4, "trials": 12, "promoted": 3, "promote_seeds": 2, "confirm_seeds": 2,
+    },
+    "full": {
+        "families": 24, "blocks": 4, "trials": 16, "promoted": 4, "promote_seeds": 3, "confirm_seeds": 3,
+    },
+}  # fmt: skip
+"""What each (task, block, level) gets, and on how many task families."""
+
+Sampler = Literal["sobol", "random", "tpe", "gp"]
+Profile = Literal["quick", "standard", "full"]
+
+Text = Annotated[str, Strict()]
+Name = Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Number = Annotated[float, Strict(), AllowInfNan(False)]
+
+Few = Annotated[int, Strict(), Field(ge=1, le=1000)]
+Many = Annotated[int, Strict(), Field(ge=1, le=10_000)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class QuestionSpec(_Part):
+    """One scientific factor and the levels compared."""
+
+    factor: Text
+    levels: tuple[Text, ...] = Field(min_length=2, max_length=100)
+
+
+class RangeSpec(_Part):
+    """A nuisance number searched in a narrower range than the catalogue's."""
+
+    low: Number
+    high: Number
+
+
+class BudgetSpec(_Part):
+    """A profile, and where this study departs from it."""
+
+    profile: Profile = "quick"
+    families: Few | None = None
+    blocks: Few | None = None
+    trials: Many | None = None
+    promoted: Few | None = None
+    promote_seeds: Few | None = None
+    confirm_seeds: Few | None = None
+
+    def value(self, name: str) -> int:
+        """The number that holds: this study's own, else the profile's."""
+        own = getattr(self, name)
+        return int(PROFILES[self.profile][name] if own is None else own)
+
+
+class StudySpec(_Part):
+    """A checked study file; `load` makes it."""
+
+    study: Name
+    """The study's name: streams, the ledger and the tracking store are keyed by it."""
+    title: Annotated[Text, Field(max_length=500)] = ""
+    questions: tuple[QuestionSpec, ...] = Field(min_length=1, max_length=100)
+    regimes: dict[Name, dict[Text, Any]] = Field(min_length=1, max_length=100)
+    """Regime -> what it changes in the setting."""
+    setting: dict[Text, Any] = Field(default_factory=dict)
+    """What all regimes share, over the defaults of `search_spaces.config.Setting`."""
+    fixed: dict[Text, Text] = Field(default_factory=dict)
+    background: dict[Text, Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)]] = Field(
+        default_factory=dict
+    )
+    nuisance: dict[Text, RangeSpec | None] = {"learning_rate": None}
+    """Number -> its own limits, or None for the catalogue's."""
+    tasks: tuple[Name, ...] = Field(min_length=1, max_length=1000)
+    budget: BudgetSpec = BudgetSpec()
+    sampler: Sampler = "sobol"
+    pack_size: Many = 64
+    alpha: Annotated[float, Strict(), Field(gt=0, lt=0.5)] = 0.05
+
+    _file: str = PrivateAttr("study")
+
+    @property
+    def file(self) -> str:
+        """Where it was read from, for messages."""
+        return self._file
+
+    def settings(self, regime: str) -> Setting:
+        """The complete setting of one regime."""
+        return Setting(**{**self.setting, **self.regimes[regime]})
+
+    @property
+    def asked(self) -> tuple[Question, ...]:
+        """The questions with the textbook's and the catalogue's part filled in."""
+        return tuple(
+            Question(
+                factor=q.factor,
+                levels=q.levels,
+                regimes=tuple(self.regimes),
+                cost={level: FACTORS[q.factor].level(level).cost_rank for level in q.levels},
+                textbook={r: FACTORS[q.factor].textbook(self.settings(r).depth) for r in self.regimes},
+                alpha=self.alpha,
+            )
+            for q in self.questions
+        )
+
+    @property
+    def effective_budget(self) -> Budget:
+        """The profile with this study's own numbers; one look, when all families are complete."""
+        b = self.budget
+        return Budget(
+            profile=b.profile,
+            blocks=b.value("blocks"),
+            trials=b.value("trials"),
+            promoted=b.value("promoted"),
+            promote_seeds=b.value("promote_seeds"),
+            confirm_seeds=b.value("confirm_seeds"),
+            looks=(b.value("families"),),
+        )
+
+    @property
+    def families(self) -> int:
+        """Task families judged in each regime, where so many are declared and trainable."""
+        return self.budget.value("families")
+
+    @property
+    def held(self) -> dict[str, str]:
+        """Factor -> level for every factor that is neither asked nor in the background.
+
+        What the file does not fix sits at the framework's default level.
+        """
+        open_factors = {q.factor for q in self.questions} | set(self.background)
+        levels = {**framework_levels(), **self.fixed}
+        return {factor: level for factor, level in levels.items() if factor not in open_factors}
+
+    def with_profile(self, profile: Profile) -> StudySpec:
+        """The same study at another profile; numbers the file states itself stay.
+
+        Raises:
+            SpecError: as `load`.
+        """
+        if profile not in PROFILES:
+            raise SpecError(self.file, "budget.profile", str(unknown("profile", profile, PROFILES)))
+        budget = {**self.budget.model_dump(exclude_unset=True), "profile": profile}
+        return parse({**self.model_dump(exclude_unset=True), "budget": budget}, file=self.file)
+
+    def resolved(self) -> dict[str, Any]:
+        """Everything that holds, defaults included, as JSON-ready data: what the protocol hashes."""
+        questions = [asdict(question) for question in self.asked]
+        everything = {
+            "study": self.study,
+            "title": self.title,
+            "questions": questions,
+            "regimes": {regime: asdict(self.settings(regime)) for regime in self.regimes},
+            "fixed": self.held,
+            "background": self.background,
+            "nuisance": {name: span.model_dump() if span else None for name, span in self.nuisance.items()},
+            "tasks": self.tasks,
+            "budget": {**asdict(self.effective_budget), "families": self.families},
+            "sampler": self.sampler,
+            "pack_size": self.pack_size,
+            "alpha": self.alpha,
+        }
+        plain: dict[str, Any] = _plain(everything)
+        return plain
+
+
+def load(path_or_name: str | Path) -> StudySpec:
+    """Reads a study file, or one that ships (`load("quickstart")`).
+
+    Raises:
+        SpecError: no such file or name, or anything wrong in it.
+    """
+    file = shipped().get(str(path_or_name), Path(path_or_name))
+    name = str(path_or_name)
+    if not file.is_file():
+        rule = unknown("study file", name, shipped())
+        raise SpecError(name, "", f"no such file, and {rule} ship with the package")
+    try:
+        data = file.read_bytes()
+        if len(data) > MAX_BYTES:
+            raise SpecError(name, "", f"{len(data)} bytes; a study file has at most {MAX_BYTES}")
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(name, "", f"must be UTF-8 text ({error})") from None
+    except OSError as error:
+        raise SpecError(name, "", f"cannot be read ({error})") from None
+    return parse(_read_yaml(text, name), file=name)
+
+
+def shipped() -> dict[str, Path]:
+    """Name -> file of the studies that come with the package."""
+    return {file.stem: file for file in sorted(SPECS.glob("*.yaml"))}
+
+
+def parse(data: Mapping[str, Any], *, file: str = "study") -> StudySpec:
+    """A spec from plain data, checked against the catalogue; `file` is named in errors.
+
+    Raises:
+        SpecError: the first thing that is wrong.
+    """
+    data = dict(data)
+    if isinstance(data.get("nuisance"), (list, tuple)):
+        names = data["nuisance"]
+        for name in names:
+            if not isinstance(name, str):
+                raise SpecError(file, "nuisance", f"{name!r} must be the name of a number")
+        unique(file, "nuisance", names)
+        data["nuisance"] = dict.fromkeys(names)
+    try:
+        spec = StudySpec.model_validate(data)
+    except ValidationError as error:
+        raise _first_error(error, file) from None
+    spec._file = file
+    check(spec)
+    return spec
+
+
+def narrowed(ranges: Mapping[str, Range], nuisance: Mapping[str, RangeSpec | None]) -> dict[str, Range]:
+    """Of the open ranges those that are searched, in name order, within the study's own limits."""
+    searched = {}
+    for name in sorted(set(ranges) & set(nuisance)):
+        span = nuisance[name]
+        searched[name] = ranges[name].narrowed(span.low, span.high) if span else ranges[name]
+    return searched
+
+
+# From pydantic's errors to ours.
+
+_MODELS: dict[str, type[BaseModel]] = {"questions": QuestionSpec, "budget": BudgetSpec, "nuisance": RangeSpec}
+
+
+def _first_error(error: ValidationError, file: str) -> SpecError:
+    first = error.errors(include_url=False)[0]
+    place = [part for part in first["loc"] if part != "[key]"]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+    if first["type"] == "extra_forbidden":
+        model: type[BaseModel] = StudySpec if len(place) == 1 else _MODELS[str(place[0])]
+        return SpecError(file, key, str(unknown("key", place[-1], model.model_fields)))
+    if first["type"] == "missing":
+        return SpecError(file, key, "this key is missing")
+    if first["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        return SpecError(file, key, f"must be a mapping of keys, not {_short(first['input'])}")
+    limits = first.get("ctx", {})
+    rule = {
+        "string_pattern_mismatch": "1 to 64 of the characters A-Z a-z 0-9 . _ -",
+        "string_type": "text",
+        "int_type": "a whole number",
+        "float_type": "a number",
+        "finite_number": "a finite number",
+        "tuple_type": "a list",
+        "too_short": f"a list of at least {limits.get('min_length')}",
+        "too_long": f"a list of at most {limits.get('max_length')}",
+        "literal_error": f"one of {limits.get('expected')}",
+    }.get(first["type"], first["msg"].removeprefix("Input should be "))
+    return SpecError(file, key, f"{_short(first['input'])} must be {rule}")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+# YAML, the part of it that is plain data.
+
+
+class _Loader(yaml.SafeLoader):
+    """Scalars by YAML 1.2's core rules: `no` and `1:30` are text, `1e-3` is a number."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _starts in (
+    ("null", r"(?:~|null|)", ["~", "n", ""]),
+    ("bool", r"(?:true|false)", list("tf")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))", list("-+.")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^{_pattern}$"), _starts)
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+_Loader.add_constructor(
+    "tag:yaml.org,2002:float", lambda _, node: float(re.sub(r"\.(?=[a-zA-Z])", "", node.value))
+)
+
+
+def _read_yaml(text: str, file: str) -> dict[str, Any]:
+    """The file as plain data; SpecError for anything that is not: aliases, duplicates, tags, depth."""
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=_Loader):
+            line = _line(event.start_mark)
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                raise SpecError(file, line, "anchors and aliases are not allowed; write the value out")
+            tag = getattr(event, "tag", None)
+            if tag not in (None, "!"):
+                raise SpecError(file, line, f"the tag {tag} is not allowed; study files are plain data")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_NESTING:
+                raise SpecError(file, line, f"nested deeper than {MAX_NESTING}")
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        if not isinstance(root, yaml.MappingNode):
+            raise SpecError(file, "", "must be a mapping of keys (study, questions, regimes, tasks, ...)")
+        _refuse_duplicates(root, file)
+        data: dict[str, Any] = loader.construct_document(root)
+        return data
+    except yaml.YAMLError as error:
+        line = _line(getattr(error, "problem_mark", None))
+        raise SpecError(file, line, f"not valid YAML ({getattr(error, 'problem', None) or error})") from None
+    except ValueError as error:
+        if isinstance(error, SpecError):
+            raise
+        raise SpecError(file, "", f"not valid YAML ({error})") from None
+
+
+def _refuse_duplicates(node: yaml.Node, file: str) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            line = _line(key.start_mark)
+            if not isinstance(key, yaml.ScalarNode):
+                raise SpecError(file, line, "keys must be plain words")
+            if key.value in seen:
+                raise SpecError(file, line, f"the key '{key.value}' occurs twice")
+            seen.add(key.value)
+            _refuse_duplicates(value, file)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_duplicates(value, file)
+
+
+def _line(mark: Any) -> str:
+    return f"line {mark.line + 1}" if mark else ""

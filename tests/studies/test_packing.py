@@ -1,0 +1,91 @@
+"""Packs: every member once, equal structure inside, as few and as equal as the limit allows."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from search_spaces.config import Config
+from search_spaces.space import complete
+from studies.packing import PACK_SECONDS, equal_parts, pack_limit, packs
+from studies.plan import Chain
+from tests.studies.planted import BOOK, planned, tiny
+from trainers.evaluation import Slot
+from trainers.member import Member
+from trainers.structure import estimated_flops, structure_key
+
+LEVELS = ("nesterov", "adamw", "adam")
+POSITIONS = {level: i for i, level in enumerate(LEVELS)}
+
+
+def members(blocks: int = 3, trials: int = 5) -> list[Member]:
+    return [
+        Member(
+            slot=Slot(
+                study="s",
+                factor="optimizer",
+                task="stripes",
+                regime="deep",
+                block=block,
+                level=level,
+                phase="retune",
+                index=index,
+            ),
+            config=complete({"optimizer": level}),
+            seed_index=index,
+        )
+        for block in range(blocks)
+        for level in LEVELS
+        for index in range(trials)
+    ]
+
+
+def key(config: Config) -> str:
+    return structure_key(config, BOOK["stripes"]())
+
+
+@pytest.mark.parametrize("size", [1, 4, 7, 15, 64])
+def test_packs_hold_every_member_once_with_equal_structure_and_within_the_limit(size: int) -> None:
+    found = packs(members(), positions=POSITIONS, structure=key, limit=lambda _: size)
+    slots = [m.slot for pack in found for m in pack.members]
+    assert len(set(slots)) == len(slots) == len(members())
+    for pack in found:
+        assert len({key(m.config) for m in pack.members}) == 1
+        assert len(pack.members) <= size
+    sizes: dict[str, list[int]] = {}
+    for pack in found:
+        sizes.setdefault(key(pack.members[0].config), []).append(len(pack.members))
+    for group in sizes.values():
+        assert len(group) == -(-sum(group) // size)
+        assert max(group) - min(group) <= 1
+
+
+def test_packs_do_not_depend_on_the_order_in_which_members_come() -> None:
+    ordered = packs(members(), positions=POSITIONS, structure=key, limit=lambda _: 4)
+    mixed = members()
+    random.Random(1).shuffle(mixed)
+    assert packs(mixed, positions=POSITIONS, structure=key, limit=lambda _: 4) == ordered
+    assert len({pack.id for pack in ordered}) == len(ordered)
+
+
+def test_members_stand_by_block_then_place_of_the_level_then_index() -> None:
+    same = members()
+    (pack,) = packs(same, positions=POSITIONS, structure=lambda _: "one", limit=lambda _: 100)
+    assert pack.members == tuple(same)
+
+
+def test_equal_parts_are_consecutive() -> None:
+    whole = members()[:10]
+    parts = equal_parts(whole, 4)
+    assert [len(part) for part in parts] == [3, 3, 4]
+    assert [m for part in parts for m in part] == whole
+
+
+def test_a_pack_is_estimated_at_most_about_a_minute_but_holds_one_member_at_least() -> None:
+    task = BOOK["stripes"]()
+    config = planned(tiny()).config(Chain(factor="initializer", task="stripes", regime="deep"), "he_normal")
+    each = estimated_flops(config, task)
+    assert pack_limit(config, task, 64, flops_per_second=1e12) == 64
+    assert pack_limit(config, task, 64, flops_per_second=10 * each / PACK_SECONDS) == 10
+    assert pack_limit(config, task, 64, flops_per_second=each / 1000) == 1

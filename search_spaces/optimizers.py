@@ -40,7 +40,7 @@ class Apply(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateRule:
-    """An optimizer: what it remembers and how it steps."""
+    """An optimizer: what it keeps between steps and how it steps."""
 
     buffers: tuple[str, ...]
     """Names of its state tensors; each starts at zero and is shaped like params."""
@@ -115,8 +115,9 @@ def rmsprop(
 
     As in torch eps is outside the root; 001 and 004 have it inside.
     """
-    square = state["square"]
-    scratch = grads.square()
+    # Room kept between steps: with 64 members of 25000, allocating it anew tripled the time of a step.
+    square, scratch = state["square"], state["scratch"]
+    torch.mul(grads, grads, out=scratch)
     square.lerp_(scratch, 1 - _like(params, numbers["alpha"]))
     torch.sqrt(square, out=scratch).add_(_like(params, numbers["eps"]))
     params.addcdiv_(grads.mul_(_like(params, learning_rate)), scratch, value=-1)
@@ -245,7 +246,7 @@ OPTIMIZER: Factor[UpdateRule] = Factor(
         ),
         Level(
             name="rmsprop",
-            build=UpdateRule(buffers=("square",), momentum_number=None, apply=rmsprop),
+            build=UpdateRule(buffers=("square", "scratch"), momentum_number=None, apply=rmsprop),
             enters="structure",
             source=Source(
                 document="001 004; Tieleman and Hinton 2012; torch 2.14 RMSprop",

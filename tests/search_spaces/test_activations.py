@@ -1,0 +1,61 @@
+"""Activations against torch.nn.functional, values and derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from search_spaces.activations import ACTIVATION
+
+TWINS: dict[str, Callable[[Tensor], Tensor]] = {
+    "logistic": functional.sigmoid,
+    "tanh": functional.tanh,
+    "relu": functional.relu,
+    "leaky_relu": functional.leaky_relu,
+    "elu": functional.elu,
+    "selu": functional.selu,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+}
+
+POINTS = torch.cat([torch.linspace(-40, 40, 801, dtype=torch.float64), torch.tensor([0.0, -0.0])])
+
+
+def with_derivative(f: Callable[..., Tensor], x: Tensor, **numbers: Tensor | float) -> tuple[Tensor, Tensor]:
+    leaf = x.clone().requires_grad_()
+    y = f(leaf, **numbers)
+    (dx,) = torch.autograd.grad(y.sum(), leaf)
+    return y.detach(), dx
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", TWINS)
+def test_an_activation_at_its_defaults_equals_its_torch_namesake(name: str, dtype: torch.dtype) -> None:
+    row = ACTIVATION.level(name)
+    numbers = {span.name: span.default for span in row.ranges}
+    x = POINTS.to(dtype)
+    ours, theirs = with_derivative(row.build, x, **numbers), with_derivative(TWINS[name], x)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)
+
+
+def test_each_member_leaks_at_its_own_slope() -> None:
+    slopes = (0.001, 0.01, 0.2, 0.5)
+    x = torch.stack([POINTS.view(1, -1)] * len(slopes))
+    column = torch.tensor(slopes, dtype=torch.float64).view(-1, 1, 1)
+    leaky = ACTIVATION.level("leaky_relu").build
+    values, derivatives = with_derivative(leaky, x, negative_slope=column)
+    for k, slope in enumerate(slopes):
+        y, dy = with_derivative(functional.leaky_relu, x[k], negative_slope=slope)
+        assert torch.equal(values[k], y)
+        assert torch.equal(derivatives[k], dy)
+
+
+def test_a_member_that_overflowed_leaves_infinities_as_torch_does() -> None:
+    x = torch.tensor([float("inf"), -float("inf")])
+    y = ACTIVATION.level("leaky_relu").build(x, negative_slope=0.1)
+    assert torch.equal(y, functional.leaky_relu(x, 0.1))

@@ -11,4 +11,4 @@ ruff format --check .
 echo '== types'
 mypy
 echo '== tests'
-python -m pytest "$@"
+make test

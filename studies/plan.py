@@ -79,16 +79,18 @@ class Protocol:
     def background(self, task: str) -> dict[str, str]:
         """Factor -> level on this task for every factor that is in the background or asked.
 
-        Tasks declared at even places (the first is 0) get the first listed level, the others one
-        drawn by a stream of (study, task, factor): the same for all levels, regimes and blocks. An
-        asked factor without a list of its own sits at the framework's default while others are asked.
+        Tasks declared at even places (the first is 0) get the first listed level. The others draw one,
+        every listed level once in each round of draws: a plain draw would leave a level out by chance.
+        The same for all levels of a question, all regimes and all blocks. An asked factor without a
+        list of its own sits at the framework's default while others are asked.
         """
-        even = self.spec.tasks.index(task) % 2 == 0
+        place = self.spec.tasks.index(task)
         usual = framework_levels()
         found = {q.factor: usual[q.factor] for q in self.spec.questions}
         for factor, levels in self.spec.background.items():
-            drawn = stream(self.spec.study, task, "background", factor).integers(len(levels))
-            found[factor] = levels[0 if even else int(drawn)]
+            turn, at = divmod(place // 2, len(levels))
+            order = stream(self.spec.study, "background", factor, turn).permutation(len(levels))
+            found[factor] = levels[0 if place % 2 == 0 else int(order[at])]
         return {
             factor: usual[factor] if factor in self.unhonoured[task] else level
             for factor, level in found.items()

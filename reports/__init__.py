@@ -1,0 +1,32 @@
+"""What the evidence says: questions, comparisons, verdicts, defaults, pages.
+
+The doors are found here by name and loaded on first use, so that a worker which only needs a noun does not
+import statistics and drawing. The submodule `reports.defaults` holds `defaults`, `render` and `load`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reports.guards import EvidenceError, standing
+    from reports.page import write_report
+    from reports.power import settle_probability
+    from reports.verdict import verdicts
+
+__all__ = ["EvidenceError", "settle_probability", "standing", "verdicts", "write_report"]
+
+_HOMES = {
+    "EvidenceError": "reports.guards",
+    "settle_probability": "reports.power",
+    "standing": "reports.guards",
+    "verdicts": "reports.verdict",
+    "write_report": "reports.page",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'reports' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,69 @@
+"""The decision rule: which levels are proved good enough, and what the textbook row is called.
+
+Works on bounds [..., L, L] (see `compare`), so that simulated studies pass through the very same lines
+as real ones. Nothing here knows a level's name; levels stand in cost order, cheapest first.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.compare import Array
+
+Label = Literal["confirmed", "tied", "contradicted", "insufficient"]
+Relation = Literal["worse", "tied", "better", "unresolved"]
+
+
+def admissible(upper: Array) -> NDArray[np.bool_]:
+    """[..., L]: levels proved less than one margin worse than every rival (upper bounds below 1).
+
+    An intersection-union test: with bounds at alpha / L, the chance that any admissible level is a margin or
+    more worse than some rival is at most alpha.
+    """
+    rivals = ~np.eye(upper.shape[-1], dtype=bool)
+    return np.asarray(((upper < 1.0) | ~rivals).all(axis=-1))
+
+
+def worse(lower: Array, upper: Array) -> NDArray[np.bool_]:
+    """[..., L, L]: level i is worse than level j: LB > 0, and not proved within one margin of it.
+
+    A difference that is real but negligible (UB < 1) is a tie.
+    """
+    return (lower > 0.0) & (upper >= 1.0)
+
+
+def labels(lower: Array, upper: Array, textbook: NDArray[np.bool_]) -> NDArray[np.str_]:
+    """The label [...] of a guideline row.
+
+    confirmed: every admissible level is in the textbook's set; tied: some are, some are not;
+    contradicted: one rival is better than every member of the set; else insufficient.
+
+    Args:
+        lower: [..., L, L] one-sided lower bounds.
+        upper: [..., L, L] one-sided upper bounds.
+        textbook: [L] which levels the textbook names. None of them: always insufficient.
+    """
+    proved = admissible(upper)
+    inside = (proved & textbook).any(axis=-1)
+    outside = (proved & ~textbook).any(axis=-1)
+    beaten = worse(lower, upper)[..., textbook, :].all(axis=-2).any(axis=-1) & textbook.any()
+    chosen: NDArray[np.str_] = np.select(
+        [inside & ~outside, inside & outside, beaten],
+        ["confirmed", "tied", "contradicted"],
+        default="insufficient",
+    )
+    return chosen
+
+
+def relation(lower: float, upper: float) -> Relation:
+    """What the bounds of one pair say about its first level."""
+    if lower > -1.0 and upper < 1.0:
+        return "tied"
+    if lower > 0.0:
+        return "worse"
+    if upper < 0.0:
+        return "better"
+    return "unresolved"

@@ -1,0 +1,241 @@
+"""What must hold before a study may say anything: the comparison was equal, complete and fresh."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from reports.record import Budget, Margin, StudyRecord
+from trainers.evaluation import EVIDENCE_PHASES, Evaluation, Phase, Slot
+
+ADAPTIVE = ("tpe", "gp")
+"""Samplers that look at earlier results: levels then differ in how well they were searched."""
+
+CHAIN: tuple[Phase, ...] = ("retune", "promote", "confirm")
+READ_OUT = "best_validation"
+"""The primary read-out: the checkpoint with the best validation metric."""
+
+
+Cell = dict[str, list[Evaluation]]
+"""Level -> its evaluations in one task, regime and block."""
+
+
+class EvidenceError(ValueError):
+    """The evaluations cannot carry a verdict; the message says which rule they break."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a study may say at this moment."""
+
+    kind: Literal["evidence", "interim", "exploratory", "refused"]
+    """evidence: verdicts; interim: not all planned runs are there; exploratory: an adaptive sampler
+    chose the points; refused: a guard found the comparison unequal or incomplete."""
+    reason: str = ""
+
+
+def standing(record: StudyRecord) -> Standing:
+    """Whether `record` may carry verdicts, and if not, why; never raises."""
+    if record.sampler in ADAPTIVE:
+        return Standing(
+            kind="exploratory",
+            reason=f"the sampler '{record.sampler}' looks at earlier results, so levels were not searched "
+            "equally; only designs fixed in advance (sobol, random) carry verdicts",
+        )
+    ran = Counter(row.slot.phase for row in record.evaluations)
+    missing = sum(max(0, planned - ran[phase]) for phase, planned in _phases(record))
+    if missing or not record.evaluations:
+        return Standing(
+            kind="interim",
+            reason=f"{missing} of {sum(record.planned.values())} planned runs are not there yet",
+        )
+    try:
+        check(record)
+    except EvidenceError as error:
+        return Standing(kind="refused", reason=str(error))
+    return Standing(kind="evidence")
+
+
+def check(record: StudyRecord) -> None:
+    """Raises EvidenceError at the first rule that the study's evaluations break."""
+    rows = record.evaluations
+    _one_study(rows, record.name)
+    _no_duplicates(rows)
+    _one_version(rows)
+    _planned_places(record)
+    by_cell: dict[tuple[str, str, str, int], Cell] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        s = row.slot
+        if s.phase in CHAIN:
+            by_cell[(s.factor, s.regime, s.task, s.block)][s.level].append(row)
+    for question in record.questions:
+        for regime in question.regimes:
+            for task in record.tasks[question.factor][regime]:
+                margin_of(record, task, regime)
+                for block in range(record.budget.blocks):
+                    levels = by_cell[(question.factor, regime, task, block)]
+                    where = f"{question.factor}@{regime}, task '{task}', block {block}"
+                    _equal_budgets(levels, question.levels, where)
+                    _equal_background(levels, question.factor, where)
+                    for level in question.levels:
+                        _complete(levels[level], record.budget, f"{where}, level '{level}'")
+                        _fresh_seeds(levels[level], f"{where}, level '{level}'")
+
+
+def only_evidence(rows: Iterable[Evaluation]) -> None:
+    """Raises EvidenceError on a row of a phase that may not enter a verdict."""
+    for row in rows:
+        if row.slot.phase not in EVIDENCE_PHASES:
+            raise EvidenceError(
+                f"evaluation {row.id} is of phase '{row.slot.phase}'; only {' and '.join(EVIDENCE_PHASES)} "
+                "rows are evidence (search scores are optimistic)"
+            )
+
+
+def margin_of(record: StudyRecord, task: str, regime: str) -> Margin:
+    """The accepted margin of a judged task; EvidenceError where there is none."""
+    for margin in record.margins:
+        if (margin.task, margin.regime) == (task, regime) and margin.accepted:
+            if not (math.isfinite(margin.delta) and margin.delta > 0):
+                raise EvidenceError(f"task '{task}' in '{regime}': margin {margin.delta} must be above 0")
+            return margin
+    raise EvidenceError(f"task '{task}' in regime '{regime}' is judged but has no accepted margin")
+
+
+def _phases(record: StudyRecord) -> list[tuple[Phase, int]]:
+    return [(phase, record.planned[phase]) for phase in ("pilot", *CHAIN) if phase in record.planned]
+
+
+def _one_study(rows: Iterable[Evaluation], study: str) -> None:
+    for row in rows:
+        if row.slot.study != study:
+            raise EvidenceError(f"evaluation {row.id} belongs to study '{row.slot.study}', not to '{study}'")
+
+
+def _no_duplicates(rows: Iterable[Evaluation]) -> None:
+    seen: set[Slot] = set()
+    for row in rows:
+        if row.slot in seen:
+            raise EvidenceError(f"two evaluations claim one slot ({row.id}: {_place(row.slot)})")
+        seen.add(row.slot)
+
+
+def _one_version(rows: Iterable[Evaluation]) -> None:
+    first: dict[str, str] | None = None
+    for row in rows:
+        versions = dict(row.versions)
+        if first is None:
+            first = versions
+        elif versions != first:
+            name = min(key for key in {*first, *versions} if first.get(key) != versions.get(key))
+            one, other = first.get(name), versions.get(name)
+            raise EvidenceError(
+                f"evaluations of mixed versions: {name} is {one} in some and {other} in others "
+                f"({_place(row.slot)}); results of different versions are not comparable"
+            )
+
+
+def _planned_places(record: StudyRecord) -> None:
+    """No evaluation of the chain lies outside the plan's factors, regimes, tasks, blocks and levels."""
+    levels = {question.factor: set(question.levels) for question in record.questions}
+    for row in record.evaluations:
+        s = row.slot
+        if s.phase in CHAIN and not (
+            s.task in record.tasks.get(s.factor, {}).get(s.regime, ())
+            and 0 <= s.block < record.budget.blocks
+            and s.level in levels[s.factor]
+        ):
+            raise EvidenceError(f"evaluation {row.id} was never planned ({_place(s)})")
+
+
+def _equal_budgets(levels: Cell, names: tuple[str, ...], where: str) -> None:
+    """Every level of a (task, block) was searched equally often and trained equally long."""
+    spent = {
+        name: Counter(row.slot.phase for row in levels[name] if row.status != "failed" and _searched(row))
+        for name in names
+    }
+    for phase in ("retune", "promote"):
+        counts = {name: spent[name][phase] for name in names}
+        if len(set(counts.values())) > 1:
+            listed = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+            raise EvidenceError(f"unequal budgets in {where}: {phase} runs {listed}")
+    settings = {row.config.setting for name in names for row in levels[name]}
+    if len(settings) > 1:
+        raise EvidenceError(f"unequal budgets in {where}: settings (steps, width, ...) differ by level")
+
+
+def _searched(row: Evaluation) -> bool:
+    return row.slot.phase in ("retune", "promote")
+
+
+def _equal_background(levels: Cell, factor: str, where: str) -> None:
+    """The levels differ in the scientific factor and in nothing else."""
+    rest = {
+        tuple(sorted((name, level) for name, level in row.config.levels.items() if name != factor))
+        for rows in levels.values()
+        for row in rows
+    }
+    if len(rest) > 1:
+        raise EvidenceError(f"confounded comparison in {where}: other factors than '{factor}' differ")
+    for name, rows in levels.items():
+        for row in rows:
+            if row.config.levels.get(factor, name) != name:
+                raise EvidenceError(
+                    f"{where}: evaluation {row.id} of '{name}' was trained with another level"
+                )
+
+
+def _complete(rows: list[Evaluation], budget: Budget, where: str) -> None:
+    """Every planned slot of one cell holds a usable evaluation, and there are no others."""
+    planned: dict[Phase, int] = {
+        "retune": budget.trials + 1,
+        "promote": budget.promoted * budget.promote_seeds,
+        "confirm": 2 * budget.confirm_seeds,
+    }
+    there = {(row.slot.phase, row.slot.index) for row in rows if row.status != "failed"}
+    wanted = {(phase, index) for phase in CHAIN for index in range(planned[phase])}
+    if wanted - there:
+        phase, index = min(wanted - there)
+        failed = any((row.slot.phase, row.slot.index) == (phase, index) for row in rows)
+        why = "failed, which counts as missing" if failed else "is missing"
+        raise EvidenceError(f"missing cell: {phase} {index} of {where} {why}; nothing is filled in")
+    if there - wanted:
+        phase, index = min(there - wanted)
+        raise EvidenceError(f"unequal budgets: {phase} {index} of {where} was never planned")
+    for row in rows:
+        if row.slot.phase != "confirm":
+            continue
+        if row.arm != ("tuned" if row.slot.index < budget.confirm_seeds else "default"):
+            raise EvidenceError(f"confirm {row.slot.index} of {where} is of the wrong arm ('{row.arm}')")
+        value = (row.test or {}).get(READ_OUT, math.nan)
+        if row.status == "finished" and not math.isfinite(value):
+            raise EvidenceError(f"confirm {row.slot.index} of {where}: no finite test read-out '{READ_OUT}'")
+
+
+def _fresh_seeds(rows: list[Evaluation], where: str) -> None:
+    """No two trainings of one configuration in a cell share their seed.
+
+    Seeds are not stored with an evaluation, but a reused one shows: the same configuration gives the same
+    learning curve to the last bit. Networks that learned nothing may agree by themselves and are passed.
+    """
+    seen: dict[tuple[object, ...], Slot] = {}
+    for row in sorted(rows, key=lambda row: (CHAIN.index(row.slot.phase), row.slot.index)):
+        losses = tuple((point.step, point.train_loss) for point in row.curve)
+        if row.status != "finished" or len({loss for _, loss in losses}) < 3:
+            continue
+        key = (row.arm, tuple(sorted(row.config.numbers.items())), losses)
+        if key in seen:
+            first = seen[key]
+            raise EvidenceError(
+                f"reused seed in {where}: {row.slot.phase} {row.slot.index} repeats "
+                f"{first.phase} {first.index} to the last bit"
+            )
+        seen[key] = row.slot
+
+
+def _place(slot: Slot) -> str:
+    cell = f"{slot.factor}@{slot.regime}, task '{slot.task}', block {slot.block}, level '{slot.level}'"
+    return f"{cell}, {slot.phase} {slot.index}"

@@ -1,0 +1,54 @@
+"""A defaults file as Markdown, for pull requests and notes; it is written, never read back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reports.defaults import Defaults
+
+
+def markdown(defaults: Defaults) -> str:
+    """The rows and the numbers as two tables, scope first."""
+    heading = "Recommended defaults" if defaults.general else "Answers on these tasks"
+    lines = [
+        f"# {heading}: {_cell(defaults.table)}",
+        "",
+        f"Scope: {_cell(defaults.scope.sentence())}. Plan {defaults.plan.hash}, revision "
+        f"{defaults.plan.revision}, profile {_cell(defaults.plan.profile)}.",
+        "",
+        "| factor | regime | textbook | recommended | verdict | decided by | gain (margins, 95 %) | points | "
+        "families/blocks/seeds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in defaults.rows:
+        effect, gain, points, n = row.effect, "unbounded", "", ""
+        if effect is not None:
+            low, high = effect.interval
+            gain = f"{effect.margins:+.2f} [{low:+.2f}, {high:+.2f}] against {_cell(effect.against)}"
+            points, n = f"{effect.points:+.2f}", f"{effect.tasks}/{effect.blocks}/{effect.seeds}"
+        book = ", ".join(row.textbook)
+        cells = [row.factor, row.regime, book, row.recommended, row.verdict, row.decided_by]
+        lines.append("| " + " | ".join([*map(_cell, cells), gain, points, n]) + " |")
+    lines.append("")
+    for row in defaults.rows:
+        lines += [f"- {_cell(row.factor)}@{_cell(row.regime)}: {_cell(note)}" for note in row.caveats]
+    if defaults.numbers:
+        lines += ["", "| number | regime | for | optimizer | value | range | tunability (margins) |"]
+        lines.append("|---|---|---|---|---|---|---|")
+        for number in defaults.numbers:
+            cells = [number.name, number.regime, f"{number.factor} = {number.level}", number.optimizer]
+            low, high = number.range
+            values = [f"{number.value:g}", f"{low:g} to {high:g}", f"{number.tunability_margins:+.2f}"]
+            lines.append("| " + " | ".join([*map(_cell, cells), *values]) + " |")
+        reading = defaults.reading
+        lines += ["", f"Value: {reading.value}. Range: {reading.range}."]
+        lines.append(f"Tunability: {reading.tunability_margins}.")
+    versions = ", ".join(f"{_cell(name)} {_cell(version)}" for name, version in defaults.versions.items())
+    return "\n".join([*lines, "", f"Versions: {versions}.", ""])
+
+
+def _cell(text: str) -> str:
+    """Names come from users: nothing in them may open a link, a tag or a new cell."""
+    plain = " ".join(text.split())
+    return "".join("\\" + char if char in "\\|<>[]`*#!&" else char for char in plain)

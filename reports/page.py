@@ -1,0 +1,272 @@
+"""One self-contained HTML page per study, with the data of every figure as CSV beside it.
+
+Nothing here reads a clock, a path or the order of a dictionary: the same record gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports import figures, wording
+from reports.decision import relation
+from reports.evidence import Evidence, gather
+from reports.figures import Picture
+from reports.guards import CHAIN, standing
+from reports.numbers import TunedNumber, tuned_numbers
+from reports.record import StudyRecord
+from reports.robustness import Robustness, robustness
+from reports.scope import scope_of
+from reports.tuning import search_of
+from reports.verdict import Verdict, judge
+
+PHASES = ("pilot", *CHAIN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """One level's step on the regret ladder."""
+
+    level: str
+    upper: float
+    """Largest upper bound over its rivals."""
+    rival: str
+    admissible: bool
+    mean_error: float
+    finished: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Everything the page says about one row of the table."""
+
+    anchor: str
+    verdict: Verdict
+    sentence: str
+    ladder: tuple[Ladder, ...]
+    robustness: Robustness
+    numbers: tuple[TunedNumber, ...]
+    forests: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searching:
+    """The search panels of one row: exploratory in every study."""
+
+    factor: str
+    regime: str
+    levels: tuple[str, ...]
+    curves: Picture | None
+    rates: tuple[Picture, ...]
+
+
+def write_report(record: StudyRecord, folder: Path) -> Path:
+    """Writes `index.html` and one CSV per figure into `folder`; returns the page's path.
+
+    An unfinished study gets a page without verdicts marked interim, an adaptively sampled one a page marked
+    exploratory, one that breaks a guard a page that says which.
+    """
+    html, pictures = build(record)
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture in pictures:
+        (folder / f"{picture.name}.csv").write_bytes(_csv(picture).encode())
+    page = folder / "index.html"
+    page.write_bytes(html.encode())
+    return page
+
+
+def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
+    """The page's text and its pictures, without touching a disk."""
+    now = standing(record)
+    answers = _answers(record) if now.kind == "evidence" else ()
+    searches = () if now.kind == "interim" else _searches(record)
+    pictures = [picture for answer in answers for picture in answer.forests]
+    for search in searches:
+        pictures += [*([search.curves] if search.curves else []), *search.rates]
+    html = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            record=record,
+            scope=scope_of(record),
+            standing=now,
+            answers=answers,
+            searches=searches,
+            general=all(answer.verdict.general for answer in answers),
+            phases=_phases(record),
+            spent=_spent(record),
+            margins=sorted(record.margins, key=lambda m: (m.regime, not m.accepted, m.task)),
+            facts=[record.facts[name] for name in sorted(record.facts)],
+            wording=wording,
+            relation=relation,
+            series=range(len(figures.SERIES)),
+        )
+    )
+    return html + "\n", tuple(pictures)
+
+
+def _answers(record: StudyRecord) -> tuple[Answer, ...]:
+    looks = max(1, len(record.budget.looks))
+    answers = []
+    for number, evidence in enumerate(gather(record), start=1):
+        verdict = judge(record, evidence)
+        checks = robustness(evidence, verdict, looks=looks)
+        answers.append(
+            Answer(
+                anchor=f"row-{number}",
+                verdict=verdict,
+                sentence=wording.answer(verdict),
+                ladder=_ladder(verdict, evidence),
+                robustness=checks,
+                numbers=tuned_numbers(record, evidence, verdict.recommended),
+                forests=_forests(verdict, evidence, checks, number),
+            )
+        )
+    return tuple(answers)
+
+
+def _forests(verdict: Verdict, evidence: Evidence, checks: Robustness, number: int) -> tuple[Picture, ...]:
+    """Every rival against the recommended level (or the cheapest, where that was not compared)."""
+    reference = verdict.recommended if verdict.recommended in evidence.levels else evidence.levels[0]
+    effects = [effect for effect in verdict.effects if effect.against == reference]
+    return tuple(
+        figures.forest(
+            f"forest-{number}-{k}-{_slug(verdict.factor)}-{_slug(verdict.regime)}-{_slug(effect.level)}",
+            evidence,
+            effect,
+            checks if effect == verdict.headline else None,
+        )
+        for k, effect in enumerate(effects, start=1)
+    )
+
+
+def _ladder(verdict: Verdict, evidence: Evidence) -> tuple[Ladder, ...]:
+    steps = []
+    for level in evidence.levels:
+        worst = max((e for e in verdict.effects if e.level == level), key=lambda e: e.upper)
+        steps.append(
+            Ladder(
+                level=level,
+                upper=worst.upper,
+                rival=worst.against,
+                admissible=level in verdict.admissible,
+                mean_error=verdict.mean_error[level],
+                finished=verdict.finished_share[level],
+            )
+        )
+    return tuple(steps)
+
+
+def _searches(record: StudyRecord) -> tuple[Searching, ...]:
+    panels = []
+    pairs = [(question, regime) for question in record.questions for regime in question.regimes]
+    for number, (question, regime) in enumerate(pairs, start=1):
+        search = search_of(record, question, regime)
+        stem = f"{number}-{_slug(question.factor)}-{_slug(regime)}"
+        rates = [
+            figures.rate_sensitivity(f"rates-{stem}-{k}-{_slug(level)}", search, level)
+            for k, level in enumerate(search.trials, start=1)
+        ]
+        panels.append(
+            Searching(
+                factor=question.factor,
+                regime=regime,
+                levels=tuple(level for level, trials in search.trials.items() if trials),
+                curves=figures.tuning_curves(f"tuning-{stem}", search),
+                rates=tuple(picture for picture in rates if picture),
+            )
+        )
+    return tuple(panels)
+
+
+def _phases(record: StudyRecord) -> list[dict[str, Any]]:
+    """Planned, run, diverged, failed and excluded by phase; the last is 0 by construction."""
+    rows = []
+    for phase in PHASES:
+        there = [row for row in record.evaluations if row.slot.phase == phase]
+        status = Counter(row.status for row in there)
+        rows.append(
+            {
+                "phase": phase,
+                "planned": record.planned.get(phase, 0),
+                "run": len(there) - status["failed"],
+                "diverged": status["diverged"],
+                "failed": status["failed"],
+                "excluded": 0,
+            }
+        )
+    return rows
+
+
+def _spent(record: StudyRecord) -> list[dict[str, Any]]:
+    """What every level of every question got: equal for all, or the page says no verdict."""
+    table = []
+    for question in record.questions:
+        for regime in question.regimes:
+            for level in question.by_cost:
+                rows = [
+                    row
+                    for row in record.evaluations
+                    if (row.slot.factor, row.slot.regime, row.slot.level) == (question.factor, regime, level)
+                    and row.slot.phase in CHAIN
+                ]
+                runs = Counter(row.slot.phase for row in rows)
+                table.append(
+                    {
+                        "factor": question.factor,
+                        "regime": regime,
+                        "level": level,
+                        "runs": [runs[phase] for phase in CHAIN],
+                        "steps": sum(row.config.setting.steps for row in rows),
+                        "diverged": sum(row.status == "diverged" for row in rows),
+                    }
+                )
+    return table
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["signed"] = lambda value: _number(value, "+.2f")
+    environment.filters["short"] = lambda value: _number(value, ".4g")
+    environment.filters["percent"] = lambda value: f"{value:.0%}"
+    # Drawn by us; matplotlib escaped the names in it.
+    environment.filters["drawing"] = lambda picture: Markup(picture.svg)
+    return environment
+
+
+def _number(value: float | None, form: str) -> str:
+    if value is None:
+        return "–"
+    return format(value, form).replace("-", "−") if math.isfinite(value) else "unbounded"
+
+
+def _csv(picture: Picture) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(picture.columns)
+    writer.writerows([_cell(value) for value in row] for row in picture.rows)
+    return out.getvalue()
+
+
+def _cell(value: str | float | int) -> str | float | int:
+    """Names come from users: a spreadsheet must not run one as a formula."""
+    return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text)[:40].strip("-") or "x"

@@ -1,0 +1,100 @@
+"""Everything a report may know of a study, as plain data: no database, no engine behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reports.question import Question
+from trainers.evaluation import Evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin:
+    """The practical-equivalence margin of one task in one regime, fixed by the pilot."""
+
+    task: str
+    regime: str
+    delta: float
+    """In the metric's unit; effects are divided by it."""
+    floor: str
+    """Which term of the rule decided: 'relative', 'absolute' or 'resolution'."""
+    best_error: float
+    """Validation error of the best pilot recipe (mean over its seeds)."""
+    best_recipe: str
+    trivial_error: float
+    """Validation error of the trivial predictor (most frequent class, or the mean)."""
+    seed_sd: float
+    """SD over the seeds of the best pilot recipe, in the metric's unit."""
+    accepted: bool
+    reason: str = ""
+    """Why the task was replaced in this regime, where it was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskFacts:
+    """What a page says about a task."""
+
+    name: str
+    family: str
+    real: bool
+    kind: str
+    metric: str
+    items: int
+    features: int
+    n_test: int
+    licence: str
+    source: str
+    content_hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What each (task, block, level) gets; equal for all levels by construction."""
+
+    profile: str
+    blocks: int
+    trials: int
+    """Designed points besides the library default."""
+    promoted: int
+    promote_seeds: int
+    confirm_seeds: int
+    looks: tuple[int, ...]
+    """Task families after which the data may be looked at."""
+
+    @property
+    def runs_per_cell(self) -> int:
+        return 1 + self.trials + self.promoted * self.promote_seeds + 2 * self.confirm_seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    """One study as its ledger tells it."""
+
+    name: str
+    title: str
+    questions: tuple[Question, ...]
+    regimes: Mapping[str, Mapping[str, object]]
+    """Regime -> its complete setting (depth, width, ...)."""
+    fixed: Mapping[str, str]
+    """Factor -> level held for everyone."""
+    background: Mapping[str, Mapping[str, str]]
+    """Task -> factor -> level, where the background differs between tasks."""
+    nuisance: Mapping[str, tuple[float, float]]
+    """Number -> the limits it was searched in (the widest over levels)."""
+    tasks: Mapping[str, Mapping[str, tuple[str, ...]]]
+    """Factor -> regime -> the tasks judged, in the order they were planned."""
+    facts: Mapping[str, TaskFacts]
+    margins: tuple[Margin, ...]
+    budget: Budget
+    sampler: str
+    planned: Mapping[str, int]
+    """Phase -> members planned."""
+    evaluations: tuple[Evaluation, ...]
+    plan_hash: str
+    protocol_hash: str
+    revision: int
+    """1 for the first plan ever started under this name."""
+    abandoned_plans: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    hardware: str = "cpu"

@@ -1,0 +1,63 @@
+"""Would another margin, another task or another test have changed the answer?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.compare import block_effects, family_effects, prediction_half_width, sign_flip_p
+from reports.evidence import Evidence
+from reports.verdict import Decision, Verdict, decide
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robustness:
+    """One row of the table, judged in other ways that were fixed before the study ran."""
+
+    half_margins: Decision
+    """The decision with margins half as wide."""
+    double_margins: Decision
+    """The decision with margins twice as wide."""
+    kept_without: int | None
+    """Of the decisions without one family each, how many recommend the same level; None, like
+    everything below, where fewer than 8 families are judged."""
+    leave_one_task_out: float | None
+    """Margins that the level chosen on all other families loses to the best level on the family left
+    out, mean over families. Never below 0, and above 0 by noise alone."""
+    sign_flip: float | None
+    """Two-sided p of the sign-flip test over families for the row's headline effect."""
+    median: float | None
+    """Median over families of the headline effect, in margins."""
+    prediction: tuple[float, float] | None
+    """95 % interval for the headline effect on a new family."""
+
+
+def robustness(evidence: Evidence, verdict: Verdict, *, looks: int) -> Robustness:
+    """Judges `evidence` again with other margins, without each family, and by other tests."""
+    effects = block_effects(evidence.tuned, evidence.delta)
+    units = family_effects(effects.mean(axis=1), evidence.family)
+    # With few families only these tasks are spoken of: there is no other family to generalize to.
+    general = evidence.over == "families"
+    kept, losses = 0, []
+    for family in range(len(evidence.families)) if general else ():
+        chosen = decide(evidence.without(family), looks=looks, over="families").recommended
+        kept += chosen == verdict.recommended
+        if chosen in evidence.levels:
+            losses.append(float(units[family, evidence.levels.index(chosen)].max()))
+    sign_flip = median = prediction = None
+    head = verdict.headline
+    if head is not None and general:
+        i, j = evidence.levels.index(head.level), evidence.levels.index(head.against)
+        sign_flip, median = sign_flip_p(units[:, i, j]), float(np.median(units[:, i, j]))
+        half = float(prediction_half_width(effects, evidence.family)[i, j])
+        prediction = (head.margins - half, head.margins + half)
+    return Robustness(
+        half_margins=decide(evidence.with_margins(0.5), looks=looks),
+        double_margins=decide(evidence.with_margins(2.0), looks=looks),
+        kept_without=kept if general else None,
+        leave_one_task_out=float(np.mean(losses)) if losses else None,
+        sign_flip=sign_flip,
+        median=median,
+        prediction=prediction,
+    )

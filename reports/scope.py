@@ -1,0 +1,68 @@
+"""What a study's answers are about: network, depth, width, training size, hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reports.record import StudyRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """The first thing every page and export says."""
+
+    network: str
+    depth: str
+    """Hidden layers, by regime: "2 | 20"."""
+    width: str
+    n_train: str
+    """Training items: the least and the most over tasks and regimes."""
+    families: int
+    real_families: int
+    hardware: str
+    torch: str
+
+    def sentence(self) -> str:
+        """In words."""
+        network = "multilayer perceptrons" if self.network == "mlp" else self.network
+        families = "family" if self.families == 1 else "families"
+        return (
+            f"{network}, {self.depth} hidden layers of width {self.width}, {self.n_train} training items, "
+            f"{self.families} task {families} ({self.real_families} of measured data), "
+            f"{self.hardware}, torch {self.torch}"
+        )
+
+
+def scope_of(record: StudyRecord) -> Scope:
+    """The scope of everything that `record` judged."""
+    settings = [record.regimes[regime] for regime in sorted(record.regimes)]
+    judged = {
+        (task, regime)
+        for by_regime in record.tasks.values()
+        for regime, tasks in by_regime.items()
+        for task in tasks
+    }
+    sizes = []
+    for task, regime in judged:
+        fact = record.facts[task]
+        most = int(str(record.regimes[regime].get("train_size", fact.items)))
+        sizes.append(max(1, min(most, (fact.items - fact.n_test) * 4 // 5)))
+    facts = [record.facts[task] for task in sorted({task for task, _ in judged})]
+    residual = {bool(setting.get("residual", False)) for setting in settings}
+    low, high = min(sizes, default=0), max(sizes, default=0)
+    return Scope(
+        network=" | ".join("residual mlp" if value else "mlp" for value in sorted(residual)),
+        depth=_several(settings, "depth"),
+        width=_several(settings, "width"),
+        n_train=str(low) if low == high else f"{low}-{high}",
+        families=len({fact.family for fact in facts}),
+        real_families=len({fact.family for fact in facts if fact.real}),
+        hardware=record.hardware,
+        torch=record.versions.get("torch", "unknown"),
+    )
+
+
+def _several(settings: Sequence[Mapping[str, object]], name: str) -> str:
+    values = {int(str(setting[name])) for setting in settings if name in setting}
+    return " | ".join(map(str, sorted(values))) or "unknown"

@@ -1,0 +1,234 @@
+"""From compared levels to one answer: admissible set, recommendation, label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+
+from reports.compare import FEW_FAMILIES, Array, Comparison, Unit, family_effects
+from reports.decision import Label, admissible, labels
+from reports.evidence import Evidence, gather
+from reports.power import families_needed
+from reports.record import StudyRecord
+
+DecidedBy = Literal["data", "cost_order", "fallback"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """How much worse `level` is than `against` (positive: worse), over tasks, in margin units."""
+
+    level: str
+    against: str
+    margins: float
+    """Mean over tasks of the clipped block effects."""
+    interval: tuple[float, float]
+    """Two-sided 95 % t-interval over tasks."""
+    upper: float
+    """One-sided upper bound at alpha / L: below 1 proves `level` within one margin of `against`."""
+    lower: float
+    """One-sided lower bound at alpha / L."""
+    points: float
+    """The raw (unclipped) mean difference in percentage points of error (regression: of an SD)."""
+    tasks: int
+    """Task families that entered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The answer to one question in one regime."""
+
+    factor: str
+    regime: str
+    textbook: tuple[str, ...]
+    recommended: str
+    decided_by: DecidedBy
+    label: Label
+    admissible: tuple[str, ...]
+    """Levels proved within one margin of every rival, cheapest first."""
+    best: str
+    """Least mean error in margin units; says nothing about proof."""
+    effects: tuple[Effect, ...]
+    """Every ordered pair of levels."""
+    mean_error: Mapping[str, float]
+    """Level -> mean over tasks of the confirm error, in the metric's unit."""
+    finished_share: Mapping[str, float]
+    """Level -> share of confirm members that did not diverge."""
+    families: int
+    real_families: int
+    tasks: tuple[str, ...]
+    blocks: int
+    seeds: int
+    tasks_needed: int | None
+    """Where the label is 'insufficient': about how many families would settle the row; None if more
+    than 200, or not insufficient."""
+    evidence: tuple[str, ...]
+    """Ids of the evaluations used."""
+    caveats: tuple[str, ...]
+
+    def effect(self, level: str, against: str) -> Effect:
+        """The effect of one ordered pair."""
+        for effect in self.effects:
+            if (effect.level, effect.against) == (level, against):
+                return effect
+        raise ValueError(f"no effect of '{level}' against '{against}' in row {self.factor}@{self.regime}")
+
+    @property
+    def headline(self) -> Effect | None:
+        """The one effect to quote: positive says by how much the rival is worse than what is recommended.
+
+        The rival is the textbook's strongest level where something else is recommended, otherwise the
+        strongest level outside the textbook's set (inside it, if there is none outside). None where the
+        recommended level was not compared.
+        """
+        rivals = [effect for effect in self.effects if effect.against == self.recommended]
+        by_book = [effect for effect in rivals if effect.level in self.textbook]
+        others = [effect for effect in rivals if effect.level not in self.textbook]
+        wanted = others if self.recommended in self.textbook else by_book
+        return min(wanted or rivals, key=lambda effect: effect.margins, default=None)
+
+    @property
+    def regret_bound(self) -> float | None:
+        """Margins that the recommended level may at most be worse than any rival (at alpha)."""
+        bounds = [effect.upper for effect in self.effects if effect.level == self.recommended]
+        return max(bounds, default=None)
+
+    @property
+    def general(self) -> bool:
+        """Enough families to speak of tasks in general; otherwise only of the tasks at hand."""
+        return self.families >= FEW_FAMILIES
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decision:
+    """What the rule says to one body of evidence, before it is described."""
+
+    comparison: Comparison
+    admissible: tuple[str, ...]
+    recommended: str
+    decided_by: DecidedBy
+    label: Label
+
+
+def verdicts(record: StudyRecord) -> tuple[Verdict, ...]:
+    """One verdict per question and regime, in the order they were asked.
+
+    Raises:
+        EvidenceError: The study is interim, exploratory (adaptive sampler), or breaks a guard.
+    """
+    return tuple(judge(record, evidence) for evidence in gather(record))
+
+
+def decide(evidence: Evidence, *, looks: int, over: Unit | None = None) -> Decision:
+    """Takes the cheapest level proved within one margin of every rival, and labels the textbook's row.
+
+    Where no level is proved, the textbook's level is kept, marked 'fallback': the only place where the
+    textbook matters to a recommendation. (The method's first fallback, the last release's level, needs a
+    release to exist.) A textbook whose levels were not compared can only get 'insufficient'.
+    """
+    comparison = evidence.compared(looks=looks, over=over)
+    textbook = evidence.textbook()
+    proved = tuple(
+        level for level, good in zip(evidence.levels, admissible(comparison.upper), strict=True) if good
+    )
+    if proved:
+        recommended = proved[0]
+    else:
+        named = [level for level, inside in zip(evidence.levels, textbook, strict=True) if inside]
+        named += evidence.question.textbook.get(evidence.regime, ())
+        recommended = (named or list(evidence.levels))[0]
+    return Decision(
+        comparison=comparison,
+        admissible=proved,
+        recommended=recommended,
+        decided_by="fallback" if not proved else "data" if len(proved) == 1 else "cost_order",
+        label=cast(Label, str(labels(comparison.lower, comparison.upper, textbook))),
+    )
+
+
+def judge(record: StudyRecord, evidence: Evidence) -> Verdict:
+    """The verdict of one row, from evidence that passed the guards."""
+    looks = max(1, len(record.budget.looks))
+    decision = decide(evidence, looks=looks)
+    levels, mean = evidence.levels, decision.comparison.mean
+    real = {f for f, measured in zip(evidence.family.tolist(), evidence.real, strict=True) if measured}
+    needed = None
+    if decision.label == "insufficient":
+        needed = families_needed(evidence, looks=looks)
+    return Verdict(
+        factor=evidence.question.factor,
+        regime=evidence.regime,
+        textbook=evidence.question.textbook.get(evidence.regime, ()),
+        recommended=decision.recommended,
+        decided_by=decision.decided_by,
+        label=decision.label,
+        admissible=decision.admissible,
+        best=levels[int(np.argmin(mean.sum(axis=-1)))],
+        effects=_effects(evidence, decision.comparison),
+        mean_error=dict(zip(levels, _over_tasks(evidence, evidence.tuned).tolist(), strict=True)),
+        finished_share=dict(zip(levels, evidence.finished.tolist(), strict=True)),
+        families=len(evidence.families),
+        real_families=len(real),
+        tasks=evidence.tasks,
+        blocks=evidence.tuned.shape[1],
+        seeds=evidence.seeds,
+        tasks_needed=needed,
+        evidence=evidence.ids,
+        caveats=_caveats(evidence),
+    )
+
+
+def _effects(evidence: Evidence, comparison: Comparison) -> tuple[Effect, ...]:
+    raw = _over_tasks(evidence, evidence.tuned)
+    return tuple(
+        Effect(
+            level=level,
+            against=against,
+            margins=float(comparison.mean[i, j]),
+            interval=(float(comparison.interval_low[i, j]), float(comparison.interval_high[i, j])),
+            upper=float(comparison.upper[i, j]),
+            lower=float(comparison.lower[i, j]),
+            points=float(100 * (raw[i] - raw[j])),
+            tasks=len(evidence.families),
+        )
+        for i, level in enumerate(evidence.levels)
+        for j, against in enumerate(evidence.levels)
+        if i != j
+    )
+
+
+def _over_tasks(evidence: Evidence, errors: Array) -> Array:
+    """[L] mean over blocks, then tasks of a family, then families of [T, R, L] unclipped errors."""
+    units = family_effects(errors.mean(axis=1)[:, None, :], evidence.family)
+    levels: Array = units.mean(axis=0)[0]
+    return levels
+
+
+def _caveats(evidence: Evidence) -> tuple[str, ...]:
+    """What a reader must know before using the row, in a fixed order."""
+    notes = []
+    if len(evidence.families) < FEW_FAMILIES:
+        few = f"{len(evidence.families)} task famil{'y' if len(evidence.families) == 1 else 'ies'}"
+        notes.append(
+            f"{few} (fewer than {FEW_FAMILIES}): holds on these tasks ({', '.join(evidence.tasks)}) only; "
+            "intervals are over their data splits"
+        )
+    named = evidence.question.textbook.get(evidence.regime, ())
+    absent = [level for level in named if level not in evidence.levels]
+    if absent:
+        notes.append(f"the textbook's {', '.join(absent)} was not compared")
+    if len(set(evidence.percent)) > 1:
+        notes.append("points mix percentage points of error with hundredths of a target SD")
+    diverged = [
+        f"{level} {1 - share:.0%}"
+        for level, share in zip(evidence.levels, evidence.finished, strict=True)
+        if share < 1
+    ]
+    if diverged:
+        notes.append(f"diverged runs, scored like the trivial predictor: {', '.join(diverged)}")
+    if not any(evidence.real):
+        notes.append("generated tasks only, no measured data")
+    return tuple(notes)

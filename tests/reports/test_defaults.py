@@ -1,0 +1,162 @@
+"""A defaults file says what the verdicts say, reads back exactly, and refuses anything else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+
+from reports.defaults import Defaults, defaults, load, render
+from reports.guards import EvidenceError
+from reports.record import StudyRecord
+from reports.verdict import verdicts
+from tests.reports.planted import noisy_errors, planted_study
+
+
+@pytest.fixture(scope="module")
+def study() -> StudyRecord:
+    errors = {"shallow": noisy_errors([0, 0, 0], tau=0.1), "deep": noisy_errors([2, 2, 0])}
+    return planted_study(errors, textbook={"shallow": ("he_normal",), "deep": ("he_normal", "he_uniform")})
+
+
+@pytest.fixture(scope="module")
+def file(study: StudyRecord) -> Defaults:
+    return defaults(study, verdicts(study))
+
+
+@pytest.mark.parametrize("format", ["yaml", "json"])
+def test_a_file_reads_back_exactly(file: Defaults, format: str) -> None:
+    assert load(render(file, format)) == file
+    assert render(load(render(file, format)), format) == render(file, format)
+
+
+def test_the_file_has_the_shape_that_people_were_promised(file: Defaults) -> None:
+    data = yaml.safe_load(render(file, "yaml"))
+    assert list(data) == ["schema", "table", "scope", "plan", "versions", "rows", "numbers", "reading"]
+    assert data["scope"] == {
+        "network": "mlp",
+        "depth": "2 | 20",
+        "width": "32",
+        "n_train": "600",
+        "families": 8,
+        "real_families": 4,
+        "hardware": "cpu",
+        "torch": "2.14.1",
+    }
+    assert data["plan"]["hash"] == "3f2c9a7716ab00d1"
+    shallow, deep = data["rows"]
+    assert (shallow["recommended"], shallow["decided_by"], shallow["verdict"]) == (
+        "torch_default",
+        "cost_order",
+        "tied",
+    )
+    assert shallow["tied_with"] == ["glorot_normal", "he_normal"]
+    assert (deep["recommended"], deep["decided_by"], deep["verdict"]) == ("he_normal", "data", "confirmed")
+    assert deep["textbook"] == ["he_normal", "he_uniform"]
+    assert list(deep["effect"]) == ["against", "margins", "interval", "points", "tasks", "blocks", "seeds"]
+    assert deep["effect"]["margins"] > 1
+    assert deep["regret_if_wrong"]["upper_bound_margins"] < 0
+    assert json.loads(render(file, "json")) == data
+
+
+def test_numbers_are_the_geometric_median_and_quartiles_of_what_tuning_chose(
+    study: StudyRecord, file: Defaults
+) -> None:
+    chosen = [
+        np.log10(row.config.numbers["learning_rate"])
+        for row in study.evaluations
+        if (row.slot.phase, row.slot.regime, row.slot.level) == ("confirm", "deep", "he_normal")
+        and row.slot.index == 0
+    ]
+    (number,) = [number for number in file.numbers if number.regime == "deep"]
+    assert (number.name, number.level, number.optimizer) == ("learning_rate", "he_normal", "adamw")
+    assert number.cells == len(chosen) == 32
+    assert number.value == pytest.approx(10 ** np.median(chosen), rel=1e-3)
+    assert number.range == pytest.approx(tuple(10 ** np.quantile(chosen, [0.25, 0.75])), rel=1e-3)
+    # The planted library default is 0.03 worse than the tuned arm, at margins of 0.02.
+    assert number.tunability_margins == pytest.approx(1.5)
+
+
+def test_markdown_names_the_scope_first_and_holds_every_row(file: Defaults) -> None:
+    text = render(file, "markdown")
+    assert text.startswith(
+        "# Recommended defaults: planted\n\nScope: multilayer perceptrons, 2 \\| 20 hidden"
+    )
+    assert "| initializer | deep | he_normal, he_uniform | he_normal | confirmed | data |" in text
+    widths = {line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("| init")}
+    assert len(widths) == 1
+
+
+def test_few_families_are_never_called_defaults() -> None:
+    record = planted_study({"deep": noisy_errors([3, 3, 0], tasks=3)})
+    file = defaults(record, verdicts(record))
+    assert file.reading.holds_for == "these tasks only"
+    assert render(file, "markdown").startswith("# Answers on these tasks")
+
+
+def test_one_block_has_no_interval_and_the_file_still_reads_back() -> None:
+    record = planted_study({"deep": noisy_errors([3, 3, 0], tasks=2, blocks=1)})
+    file = defaults(record, verdicts(record))
+    assert file.rows[0].effect is None
+    assert file.rows[0].regret_if_wrong.upper_bound_margins is None
+    assert load(render(file, "json")) == load(render(file, "yaml")) == file
+
+
+def test_an_unfinished_study_exports_nothing(study: StudyRecord) -> None:
+    with pytest.raises(EvidenceError, match="interim"):
+        defaults(replace(study, evaluations=study.evaluations[:-1]), ())
+
+
+def test_an_unknown_format_is_named_with_the_known_ones(file: Defaults) -> None:
+    with pytest.raises(ValueError, match="did you mean 'yaml'"):
+        render(file, "yml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("schema: 1\n", "schema: 2\n", "schema 2 is not known"),
+        ("schema: 1\n", "", "lacks the key 'schema'"),
+        ("schema: 1\n", "schema: 1\nschema: 1\n", "stands twice"),
+        ("schema: 1\n", "schema: true\n", "must be a whole number, not True"),
+        ("  recommended: he_normal\n", "  recomended: he_normal\n", "did you mean 'recommended'"),
+        ("decided_by: data", "decided_by: oracle", "unknown value of file.yaml.rows"),
+        ("verdict: tied", "verdict: tie", "did you mean 'tied'"),
+        ("families: 8", "families: eight", "must be a whole number, not 'eight'"),
+        ("families: 8", "families: 8.5", "must be a whole number, not 8.5"),
+        ("cells: 32", "cells: &a 32", None),
+        ("tied_with: []", "tied_with: [he_normal]", "tied with itself"),
+        ("regime: deep\n  recommended", "regime: shallow\n  recommended", "two rows for initializer@shallow"),
+        ("tunability_margins: 1.5", "tunability_margins: .nan", "must be a finite number"),
+        ("table: planted", "table: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        ("rows:\n", "rows: none\nrest:\n", "rest"),
+    ],
+)
+def test_a_file_that_breaks_a_rule_is_refused_in_one_message(
+    file: Defaults, old: str, new: str, message: str | None
+) -> None:
+    text = render(file, "yaml")
+    assert old in text
+    broken = text.replace(old, new, 1)
+    if message is None:  # an anchor that nothing refers to is only a name
+        assert load(broken) == file
+        return
+    with pytest.raises(ValueError, match=message) as caught:
+        load(broken, "file.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_aliases_long_files_and_other_things_are_refused() -> None:
+    with pytest.raises(ValueError, match="aliases are not allowed"):
+        load("a: &x [1]\nb: *x\n")
+    with pytest.raises(ValueError, match="longer than"):
+        load("#" * 1_000_001)
+    with pytest.raises(ValueError, match="must be a mapping"):
+        load("- 1\n")
+    with pytest.raises(ValueError, match="stands twice"):
+        load('{"schema": 1, "schema": 1}')
+    with pytest.raises(ValueError, match="defaults file"):
+        load("[" * 3000)

@@ -1,0 +1,160 @@
+"""No verdict where the comparison was unequal, incomplete, or not fresh."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from reports.evidence import from_rows
+from reports.guards import EvidenceError, standing
+from reports.record import StudyRecord
+from reports.verdict import verdicts
+from search_spaces.config import Setting
+from tests.reports.planted import BUDGET, noisy_errors, planted_study
+from trainers.evaluation import Evaluation, Phase
+
+Change = Callable[[Evaluation], Evaluation | None]
+
+
+@pytest.fixture(scope="module")
+def study() -> StudyRecord:
+    return planted_study({"deep": noisy_errors([0, 1, 2])})
+
+
+def changed(record: StudyRecord, change: Change) -> StudyRecord:
+    """The study with every evaluation passed through `change`; None drops it, and nothing is replanned."""
+    rows = tuple(new for row in record.evaluations if (new := change(row)) is not None)
+    ran = Counter(row.slot.phase for row in rows)
+    planned = {phase: min(count, ran[cast(Phase, phase)]) for phase, count in record.planned.items()}
+    return replace(record, evaluations=rows, planned=planned)
+
+
+def at(row: Evaluation, phase: str, index: int, level: str = "he_normal") -> bool:
+    s = row.slot
+    return (s.phase, s.index, s.level, s.task, s.block) == (phase, index, level, "task_2", 1)
+
+
+def refusal(record: StudyRecord) -> str:
+    with pytest.raises(EvidenceError) as caught:
+        verdicts(record)
+    assert standing(record).kind == "refused"
+    return str(caught.value)
+
+
+def test_a_sound_study_may_speak(study: StudyRecord) -> None:
+    assert standing(study).kind == "evidence"
+
+
+def test_a_missing_confirm_run_is_named(study: StudyRecord) -> None:
+    message = refusal(changed(study, lambda row: None if at(row, "confirm", 1) else row))
+    assert "missing cell: confirm 1" in message
+    assert "task 'task_2', block 1, level 'he_normal'" in message
+
+
+def test_a_failed_run_counts_as_missing(study: StudyRecord) -> None:
+    def fail(row: Evaluation) -> Evaluation:
+        return replace(row, status="failed", test=None) if at(row, "confirm", 0) else row
+
+    assert "failed, which counts as missing" in refusal(changed(study, fail))
+
+
+def test_a_level_with_fewer_trials_gets_no_verdict(study: StudyRecord) -> None:
+    assert "unequal budgets" in refusal(changed(study, lambda row: None if at(row, "retune", 3) else row))
+
+
+def test_a_level_with_more_trials_gets_no_verdict(study: StudyRecord) -> None:
+    extra = [
+        replace(row, slot=replace(row.slot, index=BUDGET.trials + 1))
+        for row in study.evaluations
+        if at(row, "retune", 3)
+    ]
+    assert "unequal budgets" in refusal(replace(study, evaluations=(*study.evaluations, *extra)))
+
+
+def test_equal_but_unplanned_trials_get_no_verdict(study: StudyRecord) -> None:
+    extra = [
+        replace(row, slot=replace(row.slot, index=BUDGET.trials + 1))
+        for row in study.evaluations
+        if row.slot.phase == "retune" and row.slot.index == 3
+    ]
+    assert "never planned" in refusal(replace(study, evaluations=(*study.evaluations, *extra)))
+
+
+def test_longer_training_of_one_level_is_an_unequal_budget(study: StudyRecord) -> None:
+    def longer(row: Evaluation) -> Evaluation:
+        if row.slot.level != "he_normal":
+            return row
+        return replace(row, config=replace(row.config, setting=Setting(depth=20, width=32, steps=900)))
+
+    assert "unequal budgets" in refusal(changed(study, longer))
+
+
+def test_another_optimizer_under_one_level_confounds(study: StudyRecord) -> None:
+    def swap(row: Evaluation) -> Evaluation:
+        if row.slot.level != "he_normal":
+            return row
+        return replace(row, config=replace(row.config, levels={**row.config.levels, "optimizer": "sgd"}))
+
+    assert "confounded" in refusal(changed(study, swap))
+
+
+def test_two_rows_in_one_slot_are_refused(study: StudyRecord) -> None:
+    twin = next(row for row in study.evaluations if at(row, "confirm", 0))
+    assert "one slot" in refusal(replace(study, evaluations=(*study.evaluations, twin)))
+
+
+def test_a_row_of_another_study_is_refused(study: StudyRecord) -> None:
+    def foreign(row: Evaluation) -> Evaluation:
+        return replace(row, slot=replace(row.slot, study="other")) if at(row, "confirm", 0) else row
+
+    assert "belongs to study 'other'" in refusal(changed(study, foreign))
+
+
+def test_mixed_versions_are_refused(study: StudyRecord) -> None:
+    def older(row: Evaluation) -> Evaluation:
+        if not at(row, "confirm", 0):
+            return row
+        return replace(row, versions={**row.versions, "torch": "2.13.0"})
+
+    assert "mixed versions: torch is 2.14.1 in some and 2.13.0 in others" in refusal(changed(study, older))
+
+
+def test_a_seed_used_for_selection_may_not_confirm(study: StudyRecord) -> None:
+    promoted = next(row for row in study.evaluations if at(row, "promote", 0))
+
+    def reuse(row: Evaluation) -> Evaluation:
+        if at(row, "confirm", 0):
+            return replace(row, curve=promoted.curve, config=promoted.config)
+        return row
+
+    assert "reused seed" in refusal(changed(study, reuse))
+
+
+def test_search_rows_cannot_be_passed_off_as_evidence(study: StudyRecord) -> None:
+    rows = [row for row in study.evaluations if row.slot.phase in ("confirm", "promote")]
+    with pytest.raises(EvidenceError, match="phase 'promote'"):
+        from_rows(study, study.questions[0], "deep", rows)
+
+
+def test_a_task_without_margin_is_refused(study: StudyRecord) -> None:
+    assert "no accepted margin" in refusal(replace(study, margins=study.margins[1:]))
+
+
+def test_an_unfinished_study_is_interim_and_gets_no_verdict(study: StudyRecord) -> None:
+    unfinished = replace(study, evaluations=study.evaluations[:-40])
+    assert standing(unfinished).kind == "interim"
+    assert "40 of" in standing(unfinished).reason
+    with pytest.raises(EvidenceError, match="interim"):
+        verdicts(unfinished)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_adaptive_samplers_get_no_verdict(sampler: str, study: StudyRecord) -> None:
+    record = replace(study, sampler=sampler)
+    assert standing(record).kind == "exploratory"
+    with pytest.raises(EvidenceError, match="exploratory"):
+        verdicts(record)

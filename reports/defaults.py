@@ -243,7 +243,19 @@ def _row(verdict: Verdict, leave_one_out: float | None) -> Row:
             upper_bound_margins=None if bound is None or not math.isfinite(bound) else _short(bound),
             leave_one_task_out=None if leave_one_out is None else _short(leave_one_out),
         ),
-        caveats=verdict.caveats,
+        caveats=(*_contradiction(verdict), *verdict.caveats),
+    )
+
+
+def _contradiction(verdict: Verdict) -> tuple[str, ...]:
+    """Who beat the textbook, where it is not the recommended level that `effect` is measured against."""
+    lost = verdict.contradiction
+    if lost is None or lost.against == verdict.recommended:
+        return ()
+    low, high = lost.interval
+    return (
+        f"contradicted by {lost.against}: the error of {lost.level} is {lost.margins:+.3g} margins "
+        f"[{low:+.3g}, {high:+.3g}] higher",
     )
 
 

@@ -91,6 +91,24 @@ class Verdict:
         return min(wanted or rivals, key=lambda effect: effect.margins, default=None)
 
     @property
+    def contradiction(self) -> Effect | None:
+        """The textbook's strongest compared level against the rival that most clearly beats them all.
+
+        None unless the label is 'contradicted'. That rival need not be the recommended level, which may
+        be a cheaper one proved within one margin of it.
+        """
+        named = [level for level in self.textbook if level in self.mean_error]
+        if self.label != "contradicted" or not named:
+            return None
+        against = {
+            rival: [self.effect(level, rival) for level in named]
+            for rival in self.mean_error
+            if rival not in named
+        }
+        beaten = max(against.values(), key=lambda effects: min(effect.lower for effect in effects))
+        return min(beaten, key=lambda effect: effect.margins)
+
+    @property
     def regret_bound(self) -> float | None:
         """Margins that the recommended level may at most be worse than any rival (at alpha)."""
         bounds = [effect.upper for effect in self.effects if effect.level == self.recommended]

@@ -78,7 +78,8 @@ def _because(v: Verdict) -> str:
             f"margin of every rival, and {v.recommended} is the cheapest. The textbook says {book}.{rest}"
         )
     if v.label == "contradicted":
-        by = f": {head.level} has an error {against(head)} higher" if head else ""
+        lost = v.contradiction
+        by = f": {lost.level} has an error {against(lost)} higher than {lost.against}'s" if lost else ""
         ties = f" {listed(equal[1:])} would do as well." if len(equal) > 1 else ""
         return f"The textbook's choice ({book}) is contradicted{by}.{ties}"
     ties = f" {listed(equal[1:])} would do as well." if len(equal) > 1 else ""

@@ -119,7 +119,7 @@ def rmsprop(
     square, scratch = state["square"], state["scratch"]
     torch.mul(grads, grads, out=scratch)
     square.lerp_(scratch, 1 - _like(params, numbers["alpha"]))
-    torch.sqrt(square, out=scratch).add_(_like(params, numbers["eps"]))
+    torch.rsqrt(square, out=scratch).reciprocal_().add_(_like(params, numbers["eps"]))
     params.addcdiv_(grads.mul_(_like(params, learning_rate)), scratch, value=-1)
 
 
@@ -149,7 +149,8 @@ def adam(
     b = (c1 / rate * numbers["eps"]).to(params.dtype)
     mean = state["mean"].lerp_(grads, 1 - beta1)
     square = state["square"].lerp_(grads.square_(), 1 - beta2)
-    scale = torch.sqrt(square, out=grads).mul_(a).add_(b)
+    root = torch.rsqrt(square, out=grads)  # torch.sqrt takes 7 times longer where it meets a zero (MKL)
+    scale = torch.div(a, root, out=root).add_(b)
     params.addcdiv_(mean, scale, value=-1)
 
 

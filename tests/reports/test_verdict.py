@@ -10,6 +10,7 @@ import pytest
 
 from reports.record import StudyRecord
 from reports.verdict import Effect, Verdict, verdicts
+from reports.wording import answer
 from tests.reports.planted import LEVELS, TRIVIAL, noisy_errors, planted_study
 
 TORCH, GLOROT, HE = LEVELS
@@ -30,6 +31,16 @@ def test_a_clear_winner_that_the_textbook_names_is_confirmed_by_data() -> None:
 def test_a_clear_winner_that_the_textbook_does_not_name_contradicts_it() -> None:
     verdict = only(planted_study({"deep": noisy_errors([2, 0, 2])}))
     assert (verdict.label, verdict.decided_by, verdict.recommended) == ("contradicted", "data", GLOROT)
+
+
+def test_a_contradiction_names_the_rival_that_beat_the_textbook_and_not_a_cheaper_one() -> None:
+    verdict = only(planted_study({"deep": noisy_errors([0.4, 0, 1.6], tau=0.1, block_sd=0.2)}))
+    assert (verdict.label, verdict.recommended) == ("contradicted", TORCH)
+    lost = verdict.contradiction
+    assert lost is not None
+    assert (lost.level, lost.against) == (HE, GLOROT)
+    assert f"{HE} has an error" in answer(verdict)
+    assert f"higher than {GLOROT}'s" in answer(verdict)
 
 
 def test_equal_levels_are_tied_and_the_cheapest_is_taken() -> None:

@@ -1,0 +1,512 @@
+"""The command line: each command is a few documented function calls, and errors are one line.
+
+Exit codes: 0 done; 2 the user's mistake; 1 ours; 130 interrupted, to be resumed by the same command.
+Heavy libraries are imported inside the commands, so that help and errors answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from reports.record import StudyRecord
+    from reports.verdict import Verdict
+    from search_spaces.factor import Factor
+    from studies.estimate import Outline
+    from studies.run import RunSummary
+    from studies.spec import StudySpec
+    from studies.tracking import Tracker
+
+log = logging.getLogger("groundrules")
+
+app = typer.Typer(
+    name="groundrules",
+    help="Regenerates a textbook's table of deep-learning defaults empirically, for your own tasks.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+INTERRUPTED = 130
+REPORTS = "reports"
+LOG_FILE = "groundrules.log"
+
+TASK_SD, BLOCK_SD = 0.5, 1.0
+"""What `plan` assumes of a study nobody has run: SDs of level effects over tasks and blocks, in margins."""
+
+
+class Engine(StrEnum):
+    """Where packs are trained."""
+
+    ray = "ray"
+    inline = "inline"
+
+
+class Profile(StrEnum):
+    """How much is spent."""
+
+    quick = "quick"
+    standard = "standard"
+    full = "full"
+
+
+class Kind(StrEnum):
+    """The formats of an export."""
+
+    yaml = "yaml"
+    json = "json"
+    markdown = "markdown"
+
+
+class Table(StrEnum):
+    """The formats of results."""
+
+    csv = "csv"
+    parquet = "parquet"
+
+
+class Detail(StrEnum):
+    """How much of a study MLflow is told."""
+
+    members_with_curves = "members_with_curves"
+    members = "members"
+    cells = "cells"
+
+
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A study file, or the name of one that ships.")]
+Study = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study in the workspace.")]
+Workspace = Annotated[
+    Path,
+    typer.Option(
+        "--workspace",
+        metavar="DIR",
+        envvar="GROUNDRULES_WORKSPACE",
+        help="Holds ledger, MLflow store, artifacts and reports.",
+    ),
+]
+TasksFrom = Annotated[
+    Path | None,
+    typer.Option("--tasks-from", metavar="FILE.py", help="Adds your own tasks: a Python file with TASKS."),
+]
+ProfileOption = Annotated[Profile | None, typer.Option("--profile", help="Another budget than the file's.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer for a program.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", metavar="FILE", help="Write there, not to the screen.")
+]
+
+DEFAULT_WORKSPACE = Path("groundrules-workspace")
+
+
+@app.command()
+def plan(
+    spec: Spec,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    tasks_from: TasksFrom = None,
+    profile: ProfileOption = None,
+    as_json: Json = False,
+) -> None:
+    """Check a study and say what it would cost; nothing is run."""
+    from dataclasses import asdict
+
+    from studies.estimate import outline
+    from studies.progress import duration
+    from studies.spec import PROFILES, load
+
+    study = load(spec)
+    chosen = study.with_profile(profile.value) if profile else study
+    studies = {name: study.with_profile(cast(Any, name)) for name in PROFILES}
+    outlines = {name: outline(each, tasks_from=tasks_from) for name, each in studies.items()}
+    power = {name: _power(studies[name], found) for name, found in outlines.items()}
+    ours = outlines[chosen.budget.profile]
+    if as_json:
+        print(json.dumps({"chosen": chosen.budget.profile, "power": power, **asdict(ours)}, indent=2))
+        return
+    print(f"{ours.study}: {chosen.title}")
+    for factor, regimes in ours.tasks.items():
+        for regime, tasks in regimes.items():
+            print(f"  {factor} in {regime}: {', '.join(tasks)}")
+    packs = sum(ours.packs.values())
+    print(f"{ours.cells} cells, {ours.total} members, {packs} packs (profile {chosen.budget.profile})")
+    for phase, members in ours.members.items():
+        print(f"  {phase:8} {members:6} members in {ours.packs[phase]:5} packs")
+    for fact in ours.unsettled:
+        print(f"  {fact}")
+    print()
+    cores = len(os.sched_getaffinity(0))
+    print(f"profile    members   time on {cores} cores   chance that a row settles: clear winner, all equal")
+    for name in PROFILES:
+        found, chance = outlines[name], power[name]
+        mark = "*" if name == chosen.budget.profile else " "
+        time = duration(found.seconds / cores)
+        print(
+            f"{mark}{name:9} {found.total:7}   {time:>15}   "
+            f"{100 * chance['clear_winner']:24.0f} % {100 * chance['equal']:12.0f} %"
+        )
+    print("(chances where tasks differ by half a margin and blocks by one; a clear winner leads by two)")
+
+
+@app.command()
+def run(
+    spec: Spec,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    tasks_from: TasksFrom = None,
+    profile: ProfileOption = None,
+    engine: Annotated[Engine, typer.Option(help="Worker processes, or this process.")] = Engine.ray,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Packs at a time; default: CPUs.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, or a torch device.")] = "cpu",
+    gpu_fraction: Annotated[float, typer.Option(min=0, max=1, help="Share of a GPU for each worker.")] = 0.0,
+    tracked: Annotated[Detail, typer.Option("--tracked", help="What MLflow is told.")] = Detail.members,
+    as_json: Json = False,
+) -> None:
+    """Run a study here; the same command again resumes, and repeats nothing."""
+    from studies import run as running
+    from studies.interrupts import interrupted_by_sigterm
+    from studies.progress import Display
+    from studies.spec import load
+    from studies.tracking import Tracker
+
+    study = load(spec)
+    if profile:
+        study = study.with_profile(profile.value)
+    tracker = Tracker(workspace, study.study, detail=tracked.value)
+    with interrupted_by_sigterm(), Display() as display:
+
+        def watch(agenda: Any) -> None:
+            display(agenda)
+            tracker.watch(agenda)
+
+        summary = running.run(
+            study,
+            workspace=workspace,
+            tasks_from=tasks_from,
+            engine=engine.value,
+            workers=workers,
+            device=device,
+            gpu_fraction=gpu_fraction,
+            watch=watch,
+            tracking=tracker,
+        )
+    if tracker.problem:
+        print(
+            f"warning: MLflow lacks a part: {tracker.problem}; the same command again adds it",
+            file=sys.stderr,
+        )
+    _conclude(workspace, study.study, summary, tracker, as_json=as_json)
+    if not summary.complete:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
+    """Rebuild a study's pages from the ledger alone."""
+    from studies.tracking import log_report
+
+    record = _record(workspace, study)
+    page, defaults = _write_pages(workspace, record)
+    if (workspace / "mlflow.db").is_file():
+        log_report(workspace, study, page.parent)
+    if as_json:
+        print(json.dumps({"report": str(page), "defaults": str(defaults) if defaults else None}))
+    else:
+        print(f"report    {page}")
+        print(f"defaults  {defaults or 'none yet: the study carries no verdicts'}")
+
+
+@app.command()
+def export(
+    study: Study,
+    kind: Annotated[Kind, typer.Option("--format", help="How to write them.")] = Kind.yaml,
+    output: Output = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Write a study's recommended defaults."""
+    _emit(_defaults_text(_record(workspace, study), kind.value), output)
+
+
+@app.command()
+def results(
+    study: Study,
+    table: Annotated[Table, typer.Option("--format", help="Parquet needs --output.")] = Table.csv,
+    output: Output = None,
+    timings: Annotated[bool, typer.Option("--timings", help="Also when and how long each trained.")] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Write every evaluation of a study, one row each."""
+    from studies.ledger import Ledger
+    from studies.results import rows, write
+
+    with Ledger.open(workspace) as ledger:
+        found = rows(ledger, study, timings=timings)
+    sys.stdout.write(write(found, table.value, output))
+
+
+@app.command()
+def ui(
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 or none: a free one.")] = None,
+) -> None:
+    """Show the workspace's MLflow pages on this machine, until Ctrl-C."""
+    from studies.ui import serve
+
+    code = serve(
+        workspace, port or None, say=lambda address: print(f"MLflow: {address} (Ctrl-C ends it)", flush=True)
+    )
+    if code:
+        raise typer.Exit(1)
+
+
+@app.command()
+def catalog(
+    factor: Annotated[str | None, typer.Argument(help="One factor; default: all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List what can vary: factors, levels, ranges, sources."""
+    from search_spaces.catalog import FACTORS
+    from search_spaces.factor import unknown
+
+    if factor is not None and factor not in FACTORS:
+        raise unknown("factor", factor, FACTORS)
+    chosen = [FACTORS[factor]] if factor else list(FACTORS.values())
+    if as_json:
+        print(json.dumps({f.name: _factor_plain(f) for f in chosen}, indent=2))
+        return
+    for f in chosen:
+        print(f"{f.name}: {f.meaning}")
+        shallow, deep = " or ".join(f.textbook_shallow), " or ".join(f.textbook_deep)
+        print(f"  textbook: {shallow} if shallow, {deep} if deep; framework default: {f.framework_default}")
+        for level in f.levels:
+            print(f"  {level.name:18} {level.source.document}: {level.source.claim}")
+            if factor and level.note:
+                print(f"  {'':18} {level.note}")
+            for span in level.ranges if factor else ():
+                scale = ", log scale" if span.log else ""
+                print(
+                    f"  {'':18} {span.name} in [{span.low:g}, {span.high:g}]{scale}, default {span.default:g}"
+                )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The program: runs one command and exits."""
+    sys.exit(invoke(arguments))
+
+
+def invoke(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; never raises."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    _warn_on_stderr()
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # those of other libraries are not the user's business
+    try:
+        code = app(args=words or ["--help"], prog_name="groundrules", standalone_mode=False)
+        if code == INTERRUPTED:  # some versions of Typer turn Ctrl-C into this
+            raise KeyboardInterrupt
+        return code if isinstance(code, int) else 0
+    except typer.Exit as exit_:
+        return exit_.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted; what was finished is kept: resume with the same command", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again at exit
+        return 1
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:  # noqa: BLE001 - the last resort of every command
+        if hasattr(error, "format_message"):  # Typer's, of whichever click it carries
+            print(f"error: {' '.join(error.format_message().split())}", file=sys.stderr)
+            return 2
+        place = _keep_traceback(words)
+        print(f"internal error: {type(error).__name__}: {error}\nthe details are in {place}", file=sys.stderr)
+        return 1
+
+
+def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker, *, as_json: bool) -> None:
+    """What a run says at its end: the table, and where everything is."""
+    from reports import standing, verdicts
+    from studies.progress import duration
+
+    say = (lambda *_: None) if as_json else print
+    for note in summary.notes:
+        say(f"note: {note}")
+    trained = f"trained {summary.trained}" if summary.trained else "nothing to train"
+    say(
+        f"{trained}; {summary.finished} of {summary.planned} members in the ledger, "
+        f"{summary.diverged} diverged ({duration(summary.seconds)})"
+    )
+    answer: dict[str, Any] = {
+        "study": study,
+        "complete": summary.complete,
+        "trained": summary.trained,
+        "finished": summary.finished,
+        "planned": summary.planned,
+        "diverged": summary.diverged,
+        "given_up": [pack.id for pack in summary.failed],
+        "plan_hash": summary.plan_hash,
+        "workspace": str(workspace.absolute()),
+    }
+    for pack in summary.failed:
+        print(
+            f"error: pack {pack.id} ({pack.task}, {pack.regime}, {pack.phase}) failed 3 times",
+            file=sys.stderr,
+        )
+    if summary.plan_hash:
+        record = _record(workspace, study)
+        now = standing(record)
+        found = verdicts(record) if now.kind == "evidence" else ()
+        page, defaults = _write_pages(workspace, record)
+        tracker.log_report(page.parent)
+        if not found:
+            say(f"no verdicts ({now.kind}): {now.reason}")
+        for line in _table(found):
+            say(line)
+        say(f"report    {page}")
+        if defaults:
+            say(f"defaults  {defaults}")
+        answer |= {
+            "report": str(page),
+            "defaults": str(defaults) if defaults else None,
+            "verdicts": [_verdict_plain(verdict) for verdict in found],
+        }
+    place = "" if workspace == DEFAULT_WORKSPACE else f" --workspace {workspace}"
+    say(f"runs      groundrules ui{place}")
+    if as_json:
+        print(json.dumps(answer, indent=2))
+
+
+def _table(verdicts: Sequence[Verdict]) -> list[str]:
+    """The answers as lines: one row each, and a sentence below."""
+    from reports import wording
+
+    lines = []
+    for v in verdicts:
+        lines += ["", f"{v.factor} @ {v.regime}: {v.recommended} ({v.label}, decided by {v.decided_by})"]
+        lines.append(f"  {wording.answer(v)}")
+        textbook = " or ".join(v.textbook)
+        n = f"{v.families} families ({v.real_families} of real data), {v.blocks} blocks, {v.seeds} seeds"
+        lines.append(f"  textbook: {textbook}; n = {n}")
+    return [*lines, ""] if lines else []
+
+
+def _verdict_plain(verdict: Verdict) -> dict[str, Any]:
+    names = ("factor", "regime", "recommended", "label", "decided_by", "textbook", "families")
+    return {name: getattr(verdict, name) for name in names}
+
+
+def _record(workspace: Path, study: str) -> StudyRecord:
+    from studies.ledger import Ledger
+    from studies.record import study_record
+
+    with Ledger.open(workspace) as ledger:
+        return study_record(ledger, study)
+
+
+def _write_pages(workspace: Path, record: StudyRecord) -> tuple[Path, Path | None]:
+    """The report, and beside it the defaults where the study carries verdicts."""
+    from reports import standing, write_report
+
+    folder = workspace.absolute() / REPORTS / record.name
+    try:
+        page = write_report(record, folder)
+        defaults = folder / "defaults.yaml"
+        if standing(record).kind != "evidence":
+            defaults.unlink(missing_ok=True)
+            return page, None
+        defaults.write_text(_defaults_text(record, "yaml"), encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"cannot write the report into {folder} ({error})") from error
+    return page, defaults
+
+
+def _defaults_text(record: StudyRecord, kind: str) -> str:
+    from reports import verdicts
+    from reports.defaults import defaults, render
+
+    return render(defaults(record, verdicts(record)), kind)
+
+
+def _emit(text: str, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"cannot write {output} ({error})") from error
+
+
+def _power(study: StudySpec, found: Outline) -> dict[str, float]:
+    """The chance that a row settles, for the question with the most levels."""
+    from reports import settle_probability
+
+    budget = study.effective_budget
+    return settle_probability(
+        max(len(q.levels) for q in study.asked),
+        found.families,
+        budget.blocks,
+        tau=TASK_SD,
+        block_sd=BLOCK_SD,
+        looks=budget.looks,
+        alpha=study.alpha,
+    )
+
+
+def _factor_plain(factor: Factor[Any]) -> dict[str, Any]:
+    return {
+        "meaning": factor.meaning,
+        "framework_default": factor.framework_default,
+        "textbook": {"shallow": factor.textbook_shallow, "deep": factor.textbook_deep},
+        "levels": {
+            level.name: {
+                "source": vars(level.source),
+                "cost_rank": level.cost_rank,
+                "enters": level.enters,
+                "note": level.note,
+                "ranges": [vars(span) for span in level.ranges],
+            }
+            for level in factor.levels
+        },
+    }
+
+
+def _warn_on_stderr() -> None:
+    """Our own warnings as one line each; other libraries keep their ways."""
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message).500s"))
+        log.addHandler(handler)
+        log.propagate = False
+
+
+def _keep_traceback(words: Sequence[str]) -> Path:
+    """Appends the current traceback to the workspace's log, or to a temporary file where there is none."""
+    place = os.environ.get("GROUNDRULES_WORKSPACE", str(DEFAULT_WORKSPACE))
+    for i, word in enumerate(words):
+        if word == "--workspace" and i + 1 < len(words):
+            place = words[i + 1]
+        elif word.startswith("--workspace="):
+            place = word.partition("=")[2]
+    folder = Path(place) if os.access(place, os.W_OK) else Path(tempfile.gettempdir())
+    file = (folder / LOG_FILE).absolute()
+    with file.open("a", encoding="utf-8") as text:
+        text.write(f"groundrules {' '.join(words)}\n{traceback.format_exc()}\n")
+    return file
+
+
+if __name__ == "__main__":
+    main()

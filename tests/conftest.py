@@ -1,0 +1,32 @@
+"""What every test runs under: silent libraries, one thread, a workspace of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser import Browser, browser, missing_browser
+from tests.surroundings import SILENCE, THREADS, do_without
+
+# Here, before any test imports a library: each reads these once.
+os.environ.update(SILENCE | THREADS | {"MPLBACKEND": "Agg"})
+os.environ.pop("GROUNDRULES_WORKSPACE", None)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A workspace that does not exist yet, as a user's first run finds it."""
+    return tmp_path / "workspace"
+
+
+@pytest.fixture
+def chromium(tmp_path: Path) -> Iterator[Browser]:
+    """A headless browser; skipped with the reason where there is none, unless the run promised one."""
+    reason = missing_browser()
+    if reason is not None:
+        do_without("browser", reason)
+    with browser(tmp_path / "chromium") as tab:
+        yield tab

@@ -1,0 +1,174 @@
+"""Ray trains what this process would: the same numbers, also after workers died."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studies.agenda import Agenda
+from studies.ledger import Ledger
+from studies.plan import protocol
+from studies.run import run
+from studies.spec import StudySpec, parse
+from studies.workers import cause_of, member_from_plain, member_plain, run_ray
+from tests.studies.planted import TINY, agenda_of, started, train_all
+from trainers.user_tasks import task_book
+
+TASKS = '''
+    """Tasks of a user whose networks misbehave on demand."""
+    import os, signal
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+    from trainers.task import Task
+
+    def stripes():
+        x = np.random.default_rng(0).normal(size=(120, 3))
+        return Task.from_arrays(x, x[:, 0] > 0, kind="classification", name="stripes")
+
+    def {name}_network(inputs, outputs, config):
+        {misdeed}
+        return torch.nn.Linear(inputs, outputs)
+
+    def {name}():
+        x = np.random.default_rng({seed}).normal(size=(120, 3))
+        return Task.from_arrays(x, x[:, 1] > 0, kind="classification", name="{name}", network={name}_network)
+
+    TASKS = [stripes, {name}]
+'''
+
+
+def user_file(folder: Path, name: str, misdeed: str = "pass", seed: str = "1") -> Path:
+    """A task file with one good task and one that does `misdeed` whenever its network is built."""
+    file = folder / "my_tasks.py"
+    text = textwrap.dedent(TASKS).format(name=name, misdeed=misdeed, seed=seed, folder=folder)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def small(*tasks: str, **changes: Any) -> StudySpec:
+    """A study of one regime on the given tasks."""
+    budget = {"families": 2, "blocks": 1, "trials": 1, "promoted": 1, "promote_seeds": 1, "confirm_seeds": 1}
+    own = {"questions": [{"factor": "optimizer", "levels": ["sgd", "adam"]}], "background": {}}
+    spec = {**TINY, **own, "regimes": {"shallow": {"depth": 1}}, "tasks": list(tasks), "budget": budget}
+    return parse({**spec, **changes}, file="small.yaml")
+
+
+def open_study(workspace: Path, spec: StudySpec, tasks_from: Path) -> tuple[Ledger, Agenda]:
+    """A started study with the user's tasks."""
+    book = task_book(tasks_from)
+    ledger, fixed = started(workspace, protocol(spec, book))
+    return ledger, Agenda(fixed, ledger, book, flops_per_second=2e9)
+
+
+def test_ray_finds_what_one_process_finds_after_a_worker_was_killed(tmp_path: Path) -> None:
+    # Killed once while it builds the task's network in a worker, not in this process.
+    misdeed = (
+        f"flag = Path({str(tmp_path / 'killed')!r})\n"
+        f"    if os.getpid() != {os.getpid()} and not flag.exists():\n"
+        "        flag.touch(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    file = user_file(tmp_path, "dots", misdeed)
+    spec = small("stripes", "dots")
+    with open_study(tmp_path / "alone", spec, file)[0] as alone:
+        run(spec, workspace=tmp_path / "alone", tasks_from=file, engine="inline")
+        expected = alone.evaluations(spec.study)
+
+    ledger, agenda = open_study(tmp_path / "ray", spec, file)
+    token_modes = set()
+
+    def look() -> None:
+        token_modes.add(stat.S_IMODE(Path(os.environ["RAY_AUTH_TOKEN_PATH"]).stat().st_mode))
+
+    before = dict(os.environ)
+    with ledger:
+        run_ray(agenda, tasks_from=file, workers=2, on_tick=look)
+        assert ledger.evaluations(spec.study) == expected
+        kinds = [attempt.kind for attempt in ledger.attempts(spec.study)]
+        causes = [attempt.cause for attempt in ledger.attempts(spec.study) if attempt.kind == "crash"]
+    assert agenda.done and not agenda.failed_packs
+    assert kinds.count("crash") == 1
+    assert "the worker process died" in causes[0]
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert token_modes == {0o600}
+    assert dict(os.environ) == before, "the environment is left as it was found"
+
+
+def test_an_exception_costs_only_its_own_packs_and_leaves_its_cause(tmp_path: Path) -> None:
+    misdeed = f"if os.getpid() != {os.getpid()}: raise RuntimeError('the dots\\n are gone')"
+    file = user_file(tmp_path, "dots", misdeed)
+    ledger, agenda = open_study(tmp_path / "ws", small("stripes", "dots"), file)
+    with ledger:
+        run_ray(agenda, tasks_from=file, workers=2)
+        assert {pack.task for pack in agenda.failed_packs} == {"dots"}
+        assert {e.slot.task for e in ledger.evaluations(agenda.study)} == {"stripes"}
+        causes = {attempt.cause for attempt in ledger.attempts(agenda.study) if attempt.kind == "error"}
+    assert agenda.done
+    assert len(causes) == 1
+    assert "RuntimeError: the dots are gone (my_tasks.py, line" in causes.pop()
+
+
+def test_a_task_that_is_not_the_same_everywhere_is_refused(tmp_path: Path) -> None:
+    file = user_file(tmp_path, "dots", seed="None")
+    ledger, agenda = open_study(tmp_path / "ws", small("dots"), file)
+    with ledger, pytest.raises(ValueError, match="task 'dots' has other data in a worker"):
+        run_ray(agenda, tasks_from=file, workers=1)
+
+
+def test_a_complete_study_does_not_load_ray(tmp_path: Path) -> None:
+    file = user_file(tmp_path, "dots")
+    workspace = tmp_path / "ws"
+    run(small("stripes", "dots"), workspace=workspace, tasks_from=file, engine="inline")
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from studies.run import run; from tests.studies.test_workers import small\n"
+        "for name in [name for name in sys.modules if name.split('.')[0] == 'ray']: del sys.modules[name]\n"
+        "workspace, file = map(Path, sys.argv[1:])\n"
+        "summary = run(small('stripes', 'dots'), workspace=workspace, tasks_from=file, engine='ray')\n"
+        "assert summary.complete and summary.trained == 0, summary\n"
+        "assert 'ray' not in sys.modules, 'ray was loaded'"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(workspace), str(file)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [({"workers": 0}, "workers = 0"), ({"workers": 1, "gpu_fraction": 1.5}, "gpu_fraction = 1.5")],
+)
+def test_impossible_wishes_are_refused(workspace: Path, wish: dict[str, Any], message: str) -> None:
+    ledger, fixed = started(workspace)
+    with ledger, pytest.raises(ValueError, match=message):
+        run_ray(agenda_of(ledger, fixed), **wish)
+
+
+def test_a_member_survives_the_way_to_a_worker(workspace: Path) -> None:
+    ledger, fixed = started(workspace)
+    with ledger:
+        members = [member for pack in train_all(agenda_of(ledger, fixed)) for member in pack.members]
+    assert [member_from_plain(json.loads(json.dumps(member_plain(member)))) for member in members] == members
+
+
+def test_a_cause_is_one_line_with_its_place() -> None:
+    try:
+        raise KeyError("a\nb")
+    except KeyError as error:
+        cause = cause_of(error)
+    assert "\n" not in cause
+    assert cause.startswith("KeyError: ")
+    assert "test_workers.py, line" in cause

@@ -1,0 +1,25 @@
+"""What tests set in their environment, and what a run of them promised to have."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import pytest
+
+SILENCE = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""Only for tests that use the libraries directly; the program must be silent without them."""
+
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+def do_without(what: str, reason: str) -> NoReturn:
+    """Skips the test for want of `what`; fails it where GROUNDRULES_TESTS_REQUIRE promised it."""
+    promised = os.environ.get("GROUNDRULES_TESTS_REQUIRE", "").split(",")
+    if what in promised:
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -1,0 +1,154 @@
+"""The house holds: imports run one way, each heavy library has one door, reading needs no torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+LINE = ("search_spaces", "trainers", "reports", "studies")
+"""Each package may import itself and the ones to its left."""
+
+DOORS: dict[str, frozenset[str]] = {
+    "optuna": frozenset({"studies/search.py"}),
+    "ray": frozenset({"studies/workers.py", "studies/service.py"}),
+    "mlflow": frozenset({"studies/tracking.py"}),
+    "sqlite3": frozenset({"studies/ledger.py"}),
+    "sqlalchemy": frozenset(),
+    "yaml": frozenset({"studies/spec.py", "reports/defaults.py"}),
+    "pydantic": frozenset({"studies/spec.py"}),
+    "typer": frozenset({"studies/cli.py"}),
+    "click": frozenset({"studies/cli.py"}),
+    "rich": frozenset({"studies/cli.py", "studies/progress.py"}),
+    "matplotlib": frozenset({"reports/figures.py"}),
+    "jinja2": frozenset({"reports/page.py"}),
+}
+"""Library -> the only files that may import it."""
+
+VAGUE = frozenset(
+    ("core", "common", "util", "utils", "helper", "helpers", "base", "manager", "managers", "handler", "misc")
+)
+
+TORCH_FREE = ("search_spaces.factor", "search_spaces.config", "trainers.evaluation", "studies.ledger")
+"""Modules that read and judge, besides those of `reports`: they must work where torch is not loaded."""
+
+READ_THE_CATALOGUE = frozenset({"reports.numbers", "reports.defaults", "reports.page"})
+"""They name ranges from the catalogue, whose rows hold functions of torch."""
+
+
+def modules(root: Path) -> list[Path]:
+    """Every Python file of the four packages."""
+    return sorted(path for package in LINE for path in (root / package).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The dotted names that a file imports anywhere in it, functions included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." if node.level else str(node.module)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from (str(arg.value) for arg in node.args[:1] if isinstance(arg, ast.Constant))
+
+
+def violations(root: Path) -> list[str]:
+    """Every import that runs the wrong way or through the wall, as 'file imports name: rule'."""
+    found = []
+    for path in modules(root):
+        file = path.relative_to(root).as_posix()
+        place = LINE.index(file.split("/")[0])
+        for name in imported(path):
+            top = name.split(".")[0]
+            if name == ".":
+                found.append(f"{file} imports relatively: write the full name")
+            elif top in LINE and LINE.index(top) > place:
+                found.append(f"{file} imports {name}: {top} comes later in the line")
+            elif top in ("tests", "infra"):
+                found.append(f"{file} imports {name}: nobody imports {top}")
+            elif file not in DOORS.get(top, {file}):
+                found.append(
+                    f"{file} imports {name}: its door is {', '.join(sorted(DOORS[top])) or 'closed'}"
+                )
+    return found
+
+
+def test_imports_run_one_way_and_through_the_doors() -> None:
+    assert violations(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "rule"),
+    [
+        ("search_spaces/a.py", "from trainers.pack import train_pack", "trainers comes later"),
+        ("trainers/a.py", "def f():\n    import reports.page", "reports comes later"),
+        ("reports/a.py", "import matplotlib.pyplot as plt", "its door is reports/figures.py"),
+        ("studies/a.py", "from sqlalchemy import text", "its door is closed"),
+        (
+            "studies/a.py",
+            "import importlib\nimportlib.import_module('ray.tune')",
+            "its door is studies/service.py",
+        ),
+        ("studies/a.py", "from . import plan", "relatively"),
+        ("trainers/a.py", "import tests.conftest", "nobody imports tests"),
+    ],
+)
+def test_a_planted_violation_is_found(tmp_path: Path, file: str, line: str, rule: str) -> None:
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text(line, encoding="utf-8")
+    (found,) = violations(tmp_path)
+    assert file in found
+    assert rule in found
+
+
+def test_files_are_named_for_their_idea() -> None:
+    places = [*LINE, "tests", "infra"]
+    names = [
+        path for place in places for path in (ROOT / place).rglob("*") if "__pycache__" not in path.parts
+    ]
+    assert [str(path) for path in names if path.stem.lower() in VAGUE] == []
+
+
+def judging() -> list[str]:
+    """The dotted names of everything in `reports`, except what reads the catalogue."""
+    files = [path for path in modules(ROOT) if path.parts[len(ROOT.parts)] == "reports"]
+    names = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files
+    }
+    return sorted(names - READ_THE_CATALOGUE)
+
+
+def test_reading_and_judging_need_no_torch() -> None:
+    names = [*judging(), *TORCH_FREE]
+    script = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    if 'torch' in sys.modules: sys.exit(f'{name} imports torch')\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, *names], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_the_distribution_ships_every_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    on_disk = {".".join(path.parent.relative_to(ROOT).parts) for path in modules(ROOT)}
+    assert set(project["tool"]["setuptools"]["packages"]) == on_disk
+
+
+def test_every_dependency_is_pinned_where_it_was_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {line.split("==")[0].lower() for line in lines if "==" in line and not line.startswith("#")}
+    names = {text.split(">=")[0].split("[")[0].lower() for text in asked}
+    assert names - pinned == set()

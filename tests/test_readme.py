@@ -1,0 +1,44 @@
+"""What the README shows works as shown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from studies.cli import invoke
+from studies.spec import load
+from trainers.tasks import FAMILIES
+from trainers.user_tasks import load_user_tasks
+
+TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def block(language: str, holding: str) -> str:
+    """The fenced block of that language with those words in it."""
+    (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL) if holding in text]
+    return str(found)
+
+
+def test_the_study_it_shows_is_a_study(tmp_path: Path) -> None:
+    file = tmp_path / "my_study.yaml"
+    file.write_text(block("yaml", "study:"), encoding="utf-8")
+    study = load(file)
+    assert set(study.tasks) - set(FAMILIES) == {"churn"}, "every other task it names ships"
+
+
+def test_the_task_file_it_shows_makes_that_task(tmp_path: Path) -> None:
+    table = tmp_path / "churn.csv"
+    lines = [f"{i % 7},{i * i % 11},{i % 2}" for i in range(60)]
+    table.write_text("\n".join(["calls,days,left", *lines]), encoding="utf-8")
+    file = tmp_path / "my_tasks.py"
+    file.write_text(block("python", "TASKS").replace("churn.csv", str(table)), encoding="utf-8")
+    assert load_user_tasks(file)["churn"]().n_classes == 2
+
+
+def test_the_commands_it_lists_are_those_of_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = set(re.findall(r"^    groundrules (\w+) ", TEXT, re.MULTILINE))
+    assert invoke(["--help"]) == 0
+    known = set(re.findall(r"^\s+(\w+)  ", capsys.readouterr().out.split("Commands:")[1], re.MULTILINE))
+    assert listed == known

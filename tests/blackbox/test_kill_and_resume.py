@@ -57,7 +57,8 @@ def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path: Pat
     total = members(quiet)
     print(f"seed {SEED}: {KILLS} kills; undisturbed {whole:.0f} s, {total} members")
 
-    # Half of the moments are drawn in time, from the very start; half in progress, wherever that is reached.
+    # Half of the moments are drawn in progress and half in time from the start of the command, both from
+    # spans that leave something to do for the kills that follow.
     draw = random.Random(SEED)
     marks, moments = [], []
     landed = 0
@@ -66,10 +67,12 @@ def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path: Pat
             "run", TINY, "--engine", "ray", "--workers", "2", workspace=killed, cwd=tmp_path, log=log
         )
         marks.append(mark)
+        done, to_come = members(killed), KILLS - landed
         if landed % 2:
-            wait(process, killed, members_at_least=0, seconds=draw.uniform(0, whole))
+            wait(process, killed, members_at_least=0, seconds=draw.uniform(0, 2 * whole / (KILLS + 1)))
         else:
-            wait(process, killed, members_at_least=draw.randrange(1, total), seconds=draw.uniform(0, 1))
+            goal = done + 1 + draw.randrange(max(1, 2 * (total - done) // (to_come + 1)))
+            wait(process, killed, members_at_least=min(goal, total), seconds=draw.uniform(0, 0.5))
         if process.poll() is None:
             kill_group(process)
             landed += 1

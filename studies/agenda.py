@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reports.record import Margin
+from search_spaces.space import complete
 from studies.chain import next_members
 from studies.ledger import Ledger
 from studies.packing import Pack, pack_limit, packs
@@ -66,10 +67,16 @@ class Agenda:
         self.finished = len(filled)
         """Members in the ledger, of this and earlier runs."""
         self.diverged = sum(status == "diverged" for status in filled.values())
+        self.work_done = 0.0
+        """Floating-point operations behind the members in the ledger, as estimated."""
+        self._works: dict[tuple[str, str], float] = {}
+        for (_, task, regime), count in ledger.chain_counts(self.study).items():
+            self.work_done += count * self._member_work(task, regime)
         self._attempts: dict[str, int] = {}
         self._running: dict[str, Pack] = {}
         self._margins: dict[tuple[str, str], Margin] = {}
-        self._pilots = 0
+        self._pilots: dict[tuple[str, str], int] = {}
+        """(task, regime) -> pilot members, of every pilot that was opened."""
         self._progress: dict[Chain, _Progress] = {}
         self.plan: Plan | None = None
         """None until the pilot has fixed the margins."""
@@ -82,7 +89,17 @@ class Agenda:
 
     def planned_by_phase(self) -> dict[str, int]:
         """Phase -> members; the same estimate."""
-        return planned_members(self.protocol.spec, self._expected_chains(), self._pilots)
+        pilots = sum(self._pilots.values())
+        return planned_members(self.protocol.spec, self._expected_chains(), pilots)
+
+    @property
+    def work_planned(self) -> float:
+        """Floating-point operations of the whole study, as estimated; the unit of the time left."""
+        pilots = sum(count * self._member_work(*pair) for pair, count in self._pilots.items())
+        return pilots + sum(
+            self._size(chain) * self._member_work(chain.task, chain.regime)
+            for chain in self._expected_chains()
+        )
 
     @property
     def done(self) -> bool:
@@ -116,6 +133,7 @@ class Agenda:
         if not new:
             return
         self.finished += new
+        self.work_done += new * self._member_work(pack.task, pack.regime)
         self.diverged += sum(e.status == "diverged" for e in evaluations)
         progress = self._of(pack)
         if progress is None:
@@ -157,7 +175,7 @@ class Agenda:
                 progress = _Progress(chain=Chain(factor="", task=task, regime=regime), started=True)
                 self._progress[progress.chain] = progress
                 members = self._pilot_members(progress.chain)
-                self._pilots += len(members)
+                self._pilots[task, regime] = len(members)
                 self._open(progress, members, self._done(progress.chain))
                 if not progress.open:
                     self._settle(progress.chain)
@@ -203,11 +221,14 @@ class Agenda:
 
     def _work(self, chain: Chain) -> float:
         """Floating-point operations of a whole chain."""
-        task = self._book[chain.task]()
-        return sum(
-            estimated_flops(self.protocol.config(chain, level), task)
-            for level in self.protocol.levels_of(chain.factor)
-        )
+        return self._size(chain) * self._member_work(chain.task, chain.regime)
+
+    def _member_work(self, task: str, regime: str) -> float:
+        """Floating-point operations of one member there: a level changes them by little."""
+        if (task, regime) not in self._works:
+            setting = self.protocol.spec.settings(regime)
+            self._works[task, regime] = estimated_flops(complete({}, setting=setting), self._book[task]())
+        return self._works[task, regime]
 
     def _expected_chains(self) -> list[Chain]:
         """The chains of the plan; before it is frozen, those that no rejection has removed yet."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from studies.agenda import Agenda
 
 WINDOW_SECONDS = 60.0
-"""The rate is measured over the last minute: deep members take longer than shallow ones."""
+"""The rate is measured over the last minute: the machine may have other things to do."""
 LEAST_COMMITS = 3
 """Packs seen before anything is said about the rate."""
 LINE_SECONDS = 5.0
@@ -60,8 +60,8 @@ class Pace:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._commits: deque[tuple[float, int]] = deque()
-        """(clock, members) whenever members came in."""
+        self._commits: deque[tuple[float, int, float]] = deque()
+        """(clock, members, work) whenever members came in."""
         self._last: int | None = None
 
     def at(self, agenda: Agenda) -> Standing:
@@ -70,14 +70,18 @@ class Pace:
         if self._last is None:
             self._last = finished
         elif finished != self._last:
-            self._commits.append((now, finished))
+            self._commits.append((now, finished, agenda.work_done))
             self._last = finished
         while len(self._commits) > LEAST_COMMITS and now - self._commits[1][0] > WINDOW_SECONDS:
             self._commits.popleft()
-        rate = 0.0
+        rate, left = 0.0, None
         if len(self._commits) >= LEAST_COMMITS:  # the first one only starts the clock: starting takes time
-            since, before = self._commits[0]
-            rate = (finished - before) / (now - since) if now > since else 0.0
+            since, before, worked = self._commits[0]
+            if now > since and agenda.work_done > worked:
+                rate = (finished - before) / (now - since)
+                # By work and not by members: deep ones, which go first, take ten times as long.
+                pace = (agenda.work_done - worked) / (now - since)
+                left = max(0.0, agenda.work_planned - agenda.work_done) / pace
         planned = agenda.planned
         return Standing(
             finished=finished,
@@ -85,7 +89,7 @@ class Pace:
             diverged=agenda.diverged,
             given_up=sum(len(pack.members) for pack in agenda.failed_packs),
             rate=rate,
-            seconds_left=max(0, planned - finished) / rate if rate else None,
+            seconds_left=left,
         )
 
 

@@ -18,6 +18,16 @@ class Counts:
     planned: int = 100
     diverged: int = 0
     failed_packs: list[object] = field(default_factory=list)
+    deep: int = 0
+    """How many of the finished members took ten times the work of the others; 20 of all planned do."""
+
+    @property
+    def work_done(self) -> float:
+        return self.finished + 9 * self.deep
+
+    @property
+    def work_planned(self) -> float:
+        return self.planned + 9 * 20
 
 
 def standings(times: list[tuple[float, int]]) -> Pace:
@@ -33,8 +43,17 @@ def test_time_left_follows_from_the_members_of_the_last_minute() -> None:
     assert seen[3].rate == pytest.approx(
         10
     )  # 20 members in the 2 s since the first commit, not since the start
-    assert seen[4].seconds_left == pytest.approx(6)
-    assert "6 s left" in seen[4].sentence()
+    assert seen[4].seconds_left == pytest.approx(24)  # 60 members, 20 of them deep: work for 240
+    assert "24 s left" in seen[4].sentence()
+
+
+def test_time_left_counts_work_so_that_deep_members_first_do_not_frighten() -> None:
+    history = [(0.0, 0), (20.0, 5), (30.0, 10), (40.0, 15)]
+    pace = standings(history)
+    for _, finished in history:
+        standing = pace.at(Counts(finished=finished, deep=finished))  # type: ignore[arg-type]
+    # 10 deep members in the last 20 s: 5 units of work a second; 5 deep ones and 80 others are left
+    assert standing.seconds_left == pytest.approx((5 * 10 + 80) / 5)
 
 
 def test_members_of_an_earlier_run_are_not_counted_as_speed() -> None:

@@ -50,7 +50,7 @@ def serve(workspace: Path, port: int | None, *, say: Callable[[str], None]) -> i
         "--no-serve-artifacts",
         *("--host", "127.0.0.1", "--port", str(chosen), "--workers", "1"),
     ]
-    say(f"http://127.0.0.1:{chosen}")
+    say(f"http://127.0.0.1:{chosen}/#/experiments?workflowType=machine_learning")  # not the GenAI pages
     server = subprocess.Popen(
         command,
         env={**os.environ, **LEAN_SERVER},

@@ -145,6 +145,19 @@ def test_the_distribution_ships_every_package() -> None:
     assert set(project["tool"]["setuptools"]["packages"]) == on_disk
 
 
+def test_the_distribution_ships_every_file_that_its_code_reads() -> None:
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    shipped = {
+        path
+        for package, patterns in setup["package-data"].items()
+        for pattern in patterns
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    on_disk = {path for place in LINE for path in (ROOT / place).rglob("*") if path.is_file()}
+    read = {path for path in on_disk if path.suffix not in (".py", ".pyc") and path.name != "README.md"}
+    assert read - shipped == set()
+
+
 def test_every_dependency_is_pinned_where_it_was_tested() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = [*project["dependencies"], *project["optional-dependencies"]["dev"]]

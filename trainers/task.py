@@ -57,7 +57,7 @@ class Task:
     """The last `n_test` items are the one fixed test set (generated data); None: every block draws
     its own test part."""
     real: bool = False
-    """Measured data, not generated."""
+    """Published by others, as they measured or (magic) simulated it; not drawn by a rule of ours."""
     licence: str = ""
     source: str = ""
     version: str = "1"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -18,14 +19,17 @@ from mnist1d.transform import transform
 from mnist1d.utils import ObjectView
 from scipy.stats import multivariate_normal
 
-from trainers.inspection import inspect
+from studies.spec import load
+from trainers.inspection import RACED_FROM, inspect
 from trainers.task import Task
-from trainers.tasks import FAMILIES, ROWS, TASKS, mixtures, procedure, sequences, surfaces
+from trainers.tasks import FAMILIES, ROLES, ROWS, TASKS, mixtures, procedure, sequences, surfaces
 from trainers.tasks.procedure import N_TEST, Procedure
+from trainers.tasks.roles import Role
+from trainers.tasks.stored import STORED
 from trainers.tasks.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
-MEASURED = {table.name for table in TABLES}
+PUBLISHED = {table.name for table in TABLES} | {table.name for table in STORED}
 GENERATED = [row for row in ROWS if isinstance(row, Procedure)]
 CONTINUOUS = [row for row in GENERATED if row.units != "counts"]
 
@@ -66,7 +70,7 @@ def test_a_task_passes_its_inspection_and_declares_what_it_is(row: Any) -> None:
     assert (task.name, task.family, task.kind) == (row.name, FAMILIES[row.name], row.kind)
     assert task.licence
     assert task.source
-    assert task.real == (row.name in MEASURED)
+    assert task.real == (row.name in PUBLISHED)
     assert np.isfinite(task.x).all()
 
 
@@ -96,6 +100,45 @@ def test_procedural_families_are_many_and_names_unique() -> None:
     assert max(Counter(FAMILIES.values()).values()) <= 2
 
 
+def in_role(role: Role) -> set[str]:
+    """The families of that role."""
+    return {FAMILIES[name] for name in TASKS if ROLES[name] == role}
+
+
+def test_every_task_has_one_of_the_roles_and_a_family_only_one() -> None:
+    assert set(ROLES) == set(TASKS)
+    assert set(ROLES.values()) == set(get_args(Role))
+    assert len({(FAMILIES[name], role) for name, role in ROLES.items()}) == len(set(FAMILIES.values()))
+
+
+def test_there_are_families_enough_to_race_and_to_check_the_verdicts_on() -> None:
+    assert in_role("development") == {"wine", "breast_cancer", "diabetes"}
+    assert len(in_role("race")) >= 24
+    assert len(in_role("external")) >= 8
+    assert len(set(FAMILIES.values())) >= 35
+    assert len({FAMILIES[name] for name in PUBLISHED}) >= 14
+
+
+@pytest.mark.parametrize("name", [name for name, role in ROLES.items() if role != "development"])
+def test_what_is_evidence_has_test_items_enough(name: str) -> None:
+    assert len(TASKS[name]().split("study", 0).test) >= RACED_FROM
+
+
+def test_the_readme_counts_them_rightly() -> None:
+    text = (ROOT / "trainers/README.md").read_text(encoding="utf-8")
+    published = {FAMILIES[name] for name in PUBLISHED}
+    generated = set(FAMILIES.values()) - published
+    assert f"**The tasks that ship** are {len(TASKS)} in {len(published | generated)} families" in text
+    for kind, families in (("published tables", published), ("generated items", generated)):
+        counts = [len(families & in_role(role)) for role in get_args(Role)]
+        (row,) = [line for line in text.splitlines() if kind in line and line.startswith("|")]
+        assert [int(number) for number in re.findall(r"(?<=\| )\d+", row)] == [len(families), *counts]
+
+
+def test_what_the_quickstart_has_seen_is_external_to_nothing() -> None:
+    assert {ROLES[name] for name in load(ROOT / "studies/specs/quickstart.yaml").tasks} == {"race"}
+
+
 def test_a_task_is_built_once_per_process() -> None:
     assert TASKS["spirals"]() is TASKS["spirals"]()
 
@@ -108,7 +151,7 @@ def test_features_come_in_units_of_their_own() -> None:
 def test_the_version_moves_the_items() -> None:
     row = next(row for row in GENERATED if row.name == "cells")
     other = Procedure(
-        **{f: getattr(row, f) for f in ("name", "family", "kind", "draw", "source")}, version="x"
+        **{f: getattr(row, f) for f in ("name", "family", "role", "kind", "draw", "source")}, version="x"
     )
     assert row.task().content_hash != other.task().content_hash
 

@@ -53,6 +53,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="teacher",
         family="teacher_student",
+        role="race",
         kind="classification",
         draw=teacher,
         source="teacher-student setting (Gardner and Derrida 1989), random tanh teacher, 3 % wrong labels",
@@ -60,6 +61,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="spirals",
         family="spirals",
+        role="external",
         kind="classification",
         draw=spirals,
         source="two spirals (Lang and Witbrock 1988), rotated into 4 dimensions",
@@ -67,6 +69,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="shells",
         family="shells",
+        role="race",
         kind="classification",
         draw=shells,
         source="Gaussian quantiles (as scikit-learn's make_gaussian_quantiles), 2 % wrong labels",
@@ -74,6 +77,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="cells",
         family="nearest_prototype",
+        role="race",
         kind="classification",
         draw=cells,
         source="Voronoi cells of random prototypes, 3 % wrong labels",
@@ -81,6 +85,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="checkerboard",
         family="checkerboard",
+        role="external",
         kind="classification",
         draw=checkerboard,
         source="checkerboard with an irrelevant feature, 3 % wrong labels",

@@ -98,6 +98,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="gaussians",
         family="gaussian_mixture",
+        role="race",
         kind="classification",
         draw=gaussians,
         source="Gaussian mixture, three in each class; Bayes error from the drawn items' posteriors",
@@ -105,6 +106,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="ringnorm",
         family="ringnorm",
+        role="race",
         kind="classification",
         draw=ringnorm,
         source="ringnorm (Breiman, Bias, variance and arcing classifiers, 1996)",
@@ -112,6 +114,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="waveform",
         family="waveform",
+        role="race",
         kind="classification",
         draw=waveform,
         source="waveform (Breiman et al., Classification and regression trees, 1984)",
@@ -119,6 +122,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="sparse_logistic",
         family="sparse_linear",
+        role="race",
         kind="classification",
         draw=sparse_logistic,
         source="sparse logistic model, 6 of 30 features; Bayes error from the drawn items' posteriors",
@@ -126,6 +130,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="led",
         family="led",
+        role="race",
         kind="classification",
         draw=led,
         source="LED display (Breiman et al., Classification and regression trees, 1984), 6 % failures",
@@ -134,6 +139,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="topics",
         family="word_counts",
+        role="race",
         kind="classification",
         draw=topics,
         source="multinomial documents, as naive Bayes assumes; Bayes error from the drawn items' posteriors",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trainers.randomness import stream
 from trainers.task import Kind, Task
+from trainers.tasks.roles import Role
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -39,6 +40,7 @@ class Procedure:
 
     name: str
     family: str
+    role: Role
     kind: Kind
     draw: Callable[[np.random.Generator, int], Draw]
     """(random generator, items) -> the items; the rule's own constants are drawn first."""

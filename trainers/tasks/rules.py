@@ -59,6 +59,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="parity",
         family="parity",
+        role="race",
         kind="classification",
         draw=parity,
         source="sparse parity with 5 % wrong labels (Barak et al. 2022, arXiv 2207.08799)",
@@ -67,6 +68,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="multiplexer",
         family="multiplexer",
+        role="external",
         kind="classification",
         draw=multiplexer,
         source="Boolean 6-multiplexer (Wilson 1987) with 5 % wrong labels",
@@ -75,6 +77,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="automaton",
         family="automaton",
+        role="race",
         kind="classification",
         draw=automaton,
         source="elementary cellular automaton, rule 110 (Wolfram 1983), with 5 % wrong labels",
@@ -83,6 +86,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="tree",
         family="decision_tree",
+        role="race",
         kind="classification",
         draw=tree,
         source="random axis-parallel decision tree with 3 % wrong labels",

@@ -103,6 +103,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="mnist1d",
         family="mnist1d",
+        role="race",
         kind="classification",
         draw=mnist1d,
         source="MNIST-1D (Greydanus and Kobak, arXiv 2011.14439), digits moved by at most 3 places",
@@ -112,6 +113,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="tones",
         family="tones",
+        role="external",
         kind="classification",
         draw=tones,
         source="frequency detection in white noise, phase unknown",
@@ -120,6 +122,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="forecast",
         family="forecast",
+        role="race",
         kind="regression",
         draw=forecast,
         source="damped oscillations, noise 0.1 in the readings and 0.1 SD in the target",

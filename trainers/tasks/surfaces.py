@@ -58,6 +58,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="friedman1",
         family="friedman",
+        role="race",
         kind="regression",
         draw=friedman1,
         source="Friedman #1 (Friedman, Multivariate adaptive regression splines, 1991)",
@@ -65,6 +66,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="friedman2",
         family="friedman",
+        role="race",
         kind="regression",
         draw=friedman2,
         source="Friedman #2 (Friedman, Multivariate adaptive regression splines, 1991)",
@@ -73,6 +75,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="waves",
         family="periodic",
+        role="race",
         kind="regression",
         draw=waves,
         source="sum of three plane waves, noise 0.2 SD",
@@ -80,6 +83,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="robot_arm",
         family="robot_arm",
+        role="race",
         kind="regression",
         draw=robot_arm,
         source="forward kinematics, after kin8nm (DELVE), noise 0.2 SD",
@@ -87,6 +91,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="ridges",
         family="piecewise_linear",
+        role="race",
         kind="regression",
         draw=ridges,
         source="maximum of random planes (max-affine regression), noise 0.2 SD",

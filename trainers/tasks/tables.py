@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainers.task import Kind, Task
+from trainers.tasks.roles import Role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,7 @@ class Table:
     kind: Kind
     loader: str
     """The function of sklearn.datasets that reads it."""
+    role: Role
     source: str
     licence: str
 
@@ -42,6 +44,7 @@ TABLES: tuple[Table, ...] = (
         name="digits",
         kind="classification",
         loader="load_digits",
+        role="race",
         source="Optical recognition of handwritten digits, test part (UCI 80, Alpaydin and Kaynak 1998)",
         licence="CC BY 4.0",
     ),
@@ -49,6 +52,7 @@ TABLES: tuple[Table, ...] = (
         name="wine",
         kind="classification",
         loader="load_wine",
+        role="development",
         source="Wine recognition (UCI 109, Aeberhard and Forina 1992)",
         licence="CC BY 4.0",
     ),
@@ -56,6 +60,7 @@ TABLES: tuple[Table, ...] = (
         name="breast_cancer",
         kind="classification",
         loader="load_breast_cancer",
+        role="development",
         source="Breast cancer Wisconsin, diagnostic (UCI 17, Wolberg et al. 1995)",
         licence="CC BY 4.0",
     ),
@@ -63,6 +68,7 @@ TABLES: tuple[Table, ...] = (
         name="diabetes",
         kind="regression",
         loader="load_diabetes",
+        role="development",
         source="Diabetes progression (Efron et al., Least angle regression, 2004)",
         licence="no licence stated by the authors; distributed with scikit-learn (BSD-3-Clause)",
     ),

@@ -18,6 +18,9 @@ from trainers.task import Split, Task
 
 Floats = NDArray[np.float64]
 
+LEAST_VALIDATION = 200
+"""Validation items that are used at least, where the task has them."""
+
 CHUNK = 256
 """Held-out items in one forward pass: small enough that a stack's activations stay in cache."""
 
@@ -92,7 +95,9 @@ class Feed:
 
         train = stacked(trains)
         self._x, self._y = train.x_RVF.flatten(0, 1), train.y_RV.flatten(0, 1)
-        self.validation = stacked([split.validation for split in splits])
+        # Nobody holds out more than half of what they train on; a large task would judge longer than learn.
+        most = max(setting.train_size // 2, LEAST_VALIDATION)
+        self.validation = stacked([split.validation[:most] for split in splits])
         reads_test = all(m.reads_test for m in members)
         self.test = stacked([split.test for split in splits]) if reads_test else None
         self.block_K = torch.tensor([blocks.index(m.slot.block) for m in members], device=device)

@@ -115,7 +115,7 @@ class Task:
             cut = max(1, n // 4)
             test, rest = np.sort(everything[:cut]), everything[cut:]
         cut = max(1, len(rest) // 5)
-        return Split(train=rest[cut:], validation=np.sort(rest[:cut]), test=test)
+        return Split(train=rest[cut:], validation=rest[:cut], test=test)
 
     @staticmethod
     def from_arrays(x: ArrayLike, y: ArrayLike, *, kind: Kind, name: str, **rest: Any) -> Task:

@@ -21,7 +21,7 @@ Twin = Callable[[torch.optim.Optimizer, int], Any]
 
 def warmed(optimizer: torch.optim.Optimizer, warmup: int, *then: tuple[int, Any]) -> Any:
     """torch's own chain: a rise from a tenth, then each scheduler for its number of steps."""
-    schedulers = [lr_scheduler.LinearLR(optimizer, start_factor=0.1, total_iters=warmup)]
+    schedulers: list[Any] = [lr_scheduler.LinearLR(optimizer, start_factor=0.1, total_iters=warmup)]
     ends = [warmup]
     for steps, scheduler in then:
         schedulers.append(scheduler)

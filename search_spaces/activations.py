@@ -7,6 +7,7 @@ or tensors [..., 1, 1] that broadcast against x [..., B, F].
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as functional
@@ -49,6 +50,34 @@ def leaky_relu(x: Tensor, *, negative_slope: Tensor | float) -> Tensor:
     return x * x.detach().sign().clamp_min_(negative_slope)
 
 
+def identity(x: Tensor) -> Tensor:
+    """x: a stack of linear maps is one linear map, however deep."""
+    return x
+
+
+GELU_BETA = 1.702
+"""Slope at which x * sigmoid(slope * x) is nearest to x * Phi(x) (Hendrycks and Gimpel 2016)."""
+
+
+def gelu_sigmoid(x: Tensor) -> Tensor:
+    """x * sigmoid(1.702 x): GELU's fast approximation, which is Swish with beta = 1.702."""
+    return x * torch.sigmoid(GELU_BETA * x)
+
+
+def relu_squared(x: Tensor) -> Tensor:
+    """max(x, 0)^2."""
+    return functional.relu(x).square()
+
+
+PENALTY = 0.25
+"""What penalized tanh multiplies its negative half by."""
+
+
+def penalized_tanh(x: Tensor) -> Tensor:
+    """tanh(x) where x > 0, else 0.25 * tanh(x)."""
+    return functional.leaky_relu(torch.tanh(x), PENALTY)
+
+
 NEGATIVE_SLOPE = Range(
     name="negative_slope",
     low=1e-3,
@@ -74,9 +103,11 @@ def _level(
     )
 
 
-# Cost ranks follow the time forward and backward at [64, 32, 32] float32 on one thread of an EPYC core
-# (torch 2.14.1, best of 300, microseconds): relu 90, logistic 145, silu 200, gelu 275, tanh, selu and elu
-# 290. Leaky ReLU takes 120 and comes last, because it has a number to tune.
+# Cost ranks: the framework's own, then numbers to tune, then the time forward and backward at
+# [64, 32, 32] float32 on one thread of an EPYC core (torch 2.14.1, best of 150, microseconds): relu 85,
+# hard_sigmoid 90, hard_swish 93, hard_tanh 103, logistic 133, relu_squared 182, silu 197, elu 287,
+# gelu_sigmoid 290, tanh 291, selu 296, gelu 297, penalized_tanh 345, softplus 350, gelu_tanh 521,
+# mish 1079. Identity takes none. Leaky ReLU takes 123 and comes last, because it has a number to tune.
 ACTIVATION: Factor[Activation] = Factor(
     name="activation",
     meaning="the elementwise function after each hidden layer",
@@ -84,14 +115,14 @@ ACTIVATION: Factor[Activation] = Factor(
         _level(
             "logistic",
             steady(torch.sigmoid),
-            1,
+            5,
             "000 001 004",
             "saturates on both sides, so lower layers learn little",
         ),
         _level(
             "tanh",
             steady(torch.tanh),
-            4,
+            10,
             "001 003 004",
             "saturates too, but is centred on zero and near-linear there",
         ),
@@ -105,7 +136,7 @@ ACTIVATION: Factor[Activation] = Factor(
         _level(
             "leaky_relu",
             leaky_relu,
-            7,
+            17,
             "001 004; Xu et al. 2015, arXiv:1505.00853",
             "leaky variants always beat ReLU, because no unit dies",
             "The default slope is torch's 0.01; 001 and 004 use 0.2. The paper claims less than 'always'.",
@@ -114,7 +145,7 @@ ACTIVATION: Factor[Activation] = Factor(
         _level(
             "elu",
             steady(functional.elu),
-            5,
+            8,
             "001 004; Clevert et al. 2016, arXiv:1511.07289",
             "negative outputs ease vanishing gradients; a bit slower than ReLU",
             "alpha is fixed at 1, where the function is smooth.",
@@ -122,14 +153,14 @@ ACTIVATION: Factor[Activation] = Factor(
         _level(
             "selu",
             steady(functional.selu),
-            6,
+            11,
             "001 004; Klambauer et al. 2017, arXiv:1706.02515",
             "a plain dense stack of SELU self-normalizes if it starts as LeCun normal",
         ),
         _level(
             "gelu",
             steady(functional.gelu),
-            3,
+            12,
             "001; Hendrycks and Gimpel 2016, arXiv:1606.08415",
             "smooth, tends to beat earlier activations, but is slower",
             "The exact form x * Phi(x).",
@@ -137,10 +168,86 @@ ACTIVATION: Factor[Activation] = Factor(
         _level(
             "silu",
             steady(functional.silu),
-            2,
+            7,
             "001; Ramachandran et al. 2017, arXiv:1710.05941",
             "Swish is better for deep networks and complex tasks",
             "Swish with beta fixed at 1, torch's SiLU.",
+        ),
+        _level(
+            "gelu_tanh",
+            steady(partial(functional.gelu, approximate="tanh")),
+            15,
+            "001; Hendrycks and Gimpel 2016, arXiv:1606.08415; torch 2.14 GELU(approximate='tanh')",
+            "an approximation of GELU that needs no error function",
+            "On this CPU slower than the exact form.",
+        ),
+        _level(
+            "gelu_sigmoid",
+            steady(gelu_sigmoid),
+            9,
+            "001; Hendrycks and Gimpel 2016, arXiv:1606.08415",
+            "x * sigmoid(1.702 x) is faster than GELU and as good",
+            "Also 001's Swish with beta = 1.702, which is the same function.",
+        ),
+        _level(
+            "mish",
+            steady(functional.mish),
+            16,
+            "001; Misra 2019, arXiv:1908.08681; torch 2.14 Mish",
+            "a smooth relative of Swish, x * tanh(softplus(x))",
+        ),
+        _level(
+            "relu_squared",
+            relu_squared,
+            6,
+            "001; So et al. 2021, arXiv:2109.08668",
+            "often the best of all, but training is less stable",
+        ),
+        _level(
+            "softplus",
+            steady(functional.softplus),
+            14,
+            "001; Dugas et al. 2000; Glorot et al. 2011 (PMLR 15); torch 2.14 Softplus",
+            "a smooth ReLU, log(1 + exp(x)), that never is exactly zero",
+            "001 has it inside Mish only. Beyond x = 20 it is x, as in torch.",
+        ),
+        _level(
+            "hard_sigmoid",
+            steady(functional.hardsigmoid),
+            2,
+            "001; Courbariaux et al. 2015, arXiv:1511.00363; torch 2.14 Hardsigmoid",
+            "a piecewise linear logistic is faster on small devices",
+            "torch's slope of 1/6; Keras had 1/5.",
+        ),
+        _level(
+            "hard_tanh",
+            functional.hardtanh,
+            4,
+            "001; Collobert 2004; torch 2.14 Hardtanh",
+            "a piecewise linear tanh is cheaper and as good",
+        ),
+        _level(
+            "hard_swish",
+            steady(functional.hardswish),
+            3,
+            "001; Howard et al. 2019, arXiv:1905.02244; torch 2.14 Hardswish",
+            "Swish with a hard sigmoid is faster and no worse",
+        ),
+        _level(
+            "penalized_tanh",
+            steady(penalized_tanh),
+            13,
+            "Xu et al. 2016, arXiv:1602.05980; Eger et al. 2018, arXiv:1901.02671",
+            "the most stable of 21 activations over 8 language tasks",
+            "Not in the seed documents.",
+        ),
+        _level(
+            "identity",
+            identity,
+            1,
+            "003",
+            "a net needs its nonlinear activations to separate complex patterns",
+            "A foil: what the nonlinearity is worth.",
         ),
     ),
     framework_default="relu",

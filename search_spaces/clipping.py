@@ -31,6 +31,26 @@ def clip_norm(grads: Tensor, *, clip_norm: Tensor | float) -> Tensor:
     return grads.mul_(scale)
 
 
+def clip_value(grads: Tensor, *, clip_value: Tensor | float) -> Tensor:
+    """Each gradient held between -clip_value and clip_value, as torch.nn.utils.clip_grad_value_ does.
+
+    An infinite `clip_value` leaves the gradients as they are.
+    """
+    limit = torch.as_tensor(clip_value, dtype=grads.dtype, device=grads.device)
+    return grads.clamp_(-limit, limit)
+
+
+def shrink(grads: Tensor, *, clip_norm: Tensor | float, shrink_factor: Tensor | float) -> Tensor:
+    """grads * shrink_factor where their Euclidean norm exceeds clip_norm, grads otherwise.
+
+    Unlike clipping, what is left still grows with the norm. An infinite `clip_norm` leaves the gradients
+    as they are, whatever the factor.
+    """
+    norm = torch.linalg.vector_norm(grads, dim=-1, keepdim=True)
+    factor = torch.as_tensor(shrink_factor, dtype=grads.dtype, device=grads.device)
+    return grads.mul_(torch.where(norm > clip_norm, factor, 1))
+
+
 CLIP_NORM = Range(
     name="clip_norm",
     low=0.1,
@@ -40,6 +60,25 @@ CLIP_NORM = Range(
     meaning="largest Euclidean norm of all gradients of a step",
 )
 
+CLIP_VALUE = Range(
+    name="clip_value",
+    low=1e-3,
+    high=10.0,
+    default=1.0,
+    log=True,
+    meaning="largest absolute value of any one gradient",
+)
+SHRINK_FACTOR = Range(
+    name="shrink_factor",
+    low=1e-3,
+    high=0.5,
+    default=0.1,
+    log=True,
+    meaning="what gradients are multiplied by where their norm exceeds clip_norm",
+)
+
+# Cost ranks: the framework's own, then numbers to tune, then the time for [16, 25000] float32 on one thread
+# of an EPYC core (torch 2.14.1, best of 50, microseconds): norm 96, value 383.
 CLIPPING: Factor[Clip | None] = Factor(
     name="clipping",
     meaning="what is done to gradients that are too large",
@@ -61,7 +100,31 @@ CLIPPING: Factor[Clip | None] = Factor(
             ),
             cost_rank=1,
             ranges=(CLIP_NORM,),
-            note="torch has no default threshold; 1.0 is 001's. 000 multiplies by a small constant instead.",
+            note="torch has no default threshold; 1.0 is 001's.",
+        ),
+        Level(
+            name="value",
+            build=clip_value,
+            enters="numbers",
+            source=Source(
+                document="001 004; torch 2.14 clip_grad_value_",
+                claim="clipping each gradient by itself works well too, but changes their direction",
+            ),
+            cost_rank=2,
+            ranges=(CLIP_VALUE,),
+            note="torch has no default threshold; 1.0 is 004's.",
+        ),
+        Level(
+            name="shrink",
+            build=shrink,
+            enters="numbers",
+            source=Source(
+                document="000",
+                claim="a gradient whose norm exceeds a threshold is multiplied by a small value",
+            ),
+            cost_rank=3,
+            ranges=(CLIP_NORM, SHRINK_FACTOR),
+            note="Not clipping: what is left is still as unequal as before. 000 names no value for either.",
         ),
     ),
     framework_default="none",

@@ -1,8 +1,9 @@
 """How the weights of a linear map start: each level scales the same random draw.
 
 Weights are [fan_in, fan_out] (used as x @ W), the transpose of what torch.nn.Linear stores. All
-normal levels draw the same standard normal numbers and all uniform levels the same uniform ones,
-so that under one random stream two levels differ by their rule and not by their luck.
+normal levels draw the same standard normal numbers, and all uniform and truncated normal levels the
+same uniform ones, so that under one random stream two levels differ by their rule and not by their
+luck.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 
 from search_spaces.factor import Factor, Level, Range, Source
 
@@ -32,6 +34,8 @@ class Initializer:
     """-> float32 [fan_in, fan_out]."""
     bias: Draw
     """-> float32 [fan_out]."""
+    batch_power: float = 0.0
+    """The trainer multiplies initial weights by batch_size ** batch_power; 0 leaves them alone."""
 
 
 def normal(variance: Callable[[int, int], float]) -> Draw:
@@ -54,9 +58,53 @@ def uniform(variance: Callable[[int, int], float]) -> Draw:
     return draw
 
 
+CUT = 2.0
+"""Standard deviations at which a truncated normal ends."""
+CUT_SD = 0.87962566103423978
+"""Standard deviation of N(0, 1) between -2 and 2, by which Keras widens the normal before the cut."""
+
+
+def truncated(variance: Callable[[int, int], float]) -> Draw:
+    """Weights from a normal cut at two of its standard deviations, with `variance` after the cut.
+
+    As Keras does: weight = sqrt(variance) / 0.8796 * z with z from N(0, 1) given |z| < 2. Each z is the
+    quantile of one uniform number.
+    """
+
+    def draw(fan_in: int, fan_out: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        share = rng.random((fan_in, fan_out), dtype=np.float32).astype(np.float64)
+        z = ndtri(ndtr(-CUT) + share * (ndtr(CUT) - ndtr(-CUT)))
+        return (z * (math.sqrt(variance(fan_in, fan_out)) / CUT_SD)).astype(np.float32)
+
+    return draw
+
+
+def constant(value: float) -> Draw:
+    """Every weight is `value`; nothing is drawn."""
+
+    def draw(fan_in: int, fan_out: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        return np.full((fan_in, fan_out), value, dtype=np.float32)
+
+    return draw
+
+
+CONSTANT = 0.005
+"""A value close to 0, as 002 asks; at 0 itself no gradient would reach a hidden layer."""
+
+
 def he(fan_in: int, fan_out: int) -> float:
     """2 / fan_in: keeps the second moment of ReLU outputs from layer to layer."""
     return 2 / fan_in
+
+
+def he_backward(fan_in: int, fan_out: int) -> float:
+    """2 / fan_out: keeps the second moment of gradients from layer to layer under ReLU."""
+    return 2 / fan_out
+
+
+def he_average(fan_in: int, fan_out: int) -> float:
+    """2 / fan_avg: Glorot's compromise for ReLU."""
+    return 4 / (fan_in + fan_out)
 
 
 def glorot(fan_in: int, fan_out: int) -> float:
@@ -72,6 +120,15 @@ def lecun(fan_in: int, fan_out: int) -> float:
 def one(fan_in: int, fan_out: int) -> float:
     """1, whatever the shape."""
     return 1.0
+
+
+FIXED_SD = 0.05
+"""Keras' RandomNormal default, whatever the shape."""
+
+
+def fixed(fan_in: int, fan_out: int) -> float:
+    """0.05^2, whatever the shape."""
+    return FIXED_SD**2
 
 
 def third_of_lecun(fan_in: int, fan_out: int) -> float:
@@ -112,18 +169,36 @@ INIT_GAIN = Range(
 )
 
 
-# Cost ranks: the framework's own, then by what a 64 x 64 map takes (microseconds, one thread of an EPYC
-# core, numpy, best of 30): uniform 17, normal 44, orthogonal 182. All of it is spent once, before step 1.
+FIXED_SD_GAIN = Range(
+    name="init_gain",
+    low=0.02,
+    high=20.0,
+    default=1.0,
+    log=True,
+    meaning="standard deviation of the initial weights in units of 0.05 (so from 0.001 to 1)",
+)
+
+
+# Cost ranks: the framework's own, then numbers to tune, then what a 64 x 64 map takes (microseconds, one
+# thread of an EPYC core, numpy, best of 30): constant 4, uniform 17, normal 44, truncated
+# normal 80, orthogonal 182. All of it is spent once, before step 1.
 def _level(
-    name: str, weight: Draw, rank: int, source: Source, bias: Draw = zero_bias, note: str = ""
+    name: str,
+    weight: Draw,
+    rank: int,
+    source: Source,
+    bias: Draw = zero_bias,
+    note: str = "",
+    ranges: tuple[Range, ...] = (INIT_GAIN,),
+    batch_power: float = 0.0,
 ) -> Level[Initializer]:
     return Level(
         name=name,
-        build=Initializer(weight=weight, bias=bias),
+        build=Initializer(weight=weight, bias=bias, batch_power=batch_power),
         enters="weights",
         source=source,
         cost_rank=rank,
-        ranges=(INIT_GAIN,),
+        ranges=ranges,
         note=note,
     )
 
@@ -140,22 +215,47 @@ LECUN = Source(
     document="001 004; LeCun et al. 1998 (Efficient BackProp); Klambauer et al. 2017, arXiv:1706.02515",
     claim="variance 1 / fan_in keeps a linear map's variance; SELU self-normalizes with it",
 )
-UNTRUNCATED = "As in torch.nn.init, the normal is not truncated (Keras truncates it at two SD)."
+HE_OTHER_FAN = Source(
+    document="002; He et al. 2015, arXiv:1502.01852; torch 2.14 kaiming_normal_(mode=...)",
+    claim="either fan serves: they differ by a factor per layer, which cancels along the network",
+)
+HE_FAN_AVG = Source(
+    document="He et al. 2015, arXiv:1502.01852; Keras VarianceScaling(2, 'fan_avg')",
+    claim="the average of both fans compromises between signals and gradients under ReLU",
+)
+FAN_AVG = "torch has no such mode of kaiming_*_; it is xavier_*_ with gain sqrt(2)."
+TRUNCATED = "Cut at two standard deviations, with the variance kept, as in Keras."
+UNTRUNCATED = (
+    "As in torch.nn.init, the normal is not truncated (Keras truncates it: see the truncated levels)."
+)
 
 INITIALIZER: Factor[Initializer] = Factor(
     name="initializer",
     meaning="how weights and biases start",
     levels=(
-        _level("he_normal", normal(he), 4, HE, note=UNTRUNCATED),
-        _level("he_uniform", uniform(he), 1, HE),
-        _level("glorot_normal", normal(glorot), 5, GLOROT, note=UNTRUNCATED),
-        _level("glorot_uniform", uniform(glorot), 2, GLOROT),
-        _level("lecun_normal", normal(lecun), 6, LECUN, note=UNTRUNCATED),
-        _level("lecun_uniform", uniform(lecun), 3, LECUN),
+        _level("he_normal", normal(he), 9, HE, note=UNTRUNCATED),
+        _level("he_uniform", uniform(he), 4, HE),
+        _level("he_truncated", truncated(he), 16, HE, note=TRUNCATED),
+        _level("he_fan_out_normal", normal(he_backward), 10, HE_OTHER_FAN),
+        _level("he_fan_out_uniform", uniform(he_backward), 5, HE_OTHER_FAN),
+        _level("he_fan_avg_normal", normal(he_average), 11, HE_FAN_AVG, note=FAN_AVG),
+        _level("he_fan_avg_uniform", uniform(he_average), 6, HE_FAN_AVG, note=FAN_AVG),
+        _level("glorot_normal", normal(glorot), 12, GLOROT, note=UNTRUNCATED),
+        _level(
+            "glorot_uniform",
+            uniform(glorot),
+            7,
+            GLOROT,
+            note="With zero biases, which makes it Keras' default for a dense layer (004).",
+        ),
+        _level("glorot_truncated", truncated(glorot), 17, GLOROT, note=TRUNCATED),
+        _level("lecun_normal", normal(lecun), 13, LECUN, note=UNTRUNCATED),
+        _level("lecun_uniform", uniform(lecun), 8, LECUN),
+        _level("lecun_truncated", truncated(lecun), 18, LECUN, note=TRUNCATED),
         _level(
             "orthogonal",
             orthogonal,
-            8,
+            19,
             Source(
                 document="001; Saxe et al. 2014, arXiv:1312.6120",
                 claim="an orthogonal matrix keeps the norm of its input: stable variance at the start",
@@ -165,12 +265,56 @@ INITIALIZER: Factor[Initializer] = Factor(
         _level(
             "std_normal",
             normal(one),
-            7,
+            15,
             Source(
                 document="000 001 003",
                 claim="N(0, 1) was typical once; outputs then vary more than inputs, layer after layer",
             ),
-            note="A foil: nobody recommends it. 000 scales it by batch size, where fan_in is meant.",
+            note="A foil: nobody recommends it.",
+        ),
+        _level(
+            "constant_variance",
+            normal(fixed),
+            14,
+            Source(
+                document="002; Keras RandomNormal(stddev=0.05)",
+                claim="N(0, s^2) with one s for every layer lets signals grow or fade with its width",
+            ),
+            note="s = 0.05 * init_gain.",
+            ranges=(FIXED_SD_GAIN,),
+        ),
+        _level(
+            "batch_scaled",
+            normal(one),
+            2,
+            Source(
+                document="000",
+                claim="variance 1 / sqrt(n), n being the batch size, remedies exploding gradients",
+            ),
+            note="Kept so that it can be refuted: fan_in is meant. Its scale is fixed, so it opens no gain.",
+            ranges=(),
+            batch_power=-0.25,
+        ),
+        _level(
+            "constant",
+            constant(CONSTANT),
+            3,
+            Source(
+                document="002; torch 2.14 nn.init.constant_",
+                claim="equal weights stay equal: a layer of them learns as one unit",
+            ),
+            note="A foil. 0.005, times init_gain.",
+        ),
+        _level(
+            "zeros",
+            constant(0.0),
+            1,
+            Source(
+                document="002 003; torch 2.14 nn.init.zeros_",
+                claim="with zero weights no gradient reaches a hidden layer",
+            ),
+            note="A foil. No gain can scale it.",
+            ranges=(),
         ),
         _level(
             "torch_default",

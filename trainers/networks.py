@@ -127,7 +127,7 @@ class Perceptron:
     def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:
         """Layers draw in order from the member's own 'weights' stream; levels share its numbers."""
         initializer = INITIALIZER.level(config.levels["initializer"]).build
-        gain = config.numbers.get("init_gain", 1.0)
+        gain = weight_gain(initializer, config)
         draws = streams.stream("weights")
         values: dict[str, NDArray[np.float64]] = {}
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(self.sizes)):
@@ -221,7 +221,7 @@ class OwnModule:
         values = {name: p.detach().double().numpy() for name, p in module.named_parameters()}
         values |= {name: b.double().numpy() for name, b in module.named_buffers()}
         initializer = INITIALIZER.level(config.levels["initializer"]).build
-        gain = config.numbers.get("init_gain", 1.0)
+        gain = weight_gain(initializer, config)
         draws = streams.stream("weights", counter=1)
         for name, layer in module.named_modules():
             if not isinstance(layer, torch.nn.Linear) or config.levels["initializer"] == "torch_default":
@@ -294,6 +294,11 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if x.ndim == 3:
         return torch.baddbmm(bias, x, weight)
     return torch.addmm(bias, x, weight)
+
+
+def weight_gain(initializer: Initializer, config: Config) -> float:
+    """Factor on every initial weight: the gain that is searched, and what the batch size has to say."""
+    return float(config.numbers.get("init_gain", 1.0) * config.setting.batch_size**initializer.batch_power)
 
 
 def drawn(

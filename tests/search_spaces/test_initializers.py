@@ -20,6 +20,12 @@ def linear_default(weight: Tensor) -> Tensor:
     return nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
 
 
+def cut_normal(variance: float) -> Callable[[Tensor], Tensor]:
+    """torch's truncated normal, widened by Keras' constant so that `variance` is left after the cut."""
+    sd = math.sqrt(variance) / 0.87962566103423978
+    return lambda w: nn.init.trunc_normal_(w, std=sd, a=-2 * sd, b=2 * sd)
+
+
 TWINS: dict[str, Callable[[Tensor], Tensor]] = {
     "he_normal": nn.init.kaiming_normal_,
     "he_uniform": nn.init.kaiming_uniform_,
@@ -28,6 +34,14 @@ TWINS: dict[str, Callable[[Tensor], Tensor]] = {
     "lecun_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="linear"),
     "lecun_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="linear"),
     "orthogonal": nn.init.orthogonal_,
+    "he_truncated": cut_normal(2 / FAN_IN),
+    "he_fan_out_normal": lambda w: nn.init.kaiming_normal_(w, mode="fan_out"),
+    "he_fan_out_uniform": lambda w: nn.init.kaiming_uniform_(w, mode="fan_out"),
+    "he_fan_avg_normal": lambda w: nn.init.xavier_normal_(w, gain=math.sqrt(2)),
+    "he_fan_avg_uniform": lambda w: nn.init.xavier_uniform_(w, gain=math.sqrt(2)),
+    "glorot_truncated": cut_normal(2 / (FAN_IN + FAN_OUT)),
+    "lecun_truncated": cut_normal(1 / FAN_IN),
+    "constant_variance": lambda w: nn.init.normal_(w, std=0.05),
     "std_normal": nn.init.normal_,
     "torch_default": linear_default,
 }
@@ -49,7 +63,7 @@ def test_weights_are_distributed_as_torchs(name: str) -> None:
 
     Bounds are those a right level passes with probability 0.999 or more: 1.95 sqrt(2 / n) = 0.0113
     for the Kolmogorov-Smirnov distance, five standard errors for mean and SD. The nearest wrong
-    levels (LeCun for Glorot: variance off by a factor of 1.2 at this shape) are at least 0.02 away.
+    levels (cut or not at equal variance, LeCun for Glorot) are at least 0.013 away.
     """
     ours = level(name).weight(FAN_IN, FAN_OUT, np.random.default_rng(11)).ravel()
     theirs = torch_weight(name, FAN_IN, FAN_OUT).ravel()
@@ -60,8 +74,8 @@ def test_weights_are_distributed_as_torchs(name: str) -> None:
     assert float(ours.std()) == pytest.approx(spread, rel=5 / math.sqrt(n))
 
 
-@pytest.mark.parametrize("name", [n for n in TWINS if n.endswith("uniform") or n == "torch_default"])
-def test_uniform_weights_fill_torchs_bounds_and_stay_inside(name: str) -> None:
+@pytest.mark.parametrize("name", [n for n in TWINS if n.endswith(("uniform", "truncated", "default"))])
+def test_bounded_weights_fill_torchs_bounds_and_stay_inside(name: str) -> None:
     ours = level(name).weight(FAN_IN, FAN_OUT, np.random.default_rng(11))
     bound = np.abs(torch_weight(name, FAN_IN, FAN_OUT)).max()
     assert np.abs(ours).max() == pytest.approx(bound, rel=1e-3)
@@ -90,6 +104,26 @@ def test_the_default_bias_is_distributed_as_nn_linears_and_all_others_are_zero()
         assert stats.ks_2samp(bias, theirs).statistic < 1.95 * math.sqrt(2 / bias.size)
 
 
+@pytest.mark.parametrize(
+    ("name", "twin"),
+    [("zeros", nn.init.zeros_), ("constant", lambda w: nn.init.constant_(w, 0.005))],
+    ids=["zeros", "constant"],
+)
+def test_equal_weights_are_torchs(name: str, twin: Callable[[Tensor], Tensor]) -> None:
+    theirs = twin(torch.empty(5, 7)).numpy().T
+    assert np.array_equal(level(name).weight(7, 5, np.random.default_rng(0)), theirs)
+
+
+def test_every_initializer_has_a_namesake_but_the_one_that_has_to_be_refuted() -> None:
+    assert set(INITIALIZER.names) == TWINS.keys() | {"zeros", "constant", "batch_scaled"}
+
+
+def test_truncated_weights_are_cut_and_still_have_the_variance_of_their_rule() -> None:
+    w = level("he_truncated").weight(FAN_IN, FAN_OUT, np.random.default_rng(11)).astype(np.float64)
+    assert w.var() == pytest.approx(2 / FAN_IN, rel=5 * math.sqrt(2 / w.size))
+    assert np.abs(w).max() <= 2 * math.sqrt(2 / FAN_IN) / 0.8796
+
+
 @pytest.mark.parametrize(("fan_in", "fan_out"), [(12, 12), (5, 12), (12, 5), (1, 4), (4, 1)])
 def test_orthogonal_weights_have_orthonormal_rows_or_columns(fan_in: int, fan_out: int) -> None:
     w = level("orthogonal").weight(fan_in, fan_out, np.random.default_rng(1)).astype(np.float64)
@@ -112,9 +146,10 @@ def test_orthogonal_weights_favour_no_sign() -> None:
 
 def test_levels_of_one_kind_scale_the_same_draws_in_every_layer() -> None:
     """Under one stream the second layer's weights are paired too, whatever the first layer's bias was."""
-    normals = ("he_normal", "glorot_normal", "lecun_normal", "std_normal")
-    uniforms = ("he_uniform", "glorot_uniform", "lecun_uniform", "torch_default")
-    for kind in (normals, uniforms):
+    normals = [n for n in INITIALIZER.names if n.endswith("_normal")] + ["constant_variance", "batch_scaled"]
+    uniforms = [n for n in INITIALIZER.names if n.endswith("_uniform")] + ["torch_default"]
+    cut = [n for n in INITIALIZER.names if n.endswith("_truncated")]
+    for kind in (normals, uniforms, cut):
         shapes = []
         for name in kind:
             draws = np.random.default_rng(4)

@@ -91,6 +91,30 @@ def test_layer_norm_equals_torchs(dtype: torch.dtype, training: bool) -> None:
             )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("training", [True, False])
+def test_rms_norm_equals_torchs_with_the_papers_bias(dtype: torch.dtype, training: bool) -> None:
+    gain, shift = affine(dtype)
+    (x,) = batches(1, dtype)
+    x.requires_grad_()
+    target = torch.randn_like(x)
+    y = apply_of("rms_norm")(
+        x, gain, shift, running_mean=None, running_var=None, momentum=None, training=training
+    )
+    ours = torch.autograd.grad((y * target).sum(), (x, gain, shift))
+    near = partial(torch.testing.assert_close, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    for k in range(K):
+        module = nn.RMSNorm(F, dtype=dtype)
+        with torch.no_grad():
+            module.weight.copy_(gain[k, 0])
+        alone, bias = x[k].detach().requires_grad_(), shift[k].detach().requires_grad_()
+        out = module(alone) + bias
+        theirs = torch.autograd.grad((out * target[k]).sum(), (alone, module.weight, bias))
+        near(y[k], out)
+        for mine, other in zip(ours, theirs, strict=True):
+            near(mine[k].view(other.shape), other)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_batch_norms_written_out_derivative_is_that_of_its_values(training: bool) -> None:
     """gradcheck compares with finite differences (its default tolerances, double precision)."""
@@ -115,7 +139,7 @@ def test_batch_norm_only_reads_its_running_statistics_after_training() -> None:
     assert torch.equal(var, torch.ones_like(var))
 
 
-@pytest.mark.parametrize("name", ["batch_norm", "layer_norm"])
+@pytest.mark.parametrize("name", ["batch_norm", "layer_norm", "rms_norm"])
 def test_a_member_turned_nan_harms_no_other(name: str) -> None:
     gain, shift = affine(torch.float32)
     (x,) = batches(1, torch.float32)

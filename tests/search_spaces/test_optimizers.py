@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -29,6 +29,19 @@ TWINS: dict[str, Twin] = {
     ),
     "adam": lambda p, n, wd: torch.optim.Adam(
         p, n["learning_rate"], betas=(n["beta1"], n["beta2"]), eps=n["eps"], weight_decay=wd
+    ),
+    "adagrad": lambda p, n, wd: torch.optim.Adagrad(p, n["learning_rate"], eps=n["eps"], weight_decay=wd),
+    "adamax": lambda p, n, wd: torch.optim.Adamax(
+        p, n["learning_rate"], betas=(n["beta1"], n["beta2"]), eps=n["eps"], weight_decay=wd
+    ),
+    "nadam": lambda p, n, wd: torch.optim.NAdam(
+        p, n["learning_rate"], betas=(n["beta1"], n["beta2"]), eps=n["eps"], weight_decay=wd
+    ),
+    "amsgrad": lambda p, n, wd: torch.optim.Adam(
+        p, n["learning_rate"], betas=(n["beta1"], n["beta2"]), eps=n["eps"], weight_decay=wd, amsgrad=True
+    ),
+    "radam": lambda p, n, wd: torch.optim.RAdam(
+        p, n["learning_rate"], betas=(n["beta1"], n["beta2"]), weight_decay=wd
     ),
     "adamw": lambda p, n, wd: torch.optim.AdamW(
         p, n["learning_rate"], betas=(n["beta1"], n["beta2"]), eps=n["eps"], weight_decay=wd
@@ -70,6 +83,16 @@ def cycled(step: int) -> float:
     return 0.95 - 0.1 * step / STEPS
 
 
+@pytest.fixture
+def in_precision(dtype: torch.dtype) -> Iterator[None]:
+    """torch's NAdam keeps its product of momenta in the default precision, whatever the parameters'."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.usefixtures("in_precision")
 @pytest.mark.parametrize("cycling", [False, True], ids=["", "1cycle"])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-4)], ids=str)
@@ -147,6 +170,10 @@ def test_a_member_turned_nan_harms_no_other(name: str) -> None:
     assert results[1][1].isnan().all()
 
 
+def test_every_optimizer_has_a_namesake() -> None:
+    assert set(TWINS) == set(OPTIMIZER.names)
+
+
 def test_defaults_are_torchs() -> None:
     """Where torch has a default; for momentum it has 0, which is the level sgd."""
     leaf = [torch.zeros(1, requires_grad=True)]
@@ -155,6 +182,11 @@ def test_defaults_are_torchs() -> None:
         "rmsprop": torch.optim.RMSprop,
         "adam": torch.optim.Adam,
         "adamw": torch.optim.AdamW,
+        "adagrad": torch.optim.Adagrad,
+        "adamax": torch.optim.Adamax,
+        "nadam": torch.optim.NAdam,
+        "amsgrad": torch.optim.Adam,
+        "radam": torch.optim.RAdam,
     }.items():
         theirs = dict(kind(leaf).defaults)
         theirs["learning_rate"] = theirs.pop("lr")

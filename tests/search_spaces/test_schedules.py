@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,21 @@ FRACTION = 0.02
 
 Twin = Callable[[torch.optim.Optimizer, int], Any]
 
+
+def warmed(optimizer: torch.optim.Optimizer, warmup: int, *then: tuple[int, Any]) -> Any:
+    """torch's own chain: a rise from a tenth, then each scheduler for its number of steps."""
+    schedulers: list[Any] = [lr_scheduler.LinearLR(optimizer, start_factor=0.1, total_iters=warmup)]
+    ends = [warmup]
+    for steps, scheduler in then:
+        schedulers.append(scheduler)
+        ends.append(ends[-1] + steps)
+    return lr_scheduler.SequentialLR(optimizer, schedulers, milestones=ends[:-1])
+
+
+def falling(optimizer: torch.optim.Optimizer, steps: int) -> Any:
+    return lr_scheduler.LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=steps)
+
+
 TWINS: dict[str, tuple[dict[str, float], Twin]] = {
     "constant": ({}, lambda o, n: lr_scheduler.ConstantLR(o, factor=1.0)),
     "exponential": (
@@ -24,6 +40,22 @@ TWINS: dict[str, tuple[dict[str, float], Twin]] = {
         lambda o, n: lr_scheduler.ExponentialLR(o, gamma=FRACTION ** (1 / n)),
     ),
     "cosine": ({}, lambda o, n: lr_scheduler.CosineAnnealingLR(o, T_max=n)),
+    "power": (
+        {"final_lr_fraction": FRACTION},
+        lambda o, n: lr_scheduler.LambdaLR(o, lambda t: 1 / (1 + (1 / FRACTION - 1) / n * t)),
+    ),
+    "linear": ({}, lambda o, n: falling(o, n)),
+    "step": ({"step_factor": 0.3}, lambda o, n: lr_scheduler.StepLR(o, math.ceil(n / 3), gamma=0.3)),
+    "cosine_restarts": (
+        {},
+        lambda o, n: lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=math.ceil(n / 7), T_mult=2),
+    ),
+    "one_cycle_linear": (
+        {},
+        lambda o, n: lr_scheduler.OneCycleLR(
+            o, max_lr=PEAK, total_steps=n, three_phase=True, anneal_strategy="linear", pct_start=0.45
+        ),
+    ),
     "one_cycle": ({}, lambda o, n: lr_scheduler.OneCycleLR(o, max_lr=PEAK, total_steps=n)),
 }
 
@@ -58,6 +90,87 @@ def test_a_schedule_equals_its_torch_namesake_at_every_step(name: str, optimizer
     np.testing.assert_allclose(schedule.multiplier * PEAK, rates, rtol=0, atol=1e-12)
     ours = np.full(steps, 0.9) if schedule.momentum is None else schedule.momentum
     np.testing.assert_allclose(ours, momenta, rtol=0, atol=1e-12)
+
+
+WARMED: dict[str, tuple[dict[str, float], Twin]] = {
+    "warmup_cosine": (
+        {"warmup_share": 0.1},
+        lambda o, n: warmed(
+            o, round(n / 10), (n - round(n / 10), lr_scheduler.CosineAnnealingLR(o, n - round(n / 10)))
+        ),
+    ),
+    "warmup_linear": (
+        {"warmup_share": 0.1},
+        lambda o, n: warmed(o, round(n / 10), (n - round(n / 10), falling(o, n - round(n / 10)))),
+    ),
+    "warmup_stable_decay": (
+        {"warmup_share": 0.1, "cooldown_share": 0.2},
+        lambda o, n: warmed(
+            o,
+            round(n / 10),
+            (n - round(n / 10) - round(n / 5), lr_scheduler.ConstantLR(o, factor=1.0)),
+            (round(n / 5), falling(o, round(n / 5))),
+        ),
+    ),
+}
+"""Level -> the same chained from torch's schedulers."""
+
+
+@pytest.mark.parametrize("steps", [10, 20, 37, 100, 301])
+@pytest.mark.parametrize("name", WARMED)
+def test_a_warmed_up_schedule_equals_torchs_chain_at_every_step(name: str, steps: int) -> None:
+    numbers, twin = WARMED[name]
+    schedule = SCHEDULE.level(name).build(steps, **numbers)
+    rates, _ = torch_tables(twin, steps, "sgd")
+    np.testing.assert_allclose(schedule.multiplier * PEAK, rates, rtol=0, atol=1e-12)
+    assert schedule.momentum is None
+
+
+@pytest.mark.parametrize("steps", range(1, 30))
+def test_warm_ups_fit_into_trainings_of_any_length(steps: int) -> None:
+    for name in WARMED:
+        row = SCHEDULE.level(name)
+        for end in ("low", "high"):
+            table = row.build(steps, **{span.name: getattr(span, end) for span in row.ranges}).multiplier
+            assert table.shape == (steps,)
+            assert ((table > 0) & (table <= 1)).all()
+
+
+def test_without_warm_up_only_the_fall_is_left() -> None:
+    for name in ("cosine", "linear"):
+        plain = SCHEDULE.level(name).build(50).multiplier
+        assert np.array_equal(SCHEDULE.level(f"warmup_{name}").build(50, warmup_share=0.0).multiplier, plain)
+
+
+def test_piecewise_takes_the_rates_and_epochs_of_its_source() -> None:
+    """004's function over 25 epochs of 4 steps; peak 0.01."""
+
+    def piecewise_fn(epoch: int) -> float:
+        if epoch < 5:
+            return 0.01
+        return 0.005 if epoch < 20 else 0.001
+
+    table = SCHEDULE.level("piecewise").build(100).multiplier
+    np.testing.assert_allclose(table * 0.01, [piecewise_fn(t // 4) for t in range(100)], rtol=1e-12)
+
+
+def test_every_schedule_is_compared_with_something() -> None:
+    """Performance scheduling is compared with torch's where it trains, in the tests of the trainer."""
+    assert set(SCHEDULE.names) == TWINS.keys() | WARMED.keys() | {"piecewise", "performance"}
+
+
+def test_the_linear_cycle_rises_and_falls_alike_and_drops_at_the_end() -> None:
+    schedule = SCHEDULE.level("one_cycle_linear").build(200)
+    assert schedule.momentum is not None
+    assert schedule.multiplier.argmax() == schedule.momentum.argmin() == 89
+    assert schedule.multiplier[178] == pytest.approx(1 / 25)
+    assert schedule.multiplier[-1] == pytest.approx(1 / 25 / 1e4)
+    np.testing.assert_allclose(schedule.momentum[178:], 0.95)
+
+
+def test_restarts_return_to_the_peak_after_one_and_after_three_sevenths() -> None:
+    table = SCHEDULE.level("cosine_restarts").build(70).multiplier
+    assert np.flatnonzero(table == 1).tolist() == [0, 10, 30]
 
 
 def test_exponential_ends_where_an_epochwise_gamma_would() -> None:

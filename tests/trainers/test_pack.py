@@ -57,6 +57,24 @@ def test_every_level_trains_in_a_pack_as_it_trains_alone(factor: str, level: str
         assert_close(train_pack([one], task)[0], packed, 1e-9)
 
 
+def test_members_with_different_clipping_rules_train_in_a_pack_as_they_train_alone() -> None:
+    """Rules are applied one after the other; each must leave the members of the others alone."""
+    tight = {"clip_norm": 0.2, "clip_value": 0.02, "shrink_factor": 0.3}
+    members = [
+        member(
+            levels={"clipping": level.name, "optimizer": "momentum"},
+            numbers={"learning_rate": 0.05, **{r.name: tight[r.name] for r in level.ranges}},
+            index=0,
+            phase="confirm",
+        )
+        for level in FACTORS["clipping"].levels
+    ]
+    together = train_pack(members, blobs())
+    for one, packed in zip(members, together, strict=True):
+        assert_close(train_pack([one], blobs())[0], packed, 1e-9)
+    assert len({packed.curve[-1].train_loss for packed in together}) == len(members), "every rule must bite"
+
+
 @pytest.mark.parametrize("kind", ["classification", "regression"])
 @pytest.mark.parametrize("residual", [False, True])
 def test_a_hundred_steps_of_a_deep_network_agree_within_a_millionth(kind: str, residual: bool) -> None:

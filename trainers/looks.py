@@ -1,0 +1,101 @@
+"""What the looks at the validation items leave behind: curves, deaths, the best parameters, cut rates.
+
+Shape letters: K members, P flat parameters.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from trainers.evaluation import CurvePoint
+
+PLATEAU_THRESHOLD = 1e-4
+"""Relative improvement of the validation loss that counts, as in torch's ReduceLROnPlateau."""
+
+
+class Log:
+    """What is written down while a pack trains: losses, looks, deaths, the best parameters."""
+
+    def __init__(self, count: int, params_KP: Tensor, buffers_KP: Tensor):
+        device, dtype = params_KP.device, params_KP.dtype
+        self.alive_K = torch.ones(count, dtype=torch.bool, device=device)
+        self.died_at_K = torch.zeros(count, dtype=torch.long, device=device)
+        self.best_metric_K = torch.full((count,), math.inf, dtype=dtype, device=device)
+        self.best_loss_K = torch.full((count,), math.inf, dtype=dtype, device=device)
+        self.best_step_K = torch.zeros(count, dtype=torch.long, device=device)
+        self.best_params_KP, self.best_buffers_KP = params_KP.clone(), buffers_KP.clone()
+        self._summed_K = torch.zeros(count, dtype=dtype, device=device)
+        self._since = 0
+        self._step = 0
+        self._in_validation_K = torch.zeros(count, dtype=torch.bool, device=device)
+        self._looks: list[tuple[int, Tensor, Tensor, Tensor, Tensor]] = []
+
+    def add(self, losses_K: Tensor, step: int) -> None:
+        """One step's training losses; the first that is not finite ends its member."""
+        self._bury(~torch.isfinite(losses_K), step)
+        self._summed_K += losses_K
+        self._since += 1
+
+    def _bury(self, broken_K: Tensor, step: int) -> None:
+        self.died_at_K[broken_K & self.alive_K] = step
+        self.alive_K &= ~broken_K
+
+    def look(self, step: int, metric_K: Tensor, loss_K: Tensor, rate_K: Tensor) -> None:
+        """One look at the validation items closes an interval of the curve."""
+        alive = self.alive_K.clone()
+        self._bury(~torch.isfinite(loss_K), step)
+        self._in_validation_K |= alive & ~self.alive_K
+        self._looks.append((step, self._summed_K / self._since, loss_K, metric_K, rate_K))
+        self._summed_K, self._since, self._step = torch.zeros_like(self._summed_K), 0, step
+
+    def keep_best(self, metric_K: Tensor, loss_K: Tensor, params_KP: Tensor, buffers_KP: Tensor) -> None:
+        """Members whose metric improved, or tied with a smaller loss, leave a copy of themselves."""
+        better = (metric_K < self.best_metric_K) | (
+            (metric_K == self.best_metric_K) & (loss_K < self.best_loss_K)
+        )
+        better &= self.alive_K
+        self.best_metric_K = torch.where(better, metric_K, self.best_metric_K)
+        self.best_loss_K = torch.where(better, loss_K, self.best_loss_K)
+        self.best_step_K[better] = self._step
+        self.best_params_KP[better] = params_KP[better]
+        self.best_buffers_KP[better] = buffers_KP[better]
+
+    def cause(self, k: int) -> str:
+        return "non_finite_validation" if bool(self._in_validation_K[k]) else "non_finite_loss"
+
+    def curve(self, k: int) -> tuple[CurvePoint, ...]:
+        """The member's looks while it was alive."""
+        died = int(self.died_at_K[k])
+        return tuple(
+            CurvePoint(
+                step=step,
+                train_loss=float(train[k]),
+                validation_loss=float(loss[k]),
+                validation_metric=float(metric[k]),
+                learning_rate=float(rate[k]),
+            )
+            for step, train, loss, metric, rate in self._looks
+            if not died or step < died
+        )
+
+
+class Plateau:
+    """Performance scheduling per member, with the rule of torch's ReduceLROnPlateau (mode 'min')."""
+
+    def __init__(self, patience_K: Tensor, factor_K: Tensor):
+        self._patience_K, self._factor_K = patience_K, factor_K
+        self.scale_K = torch.ones_like(factor_K)
+        self._best_K = torch.full_like(factor_K, math.inf)
+        self._bad_K = torch.zeros_like(factor_K)
+
+    def look(self, loss_K: Tensor) -> None:
+        """After `patience` looks without improvement the next one multiplies the rate by `factor`."""
+        better = loss_K < self._best_K * (1 - PLATEAU_THRESHOLD)
+        self._best_K = torch.where(better, loss_K, self._best_K)
+        self._bad_K = torch.where(better, 0.0, self._bad_K + 1)
+        worn_out = self._bad_K > self._patience_K
+        self.scale_K = torch.where(worn_out, self.scale_K * self._factor_K, self.scale_K)
+        self._bad_K = torch.where(worn_out, 0.0, self._bad_K)

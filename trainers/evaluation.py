@@ -73,7 +73,7 @@ class Evaluation:
     validation_loss: float
     """Loss at the same step; ties in selection break by it. inf where the member diverged."""
     best_step: int
-    """The step of the best validation metric (0 where the member diverged before the first look)."""
+    """The step of the best validation metric; 0 where the member diverged."""
     test: Mapping[str, float] | None = None
     """Read-out ('best_validation', 'last') -> test metric; None in phases that may not read test."""
     curve: tuple[CurvePoint, ...] = ()

@@ -46,9 +46,10 @@ def test_a_member_in_sixteen_bits_does_not_depend_on_its_companions(precision: P
 
 def test_only_sixteen_bits_are_autocast_and_nothing_is_kept_in_them() -> None:
     x = torch.ones(2, 2)
-    for precision, expected in (
-        ("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16),
-    ):  # fmt: skip
+    expectations: dict[Precision, torch.dtype] = {
+        "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
+    }  # fmt: skip
+    for precision, expected in expectations.items():
         with autocast(precision, torch.device("cpu")):
             assert (x @ x).dtype == expected
         assert element_type(precision) == torch.float32

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Config
-from trainers.networks.network import Network, Pass
+from trainers.networks.network import Network, Noise, Pass, Sites
 from trainers.networks.own_module import OwnModule
 from trainers.networks.perceptron import Perceptron
 from trainers.task import Task
 
-__all__ = ["Network", "OwnModule", "Pass", "Perceptron", "network_for"]
+__all__ = ["Network", "Noise", "OwnModule", "Pass", "Perceptron", "Sites", "network_for"]
 
 
 def network_for(config: Config, task: Task) -> Network:

@@ -20,6 +20,7 @@ from search_spaces.normalizations import NORMALIZATION
 from trainers.columns import Columns
 from trainers.evaluation import Evaluation, Status
 from trainers.feed import CHUNK, Feed, HeldOut
+from trainers.full_statistics import recompute
 from trainers.looks import Log, Plateau
 from trainers.losses import member_losses, wrongness
 from trainers.member import Member
@@ -201,16 +202,30 @@ class _Training:
         return metric_K, loss_K / count
 
     def _tests(self, log: Log) -> dict[str, Tensor] | None:
-        """One read of the test items, two read-outs: the last step and the best validation step."""
+        """One read of the test items, its read-outs: the best validation step and the last step.
+
+        Where a network of ours keeps running statistics, a third: the best validation step once more,
+        with the statistics of all training items.
+        """
         if self.feed.test is None:
             return None
+        best = (log.best_params_KP, log.best_buffers_KP)
+        readouts = {"best_validation": best, "last": log.last()}
+        if self.network.buffers.segments and not isinstance(self.network, OwnModule):
+            readouts["recomputed"] = best
         found = {}
-        for name, (params_KP, buffers_KP) in {
-            "best_validation": (log.best_params_KP, log.best_buffers_KP),
-            "last": log.last(),
-        }.items():
+        for name, (params_KP, buffers_KP) in readouts.items():
             self.params_KP.copy_(params_KP)
             self.buffers_KP.copy_(buffers_KP)
+            if name == "recomputed":
+                recompute(
+                    self.network,
+                    self.params_KP,
+                    self.buffers_KP,
+                    self.feed.training_items,
+                    self.forward_numbers,
+                    self._autocast,
+                )
             found[name], _ = self._judge(self.feed.test)
         return found
 

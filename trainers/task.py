@@ -53,6 +53,9 @@ class Task:
     """[items, features], finite."""
     y: NDArray[Any]
     """[items]: int64 class numbers 0..C-1, or float32 targets."""
+    shape: tuple[int, ...] | None = None
+    """An item's shape, channels last: (height, width, channels) of an image, (steps, channels) of a
+    sequence; None for a table. Rows of x are such items, flattened row-major."""
     n_test: int | None = None
     """The last `n_test` items are the one fixed test set (generated data); None: every block draws
     its own test part."""

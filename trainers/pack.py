@@ -24,7 +24,7 @@ from trainers.looks import Log, Plateau
 from trainers.losses import member_losses, wrongness
 from trainers.member import Member
 from trainers.networks import Network, OwnModule, Pass, network_for
-from trainers.noise import DropoutNoise
+from trainers.noise import NoiseSource
 from trainers.precision import LossScale, autocast, element_type
 from trainers.structure import structure_key
 from trainers.task import Task
@@ -94,7 +94,14 @@ class _Training:
             self.network.module.to(device=device, dtype=self.dtype)
             self.module_seeds = [int(m.streams.stream("module").integers(2**62)) for m in members]
         self.feed = Feed(members, task, device=device, dtype=self.dtype)
-        self.noise = self._noise()
+        self.noise = NoiseSource(
+            members,
+            self.network,
+            items=self.feed.batch_size,
+            steps_per_epoch=self.feed.steps_per_epoch,
+            dtype=self.dtype,
+            device=device,
+        )
         starts = [self.network.start(m.config, m.streams) for m in members]
         self.params_KP = torch.stack([p for p, _ in starts]).to(device, self.dtype)
         self.buffers_KP = torch.stack([b for _, b in starts]).to(device, self.dtype)
@@ -113,21 +120,6 @@ class _Training:
             *NORMALIZATION.level(levels["normalization"]).ranges,
         )
         return Columns(configs=self.configs, dtype=self.dtype, device=self.device).numbers(ranges, trailing=2)
-
-    def _noise(self) -> DropoutNoise | None:
-        rates = [c.numbers.get("dropout_rate", 0.0) for c in self.configs]
-        if not any(rates) or not self.network.masked_layers:
-            return None
-        return DropoutNoise(
-            self.members,
-            rates,
-            layers=self.network.masked_layers,
-            items=self.feed.batch_size,
-            width=self.setting.width,
-            steps_per_epoch=self.feed.steps_per_epoch,
-            dtype=self.dtype,
-            device=self.device,
-        )
 
     # -- training ----------------------------------------------------------------------------
 
@@ -156,11 +148,10 @@ class _Training:
     def _step(self, step: int, scale_K: Tensor) -> Tensor:
         """One update of every member; the losses [K] before it."""
         x_KBF, y_KB = self.feed.batch(step)
-        masks = None if self.noise is None else self.noise.masks(step)
         how = Pass(
             training=True,
             numbers=self.forward_numbers,
-            mask=(lambda layer: None) if masks is None else masks.__getitem__,
+            noise=self.noise.at(step),
             seeds=self._seeds(step),
         )
         with self._autocast():

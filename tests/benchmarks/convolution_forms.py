@@ -54,11 +54,10 @@ def unfolded(x: Tensor, weight: Tensor, bias: Tensor, kernel: tuple[int, int]) -
     height, width = x.shape[2:4]
     around = functional.pad(x, (0, 0, columns // 2, columns // 2, rows // 2, rows // 2))
     windows = [
-        around[:, :, i : i + height, j : j + width]
-        for i, j in itertools.product(range(rows), range(columns))
+        around[:, :, i : i + height, j : j + width] for i, j in itertools.product(range(rows), range(columns))
     ]
     sums = torch.baddbmm(bias, torch.cat(windows, -1).flatten(1, 3), weight)
-    return sums.unflatten(1, x.shape[1:4])
+    return torch.unflatten(sums, 1, x.shape[1:4])
 
 
 def fastest(form: Form, shape: tuple[int, int, int, int, bool], members: int) -> float:

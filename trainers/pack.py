@@ -198,8 +198,8 @@ class _Training:
         loss_K = torch.zeros_like(metric_K)
         parameters = self.network.parameters.views(self.params_KP)
         for start in range(0, count, CHUNK):
-            x = held_out.x_RVF[:, start : start + CHUNK][self.feed.block_K]
-            y = held_out.y_RV[:, start : start + CHUNK][self.feed.block_K]
+            x = held_out.x_RVF[:, start : start + CHUNK][self.feed.source_K]
+            y = held_out.y_RV[:, start : start + CHUNK][self.feed.source_K]
             with self._autocast():
                 outputs = self.network.forward(parameters, self.buffers, x, how).to(self.dtype)
             loss_K += member_losses(outputs, y, self.task.kind) * y.shape[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from search_spaces.config import Config, digest
+from trainers.augmenting import check_augmentation
 from trainers.networks import network_for
 from trainers.task import Task
 
@@ -16,8 +17,10 @@ def structure_key(config: Config, task: Task) -> str:
     schedules, initial weights, decay, dropout rate, clipping threshold) is a number per member.
 
     Raises:
-        ValueError: the task's network cannot realise the config.
+        ValueError: the task's network cannot realise the config, or the task does not declare its
+            augmentation.
     """
+    check_augmentation(config, task)
     network = network_for(config, task)
     setting = {
         key: value

@@ -103,7 +103,7 @@ class OwnModule:
             tensors |= {name: b[k] for name, b in buffers.items()}
             output: Tensor = torch.func.functional_call(self.module, tensors, (x[k],))
             outputs.append(output)
-        return torch.stack(outputs)
+        return how.seen("output", torch.stack(outputs))
 
 
 def built(factory: NetworkFactory, config: Config, task: Task, *, seed: int) -> torch.nn.Module:

@@ -36,7 +36,12 @@ class Scope:
 
 def scope_of(record: StudyRecord) -> Scope:
     """The scope of everything that `record` judged."""
-    settings = [record.regimes[regime] for regime in sorted(record.regimes)]
+    settings = [
+        {**record.regimes[regime], **question.change(level).setting}
+        for regime in sorted(record.regimes)
+        for question in record.questions
+        for level in question.levels
+    ]
     judged = {
         (task, regime)
         for by_regime in record.tasks.values()
@@ -46,8 +51,11 @@ def scope_of(record: StudyRecord) -> Scope:
     sizes = []
     for task, regime in judged:
         fact = record.facts[task]
-        most = int(str(record.regimes[regime].get("train_size", fact.items)))
-        sizes.append(max(1, min(most, (fact.items - fact.n_test) * 4 // 5)))
+        usual = int(str(record.regimes[regime].get("train_size", fact.items)))
+        for most in {
+            size for question in record.questions for size in question.settings("train_size", usual)
+        }:
+            sizes.append(max(1, min(most, (fact.items - fact.n_test) * 4 // 5)))
     facts = [record.facts[task] for task in sorted({task for task, _ in judged})]
     residual = {bool(setting.get("residual", False)) for setting in settings}
     low, high = min(sizes, default=0), max(sizes, default=0)
@@ -61,6 +69,13 @@ def scope_of(record: StudyRecord) -> Scope:
         hardware=record.hardware,
         torch=record.versions.get("torch", "unknown"),
     )
+
+
+def described(record: StudyRecord, factor: str, regime: str) -> str:
+    """A regime of one question in words: 'deep (20 hidden layers of width 32)'."""
+    question = next(q for q in record.questions if q.factor == factor)
+    settings = [{**record.regimes[regime], **question.change(level).setting} for level in question.levels]
+    return f"{regime} ({_several(settings, 'depth')} hidden layers of width {_several(settings, 'width')})"
 
 
 def _several(settings: Sequence[Mapping[str, object]], name: str) -> str:

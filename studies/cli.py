@@ -144,6 +144,8 @@ def plan(
         print(f"  {phase:8} {members:6} members in {ours.packs[phase]:5} packs")
     for fact in ours.unsettled:
         print(f"  {fact}")
+    for note in ours.notes:
+        print(f"  note: {note}")
     print()
     cores = len(os.sched_getaffinity(0))
     print(f"profile    members   time on {cores} cores   chance that a row settles: clear winner, all equal")

@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Precision = Literal["float32", "float64"]
+Precision = Literal["float32", "float64", "bfloat16", "float16"]
+Architecture = Literal["mlp", "cnn", "rnn"]
 
 
 def digest(value: Any, size: int = 10) -> str:
@@ -21,10 +22,14 @@ def digest(value: Any, size: int = 10) -> str:
 class Setting:
     """The training setting: what is held while levels are compared, or varied by a regime."""
 
+    network: Architecture = "mlp"
+    """A multilayer perceptron, a convolutional or a recurrent network; a task's own network ignores it."""
     depth: int = 2
-    """Hidden layers."""
+    """Hidden layers; convolutions of a cnn, stacked recurrent layers of an rnn."""
     width: int = 64
-    """Units in each hidden layer."""
+    """Units in each hidden layer; channels of a cnn."""
+    funnel: bool = False
+    """Widths of an mlp shrink by equal ratios, from `width` to about twice the outputs."""
     residual: bool = False
     """Add each hidden layer's input to its output where the shapes agree."""
     batch_size: int = 32
@@ -36,6 +41,8 @@ class Setting:
     evaluations: int = 15
     """How often validation is measured in one training, evenly spaced, the last step included."""
     precision: Precision = "float32"
+    """Of parameters, gradients and optimizer. With bfloat16 and float16 these stay float32 and only the
+    forward pass runs in torch's autocast; float16 scales the loss."""
 
     def __post_init__(self) -> None:
         limits = SETTING_LIMITS
@@ -43,10 +50,14 @@ class Setting:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"setting {name} = {value!r} must be a whole number in [{low}, {high}]")
-        if not isinstance(self.residual, bool):
-            raise ValueError(f"setting residual = {self.residual!r} must be true or false")
-        if self.precision not in ("float32", "float64"):
-            raise ValueError(f"setting precision = {self.precision!r} must be one of float32, float64")
+        for name in ("funnel", "residual"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"setting {name} = {getattr(self, name)!r} must be true or false")
+        for name, words in SETTING_WORDS.items():
+            if getattr(self, name) not in words:
+                raise ValueError(
+                    f"setting {name} = {getattr(self, name)!r} must be one of {', '.join(words)}"
+                )
         if self.evaluations > self.steps:
             raise ValueError(f"setting evaluations = {self.evaluations} must not exceed steps = {self.steps}")
 
@@ -58,6 +69,10 @@ SETTING_LIMITS: dict[str, tuple[int, int]] = {
     "steps": (1, 1_000_000),
     "train_size": (8, 10_000_000),
     "evaluations": (1, 1000),
+}
+SETTING_WORDS: dict[str, tuple[str, ...]] = {
+    "network": get_args(Architecture),
+    "precision": get_args(Precision),
 }
 SETTING_NAMES = tuple(f.name for f in fields(Setting))
 

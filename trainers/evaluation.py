@@ -9,7 +9,8 @@ from typing import Any, Literal
 from search_spaces.config import Config, digest
 
 Phase = Literal["pilot", "retune", "promote", "confirm", "external", "search"]
-Status = Literal["finished", "diverged", "failed"]
+Status = Literal["finished", "diverged", "pruned", "failed"]
+"""'pruned': stopped at a look because others did better there; only searches prune."""
 Arm = Literal["tuned", "default"]
 
 PHASES: tuple[Phase, ...] = ("pilot", "retune", "promote", "confirm", "external", "search")
@@ -78,7 +79,7 @@ class Evaluation:
     """Read-out ('best_validation', 'last') -> test metric; None in phases that may not read test."""
     curve: tuple[CurvePoint, ...] = ()
     steps: int
-    """Updates made; fewer than planned only where the member diverged."""
+    """Updates made; fewer than planned where the member diverged, was pruned or stopped early."""
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of torch, numpy, python and this package, and the device kind it ran on."""

@@ -22,16 +22,26 @@ class Log:
     def __init__(self, count: int, params_KP: Tensor, buffers_KP: Tensor):
         device, dtype = params_KP.device, params_KP.dtype
         self.alive_K = torch.ones(count, dtype=torch.bool, device=device)
-        self.died_at_K = torch.zeros(count, dtype=torch.long, device=device)
+        """Has not diverged."""
+        self.pruned_K = torch.zeros(count, dtype=torch.bool, device=device)
+        self.ended_at_K = torch.zeros(count, dtype=torch.long, device=device)
+        """The step at which a member diverged or was stopped; 0 while it trains."""
         self.best_metric_K = torch.full((count,), math.inf, dtype=dtype, device=device)
         self.best_loss_K = torch.full((count,), math.inf, dtype=dtype, device=device)
         self.best_step_K = torch.zeros(count, dtype=torch.long, device=device)
         self.best_params_KP, self.best_buffers_KP = params_KP.clone(), buffers_KP.clone()
+        self._params_KP, self._buffers_KP = params_KP, buffers_KP
+        self._stopped_params_KP, self._stopped_buffers_KP = params_KP.clone(), buffers_KP.clone()
         self._summed_K = torch.zeros(count, dtype=dtype, device=device)
         self._since = 0
         self._step = 0
         self._in_validation_K = torch.zeros(count, dtype=torch.bool, device=device)
         self._looks: list[tuple[int, Tensor, Tensor, Tensor, Tensor]] = []
+
+    @property
+    def training_K(self) -> Tensor:
+        """Has neither diverged nor been stopped."""
+        return self.ended_at_K == 0
 
     def add(self, losses_K: Tensor, step: int) -> None:
         """One step's training losses; the first that is not finite ends its member."""
@@ -40,8 +50,25 @@ class Log:
         self._since += 1
 
     def _bury(self, broken_K: Tensor, step: int) -> None:
-        self.died_at_K[broken_K & self.alive_K] = step
+        broken_K = broken_K & self.training_K
+        self.ended_at_K[broken_K] = step
         self.alive_K &= ~broken_K
+
+    def stop(self, which_K: Tensor, step: int, *, pruned: bool) -> None:
+        """Members that end here in good health; what they are now is their last step."""
+        which_K = which_K & self.training_K
+        self.ended_at_K[which_K] = step
+        self.pruned_K |= which_K if pruned else torch.zeros_like(which_K)
+        self._stopped_params_KP[which_K] = self._params_KP[which_K]
+        self._stopped_buffers_KP[which_K] = self._buffers_KP[which_K]
+
+    def last(self) -> tuple[Tensor, Tensor]:
+        """Every member's parameters and buffers after its own last step."""
+        ended_K1 = ~self.training_K[:, None]
+        return (
+            torch.where(ended_K1, self._stopped_params_KP, self._params_KP),
+            torch.where(ended_K1, self._stopped_buffers_KP, self._buffers_KP),
+        )
 
     def look(self, step: int, metric_K: Tensor, loss_K: Tensor, rate_K: Tensor) -> None:
         """One look at the validation items closes an interval of the curve."""
@@ -51,24 +78,24 @@ class Log:
         self._looks.append((step, self._summed_K / self._since, loss_K, metric_K, rate_K))
         self._summed_K, self._since, self._step = torch.zeros_like(self._summed_K), 0, step
 
-    def keep_best(self, metric_K: Tensor, loss_K: Tensor, params_KP: Tensor, buffers_KP: Tensor) -> None:
+    def keep_best(self, metric_K: Tensor, loss_K: Tensor) -> None:
         """Members whose metric improved, or tied with a smaller loss, leave a copy of themselves."""
         better = (metric_K < self.best_metric_K) | (
             (metric_K == self.best_metric_K) & (loss_K < self.best_loss_K)
         )
-        better &= self.alive_K
+        better &= self.training_K
         self.best_metric_K = torch.where(better, metric_K, self.best_metric_K)
         self.best_loss_K = torch.where(better, loss_K, self.best_loss_K)
         self.best_step_K[better] = self._step
-        self.best_params_KP[better] = params_KP[better]
-        self.best_buffers_KP[better] = buffers_KP[better]
+        self.best_params_KP[better] = self._params_KP[better]
+        self.best_buffers_KP[better] = self._buffers_KP[better]
 
     def cause(self, k: int) -> str:
         return "non_finite_validation" if bool(self._in_validation_K[k]) else "non_finite_loss"
 
     def curve(self, k: int) -> tuple[CurvePoint, ...]:
-        """The member's looks while it was alive."""
-        died = int(self.died_at_K[k])
+        """The member's looks while it trained; the one that stopped it is its last."""
+        ended, diverged = int(self.ended_at_K[k]), not bool(self.alive_K[k])
         return tuple(
             CurvePoint(
                 step=step,
@@ -78,7 +105,7 @@ class Log:
                 learning_rate=float(rate[k]),
             )
             for step, train, loss, metric, rate in self._looks
-            if not died or step < died
+            if not ended or step < ended or (step == ended and not diverged)
         )
 
 

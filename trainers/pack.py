@@ -9,31 +9,26 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from search_spaces.activations import ACTIVATION
-from search_spaces.clipping import CLIPPING
-from search_spaces.config import Config
-from search_spaces.factor import Range
 from search_spaces.normalizations import NORMALIZATION
-from search_spaces.optimizers import OPTIMIZER
-from search_spaces.schedules import SCHEDULE, Schedule
-from search_spaces.space import decay_kind
+from trainers.columns import Columns
 from trainers.evaluation import Evaluation, Status
 from trainers.feed import CHUNK, Feed, HeldOut
 from trainers.looks import Log, Plateau
+from trainers.losses import member_losses, wrongness
 from trainers.member import Member
 from trainers.networks import Network, OwnModule, Pass, network_for
 from trainers.noise import DropoutNoise
+from trainers.precision import LossScale, autocast, element_type
 from trainers.structure import structure_key
-from trainers.task import Kind, Task
+from trainers.task import Task
+from trainers.updates import Updates
 from trainers.versions import versions
 
 Progress = Callable[[float], None]
@@ -84,18 +79,6 @@ def single_threaded() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Pace:
-    """Per-member step sizes over time."""
-
-    rate_TK1: Tensor
-    """Learning rate after schedule, before performance scheduling."""
-    momentum_TK1: Tensor | None
-    """Where a schedule cycles momentum."""
-    patience_K: Tensor
-    factor_K: Tensor
-
-
 class _Training:
     """The state of one pack while it trains."""
 
@@ -104,7 +87,7 @@ class _Training:
         configs = [m.config for m in members]
         self.configs = configs
         self.setting = configs[0].setting
-        self.dtype = getattr(torch, self.setting.precision)
+        self.dtype = element_type(self.setting.precision)
         self.network: Network = network_for(configs[0], task)
         self.module_seeds: list[int] | None = None
         if isinstance(self.network, OwnModule):
@@ -118,27 +101,10 @@ class _Training:
         self.grads_KP = torch.zeros_like(self.params_KP)
         self.leaves = self.network.parameters.leaves(self.params_KP, self.grads_KP)
         self.buffers = self.network.buffers.views(self.buffers_KP)
-        optimizer = OPTIMIZER.level(configs[0].levels["optimizer"])
-        self.rule = optimizer.build
-        self.state = {name: torch.zeros_like(self.params_KP) for name in self.rule.buffers}
-        self.update_numbers = self._numbers(optimizer.ranges, trailing=1)
         self.forward_numbers = self._forward_numbers()
-        self.pace = self._pace()
-        self.coupled_K1 = self._decay("coupled")
-        self.decoupled_K1 = self._decay("decoupled")
-        self.clips = self._clipping()
-
-    # -- numbers per member ------------------------------------------------------------------
-
-    def _column(self, values: Sequence[float], trailing: int) -> Tensor:
-        """[K] values as [K, 1, ...] with `trailing` ones."""
-        return torch.tensor(values, dtype=self.dtype, device=self.device).view(-1, *(1,) * trailing)
-
-    def _numbers(self, ranges: Sequence[Range], trailing: int) -> dict[str, Tensor]:
-        names = {r.name for r in ranges} - {"learning_rate", "weight_decay"}
-        return {
-            name: self._column([c.numbers[name] for c in self.configs], trailing) for name in sorted(names)
-        }
+        self.updates = Updates(configs, self.network.parameters, self.params_KP)
+        scaled = self.setting.precision == "float16"
+        self.loss_scale = LossScale(len(members), device) if scaled else None
 
     def _forward_numbers(self) -> dict[str, Tensor]:
         levels = self.configs[0].levels
@@ -146,58 +112,7 @@ class _Training:
             *ACTIVATION.level(levels["activation"]).ranges,
             *NORMALIZATION.level(levels["normalization"]).ranges,
         )
-        return self._numbers(ranges, trailing=2)
-
-    def _schedule(self, config: Config) -> Schedule:
-        level = SCHEDULE.level(config.levels["schedule"])
-        return level.build(self.setting.steps, **{r.name: config.numbers[r.name] for r in level.ranges})
-
-    def _pace(self) -> _Pace:
-        schedules = [self._schedule(c) for c in self.configs]
-        peaks = np.array([c.numbers["learning_rate"] for c in self.configs])
-        rates = np.stack([s.multiplier for s in schedules], axis=1) * peaks
-        name = self.rule.momentum_number
-        momentum = None
-        if name is not None and any(s.momentum is not None for s in schedules):
-            steps = self.setting.steps
-            rows = [
-                np.full(steps, c.numbers[name]) if s.momentum is None else s.momentum
-                for c, s in zip(self.configs, schedules, strict=True)
-            ]
-            momentum = self._table(np.stack(rows, axis=1))
-        return _Pace(
-            rate_TK1=self._table(rates),
-            momentum_TK1=momentum,
-            patience_K=self._column([s.patience for s in schedules], 0),
-            factor_K=self._column([s.factor for s in schedules], 0),
-        )
-
-    def _table(self, values_TK: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> Tensor:
-        return torch.from_numpy(values_TK).to(self.device, self.dtype).unsqueeze(-1)
-
-    def _decay(self, kind: str) -> Tensor | None:
-        """Decay strengths [K, 1] of that kind; None where nobody has it."""
-        strengths = [c.numbers["weight_decay"] if decay_kind(c.levels) == kind else 0.0 for c in self.configs]
-        return self._column(strengths, 1) if any(strengths) else None
-
-    def _clipping(self) -> list[Callable[[Tensor], Tensor]]:
-        """Every clipping rule somebody uses; members without it get an infinite threshold."""
-        rules: list[Callable[[Tensor], Tensor]] = []
-        for level in CLIPPING.levels:
-            if level.build is None or all(c.levels["clipping"] != level.name for c in self.configs):
-                continue
-            numbers = {
-                r.name: self._column(
-                    [
-                        c.numbers[r.name] if c.levels["clipping"] == level.name else math.inf
-                        for c in self.configs
-                    ],
-                    1,
-                )
-                for r in level.ranges
-            }
-            rules.append(partial(level.build, **numbers))
-        return rules
+        return Columns(configs=self.configs, dtype=self.dtype, device=self.device).numbers(ranges, trailing=2)
 
     def _noise(self) -> DropoutNoise | None:
         rates = [c.numbers.get("dropout_rate", 0.0) for c in self.configs]
@@ -219,7 +134,8 @@ class _Training:
     def run(self, on_progress: Progress | None) -> list[Evaluation]:
         """All steps, with a look at the validation items at evenly spaced ones."""
         log = Log(len(self.members), self.params_KP, self.buffers_KP)
-        plateau = Plateau(self.pace.patience_K, self.pace.factor_K)
+        pace = self.updates.pace
+        plateau = Plateau(pace.patience_K, pace.factor_K)
         steps = self.setting.steps
         looks = set(np.linspace(0, steps, self.setting.evaluations + 1)[1:].round().astype(int).tolist())
         for step in range(steps):
@@ -227,12 +143,12 @@ class _Training:
             log.add(losses_K, step + 1)
             if step + 1 in looks:
                 metric_K, loss_K = self._judge(self.feed.validation)
-                log.look(step + 1, metric_K, loss_K, self.pace.rate_TK1[step, :, 0] * plateau.scale_K)
-                log.keep_best(metric_K, loss_K, self.params_KP, self.buffers_KP)
+                log.look(step + 1, metric_K, loss_K, pace.rate_TK1[step, :, 0] * plateau.scale_K)
+                log.keep_best(metric_K, loss_K)
                 plateau.look(loss_K)
                 if on_progress is not None:
                     on_progress((step + 1) / steps)
-                if not log.alive_K.any():
+                if not log.training_K.any():
                     break
         tests = self._tests(log)
         return [self._evaluation(k, log, tests) for k in range(len(self.members))]
@@ -247,30 +163,23 @@ class _Training:
             mask=(lambda layer: None) if masks is None else masks.__getitem__,
             seeds=self._seeds(step),
         )
-        outputs_KBC = self.network.forward(self.leaves, self.buffers, x_KBF, how)
-        losses_K = member_losses(outputs_KBC, y_KB, self.task.kind)
+        with self._autocast():
+            outputs_KBC = self.network.forward(self.leaves, self.buffers, x_KBF, how)
+        losses_K = member_losses(outputs_KBC.to(self.dtype), y_KB, self.task.kind)
         self.grads_KP.zero_()
-        torch.autograd.backward(losses_K.sum())
+        if self.loss_scale is None:
+            torch.autograd.backward(losses_K.sum())
+            overflowed_K = None
+        else:
+            torch.autograd.backward((losses_K * self.loss_scale.scale_K).sum())
+            overflowed_K = self.loss_scale.unscale(self.grads_KP)
+            self.loss_scale.learn(overflowed_K)
         with torch.no_grad():
-            self._update(step, scale_K)
+            self.updates.step(step, self.params_KP, self.grads_KP, scale_K, overflowed_K)
         return losses_K.detach()
 
-    def _update(self, step: int, scale_K: Tensor) -> None:
-        """Clip, decay, and apply the update rule, in torch's order."""
-        grads = self.grads_KP
-        rate_K1 = self.pace.rate_TK1[step] * scale_K[:, None]
-        for clip in self.clips:
-            grads = clip(grads)
-        if self.coupled_K1 is not None:
-            grads = grads.addcmul_(self.params_KP, self.coupled_K1)
-        if self.decoupled_K1 is not None:
-            self.params_KP.mul_(1 - rate_K1 * self.decoupled_K1)
-        numbers: Mapping[str, Tensor] = self.update_numbers
-        if self.pace.momentum_TK1 is not None and self.rule.momentum_number is not None:
-            numbers = {**numbers, self.rule.momentum_number: self.pace.momentum_TK1[step]}
-        self.rule.apply(
-            self.params_KP, grads, self.state, step=step + 1, learning_rate=rate_K1, numbers=numbers
-        )
+    def _autocast(self) -> AbstractContextManager[object]:
+        return autocast(self.setting.precision, self.device)
 
     def _seeds(self, step: int) -> Sequence[int] | None:
         """What a user's module draws its own noise from: each member's stream, a step further on."""
@@ -291,7 +200,8 @@ class _Training:
         for start in range(0, count, CHUNK):
             x = held_out.x_RVF[:, start : start + CHUNK][self.feed.block_K]
             y = held_out.y_RV[:, start : start + CHUNK][self.feed.block_K]
-            outputs = self.network.forward(parameters, self.buffers, x, how)
+            with self._autocast():
+                outputs = self.network.forward(parameters, self.buffers, x, how).to(self.dtype)
             loss_K += member_losses(outputs, y, self.task.kind) * y.shape[1]
             metric_K += wrongness(outputs, y, self.task.kind)
         metric_K /= count
@@ -303,17 +213,22 @@ class _Training:
         """One read of the test items, two read-outs: the last step and the best validation step."""
         if self.feed.test is None:
             return None
-        last_K, _ = self._judge(self.feed.test)
-        self.params_KP.copy_(log.best_params_KP)
-        self.buffers_KP.copy_(log.best_buffers_KP)
-        best_K, _ = self._judge(self.feed.test)
-        return {"best_validation": best_K, "last": last_K}
+        found = {}
+        for name, (params_KP, buffers_KP) in {
+            "best_validation": (log.best_params_KP, log.best_buffers_KP),
+            "last": log.last(),
+        }.items():
+            self.params_KP.copy_(params_KP)
+            self.buffers_KP.copy_(buffers_KP)
+            found[name], _ = self._judge(self.feed.test)
+        return found
 
     def _evaluation(self, k: int, log: Log, tests: Mapping[str, Tensor] | None) -> Evaluation:
         member = self.members[k]
-        status: Status = "finished" if bool(log.alive_K[k]) else "diverged"
+        finished = bool(log.alive_K[k])
+        pruned = bool(log.pruned_K[k])
+        status: Status = "diverged" if not finished else "pruned" if pruned else "finished"
         trivial = self.feed.trivial[member.slot.block]
-        finished = status == "finished"
         test = None
         if tests is not None and member.reads_test:
             test = {name: float(value[k]) if finished else math.inf for name, value in tests.items()}
@@ -328,21 +243,6 @@ class _Training:
             best_step=int(log.best_step_K[k]) if finished else 0,
             test=test,
             curve=log.curve(k),
-            steps=self.setting.steps if finished else int(log.died_at_K[k]),
+            steps=int(log.ended_at_K[k]) or self.setting.steps,
             versions={**versions(), "device": self.device.type},
         )
-
-
-def member_losses(outputs_KBC: Tensor, y_KB: Tensor, kind: Kind) -> Tensor:
-    """Mean loss [K]: cross-entropy of class scores, or squared error of a standardized target."""
-    if kind == "regression":
-        return (outputs_KBC.squeeze(-1) - y_KB).square().mean(-1)
-    flat = functional.cross_entropy(outputs_KBC.flatten(0, 1), y_KB.flatten(), reduction="none")
-    return flat.view(y_KB.shape).mean(-1)
-
-
-def wrongness(outputs_KBC: Tensor, y_KB: Tensor, kind: Kind) -> Tensor:
-    """Sum over items [K] of what the metric averages: errors, or squared errors."""
-    if kind == "regression":
-        return (outputs_KBC.squeeze(-1) - y_KB).square().sum(-1)
-    return (outputs_KBC.argmax(-1) != y_KB).sum(-1).to(outputs_KBC.dtype)

@@ -22,7 +22,7 @@ def structure_key(config: Config, task: Task) -> str:
     setting = {
         key: value
         for key, value in dataclasses.asdict(config.setting).items()
-        if key not in ("depth", "width", "residual")
+        if key not in ("network", "depth", "width", "funnel", "residual")
     }
     shapes = [[s.name, *s.shape] for layout in (network.parameters, network.buffers) for s in layout.segments]
     return digest(

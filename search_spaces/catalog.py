@@ -7,11 +7,13 @@ from types import MappingProxyType
 from typing import Any
 
 from search_spaces.activations import ACTIVATION
+from search_spaces.augmentation import AUGMENTATION
 from search_spaces.bias import BIAS
 from search_spaces.clipping import CLIPPING
 from search_spaces.dropout import DROPOUT
 from search_spaces.factor import Factor
 from search_spaces.initializers import INITIALIZER
+from search_spaces.input_scaling import INPUT_SCALING
 from search_spaces.normalizations import NORMALIZATION
 from search_spaces.optimizers import OPTIMIZER
 from search_spaces.regularizers import WEIGHT_DECAY
@@ -22,6 +24,8 @@ _IN_ORDER: tuple[Factor[Any], ...] = (
     BIAS,
     ACTIVATION,
     NORMALIZATION,
+    INPUT_SCALING,
+    AUGMENTATION,
     DROPOUT,
     WEIGHT_DECAY,
     OPTIMIZER,

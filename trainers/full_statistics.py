@@ -29,9 +29,9 @@ def recompute(
     """Puts the moments over all training items into `buffers_KP`, member by member to spare memory.
 
     Every layer sees what it saw in training, normalized by the statistics of its batch, but the batch is
-    the whole training set, and nothing is dropped. Sets of more than 1024 items go through in equal parts,
-    whose moments are averaged ("precise" batch norm: Wu and Johnson 2021, arXiv:2105.07576); a remainder
-    smaller than the number of parts is left out.
+    the whole training set, and nothing is dropped. A recurrent layer's are the average over its steps. Sets
+    of more than 1024 items go through in equal parts, whose moments are averaged ("precise" batch norm: Wu
+    and Johnson 2021, arXiv:2105.07576); a remainder smaller than the number of parts is left out.
 
     Args:
         network: with running statistics.
@@ -49,7 +49,6 @@ def recompute(
         parts = -(-x_1IF.shape[1] // MOST)
         size = x_1IF.shape[1] // parts
         for j in range(parts):
-            weight = x_1IF.new_full((1, 1, 1), 1 / (j + 1))  # of the newest part in the average of all
-            how = Pass(training=True, numbers={**own, "norm_momentum": weight})
+            how = Pass(training=True, numbers=own, averaged=j)
             with precision():
                 network.forward(parameters, buffers, x_1IF[:, j * size : (j + 1) * size], how)

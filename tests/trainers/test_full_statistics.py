@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import nullcontext
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 import trainers.full_statistics
-from tests.trainers.packs import blobs, member
+from tests.trainers.packs import TINY, blobs, member
 from trainers.full_statistics import recompute
 from trainers.member import Member
 from trainers.networks import network_for
@@ -82,3 +83,20 @@ def test_other_read_outs_are_what_they_would_be_without_it(monkeypatch: pytest.M
     for name in ("best_validation", "last"):
         assert before.test[name] == after.test[name]
     assert after.test["recomputed"] == after.test["best_validation"]
+
+
+def test_a_recurrent_layers_statistics_are_the_average_over_its_steps() -> None:
+    """An identity layer without a past: the moments of every step are those of that step's sums."""
+    setting = dataclasses.replace(TINY, network="rnn", depth=1)
+    one = member(levels={"normalization": "batch_norm", "activation": "identity"}, setting=setting)
+    task = dataclasses.replace(blobs(), shape=(5, 1))
+    network = network_for(one.config, task)
+    params, buffers = (row.unsqueeze(0) for row in network.start(one.config, one.streams))
+    views = network.parameters.views(params)
+    views["recurrent0"].zero_()
+    x = items(50)
+    recompute(network, params, buffers, lambda k: x, {}, nullcontext)
+    sums = x[0].T[:, :, None] * views["weight0"][0] + views["bias0"][0]  # [steps, items, units]
+    found = network.buffers.views(buffers)
+    torch.testing.assert_close(found["running_mean0"][0, 0], sums.mean((0, 1)))
+    torch.testing.assert_close(found["running_var0"][0, 0], sums.var(1).mean(0))

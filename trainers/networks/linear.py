@@ -71,8 +71,9 @@ class Start:
         reads_inputs: bool,
         hidden: bool,
         maps: int = 1,
+        columns: int | None = None,
     ) -> tuple[Floats, Floats]:
-        """Weight [fan_in, maps * fan_out] and bias [maps * fan_out] of one linear map.
+        """Weight [fan_in, maps * columns] and bias [maps * columns] of one linear map.
 
         Args:
             fan_in: what one output sums over.
@@ -81,16 +82,18 @@ class Start:
             reads_inputs: whether it reads the task's items and not activations.
             hidden: whether it leads into a hidden layer.
             maps: several maps side by side, each with `fan_out` outputs (a gated layer has two).
+            columns: outputs of one map where they are not `fan_out`, as the channels of a convolution are.
         """
+        columns = fan_out if columns is None else columns
         gain = self.gain * (1.0 if reads_inputs else self.activation_gain)
         weights, biases = [], []
         for _ in range(maps):
-            weight = self.initializer.weight(fan_in, fan_out, draws).astype(np.float64)
-            if self.symmetric and hidden and fan_in == fan_out and maps == 1:
+            weight = self.initializer.weight(fan_in, fan_out, draws, columns=columns).astype(np.float64)
+            if self.symmetric and hidden and fan_in == columns and maps == 1:
                 # Off the diagonal (V + V^T) / 2 would halve the variance; this V is its own symmetric part.
                 weight = (weight + weight.T) / np.sqrt(2)
             weights.append(gain * weight)
-            biases.append(self.bias(fan_in, fan_out, draws).astype(np.float64))
+            biases.append(self.bias(fan_in, columns, draws).astype(np.float64))
         return np.concatenate(weights, axis=1), np.concatenate(biases)
 
 

@@ -60,6 +60,9 @@ class Pass:
     numbers: Mapping[str, Tensor] = field(default_factory=dict)
     """Per-member numbers of activations and norms, [..., 1, 1]."""
     noise: Noise = field(default_factory=Noise)
+    averaged: int | None = None
+    """How many batches the running statistics are the plain average of, this one to be added; None: they
+    move by `norm_momentum`, as in training."""
     seeds: Sequence[int] | None = None
     """What each member's own module sets torch's generator to; None leaves it alone."""
     watch: Watch | None = None
@@ -86,6 +89,16 @@ class Network(Protocol):
     @property
     def operations(self) -> tuple[str, ...]:
         """The graph in words: members whose words and shapes agree can share a pack."""
+        ...
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of one item's forward pass."""
+        ...
+
+    @property
+    def elements(self) -> int:
+        """Sums that the hidden layers compute for one item, at all its places or time steps."""
         ...
 
     def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:

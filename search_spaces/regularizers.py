@@ -1,4 +1,4 @@
-"""Weight decay and dropout: what the trainer does to weights and units against overfitting."""
+"""Weight decay: what the trainer does to weights against overfitting."""
 
 from __future__ import annotations
 
@@ -19,13 +19,6 @@ class WeightDecay:
     params by 1 - learning_rate * weight_decay. `coupled`: weight_decay * params joins the gradients."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Dropout:
-    """Whether hidden units are dropped in training; the survivors are scaled by 1 / (1 - rate)."""
-
-    active: bool
-
-
 DECOUPLED_DECAY = Range(
     name="weight_decay",
     low=1e-6,
@@ -42,14 +35,6 @@ L2_DECAY = Range(
     log=True,
     meaning="coupled: weight_decay * weights joins the gradients (an L2 penalty of weight_decay / 2)",
 )
-DROPOUT_RATE = Range(
-    name="dropout_rate",
-    low=0.0,
-    high=0.6,
-    default=0.5,
-    meaning="probability that a hidden unit is dropped for one item in one step",
-)
-
 WEIGHT_DECAY: Factor[WeightDecay] = Factor(
     name="weight_decay",
     meaning="what pulls parameters toward zero",
@@ -98,35 +83,6 @@ WEIGHT_DECAY: Factor[WeightDecay] = Factor(
         ),
     ),
     framework_default="optimizer_default",
-    textbook_shallow=("none",),
-    textbook_deep=("none",),
-)
-
-DROPOUT: Factor[Dropout] = Factor(
-    name="dropout",
-    meaning="whether hidden units are dropped at random in training",
-    levels=(
-        Level(
-            name="none",
-            build=Dropout(active=False),
-            enters="numbers",
-            source=Source(document="001 003", claim="no dropout unless the network overfits"),
-            cost_rank=0,
-        ),
-        Level(
-            name="dropout",
-            build=Dropout(active=True),
-            enters="numbers",
-            source=Source(
-                document="001 003 004; Srivastava et al. 2014 (JMLR 15)",
-                claim="dropout slows convergence by a lot but generalizes way better",
-            ),
-            cost_rank=1,
-            ranges=(DROPOUT_RATE,),
-            note="After hidden activations, not on inputs. The default rate is torch's 0.5; 000 says 0.1.",
-        ),
-    ),
-    framework_default="none",
     textbook_shallow=("none",),
     textbook_deep=("none",),
 )

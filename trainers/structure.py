@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from search_spaces.config import Config, digest
-from trainers.networks import network_for
+from search_spaces.label_smoothing import LABEL_SMOOTHING
+from search_spaces.optimizers import OPTIMIZER
+from search_spaces.schedules import warms_up
+from trainers.networks import Network, network_for
 from trainers.task import Task
 
 
@@ -16,9 +19,10 @@ def structure_key(config: Config, task: Task) -> str:
     schedules, initial weights, decay, dropout rate, clipping threshold) is a number per member.
 
     Raises:
-        ValueError: the task's network cannot realise the config.
+        ValueError: the task's network cannot realise the config, or its levels mean nothing together.
     """
     network = network_for(config, task)
+    check_meaning(config, task, network)
     setting = {
         key: value
         for key, value in dataclasses.asdict(config.setting).items()
@@ -33,6 +37,22 @@ def structure_key(config: Config, task: Task) -> str:
             "setting": setting,
         }
     )
+
+
+def check_meaning(config: Config, task: Task, network: Network) -> None:
+    """ValueError for levels that mean nothing together, on this kind of task or for this network."""
+    levels = config.levels
+    if LABEL_SMOOTHING.level(levels["label_smoothing"]).build.active and task.kind == "regression":
+        raise ValueError(
+            f"label_smoothing={levels['label_smoothing']} needs classes, and task '{task.name}' has "
+            "kind=regression; only label_smoothing=none can be asked there"
+        )
+    if levels["warmup"] != "none" and warms_up(levels["schedule"]):
+        raise ValueError(
+            f"warmup={levels['warmup']} comes before a schedule, and schedule={levels['schedule']} has a "
+            "warm-up of its own; ask for warmup=none or another schedule"
+        )
+    OPTIMIZER.level(levels["optimizer"]).build.refuse(network.parameters.segments)
 
 
 def estimated_flops(config: Config, task: Task) -> float:

@@ -7,10 +7,12 @@ from types import MappingProxyType
 from typing import Any
 
 from search_spaces.activations import ACTIVATION
+from search_spaces.augmentation import AUGMENTATION
 from search_spaces.clipping import CLIPPING
 from search_spaces.early_stopping import EARLY_STOPPING
 from search_spaces.factor import Factor
 from search_spaces.initializers import INITIALIZER
+from search_spaces.input_scaling import INPUT_SCALING
 from search_spaces.label_smoothing import LABEL_SMOOTHING
 from search_spaces.normalizations import NORMALIZATION
 from search_spaces.optimizers import OPTIMIZER
@@ -22,6 +24,8 @@ _IN_ORDER: tuple[Factor[Any], ...] = (
     INITIALIZER,
     ACTIVATION,
     NORMALIZATION,
+    INPUT_SCALING,
+    AUGMENTATION,
     DROPOUT,
     WEIGHT_DECAY,
     DECAY_SCOPE,

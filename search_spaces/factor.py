@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 Built = TypeVar("Built", covariant=True)
@@ -55,6 +54,8 @@ class Range:
     """Draw uniformly in the logarithm."""
     log_of_complement: bool = False
     """Draw uniformly in the logarithm of 1 minus the value: for shares near 1, such as momentum."""
+    whole: bool = False
+    """Whole numbers only (a setting, such as batch_size)."""
     meaning: str
     """One line for the catalogue, with the unit."""
 
@@ -69,12 +70,14 @@ class Range:
             raise ValueError(f"range '{self.name}': 1 minus the value must stay above 0, on one log scale")
 
     def at(self, unit: float) -> float:
-        """The value at `unit` in [0, 1] of the range, rounded to 6 significant digits."""
+        """The value at `unit` in [0, 1] of the range, rounded to 6 significant digits (or `whole`)."""
         low, high = self._scaled(self.low), self._scaled(self.high)
         place = low + unit * (high - low)
         if self.log_of_complement:
-            return self._inside(rounded(-math.expm1(-place)))
-        return self._inside(rounded(math.exp(place) if self.log else place))
+            value = -math.expm1(-place)
+        else:
+            value = math.exp(place) if self.log else place
+        return self._inside(float(round(value)) if self.whole else rounded(value))
 
     def unit(self, value: float) -> float:
         """Where `value` lies in the range, 0 at `low` and 1 at `high` (the inverse of `at`)."""
@@ -98,7 +101,7 @@ class Range:
             raise ValueError(
                 f"{self.name}: [{low:g}, {high:g}] must lie within its limits [{self.low:g}, {self.high:g}]"
             )
-        return dataclasses.replace(self, low=low, high=high)
+        return replace(self, low=low, high=high)
 
     def _scaled(self, value: float) -> float:
         """`value` on the scale that is drawn from uniformly; rises with it."""

@@ -147,9 +147,13 @@ class Search:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             for name, span in self._ranges.items():
-                low, high = sorted((_flipped(span, span.low), _flipped(span, span.high)))
-                drawn = trial.suggest_float(name, low, high, log=span.log or span.log_of_complement)
-                inside = min(max(rounded(_flipped(span, drawn)), span.low), span.high)
+                if span.whole:
+                    value = float(trial.suggest_int(name, int(span.low), int(span.high), log=span.log))
+                else:
+                    low, high = sorted((_flipped(span, span.low), _flipped(span, span.high)))
+                    drawn = trial.suggest_float(name, low, high, log=span.log or span.log_of_complement)
+                    value = rounded(_flipped(span, drawn))
+                inside = min(max(value, span.low), span.high)
                 found[name] = span.default if trial.number == 0 else inside
         return found
 

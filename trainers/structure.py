@@ -7,7 +7,7 @@ import dataclasses
 from search_spaces.config import Config, digest
 from search_spaces.label_smoothing import LABEL_SMOOTHING
 from search_spaces.optimizers import OPTIMIZER
-from search_spaces.schedules import warms_up
+from trainers.augmenting import check_augmentation
 from trainers.networks import Network, network_for
 from trainers.task import Task
 
@@ -19,8 +19,10 @@ def structure_key(config: Config, task: Task) -> str:
     schedules, initial weights, decay, dropout rate, clipping threshold) is a number per member.
 
     Raises:
-        ValueError: the task's network cannot realise the config, or its levels mean nothing together.
+        ValueError: the task's network cannot realise the config, the task does not declare its
+            augmentation, or a level means nothing on this kind of task or for this network.
     """
+    check_augmentation(config, task)
     network = network_for(config, task)
     check_meaning(config, task, network)
     setting = {
@@ -40,25 +42,20 @@ def structure_key(config: Config, task: Task) -> str:
 
 
 def check_meaning(config: Config, task: Task, network: Network) -> None:
-    """ValueError for levels that mean nothing together, on this kind of task or for this network."""
+    """ValueError for a level that means nothing on this kind of task or for this network."""
     levels = config.levels
     if LABEL_SMOOTHING.level(levels["label_smoothing"]).build.active and task.kind == "regression":
         raise ValueError(
             f"label_smoothing={levels['label_smoothing']} needs classes, and task '{task.name}' has "
             "kind=regression; only label_smoothing=none can be asked there"
         )
-    if levels["warmup"] != "none" and warms_up(levels["schedule"]):
-        raise ValueError(
-            f"warmup={levels['warmup']} comes before a schedule, and schedule={levels['schedule']} has a "
-            "warm-up of its own; ask for warmup=none or another schedule"
-        )
     OPTIMIZER.level(levels["optimizer"]).build.refuse(network.parameters.segments)
 
 
 def estimated_flops(config: Config, task: Task) -> float:
     """Floating-point operations of one member's training: forward, twice that backward, validation."""
-    weights = sum(s.size for s in network_for(config, task).parameters.segments)
     setting = config.setting
     items = min(len(task.y), setting.train_size)
-    training = 6.0 * weights * min(setting.batch_size, items) * setting.steps
-    return training + 2.0 * weights * (items / 4) * setting.evaluations
+    one = network_for(config, task).flops
+    training = 3.0 * one * min(setting.batch_size, items) * setting.steps
+    return training + one * (items / 4) * setting.evaluations

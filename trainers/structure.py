@@ -49,7 +49,9 @@ def check_meaning(config: Config, task: Task, network: Network) -> None:
             f"label_smoothing={levels['label_smoothing']} needs classes, and task '{task.name}' has "
             "kind=regression; only label_smoothing=none can be asked there"
         )
-    OPTIMIZER.level(levels["optimizer"]).build.refuse(network.parameters.segments)
+    check = OPTIMIZER.level(levels["optimizer"]).build.check
+    if check is not None:
+        check(network.parameters.segments)
 
 
 def estimated_flops(config: Config, task: Task) -> float:

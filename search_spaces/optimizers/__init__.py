@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from search_spaces.factor import Factor, Level, Source
 from search_spaces.optimizers.adam_variants import adamax, amsgrad, nadam, radam
 from search_spaces.optimizers.adaptive import adagrad, adam, rmsprop
 from search_spaces.optimizers.factored import adafactor, adafactor_sizes
 from search_spaces.optimizers.gradient_descent import momentum, nesterov, sgd
-from search_spaces.optimizers.muon import by_fans, by_rms, muon, needs_a_matrix
+from search_spaces.optimizers.muon import muon, muon_matched, needs_a_matrix
 from search_spaces.optimizers.numbers import (
     ADAGRAD_EPS,
     ADAM_RATE,
@@ -179,8 +177,8 @@ OPTIMIZER: Factor[UpdateRule] = Factor(
             build=UpdateRule(
                 buffers=("velocity", "mean", "square"),
                 momentum_number="momentum",
-                apply=partial(muon, rate_of=by_fans),
-                refuse=needs_a_matrix,
+                apply=muon,
+                check=needs_a_matrix,
             ),
             enters="structure",
             source=Source(
@@ -198,8 +196,8 @@ OPTIMIZER: Factor[UpdateRule] = Factor(
             build=UpdateRule(
                 buffers=("velocity", "mean", "square"),
                 momentum_number="momentum",
-                apply=partial(muon, rate_of=by_rms),
-                refuse=needs_a_matrix,
+                apply=muon_matched,
+                check=needs_a_matrix,
             ),
             enters="structure",
             source=Source(

@@ -26,31 +26,35 @@ REST = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 PADDED_TO = 4
 """Sides are filled up with zeros to multiples of it: products may depend on alignment in their last bit."""
 
-RateOf = Callable[[int, int], float]
-"""(A, B) -> what the learning rate is multiplied by."""
 
-
-def by_fans(a: int, b: int) -> float:
-    """torch's adjust_lr_fn 'original': sqrt(max(1, fan_out / fan_in))."""
-    return math.sqrt(max(1, a / b))
-
-
-def by_rms(a: int, b: int) -> float:
-    """torch's adjust_lr_fn 'match_rms_adamw': 0.2 sqrt(max(A, B)), the size of AdamW's updates."""
-    return 0.2 * math.sqrt(max(a, b))
-
-
-def muon(params: Tensor, grads: Tensor, state: State, step: Step, *, rate_of: RateOf) -> None:
+def muon(params: Tensor, grads: Tensor, state: State, step: Step) -> None:
     """Momentum made orthogonal for inner matrices; Adam for all other parameters.
 
         velocity = momentum * velocity + (1 - momentum) * grads
         ahead    = (1 - momentum) * grads + momentum * velocity
-        params  -= learning_rate * rate_of(fan_out, fan_in) * orthogonal(ahead)
+        params  -= learning_rate * sqrt(max(1, fan_out / fan_in)) * orthogonal(ahead)
 
-    torch's Muon (nesterov=True) and, with the same learning rate, AdamW. Inner matrices are those between
-    the first weight and the last, as torch and its source ask; filters of a convolution, which torch's
-    refuses, are a matrix with a row for each unit, as in the source.
+    torch's Muon (nesterov=True, adjust_lr_fn='original') and, with the same learning rate, AdamW. Inner
+    matrices are those between the first weight and the last, as torch and its source ask; filters of a
+    convolution, which torch's refuses, are a matrix with a row for each unit, as in the source.
     """
+    _muon(params, grads, state, step, lambda a, b: math.sqrt(max(1, a / b)))
+
+
+def muon_matched(params: Tensor, grads: Tensor, state: State, step: Step) -> None:
+    """Muon with updates of the size of Adam's.
+
+        params -= learning_rate * 0.2 * sqrt(max(fan_out, fan_in)) * orthogonal(ahead)
+
+    torch's adjust_lr_fn='match_rms_adamw'; all else as muon.
+    """
+    _muon(params, grads, state, step, lambda a, b: 0.2 * math.sqrt(max(a, b)))
+
+
+def _muon(
+    params: Tensor, grads: Tensor, state: State, step: Step, rate_of: Callable[[int, int], float]
+) -> None:
+    """`rate_of`: (A, B) -> what the learning rate is multiplied by."""
     friction, rate = (like(params, n) for n in (step.numbers["momentum"], step.learning_rate))
     velocity = state["velocity"].lerp_(grads, 1 - friction)
     ahead = torch.lerp(grads, velocity, friction)
@@ -88,7 +92,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 
 def needs_a_matrix(parts: Sequence[Part]) -> None:
-    """ValueError for a network without an inner matrix: Muon would be AdamW."""
+    """Needs a matrix between the first weight and the last (ValueError): Muon would be AdamW."""
     if not inner(parts):
         raise ValueError(
             "optimizer=muon needs a matrix between the first weight and the last, and this network has "

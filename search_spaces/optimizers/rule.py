@@ -53,7 +53,7 @@ class UpdateRule:
     apply: Apply
     measure: Measure | None = None
     """What it wants to know of params before they decay."""
-    refuse: Callable[[Sequence[Part]], None] = lambda parts: None
+    check: Callable[[Sequence[Part]], None] | None = None
     """Raises ValueError where the rule means nothing for a network of these tensors."""
 
 

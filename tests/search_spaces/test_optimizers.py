@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.optimizers import OPTIMIZER, Step
-from search_spaces.optimizers.muon import NEWTON_SCHULZ, orthogonal
+from search_spaces.optimizers.muon import NEWTON_SCHULZ, needs_a_matrix, orthogonal
 from search_spaces.parts import Part, inner, place, view
 from trainers.layout import Layout
 
@@ -243,13 +243,13 @@ def test_muon_leaves_all_but_inner_matrices_to_adamw(name: str) -> None:
 
 
 def test_muon_is_refused_where_no_matrix_is_inside() -> None:
-    def refuse(*names: str) -> None:
+    def check(*names: str) -> None:
         parts: list[Part] = [part for part in PARTS if part.name in names]
-        OPTIMIZER.level("muon").build.refuse(parts)
+        needs_a_matrix(parts)
 
-    refuse("weight0", "bias0", "weight1", "weight3")
+    check("weight0", "bias0", "weight1", "weight3")
     with pytest.raises(ValueError, match=r"optimizer=muon needs a matrix .* depth"):
-        refuse("weight0", "bias0", "gain1", "weight3")
+        check("weight0", "bias0", "gain1", "weight3")
 
 
 @pytest.mark.parametrize("name", OPTIMIZER.names)

@@ -79,6 +79,11 @@ REFUSED: tuple[Rule, ...] = (
             "cooldown_share" in c.numbers and _number(c, "warmup_share") + _number(c, "cooldown_share") > 1
         ),
     ),
+    Rule(
+        keys=("funnel", "network"),
+        meaning="only the widths of a perceptron shrink",
+        holds=lambda c: c.setting.funnel and c.setting.network != "mlp",
+    ),
 )
 """Combinations that `plan` refuses."""
 

@@ -17,6 +17,7 @@ CASES: dict[tuple[str, str], Change] = {
     ("schedule", "optimizer"): read({"schedule": "one_cycle", "optimizer": "sgd"}),
     ("optimizer", "weight_decay"): read({"optimizer": "adamw", "weight_decay": "l2"}),
     ("plateau_patience", "evaluations"): read({"schedule": "performance", "evaluations": 5}),
+    ("funnel", "network"): read({"funnel": True, "network": "cnn"}),
     ("residual", "depth"): read({"residual": True, "depth": 1}),
 }
 """Keys of a rule -> a config that it is about."""

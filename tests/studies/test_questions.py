@@ -338,5 +338,17 @@ def test_what_cannot_mean_anything_is_refused_before_anything_is_trained(
         examine(planned(), BOOK)
 
 
+def test_a_network_that_needs_a_shape_is_refused_on_a_table() -> None:
+    fixed = planned(tiny(regimes={"dense": {}, "image": {"network": "cnn"}}))
+    with pytest.raises(SpecError, match=r"network = 'cnn'.*task 'stripes'.* in image, task stripes"):
+        examine(fixed, BOOK)
+
+
+def test_an_augmentation_that_a_task_does_not_declare_is_refused() -> None:
+    fixed = planned(tiny(questions=[{"factor": "augmentation", "levels": ["none", "shift"]}]))
+    with pytest.raises(SpecError, match=r"'stripes' does not declare .*augmentation=shift"):
+        examine(fixed, BOOK)
+
+
 def test_an_empty_change_is_a_level_too() -> None:
     assert of("combinations").asked[0].change("none") == Change()

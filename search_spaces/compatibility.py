@@ -6,7 +6,7 @@ by the network that is asked to serve it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from search_spaces.catalog import FACTORS
@@ -28,6 +28,8 @@ class Rule:
     """What is wrong with it, or what to know."""
     holds: Callable[[Config], bool]
     """Whether the config is such a case."""
+    same: frozenset[str] = frozenset()
+    """Values of the first key that come to the same there: to ask between them is refused."""
 
     def says(self, config: Config) -> str:
         """The two keys with their values, and what they mean together."""
@@ -43,6 +45,21 @@ def refusal(config: Config) -> str | None:
 def notes(config: Config) -> tuple[str, ...]:
     """What to know of the config: allowed, but less than it seems."""
     return tuple(rule.says(config) for rule in NOTED if rule.holds(config))
+
+
+def indistinct(asked: str, configs: Mapping[str, Config]) -> str | None:
+    """Why two levels of a question come to the same; None where all differ.
+
+    Args:
+        asked: the factor, number or setting that the question is about.
+        configs: level -> its config, on one background.
+    """
+    for rule in NOTED:
+        among = sorted(rule.same & set(configs)) if rule.keys[0] == asked else []
+        if len(among) > 1 and any(rule.holds(configs[level]) for level in among):
+            example = next(configs[level] for level in among if rule.holds(configs[level]))
+            return f"{' and '.join(among)} come to the same: {rule.says(example)}"
+    return None
 
 
 def stated(config: Config, key: str) -> Value:
@@ -92,11 +109,13 @@ NOTED: tuple[Rule, ...] = (
         keys=("schedule", "optimizer"),
         meaning="the schedule cycles the learning rate only, because the optimizer has no momentum",
         holds=lambda c: c.levels["schedule"] in MOMENTUM_CYCLES and _no_momentum(c),
+        same=frozenset(("one_cycle", "one_cycle_fixed_momentum")),
     ),
     Rule(
         keys=("optimizer", "weight_decay"),
         meaning="AdamW with an L2 penalty is Adam with an L2 penalty",
         holds=lambda c: c.levels["optimizer"] == "adamw" and decay_kind(c.levels) == "coupled",
+        same=frozenset(("adam", "adamw")),
     ),
     Rule(
         keys=("plateau_patience", "evaluations"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from search_spaces.catalog import FACTORS
 from search_spaces.change import Value, spelled
 from search_spaces.config import Config
+from search_spaces.schedules import warms_up
 from search_spaces.space import decay_kind
 
 MOMENTUM_CYCLES = frozenset(("one_cycle", "one_cycle_linear"))
@@ -78,6 +79,10 @@ def _no_momentum(config: Config) -> bool:
     return FACTORS["optimizer"].level(config.levels["optimizer"]).build.momentum_number is None
 
 
+def _symmetric(config: Config) -> bool:
+    return config.levels["weight_constraint"] == "symmetric"
+
+
 def _number(config: Config, name: str) -> float:
     """The number's value; 0 where it is not open."""
     return config.numbers.get(name, 0.0)
@@ -90,6 +95,11 @@ REFUSED: tuple[Rule, ...] = (
         holds=lambda c: _number(c, "warmup_share") > 1,
     ),
     Rule(
+        keys=("warmup_fraction", "steps"),
+        meaning="the warm-up is longer than the training",
+        holds=lambda c: _number(c, "warmup_fraction") > 1,
+    ),
+    Rule(
         keys=("warmup_share", "cooldown_share"),
         meaning="warm-up and final fall together are longer than the training",
         holds=lambda c: (
@@ -97,9 +107,29 @@ REFUSED: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        keys=("weight_constraint", "depth"),
+        meaning="one hidden layer has no square matrix to be symmetric",
+        holds=lambda c: _symmetric(c) and c.setting.network == "mlp" and c.setting.depth == 1,
+    ),
+    Rule(
+        keys=("weight_constraint", "funnel"),
+        meaning="layers of different widths have no square matrix to be symmetric",
+        holds=lambda c: _symmetric(c) and c.setting.network == "mlp" and c.setting.funnel,
+    ),
+    Rule(
+        keys=("weight_constraint", "network"),
+        meaning="kernels are no square matrices, and only those are made symmetric",
+        holds=lambda c: _symmetric(c) and c.setting.network == "cnn",
+    ),
+    Rule(
         keys=("funnel", "network"),
         meaning="only the widths of a perceptron shrink",
         holds=lambda c: c.setting.funnel and c.setting.network != "mlp",
+    ),
+    Rule(
+        keys=("warmup", "schedule"),
+        meaning="the schedule has a warm-up of its own",
+        holds=lambda c: c.levels["warmup"] != "none" and warms_up(c.levels["schedule"]),
     ),
 )
 """Combinations that `plan` refuses."""
@@ -124,6 +154,19 @@ NOTED: tuple[Rule, ...] = (
             "plateau_patience" in c.numbers
             and int(_number(c, "plateau_patience")) + 2 > c.setting.evaluations
         ),
+    ),
+    Rule(
+        keys=("stop_patience", "evaluations"),
+        meaning="validation is looked at too rarely for training ever to stop early",
+        holds=lambda c: (
+            "stop_patience" in c.numbers and int(_number(c, "stop_patience")) + 2 > c.setting.evaluations
+        ),
+    ),
+    Rule(
+        keys=("decay_scope", "weight_decay"),
+        meaning="nothing decays, so it does not matter what would",
+        holds=lambda c: c.levels["decay_scope"] == "weights" and decay_kind(c.levels) == "none",
+        same=frozenset(("everything", "weights")),
     ),
     Rule(
         keys=("residual", "depth"),

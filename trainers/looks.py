@@ -36,7 +36,7 @@ class Log:
         self._since = 0
         self._step = 0
         self._in_validation_K = torch.zeros(count, dtype=torch.bool, device=device)
-        self._looks: list[tuple[int, Tensor, Tensor, Tensor, Tensor]] = []
+        self._looks: list[tuple[int, list[float], list[float], list[float], list[float]]] = []
 
     @property
     def training_K(self) -> Tensor:
@@ -75,7 +75,9 @@ class Log:
         alive = self.alive_K.clone()
         self._bury(~torch.isfinite(loss_K), step)
         self._in_validation_K |= alive & ~self.alive_K
-        self._looks.append((step, self._summed_K / self._since, loss_K, metric_K, rate_K))
+        seen = (self._summed_K / self._since, loss_K, metric_K, rate_K)
+        train, loss, metric, rate = (values.tolist() for values in seen)
+        self._looks.append((step, train, loss, metric, rate))
         self._summed_K, self._since, self._step = torch.zeros_like(self._summed_K), 0, step
 
     def keep_best(self, metric_K: Tensor, loss_K: Tensor) -> None:
@@ -99,10 +101,10 @@ class Log:
         return tuple(
             CurvePoint(
                 step=step,
-                train_loss=float(train[k]),
-                validation_loss=float(loss[k]),
-                validation_metric=float(metric[k]),
-                learning_rate=float(rate[k]),
+                train_loss=train[k],
+                validation_loss=loss[k],
+                validation_metric=metric[k],
+                learning_rate=rate[k],
             )
             for step, train, loss, metric, rate in self._looks
             if not ended or step < ended or (step == ended and not diverged)

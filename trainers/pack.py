@@ -18,12 +18,16 @@ from torch import Tensor
 from search_spaces.activations import ACTIVATION
 from search_spaces.normalizations import NORMALIZATION
 from trainers.columns import Columns
-from trainers.evaluation import Evaluation, Status
+from trainers.diagnostics.calibration import HeldOutView
+from trainers.diagnostics.names import Switch
+from trainers.diagnostics.recorder import Recorder
+from trainers.evaluation import CurvePoint, Evaluation, Status
 from trainers.feed import CHUNK, Feed, HeldOut
 from trainers.looks import Log, Plateau
 from trainers.losses import member_losses, wrongness
 from trainers.member import Member
 from trainers.networks import Network, OwnModule, Pass, network_for
+from trainers.networks.network import Watch
 from trainers.noise import DropoutNoise
 from trainers.precision import LossScale, autocast, element_type
 from trainers.structure import structure_key
@@ -35,7 +39,12 @@ Progress = Callable[[float], None]
 
 
 def train_pack(
-    members: Sequence[Member], task: Task, *, device: str = "cpu", on_progress: Progress | None = None
+    members: Sequence[Member],
+    task: Task,
+    *,
+    device: str = "cpu",
+    diagnostics: Switch = "ends",
+    on_progress: Progress | None = None,
 ) -> list[Evaluation]:
     """Train members of one structure on one task and judge each of them.
 
@@ -46,6 +55,7 @@ def train_pack(
         members: at least one, all with the same `structure_key` on this task.
         task: the data; members of several blocks may train together.
         device: a torch device ('cpu', 'cuda', 'cuda:0', ...). Never yet run on a GPU.
+        diagnostics: whether to record what happens inside the members; it changes nothing else.
         on_progress: called with the share of steps done, at every look at the validation items.
 
     Returns:
@@ -60,7 +70,7 @@ def train_pack(
     if len(keys) > 1:
         raise ValueError(f"a pack trains one structure; these {len(members)} members have {len(keys)}")
     with single_threaded(), torch.random.fork_rng(devices=[]):
-        return _Training(members, task, torch.device(device)).run(on_progress)
+        return _Training(members, task, torch.device(device), diagnostics).run(on_progress)
 
 
 @contextmanager
@@ -82,7 +92,7 @@ def single_threaded() -> Iterator[None]:
 class _Training:
     """The state of one pack while it trains."""
 
-    def __init__(self, members: Sequence[Member], task: Task, device: torch.device):
+    def __init__(self, members: Sequence[Member], task: Task, device: torch.device, diagnostics: Switch):
         self.members, self.task, self.device = members, task, device
         configs = [m.config for m in members]
         self.configs = configs
@@ -105,6 +115,11 @@ class _Training:
         self.updates = Updates(configs, self.network.parameters, self.params_KP)
         scaled = self.setting.precision == "float16"
         self.loss_scale = LossScale(len(members), device) if scaled else None
+        self.recorder = None
+        if diagnostics != "none":
+            self.recorder = Recorder(
+                self.network, task, numbers=self.forward_numbers, autocast=self._autocast
+            )
 
     def _forward_numbers(self) -> dict[str, Tensor]:
         levels = self.configs[0].levels
@@ -138,8 +153,14 @@ class _Training:
         plateau = Plateau(pace.patience_K, pace.factor_K)
         steps = self.setting.steps
         looks = set(np.linspace(0, steps, self.setting.evaluations + 1)[1:].round().astype(int).tolist())
+        middle = min(looks, key=lambda look: abs(look - steps / 2))
         for step in range(steps):
+            before_KP = self.params_KP.clone() if self.recorder and step + 1 == middle else None
             losses_K = self._step(step, plateau.scale_K)
+            if self.recorder is not None:
+                self.recorder.loss(losses_K)
+                if before_KP is not None:
+                    self.recorder.moved(before_KP, self.params_KP)
             log.add(losses_K, step + 1)
             if step + 1 in looks:
                 metric_K, loss_K = self._judge(self.feed.validation)
@@ -151,11 +172,15 @@ class _Training:
                 if not log.training_K.any():
                     break
         tests = self._tests(log)
-        return [self._evaluation(k, log, tests) for k in range(len(self.members))]
+        curves = [log.curve(k) for k in range(len(self.members))]
+        inside = self._inside(log, curves)
+        return [self._evaluation(k, log, tests, curves[k], inside[k]) for k in range(len(self.members))]
 
     def _step(self, step: int, scale_K: Tensor) -> Tensor:
         """One update of every member; the losses [K] before it."""
         x_KBF, y_KB = self.feed.batch(step)
+        if step == 0 and self.recorder is not None:
+            self.recorder.begin(self.params_KP, self.buffers_KP, x_KBF, y_KB)
         masks = None if self.noise is None else self.noise.masks(step)
         how = Pass(
             training=True,
@@ -190,9 +215,9 @@ class _Training:
     # -- judging -----------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _judge(self, held_out: HeldOut) -> tuple[Tensor, Tensor]:
+    def _judge(self, held_out: HeldOut, watch: Watch | None = None) -> tuple[Tensor, Tensor]:
         """Metric [K] and loss [K] of the current parameters on the members' own held-out items."""
-        how = Pass(training=False, numbers=self.forward_numbers)
+        how = Pass(training=False, numbers=self.forward_numbers, watch=watch)
         count = held_out.y_RV.shape[1]
         metric_K = torch.zeros(len(self.members), dtype=self.dtype, device=self.device)
         loss_K = torch.zeros_like(metric_K)
@@ -220,10 +245,42 @@ class _Training:
         }.items():
             self.params_KP.copy_(params_KP)
             self.buffers_KP.copy_(buffers_KP)
-            found[name], _ = self._judge(self.feed.test)
+            view = HeldOutView() if self.recorder and name == "best_validation" else None
+            found[name], _ = self._judge(self.feed.test, view)
+            if self.recorder and view:
+                self.recorder.held_out("test", view, self.feed.test.y_RV[self.feed.source_K])
         return found
 
-    def _evaluation(self, k: int, log: Log, tests: Mapping[str, Tensor] | None) -> Evaluation:
+    def _inside(self, log: Log, curves: Sequence[Sequence[CurvePoint]]) -> list[dict[str, float]]:
+        """The members' diagnostics; those that diverged have no end."""
+        if self.recorder is None:
+            return [{} for _ in self.members]
+        last_params_KP, last_buffers_KP = log.last()
+        self.params_KP.copy_(log.best_params_KP)
+        self.buffers_KP.copy_(log.best_buffers_KP)
+        view = HeldOutView(units=True)
+        self._judge(self.feed.validation, view)
+        self.recorder.held_out("validation", view, self.feed.validation.y_RV[self.feed.source_K])
+        self.params_KP.copy_(last_params_KP)
+        self.buffers_KP.copy_(last_buffers_KP)
+        self.recorder.end(self.params_KP, self.buffers_KP)
+        _, train_loss_K = self._judge(self.feed.training)
+        losses = [curve[-1].validation_loss if curve else math.nan for curve in curves]
+        validation_loss_K = torch.tensor(losses, dtype=self.dtype, device=self.device)
+        self.recorder.fitted(train_loss_K, validation_loss_K, self.feed.training.y_RV[self.feed.source_K])
+        return [
+            {name: value for name, value in row.items() if alive or name.startswith(("init.", "loss."))}
+            for row, alive in zip(self.recorder.per_member(), log.alive_K.tolist(), strict=True)
+        ]
+
+    def _evaluation(
+        self,
+        k: int,
+        log: Log,
+        tests: Mapping[str, Tensor] | None,
+        curve: tuple[CurvePoint, ...],
+        inside: Mapping[str, float],
+    ) -> Evaluation:
         member = self.members[k]
         finished = bool(log.alive_K[k])
         pruned = bool(log.pruned_K[k])
@@ -242,7 +299,8 @@ class _Training:
             validation_loss=float(log.best_loss_K[k]) if finished else math.inf,
             best_step=int(log.best_step_K[k]) if finished else 0,
             test=test,
-            curve=log.curve(k),
+            curve=curve,
             steps=int(log.ended_at_K[k]) or self.setting.steps,
+            diagnostics=inside,
             versions={**versions(), "device": self.device.type},
         )

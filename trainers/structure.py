@@ -40,8 +40,8 @@ def structure_key(config: Config, task: Task) -> str:
 
 def estimated_flops(config: Config, task: Task) -> float:
     """Floating-point operations of one member's training: forward, twice that backward, validation."""
-    weights = sum(s.size for s in network_for(config, task).parameters.segments)
     setting = config.setting
     items = min(len(task.y), setting.train_size)
-    training = 6.0 * weights * min(setting.batch_size, items) * setting.steps
-    return training + 2.0 * weights * (items / 4) * setting.evaluations
+    one = network_for(config, task).flops
+    training = 3.0 * one * min(setting.batch_size, items) * setting.steps
+    return training + one * (items / 4) * setting.evaluations

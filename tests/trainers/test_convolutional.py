@@ -119,7 +119,9 @@ def test_every_form_of_the_convolution_is_torchs(form: object, kernel: tuple[int
     ours = form(x, weight, bias, kernel)
     for k in range(3):
         filters = weight[k].view(*kernel, 2, 4).permute(3, 2, 0, 1)
-        theirs = nn.functional.conv2d(x[k].movedim(-1, 1), filters, bias[k, 0], padding=[s // 2 for s in kernel])
+        theirs = nn.functional.conv2d(
+            x[k].movedim(-1, 1), filters, bias[k, 0], padding=[s // 2 for s in kernel]
+        )
         torch.testing.assert_close(ours[k], theirs.movedim(1, -1), rtol=1e-12, atol=1e-12)
         leaves = (x, weight, bias)
         mine = torch.autograd.grad(ours[k].square().sum(), leaves, retain_graph=True)
@@ -150,7 +152,9 @@ def test_a_member_turned_nan_changes_nobody_to_the_bit(side: int) -> None:
     task = pictures((side, side, 3))
     setting = dataclasses.replace(SMALL, precision="float32", width=5, steps=12)
     network = network_for(member(setting=setting).config, task)
-    starts = [network.start(m.config, m.streams)[0] for m in (member(index=k, setting=setting) for k in range(3))]
+    starts = [
+        network.start(m.config, m.streams)[0] for m in (member(index=k, setting=setting) for k in range(3))
+    ]
     rows = torch.stack(starts).float()
     x = torch.randn(3, 8, task.n_inputs, generator=torch.Generator().manual_seed(2))
     how = Pass(training=True)

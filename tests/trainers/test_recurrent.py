@@ -33,7 +33,12 @@ class Twin(nn.Module):
     def __init__(self, channels: int, nonlinearity: str):
         super().__init__()
         self.rnn = nn.RNN(
-            channels, SMALL.width, SMALL.depth, nonlinearity=nonlinearity, batch_first=True, dtype=torch.float64
+            channels,
+            SMALL.width,
+            SMALL.depth,
+            nonlinearity=nonlinearity,
+            batch_first=True,
+            dtype=torch.float64,
         )
         self.last = nn.Linear(SMALL.width, 2, dtype=torch.float64)
 
@@ -89,7 +94,8 @@ def test_a_training_equals_torchs_rnn(activation: str, shape: tuple[int, ...]) -
 def test_layer_norm_stands_between_the_sums_and_the_activation_of_every_step() -> None:
     task = melodies()
     one = member(
-        levels={"normalization": "layer_norm", "activation": "tanh"}, setting=dataclasses.replace(SMALL, depth=1)
+        levels={"normalization": "layer_norm", "activation": "tanh"},
+        setting=dataclasses.replace(SMALL, depth=1),
     )
     network = network_for(one.config, task)
     p = network.parameters.views(network.start(one.config, one.streams)[0])
@@ -142,9 +148,7 @@ def test_dropout_drops_the_same_units_at_every_step() -> None:
 
 def test_a_residual_layer_hands_on_its_input_too_and_keeps_its_recurrence() -> None:
     task = melodies((5, SMALL.width))
-    one = member(
-        levels={"activation": "tanh"}, setting=dataclasses.replace(SMALL, depth=1, residual=True)
-    )
+    one = member(levels={"activation": "tanh"}, setting=dataclasses.replace(SMALL, depth=1, residual=True))
     network = network_for(one.config, task)
     p = network.parameters.views(network.start(one.config, one.streams)[0])
     x = torch.as_tensor(task.x[:4], dtype=torch.float64)

@@ -164,7 +164,9 @@ class Convolutional:
                 h_KBHWC = pooled(h_KBHWC)
         last = self.depth
         features_KBC = h_KBHWC.mean((2, 3))
-        return how.seen("output", affine(features_KBC, parameters[f"weight{last}"], parameters[f"bias{last}"]))
+        return how.seen(
+            "output", affine(features_KBC, parameters[f"weight{last}"], parameters[f"bias{last}"])
+        )
 
 
 def at_every_place(how: Pass, places: int) -> Pass:

@@ -111,7 +111,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="outlines",
         family="outlines",
-        role="race",
+        role="external",
         kind="classification",
         draw=outlines,
         source="outlines of four figures in random colours, noise 0.35",
@@ -122,7 +122,7 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="percolation",
         family="percolation",
-        role="external",
+        role="race",
         kind="classification",
         draw=percolation,
         source="site percolation at its threshold (Stauffer and Aharony 1992) with 5 % wrong labels",

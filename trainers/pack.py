@@ -24,7 +24,7 @@ from trainers.diagnostics.recorder import Recorder
 from trainers.evaluation import CurvePoint, Evaluation, Status
 from trainers.feed import CHUNK, Feed, HeldOut
 from trainers.full_statistics import recompute
-from trainers.looks import Log, Plateau
+from trainers.looks import Log, Patience, Plateau
 from trainers.losses import member_losses, wrongness
 from trainers.member import Member
 from trainers.networks import Network, OwnModule, Pass, network_for
@@ -121,6 +121,7 @@ class _Training:
         self.buffers = self.network.buffers.views(self.buffers_KP)
         self.forward_numbers = self._forward_numbers()
         self.updates = Updates(configs, self.network.parameters, self.params_KP)
+        self.smoothing_K = self._smoothing()
         scaled = self.setting.precision == "float16"
         self.loss_scale = LossScale(len(members), device) if scaled else None
         self.recorder = None
@@ -137,6 +138,19 @@ class _Training:
         )
         return Columns(configs=self.configs, dtype=self.dtype, device=self.device).numbers(ranges, trailing=2)
 
+    def _smoothing(self) -> Tensor | None:
+        """How much each member's training labels are smoothed; None where nobody's are."""
+        shares = [c.numbers.get("smoothing", 0.0) for c in self.configs]
+        if not any(shares):
+            return None
+        return Columns(configs=self.configs, dtype=self.dtype, device=self.device).of(shares, trailing=0)
+
+    def _patience(self) -> Patience:
+        """Early stopping; who does not ask for it waits for ever."""
+        looks = [c.numbers.get("stop_patience", math.inf) for c in self.configs]
+        columns = Columns(configs=self.configs, dtype=self.dtype, device=self.device)
+        return Patience(columns.of(looks, trailing=0).floor())
+
     # -- training ----------------------------------------------------------------------------
 
     def run(self, on_progress: Progress | None) -> list[Evaluation]:
@@ -144,6 +158,7 @@ class _Training:
         log = Log(len(self.members), self.params_KP, self.buffers_KP)
         pace = self.updates.pace
         plateau = Plateau(pace.patience_K, pace.factor_K)
+        patience = self._patience()
         steps = self.setting.steps
         looks = set(np.linspace(0, steps, self.setting.evaluations + 1)[1:].round().astype(int).tolist())
         middle = min(looks, key=lambda look: abs(look - steps / 2))
@@ -158,8 +173,9 @@ class _Training:
             if step + 1 in looks:
                 metric_K, loss_K = self._judge(self.feed.validation)
                 log.look(step + 1, metric_K, loss_K, pace.rate_TK1[step, :, 0] * plateau.scale_K)
-                log.keep_best(metric_K, loss_K)
+                better_K = log.keep_best(metric_K, loss_K)
                 plateau.look(loss_K)
+                log.stop(patience.look(better_K), step + 1, pruned=False)
                 if on_progress is not None:
                     on_progress((step + 1) / steps)
                 if not log.training_K.any():
@@ -182,7 +198,7 @@ class _Training:
         )
         with self._autocast():
             outputs_KBC = self.network.forward(self.leaves, self.buffers, x_KBF, how)
-        losses_K = member_losses(outputs_KBC.to(self.dtype), y_KB, self.task.kind)
+        losses_K = member_losses(outputs_KBC.to(self.dtype), y_KB, self.task.kind, self.smoothing_K)
         self.grads_KP.zero_()
         if self.loss_scale is None:
             torch.autograd.backward(losses_K.sum())

@@ -7,6 +7,7 @@ import dataclasses
 from search_spaces.config import Config, digest
 from trainers.augmenting import check_augmentation
 from trainers.networks import network_for
+from trainers.scaling import check_input_scaling
 from trainers.task import Task
 
 
@@ -18,9 +19,10 @@ def structure_key(config: Config, task: Task) -> str:
 
     Raises:
         ValueError: the task's network cannot realise the config, or the task does not declare its
-            augmentation.
+            augmentation or have room for its input scaling.
     """
     check_augmentation(config, task)
+    check_input_scaling(config, task)
     network = network_for(config, task)
     setting = {
         key: value

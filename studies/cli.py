@@ -423,7 +423,7 @@ def _table(verdicts: Sequence[Verdict]) -> list[str]:
     for v in verdicts:
         lines += ["", f"{v.factor} @ {v.regime}: {v.recommended} ({v.label}, decided by {v.decided_by})"]
         lines.append(f"  {wording.answer(v)}")
-        textbook = " or ".join(v.textbook)
+        textbook = " or ".join(v.textbook) or "no such row"
         n = f"{v.families} families ({v.real_families} of real data), {v.blocks} blocks, {v.seeds} seeds"
         lines.append(f"  textbook: {textbook}; n = {n}")
     return [*lines, ""] if lines else []

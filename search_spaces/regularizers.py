@@ -1,4 +1,4 @@
-"""Weight decay and dropout: what the trainer does to weights and units against overfitting."""
+"""Weight decay: what pulls parameters toward zero, and which of them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,6 @@ class DecayScope:
     """Biases and the parameters of norms and activations are spared."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Dropout:
-    """Whether hidden units are dropped in training; the survivors are scaled by 1 / (1 - rate)."""
-
-    active: bool
-
-
 DECOUPLED_DECAY = Range(
     name="weight_decay",
     low=1e-6,
@@ -60,13 +53,6 @@ L1_STRENGTH = Range(
     default=1e-4,
     log=True,
     meaning="l1_strength * sign(weights) joins the gradients (a penalty of l1_strength * |weights|)",
-)
-DROPOUT_RATE = Range(
-    name="dropout_rate",
-    low=0.0,
-    high=0.6,
-    default=0.5,
-    meaning="probability that a hidden unit is dropped for one item in one step",
 )
 
 WEIGHT_DECAY: Factor[WeightDecay] = Factor(
@@ -163,33 +149,4 @@ DECAY_SCOPE: Factor[DecayScope] = Factor(
     framework_default="everything",
     textbook_shallow=("weights",),
     textbook_deep=("weights",),
-)
-
-DROPOUT: Factor[Dropout] = Factor(
-    name="dropout",
-    meaning="whether hidden units are dropped at random in training",
-    levels=(
-        Level(
-            name="none",
-            build=Dropout(active=False),
-            enters="numbers",
-            source=Source(document="001 003", claim="no dropout unless the network overfits"),
-            cost_rank=0,
-        ),
-        Level(
-            name="dropout",
-            build=Dropout(active=True),
-            enters="numbers",
-            source=Source(
-                document="001 003 004; Srivastava et al. 2014 (JMLR 15)",
-                claim="dropout slows convergence by a lot but generalizes way better",
-            ),
-            cost_rank=1,
-            ranges=(DROPOUT_RATE,),
-            note="After hidden activations, not on inputs. The default rate is torch's 0.5; 000 says 0.1.",
-        ),
-    ),
-    framework_default="none",
-    textbook_shallow=("none",),
-    textbook_deep=("none",),
 )

@@ -109,6 +109,11 @@ class Feed:
             x = self._augmenter.augment(x, epoch, place)
         return x, self._y.index_select(0, numbers).view(shape)
 
+    def training_items(self, k: int) -> Tensor:
+        """All training items [1, items, F] of member k, as they are without augmentation."""
+        first = int(self._offset_K[k, 0])
+        return self._x[first : first + self.items].unsqueeze(0)
+
     def _shuffled(self, epoch: int) -> Tensor:
         """Row numbers [steps per epoch, K * B] into the stacked training items."""
         drawn: dict[object, NDArray[np.int64]] = {}

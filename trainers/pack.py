@@ -23,12 +23,13 @@ from trainers.diagnostics.names import Switch
 from trainers.diagnostics.recorder import Recorder
 from trainers.evaluation import CurvePoint, Evaluation, Status
 from trainers.feed import CHUNK, Feed, HeldOut
+from trainers.full_statistics import recompute
 from trainers.looks import Log, Patience, Plateau
 from trainers.losses import member_losses, wrongness
 from trainers.member import Member
 from trainers.networks import Network, OwnModule, Pass, network_for
 from trainers.networks.network import Watch
-from trainers.noise import DropoutNoise
+from trainers.noise import NoiseSource
 from trainers.precision import LossScale, autocast, element_type
 from trainers.structure import structure_key
 from trainers.task import Task
@@ -104,7 +105,14 @@ class _Training:
             self.network.module.to(device=device, dtype=self.dtype)
             self.module_seeds = [int(m.streams.stream("module").integers(2**62)) for m in members]
         self.feed = Feed(members, task, device=device, dtype=self.dtype)
-        self.noise = self._noise()
+        self.noise = NoiseSource(
+            members,
+            self.network,
+            items=self.feed.batch_size,
+            steps_per_epoch=self.feed.steps_per_epoch,
+            dtype=self.dtype,
+            device=device,
+        )
         starts = [self.network.start(m.config, m.streams) for m in members]
         self.params_KP = torch.stack([p for p, _ in starts]).to(device, self.dtype)
         self.buffers_KP = torch.stack([b for _, b in starts]).to(device, self.dtype)
@@ -142,21 +150,6 @@ class _Training:
         looks = [c.numbers.get("stop_patience", math.inf) for c in self.configs]
         columns = Columns(configs=self.configs, dtype=self.dtype, device=self.device)
         return Patience(columns.of(looks, trailing=0).floor())
-
-    def _noise(self) -> DropoutNoise | None:
-        rates = [c.numbers.get("dropout_rate", 0.0) for c in self.configs]
-        if not any(rates) or not self.network.masked_layers:
-            return None
-        return DropoutNoise(
-            self.members,
-            rates,
-            layers=self.network.masked_layers,
-            items=self.feed.batch_size,
-            width=self.setting.width,
-            steps_per_epoch=self.feed.steps_per_epoch,
-            dtype=self.dtype,
-            device=self.device,
-        )
 
     # -- training ----------------------------------------------------------------------------
 
@@ -197,11 +190,10 @@ class _Training:
         x_KBF, y_KB = self.feed.batch(step)
         if step == 0 and self.recorder is not None:
             self.recorder.begin(self.params_KP, self.buffers_KP, x_KBF, y_KB)
-        masks = None if self.noise is None else self.noise.masks(step)
         how = Pass(
             training=True,
             numbers=self.forward_numbers,
-            mask=(lambda layer: None) if masks is None else masks.__getitem__,
+            noise=self.noise.at(step),
             seeds=self._seeds(step),
         )
         with self._autocast():
@@ -251,16 +243,30 @@ class _Training:
         return metric_K, loss_K / count
 
     def _tests(self, log: Log) -> dict[str, Tensor] | None:
-        """One read of the test items, two read-outs: the last step and the best validation step."""
+        """One read of the test items, its read-outs: the best validation step and the last step.
+
+        Where a network of ours keeps running statistics, a third: the best validation step once more,
+        with the statistics of all training items.
+        """
         if self.feed.test is None:
             return None
+        best = (log.best_params_KP, log.best_buffers_KP)
+        readouts = {"best_validation": best, "last": log.last()}
+        if self.network.buffers.segments and not isinstance(self.network, OwnModule):
+            readouts["recomputed"] = best
         found = {}
-        for name, (params_KP, buffers_KP) in {
-            "best_validation": (log.best_params_KP, log.best_buffers_KP),
-            "last": log.last(),
-        }.items():
+        for name, (params_KP, buffers_KP) in readouts.items():
             self.params_KP.copy_(params_KP)
             self.buffers_KP.copy_(buffers_KP)
+            if name == "recomputed":
+                recompute(
+                    self.network,
+                    self.params_KP,
+                    self.buffers_KP,
+                    self.feed.training_items,
+                    self.forward_numbers,
+                    self._autocast,
+                )
             view = HeldOutView() if self.recorder and name == "best_validation" else None
             found[name], _ = self._judge(self.feed.test, view)
             if self.recorder and view:

@@ -19,15 +19,16 @@ from search_spaces.activations import Activation
 from search_spaces.augmentation import Augmentation
 from search_spaces.catalog import FACTORS
 from search_spaces.clipping import Clip
+from search_spaces.dropout import Dropout
 from search_spaces.early_stopping import EarlyStopping
 from search_spaces.factor import Factor, Level, Range
-from search_spaces.initializers import Initializer
+from search_spaces.initializers import Draw, Initializer
 from search_spaces.input_scaling import InputScaling
 from search_spaces.label_smoothing import LabelSmoothing
 from search_spaces.normalizations import Normalization
 from search_spaces.optimizers import Step, UpdateRule
 from search_spaces.parts import is_weight, place
-from search_spaces.regularizers import DecayScope, Dropout, WeightDecay
+from search_spaces.regularizers import DecayScope, WeightDecay
 from search_spaces.schedules import SCHEDULE, Schedule
 from search_spaces.schedules.warmups import Warmup
 from search_spaces.weight_constraints import WeightConstraint
@@ -93,15 +94,31 @@ def initialize(build: Initializer, members: list[int], numbers: list[Numbers], d
     return tuple(m[0] for m in made) if len(members) == 1 else made
 
 
+def start_bias(build: Draw | None, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
+    """None leaves the biases to the initializer."""
+    if build is None:
+        return ()
+    drawn = [torch.from_numpy(build(F, P, np.random.default_rng(k))).to(dtype) for k in members]
+    assert drawn[0].shape == (P,)
+    return (drawn[0] if len(members) == 1 else torch.stack(drawn),)
+
+
 def activate(build: Activation, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
+    """In training and in evaluation; what is learned differs between members."""
     x = pick(inputs(B, F, dtype=dtype), members).requires_grad_()
-    y = build(x, **shared(numbers, 2, dtype))
-    assert y.shape == x.shape
-    (dx,) = torch.autograd.grad(y.square().sum(), x)
-    return y.detach(), dx
+    moves = pick(inputs(1, 1, dtype=dtype, seed=3), members)
+    learned = {name: (start + 0.1 * moves).requires_grad_() for name, start in build.learned.items()}
+    noise = torch.special.ndtr(pick(inputs(B, F, dtype=dtype, seed=4), members))
+    made: list[Tensor] = []
+    for given in ({"noise": noise}, {"noise": None}) if build.noisy else ({},):
+        y = build.apply(x, **shared(numbers, 2, dtype), **learned, **given)
+        assert y.shape == (*x.shape[:-1], F // 2 if build.gated else F)
+        made += [y.detach(), *torch.autograd.grad(y.square().sum(), (x, *learned.values()))]
+    return tuple(made)
 
 
 def normalize(build: Normalization, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
+    """On rows as the level wants them: where and over what they are taken is the trainer's business."""
     x = pick(inputs(B, F, dtype=dtype), members).requires_grad_()
     if build.apply is None:
         return (x.detach(),)
@@ -223,10 +240,12 @@ def warm(build: Warmup, members: list[int], numbers: list[Numbers], dtype: torch
 
 
 def drop(build: Dropout, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
-    """A rate is opened exactly where units are dropped."""
-    assert ("dropout_rate" in numbers[0]) == build.active
+    """A rate is opened exactly where something is dropped."""
+    active = build.hidden != 0 or build.inputs or build.weights
+    assert ("dropout_rate" in numbers[0]) == active
+    rates = torch.tensor([build.rates(own.get("dropout_rate", 0.0), 5) for own in numbers], dtype=dtype)
     kept = torch.tensor([1 / (1 - own.get("dropout_rate", 0.0)) for own in numbers], dtype=dtype)
-    return (kept[0] if len(members) == 1 else kept,)
+    return (rates[0], kept[0]) if len(members) == 1 else (rates, kept)
 
 
 def scale(build: InputScaling, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
@@ -252,6 +271,7 @@ def augment(build: Augmentation, members: list[int], numbers: list[Numbers], dty
 
 EXERCISES: dict[str, tuple[str, Callable[..., Made]]] = {
     "initializer": ("weights", initialize),
+    "bias": ("weights", start_bias),
     "activation": ("structure", activate),
     "normalization": ("structure", normalize),
     "input_scaling": ("numbers", scale),
@@ -385,16 +405,18 @@ ENTERS_OTHERWISE = {"weight_constraint=symmetric": "structure", "input_scaling=b
 
 @pytest.mark.parametrize("factor", FACTORS.values(), ids=list(FACTORS))
 def test_no_two_levels_of_a_factor_are_the_same_thing(factor: Factor[Any]) -> None:
-    """Different outputs or different numbers to tune (AdamW is Adam's rule with a decay)."""
+    """Different outputs, numbers to tune (AdamW is Adam's rule with a decay) or orders to the trainer."""
     _, exercise = EXERCISES[factor.name]
     seen: dict[str, tuple[str, ...]] = {}
     for level in factor.levels:
         made = exercise(level.build, [0], spread(level)[:1], torch.float64)
         words = (*(str(m.tolist()) for m in made), repr([r.name for r in level.ranges]))
-        if isinstance(level.build, WeightDecay | Dropout | WeightConstraint | Augmentation):
+        if isinstance(level.build, WeightDecay | Dropout | Normalization | WeightConstraint | Augmentation):
             words = (*words, repr(level.build))
         if isinstance(level.build, InputScaling):
             words = (*words, repr(level.build.first_layer_norm))
+        if isinstance(level.build, Initializer):
+            words = (*words, repr((level.build.batch_power, level.build.follows_activation)))
         assert words not in seen.values(), f"{level.name} equals one of {list(seen)}"
         seen[level.name] = words
 

@@ -127,7 +127,7 @@ def test_a_level_that_is_not_a_name_is_refused_and_not_a_crash() -> None:
 
 
 def test_openers_name_the_levels_behind_a_number() -> None:
-    assert openers("dropout_rate") == ("dropout=dropout",)
+    assert openers("elu_alpha") == ("activation=elu",)
     assert openers("momentum") == tuple(
         f"optimizer={name}" for name in ("momentum", "nesterov", "muon", "muon_matched")
     )

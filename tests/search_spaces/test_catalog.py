@@ -411,7 +411,7 @@ def test_no_two_levels_of_a_factor_are_the_same_thing(factor: Factor[Any]) -> No
     for level in factor.levels:
         made = exercise(level.build, [0], spread(level)[:1], torch.float64)
         words = (*(str(m.tolist()) for m in made), repr([r.name for r in level.ranges]))
-        if isinstance(level.build, WeightDecay | Dropout | Normalization | WeightConstraint | Augmentation):
+        if isinstance(level.build, WeightDecay | Dropout | WeightConstraint | Normalization | Augmentation):
             words = (*words, repr(level.build))
         if isinstance(level.build, InputScaling):
             words = (*words, repr(level.build.first_layer_norm))

@@ -77,18 +77,13 @@ def rrelu(x: Tensor, *, noise: Tensor | None) -> Tensor:
     return x * torch.maximum(x.detach().sign(), RRELU_LOW + (RRELU_HIGH - RRELU_LOW) * noise)
 
 
-def _bent(x: Tensor, factor: Tensor | float) -> Tensor:
-    """x where x > 0, else factor * x, for any factor; gradients reach the factor too."""
-    positive = functional.relu(x)
-    return positive + factor * (x - positive)
-
-
 def prelu(x: Tensor, *, slope: Tensor | float) -> Tensor:
     """x where x > 0, else slope * x; the slope is trained and may be any number.
 
     As torch.nn.PReLU(num_parameters=1): one slope for the layer. The derivative at 0 is `slope`.
     """
-    return _bent(x, slope)
+    positive = functional.relu(x)
+    return positive + slope * (x - positive)
 
 
 _elu = steady(functional.elu)
@@ -96,7 +91,10 @@ _elu = steady(functional.elu)
 
 def elu(x: Tensor, *, elu_alpha: Tensor | float) -> Tensor:
     """x where x > 0, else elu_alpha * (exp(x) - 1); the derivative at 0 is `elu_alpha`, as in torch."""
-    return _bent(_elu(x), elu_alpha)
+    alpha = torch.as_tensor(elu_alpha, dtype=x.dtype, device=x.device)
+    positive = x.detach().sign().clamp_min_(0)
+    # The factor is alpha or 1 to the bit; torch.where takes half as long again.
+    return _elu(x) * torch.lerp(alpha, torch.ones_like(alpha), positive)
 
 
 _logistic = steady(torch.sigmoid)

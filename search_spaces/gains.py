@@ -4,6 +4,12 @@ For z from N(0, 1) an activation f hands on the second moment E[f(z)^2]; weights
 gain^2 / fan_in with gain = 1 / sqrt(E[f(z)^2]) give the next layer sums of variance 1 again. That is
 He's sqrt(2) for ReLU, sqrt(2 / (1 + a^2)) for leaky ReLU and 1 for SELU.
 
+The balance is stable where f hands on less than all of a small relative change of its input's second moment
+(tanh 0.46, SELU 0.78, ELU 0.89) and unstable where it hands on more (Mish 1.08, GELU 1.14, SiLU 1.17, ReLU
+squared 2): there a network of finite width drifts off with depth. After 30 layers of 256 units the median
+second moment is 0.006 under SiLU and 0.001 under GELU; with He's variance it is 3e-9 and 2e-8 (8 networks,
+64 items).
+
 torch.nn.init.calculate_gain agrees on those but SELU, where it has 3/4 for reasons of its own; its 5/3 for
 tanh is a convention (the moment gives 1.59), its 1 for the logistic ignores the moment (1.85), and it has
 nothing for ELU, GELU, Swish and Mish.

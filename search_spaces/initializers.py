@@ -263,7 +263,7 @@ BY_MOMENT = Source(
 MOMENT_NOTE = (
     "Variance 1 / (fan_in E[f(z)^2]) for z from N(0, 1), and 1 / fan_in for the map that reads the inputs. "
     "He for ReLU, 2 / (1 + a^2) for leaky ReLU, LeCun for SELU; torch's calculate_gain has 5/3 for tanh by "
-    "convention (here 1.59) and none for ELU, GELU, Swish and Mish."
+    "convention (here 1.59) and none for ELU, GELU, Swish and Mish. Learned slopes count at their start."
 )
 HE_FAN_AVG = Source(
     document="He et al. 2015, arXiv:1502.01852; Keras VarianceScaling(2, 'fan_avg')",

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
 from search_spaces.factor import Factor, Level, Range, Source
 
-DecayKind = Literal["none", "decoupled", "coupled"]
+DecayKind = Literal["none", "decoupled", "coupled", "l1"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightDecay:
-    """Which decay the trainer applies to all parameters, biases and norms included, as torch does."""
+    """Which decay the trainer applies to the parameters that decay_scope names."""
 
-    kind: Literal["optimizer", "none", "decoupled", "coupled"]
+    kind: Literal["optimizer", "none", "decoupled", "coupled", "l1"]
     """`optimizer`: what its torch namesake does by default. `decoupled`: a step first multiplies
-    params by 1 - learning_rate * weight_decay. `coupled`: weight_decay * params joins the gradients."""
+    params by 1 - learning_rate * weight_decay. `coupled`: weight_decay * params joins the gradients after
+    clipping, as in torch.optim. `l1`: l1_strength * sign(params) joins them before, as a term of the loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecayScope:
+    """Which parameters decay."""
+
+    weights_only: bool
+    """Biases and the parameters of norms and activations are spared."""
 
 
 DECOUPLED_DECAY = Range(
@@ -27,6 +37,7 @@ DECOUPLED_DECAY = Range(
     log=True,
     meaning="decoupled: a step multiplies weights by 1 - learning_rate * weight_decay",
 )
+MUON_DECAY = dataclasses.replace(DECOUPLED_DECAY, default=0.1)
 L2_DECAY = Range(
     name="weight_decay",
     low=1e-7,
@@ -35,6 +46,15 @@ L2_DECAY = Range(
     log=True,
     meaning="coupled: weight_decay * weights joins the gradients (an L2 penalty of weight_decay / 2)",
 )
+L1_STRENGTH = Range(
+    name="l1_strength",
+    low=1e-7,
+    high=1e-2,
+    default=1e-4,
+    log=True,
+    meaning="l1_strength * sign(weights) joins the gradients (a penalty of l1_strength * |weights|)",
+)
+
 WEIGHT_DECAY: Factor[WeightDecay] = Factor(
     name="weight_decay",
     meaning="what pulls parameters toward zero",
@@ -79,10 +99,54 @@ WEIGHT_DECAY: Factor[WeightDecay] = Factor(
             ),
             cost_rank=3,
             ranges=(L2_DECAY,),
-            note="torch's default is 0, which is the level none; 1e-4 is that of 001's parameter groups.",
+            note="torch's default is 0, which is the level none; 1e-4 is that of 001's parameter groups. "
+            "With an adaptive optimizer not the same as decoupled decay, though 003 calls both weight decay.",
+        ),
+        Level(
+            name="l1",
+            build=WeightDecay(kind="l1"),
+            enters="numbers",
+            source=Source(
+                document="000 001 003; Tibshirani 1996",
+                claim="an L1 penalty drives unimportant weights to zero: a sparse network",
+            ),
+            cost_rank=4,
+            ranges=(L1_STRENGTH,),
+            note="1e-4 is 001's and what 000's code has (10e-5; its text says 1e-5). A subgradient step "
+            "never lands on zero exactly. Takes the place of the optimizer's own decay.",
         ),
     ),
     framework_default="optimizer_default",
     textbook_shallow=("none",),
     textbook_deep=("none",),
+)
+
+DECAY_SCOPE: Factor[DecayScope] = Factor(
+    name="decay_scope",
+    meaning="which parameters the weight decay or penalty pulls toward zero",
+    levels=(
+        Level(
+            name="everything",
+            build=DecayScope(weights_only=False),
+            enters="numbers",
+            source=Source(document="torch 2.14 torch.optim", claim="one weight_decay for all parameters"),
+            cost_rank=0,
+            note="Without a weight decay or penalty both levels are the same.",
+        ),
+        Level(
+            name="weights",
+            build=DecayScope(weights_only=True),
+            enters="numbers",
+            source=Source(
+                document="001; He et al. 2019, arXiv:1812.01187",
+                claim="decaying biases and the parameters of norms does not help",
+            ),
+            cost_rank=1,
+            note="001 does it with two parameter groups. Of a user's own network, tensors of two dimensions "
+            "and more are weights.",
+        ),
+    ),
+    framework_default="everything",
+    textbook_shallow=("weights",),
+    textbook_deep=("weights",),
 )

@@ -23,7 +23,8 @@ from trainers.diagnostics.names import Switch
 from trainers.diagnostics.recorder import Recorder
 from trainers.evaluation import CurvePoint, Evaluation, Status
 from trainers.feed import Feed, HeldOut
-from trainers.looks import Log, Plateau
+from trainers.full_statistics import recompute
+from trainers.looks import Log, Patience, Plateau
 from trainers.losses import member_losses, wrongness
 from trainers.member import Member
 from trainers.networks import Network, OwnModule, Pass, network_for
@@ -120,6 +121,7 @@ class _Training:
         self.buffers = self.network.buffers.views(self.buffers_KP)
         self.forward_numbers = self._forward_numbers()
         self.updates = Updates(configs, self.network.parameters, self.params_KP)
+        self.smoothing_K = self._smoothing()
         scaled = self.setting.precision == "float16"
         self.loss_scale = LossScale(len(members), device) if scaled else None
         self.recorder = None
@@ -136,6 +138,19 @@ class _Training:
         )
         return Columns(configs=self.configs, dtype=self.dtype, device=self.device).numbers(ranges, trailing=2)
 
+    def _smoothing(self) -> Tensor | None:
+        """How much each member's training labels are smoothed; None where nobody's are."""
+        shares = [c.numbers.get("smoothing", 0.0) for c in self.configs]
+        if not any(shares):
+            return None
+        return Columns(configs=self.configs, dtype=self.dtype, device=self.device).of(shares, trailing=0)
+
+    def _patience(self) -> Patience:
+        """Early stopping; who does not ask for it waits for ever."""
+        looks = [c.numbers.get("stop_patience", math.inf) for c in self.configs]
+        columns = Columns(configs=self.configs, dtype=self.dtype, device=self.device)
+        return Patience(columns.of(looks, trailing=0).floor())
+
     # -- training ----------------------------------------------------------------------------
 
     def run(self, on_progress: Progress | None) -> list[Evaluation]:
@@ -143,6 +158,7 @@ class _Training:
         log = Log(len(self.members), self.params_KP, self.buffers_KP)
         pace = self.updates.pace
         plateau = Plateau(pace.patience_K, pace.factor_K)
+        patience = self._patience()
         steps = self.setting.steps
         looks = set(np.linspace(0, steps, self.setting.evaluations + 1)[1:].round().astype(int).tolist())
         middle = min(looks, key=lambda look: abs(look - steps / 2))
@@ -157,8 +173,9 @@ class _Training:
             if step + 1 in looks:
                 metric_K, loss_K = self._judge(self.feed.validation)
                 log.look(step + 1, metric_K, loss_K, pace.rate_TK1[step, :, 0] * plateau.scale_K)
-                log.keep_best(metric_K, loss_K)
+                better_K = log.keep_best(metric_K, loss_K)
                 plateau.look(loss_K)
+                log.stop(patience.look(better_K), step + 1, pruned=False)
                 if on_progress is not None:
                     on_progress((step + 1) / steps)
                 if not log.training_K.any():
@@ -181,7 +198,7 @@ class _Training:
         )
         with self._autocast():
             outputs_KBC = self.network.forward(self.leaves, self.buffers, x_KBF, how)
-        losses_K = member_losses(outputs_KBC.to(self.dtype), y_KB, self.task.kind)
+        losses_K = member_losses(outputs_KBC.to(self.dtype), y_KB, self.task.kind, self.smoothing_K)
         self.grads_KP.zero_()
         if self.loss_scale is None:
             torch.autograd.backward(losses_K.sum())
@@ -227,16 +244,30 @@ class _Training:
         return metric_K, loss_K / count
 
     def _tests(self, log: Log) -> dict[str, Tensor] | None:
-        """One read of the test items, two read-outs: the last step and the best validation step."""
+        """One read of the test items, its read-outs: the best validation step and the last step.
+
+        Where a network of ours keeps running statistics, a third: the best validation step once more,
+        with the statistics of all training items.
+        """
         if self.feed.test is None:
             return None
+        best = (log.best_params_KP, log.best_buffers_KP)
+        readouts = {"best_validation": best, "last": log.last()}
+        if self.network.buffers.segments and not isinstance(self.network, OwnModule):
+            readouts["recomputed"] = best
         found = {}
-        for name, (params_KP, buffers_KP) in {
-            "best_validation": (log.best_params_KP, log.best_buffers_KP),
-            "last": log.last(),
-        }.items():
+        for name, (params_KP, buffers_KP) in readouts.items():
             self.params_KP.copy_(params_KP)
             self.buffers_KP.copy_(buffers_KP)
+            if name == "recomputed":
+                recompute(
+                    self.network,
+                    self.params_KP,
+                    self.buffers_KP,
+                    self.feed.training_items,
+                    self.forward_numbers,
+                    self._autocast,
+                )
             view = HeldOutView() if self.recorder and name == "best_validation" else None
             found[name], _ = self._judge(self.feed.test, view)
             if self.recorder and view:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from search_spaces.catalog import FACTORS
-from search_spaces.config import SETTING_WORDS
+from search_spaces.config import Architecture
 from tests.trainers.packs import TINY, blobs, member, pictures
 from trainers.evaluation import Evaluation
 from trainers.member import Member
@@ -22,12 +23,12 @@ from trainers.structure import structure_key
 from trainers.task import Task
 
 SETTING = dataclasses.replace(TINY, width=4, steps=6, train_size=32, evaluations=2)
-NETWORKS = SETTING_WORDS["network"]
+NETWORKS: tuple[Architecture, ...] = get_args(Architecture)
 LEVELS = [(factor.name, level.name) for factor in FACTORS.values() for level in factor.levels]
 
 
 @functools.cache
-def task_for(network: str) -> Task:
+def task_for(network: Architecture) -> Task:
     """A table for the perceptron, images for the convolutional and sequences for the recurrent network."""
     if network == "mlp":
         return blobs()
@@ -39,7 +40,7 @@ def task_for(network: str) -> Task:
     return Task.from_arrays(x, y, kind="classification", name="blobs", augmentations={"shift"})
 
 
-def members(network: str, factor: str, level: str) -> list[Member]:
+def members(network: Architecture, factor: str, level: str) -> list[Member]:
     """The level in company of itself and, where they may share a pack, of the framework's default."""
     setting = dataclasses.replace(SETTING, network=network)
     first, second, third = (
@@ -51,7 +52,7 @@ def members(network: str, factor: str, level: str) -> list[Member]:
     return [second, first, third] if same else [second, first]
 
 
-def refusal(network: str, factor: str, level: str) -> str | None:
+def refusal(network: Architecture, factor: str, level: str) -> str | None:
     """Why the level does not apply, or None where it does."""
     try:
         members(network, factor, level)
@@ -63,7 +64,7 @@ def refusal(network: str, factor: str, level: str) -> str | None:
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(("factor", "level"), LEVELS)
 def test_a_level_trains_alone_as_in_a_pack_or_is_refused_by_name(
-    network: str, factor: str, level: str
+    network: Architecture, factor: str, level: str
 ) -> None:
     why = refusal(network, factor, level)
     if why is not None:
@@ -94,7 +95,7 @@ def test_a_level_applies_to_some_network(factor: str, level: str) -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_most_levels_apply_to_every_network(network: str) -> None:
+def test_most_levels_apply_to_every_network(network: Architecture) -> None:
     """Else the walk above could pass by refusing."""
     refused = [f"{f}={level}" for f, level in LEVELS if refusal(network, f, level) is not None]
     assert len(refused) <= len(LEVELS) // 20, f"{network} refuses {', '.join(refused)}"

@@ -187,13 +187,14 @@ def _normed(
     rows = z.float() if z.dtype in HALF else z
     if norm.over == "item" and places > 1:
         rows = rows.reshape(*z.shape[:-2], -1, places * z.shape[-1])
+    momentum = how.numbers.get("norm_momentum", NORM_MOMENTUM.default)
     return norm.apply(
         rows,
         parameters.get(f"gain{i}"),
         parameters.get(f"shift{i}"),
         running_mean=buffers.get(f"running_mean{i}"),
         running_var=buffers.get(f"running_var{i}"),
-        momentum=how.numbers.get("norm_momentum", NORM_MOMENTUM.default),
+        momentum=momentum if how.averaged is None else 1 / (how.averaged + 1),
         training=how.training,
     ).reshape(z.shape)
 

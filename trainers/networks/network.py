@@ -60,6 +60,9 @@ class Pass:
     numbers: Mapping[str, Tensor] = field(default_factory=dict)
     """Per-member numbers of activations and norms, [..., 1, 1]."""
     noise: Noise = field(default_factory=Noise)
+    averaged: int | None = None
+    """How many batches the running statistics are the plain average of, this one to be added; None: they
+    move by `norm_momentum`, as in training."""
     seeds: Sequence[int] | None = None
     """What each member's own module sets torch's generator to; None leaves it alone."""
     watch: Watch | None = None

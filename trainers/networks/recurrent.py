@@ -162,6 +162,8 @@ class Recurrent:
             for t, sums in enumerate(torch.unflatten(pushed, -2, (self.steps, -1)).unbind(-3)):
                 z = affine(states[-1], recurrent, sums) if states else sums
                 now = last if t == self.steps - 1 else earlier
+                if how.averaged is not None:
+                    now = dataclasses.replace(now, averaged=how.averaged * self.steps + t)
                 states.append(self.block.apply(i, z, parameters, buffers, now))
             above = torch.stack(states, -3)
             below = below + above if self.residual and below.shape == above.shape else above

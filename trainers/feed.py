@@ -23,7 +23,7 @@ LEAST_VALIDATION = 200
 """Validation items that are used at least, where the task has them."""
 
 CHUNK = 256
-"""Held-out items in one forward pass: small enough that a stack's activations stay in cache."""
+"""Held-out items in one forward pass, at most: small enough that a stack's activations stay in cache."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from trainers.diagnostics.calibration import HeldOutView
 from trainers.diagnostics.names import Switch
 from trainers.diagnostics.recorder import Recorder
 from trainers.evaluation import CurvePoint, Evaluation, Status
-from trainers.feed import CHUNK, Feed, HeldOut
+from trainers.feed import Feed, HeldOut
 from trainers.full_statistics import recompute
 from trainers.looks import Log, Patience, Plateau
 from trainers.losses import member_losses, wrongness
@@ -31,7 +31,7 @@ from trainers.networks import Network, OwnModule, Pass, network_for
 from trainers.networks.network import Watch
 from trainers.noise import NoiseSource
 from trainers.precision import LossScale, autocast, element_type
-from trainers.structure import structure_key
+from trainers.structure import judged_at_once, structure_key
 from trainers.task import Task
 from trainers.updates import Updates
 from trainers.versions import versions
@@ -230,9 +230,10 @@ class _Training:
         metric_K = torch.zeros(len(self.members), dtype=self.dtype, device=self.device)
         loss_K = torch.zeros_like(metric_K)
         parameters = self.network.parameters.views(self.params_KP)
-        for start in range(0, count, CHUNK):
-            x = held_out.x_RVF[:, start : start + CHUNK][self.feed.source_K]
-            y = held_out.y_RV[:, start : start + CHUNK][self.feed.source_K]
+        at_once = judged_at_once(self.network)
+        for start in range(0, count, at_once):
+            x = held_out.x_RVF[:, start : start + at_once][self.feed.source_K]
+            y = held_out.y_RV[:, start : start + at_once][self.feed.source_K]
             with self._autocast():
                 outputs = self.network.forward(parameters, self.buffers, x, how).to(self.dtype)
             loss_K += member_losses(outputs, y, self.task.kind) * y.shape[1]

@@ -42,7 +42,7 @@ SHAPES = (
     (40, 1, 16, 16, True),
     (10, 1, 16, 16, True),
 )
-SECONDS = 0.15
+SECONDS = 0.3
 """Spent on each measurement, of which the fastest pass counts."""
 MOST = 300e6
 """Bytes of windows that are still copied."""

@@ -21,6 +21,7 @@ from trainers.columns import Columns
 from trainers.diagnostics.calibration import HeldOutView
 from trainers.diagnostics.names import Switch
 from trainers.diagnostics.recorder import Recorder
+from trainers.effective import Wiring, check
 from trainers.evaluation import CurvePoint, Evaluation, Status
 from trainers.feed import CHUNK, Feed, HeldOut
 from trainers.looks import Log, Plateau
@@ -179,9 +180,11 @@ class _Training:
     def _step(self, step: int, scale_K: Tensor) -> Tensor:
         """One update of every member; the losses [K] before it."""
         x_KBF, y_KB = self.feed.batch(step)
-        if step == 0 and self.recorder is not None:
-            self.recorder.begin(self.params_KP, self.buffers_KP, x_KBF, y_KB)
         masks = None if self.noise is None else self.noise.masks(step)
+        if step == 0:
+            check(self.wiring(x_KBF, masks))
+            if self.recorder is not None:
+                self.recorder.begin(self.params_KP, self.buffers_KP, x_KBF, y_KB)
         how = Pass(
             training=True,
             numbers=self.forward_numbers,
@@ -202,6 +205,22 @@ class _Training:
         with torch.no_grad():
             self.updates.step(step, self.params_KP, self.grads_KP, scale_K, overflowed_K)
         return losses_K.detach()
+
+    def wiring(self, x_KBF: Tensor, masks_LKBW: Tensor | None) -> Wiring:
+        """What was built, for `trainers.effective` to read back."""
+        return Wiring(
+            members=self.members,
+            task=self.task,
+            network=self.network,
+            params_KP=self.params_KP,
+            buffers_KP=self.buffers_KP,
+            numbers=self.forward_numbers,
+            updates=self.updates,
+            items=self.feed.items,
+            x_KBF=x_KBF,
+            masks_LKBW=masks_LKBW,
+            autocast=self._autocast,
+        )
 
     def _autocast(self) -> AbstractContextManager[object]:
         return autocast(self.setting.precision, self.device)

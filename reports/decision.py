@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from reports.compare import Array
 
-Label = Literal["confirmed", "tied", "contradicted", "insufficient"]
+Label = Literal["confirmed", "tied", "contradicted", "insufficient", "unlisted"]
 Relation = Literal["worse", "tied", "better", "unresolved"]
 
 
@@ -35,18 +35,24 @@ def worse(lower: Array, upper: Array) -> NDArray[np.bool_]:
     return (lower > 0.0) & (upper >= 1.0)
 
 
-def labels(lower: Array, upper: Array, textbook: NDArray[np.bool_]) -> NDArray[np.str_]:
+def labels(
+    lower: Array, upper: Array, textbook: NDArray[np.bool_], *, listed: bool = True
+) -> NDArray[np.str_]:
     """The label [...] of a guideline row.
 
     confirmed: every admissible level is in the textbook's set; tied: some are, some are not;
-    contradicted: one rival is better than every member of the set; else insufficient.
+    contradicted: one rival is better than every member of the set; else insufficient. A row that the
+    textbook's table does not have is unlisted where a level is admissible.
 
     Args:
         lower: [..., L, L] one-sided lower bounds.
         upper: [..., L, L] one-sided upper bounds.
-        textbook: [L] which levels the textbook names. None of them: always insufficient.
+        textbook: [L] which of the levels the textbook names. None of them: always insufficient.
+        listed: the textbook has such a row, whether or not its levels were compared.
     """
     proved = admissible(upper)
+    if not listed:
+        return np.where(proved.any(axis=-1), "unlisted", "insufficient")
     inside = (proved & textbook).any(axis=-1)
     outside = (proved & ~textbook).any(axis=-1)
     beaten = worse(lower, upper)[..., textbook, :].all(axis=-2).any(axis=-1) & textbook.any()

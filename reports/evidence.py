@@ -55,6 +55,11 @@ class Evidence:
         named = self.question.textbook.get(self.regime, ())
         return np.array([level in named for level in self.levels], dtype=np.bool_)
 
+    @property
+    def listed(self) -> bool:
+        """The textbook's table has this row."""
+        return bool(self.question.textbook.get(self.regime))
+
     def compared(self, *, looks: int, over: Unit | None = None) -> Comparison:
         """Every pair of levels, in margin units."""
         return compare(
@@ -117,7 +122,8 @@ def from_rows(record: StudyRecord, question: Question, regime: str, rows: Iterab
     tasks = record.tasks[question.factor][regime]
     facts = [record.facts[task] for task in tasks]
     families = tuple(dict.fromkeys(fact.family for fact in facts))
-    train_size = int(str(record.regimes[regime].get("train_size", 10**9)))
+    usual = int(str(record.regimes[regime].get("train_size", 10**9)))
+    train_size = min(question.settings("train_size", usual))  # the widest intervals of all levels
     tuned, finished = _mean_errors(record, regime, tasks, levels, rows, "tuned")
     return Evidence(
         question=question,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from reports.question import Question
 from reports.record import Budget, Margin, StudyRecord
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation, Phase, Slot
 
@@ -78,8 +79,8 @@ def check(record: StudyRecord) -> None:
                 for block in range(record.budget.blocks):
                     levels = by_cell[(question.factor, regime, task, block)]
                     where = f"{question.factor}@{regime}, task '{task}', block {block}"
-                    _equal_budgets(levels, question.levels, where)
-                    _equal_background(levels, question.factor, where)
+                    _equal_budgets(levels, question, record.nuisance, where)
+                    _equal_background(levels, question, where)
                     for level in question.levels:
                         _complete(levels[level], record.budget, f"{where}, level '{level}'")
                         _fresh_seeds(levels[level], f"{where}, level '{level}'")
@@ -151,8 +152,12 @@ def _planned_places(record: StudyRecord) -> None:
             raise EvidenceError(f"evaluation {row.id} was never planned ({_place(s)})")
 
 
-def _equal_budgets(levels: Cell, names: tuple[str, ...], where: str) -> None:
-    """Every level of a (task, block) was searched equally often and trained equally long."""
+def _equal_budgets(levels: Cell, question: Question, searched: Collection[str], where: str) -> None:
+    """Every level of a (task, block) was searched equally often and trained equally long.
+
+    Settings may differ where the question is about them, or where every level searches them.
+    """
+    names = question.levels
     spent = {
         name: Counter(row.slot.phase for row in levels[name] if row.status != "failed" and _searched(row))
         for name in names
@@ -162,7 +167,12 @@ def _equal_budgets(levels: Cell, names: tuple[str, ...], where: str) -> None:
         if len(set(counts.values())) > 1:
             listed = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
             raise EvidenceError(f"unequal budgets in {where}: {phase} runs {listed}")
-    settings = {row.config.setting for name in names for row in levels[name]}
+    free = {*searched, *(name for kind, name in question.parts if kind == "setting")}
+    settings = {
+        tuple((name, value) for name, value in vars(row.config.setting).items() if name not in free)
+        for name in names
+        for row in levels[name]
+    }
     if len(settings) > 1:
         raise EvidenceError(f"unequal budgets in {where}: settings (steps, width, ...) differ by level")
 
@@ -171,18 +181,26 @@ def _searched(row: Evaluation) -> bool:
     return row.slot.phase in ("retune", "promote")
 
 
-def _equal_background(levels: Cell, factor: str, where: str) -> None:
-    """The levels differ in the scientific factor and in nothing else."""
+def _equal_background(levels: Cell, question: Question, where: str) -> None:
+    """The levels differ in what the question is about and in nothing else, and are what they are called."""
+    factor, asked = question.factor, {name for kind, name in question.parts if kind == "factor"}
     rest = {
-        tuple(sorted((name, level) for name, level in row.config.levels.items() if name != factor))
+        tuple(sorted((name, level) for name, level in row.config.levels.items() if name not in asked))
         for rows in levels.values()
         for row in rows
     }
     if len(rest) > 1:
         raise EvidenceError(f"confounded comparison in {where}: other factors than '{factor}' differ")
     for name, rows in levels.items():
+        change = question.change(name)
         for row in rows:
-            if row.config.levels.get(factor, name) != name:
+            config = row.config
+            trained = (
+                *((config.levels.get(key, level), level) for key, level in change.levels.items()),
+                *((config.numbers.get(key, value), value) for key, value in change.numbers.items()),
+                *((getattr(config.setting, key), value) for key, value in change.setting.items()),
+            )
+            if any(found != stated for found, stated in trained):
                 raise EvidenceError(
                     f"{where}: evaluation {row.id} of '{name}' was trained with another level"
                 )

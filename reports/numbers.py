@@ -10,12 +10,13 @@ import numpy as np
 from reports.compare import CLIP, family_effects
 from reports.evidence import Evidence
 from reports.record import StudyRecord
-from search_spaces.space import open_ranges
+from search_spaces.config import SETTING_LIMITS
+from search_spaces.space import LOG_SETTINGS, open_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
 class TunedNumber:
-    """One tuned number over the tasks and blocks that share an optimizer."""
+    """One tuned number or setting over the tasks and blocks that share an optimizer."""
 
     name: str
     optimizer: str
@@ -48,11 +49,15 @@ def tuned_numbers(record: StudyRecord, evidence: Evidence, level: str) -> tuple[
     for optimizer in sorted({config.levels.get("optimizer", "") for config in chosen.values()}):
         cells = {p: c for p, c in chosen.items() if c.levels.get("optimizer", "") == optimizer}
         tasks = {task for task, _ in cells}
-        opened = {name for config in cells.values() for name in config.numbers}
+        opened = {name for config in cells.values() for name in (*config.numbers, *SETTING_LIMITS)}
         for name in sorted(opened & set(record.nuisance)):
-            having = [config for config in cells.values() if name in config.numbers]
-            log = open_ranges(having[0].levels)[name].log
-            values = np.sort([config.numbers[name] for config in having])
+            having = [config for config in cells.values() if name in config.numbers or name in SETTING_LIMITS]
+            if name in SETTING_LIMITS:
+                log = name in LOG_SETTINGS
+                values = np.sort([float(getattr(config.setting, name)) for config in having])
+            else:
+                log = open_ranges(having[0].levels)[name].log
+                values = np.sort([config.numbers[name] for config in having])
             quartiles = np.quantile(np.log(values) if log else values, [0.25, 0.5, 0.75])
             low, value, high = (np.exp(quartiles) if log else quartiles).tolist()
             numbers.append(

@@ -25,7 +25,7 @@ from reports.guards import CHAIN, standing
 from reports.numbers import TunedNumber, tuned_numbers
 from reports.record import StudyRecord
 from reports.robustness import Robustness, robustness
-from reports.scope import scope_of
+from reports.scope import described, scope_of
 from reports.tuning import search_of
 from reports.verdict import Verdict, judge
 
@@ -107,6 +107,7 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
             margins=sorted(record.margins, key=lambda m: (m.regime, not m.accepted, m.task)),
             facts=[record.facts[name] for name in sorted(record.facts)],
             wording=wording,
+            described=described,
             relation=relation,
             series=range(len(figures.SERIES)),
         )

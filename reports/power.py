@@ -124,7 +124,8 @@ def _share_settled(studies: Array, evidence: Evidence, looks: int) -> float:
     question = evidence.question
     mean, error, freedom = over_families(studies)
     comparison = bounded(mean, error, freedom, level=question.alpha / (len(question.levels) * looks))
-    return float((labels(comparison.lower, comparison.upper, evidence.textbook()) != "insufficient").mean())
+    found = labels(comparison.lower, comparison.upper, evidence.textbook(), listed=evidence.listed)
+    return float((found != "insufficient").mean())
 
 
 def _candidates(first: int) -> list[int]:

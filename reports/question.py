@@ -1,23 +1,33 @@
-"""What a study asks: which levels of one factor to compare, where, and against which textbook."""
+"""What a study asks: which levels to compare, where, and against which textbook."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from search_spaces.change import Change, Kind
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One scientific factor in one or more regimes; each regime gets its own verdict."""
+    """One scientific factor in one or more regimes; each regime gets its own verdict.
+
+    What is compared may be levels of a factor, values of a number or a setting, or named combinations.
+    """
 
     factor: str
+    """The name of the factor, number or setting; of a combination, the study's own word for it."""
     levels: tuple[str, ...]
     """The levels compared, at least two."""
     regimes: tuple[str, ...]
     cost: Mapping[str, int]
     """Level -> cost rank, unique: ties go to the smallest."""
     textbook: Mapping[str, tuple[str, ...]]
-    """Regime -> the textbook's level set; enters only the label of a row and its marked fallback."""
+    """Regime -> the textbook's level set; enters only the label of a row and its marked fallback. Empty
+    where the textbook's table has no such row."""
+    changes: Mapping[str, Change] = field(default_factory=dict)
+    """Level -> what it states; a level that is not listed is the level of that name of `factor`."""
     alpha: float = 0.05
     """Chance of a wrong recommendation that is accepted (one-sided, before correction)."""
 
@@ -26,6 +36,19 @@ class Question:
             raise ValueError(f"question on '{self.factor}': at least two levels are needed")
         if set(self.cost) != set(self.levels) or len(set(self.cost.values())) != len(self.levels):
             raise ValueError(f"question on '{self.factor}': every level needs a cost rank of its own")
+
+    def change(self, level: str) -> Change:
+        """What a level of this question states."""
+        return self.changes.get(level) or Change(levels={self.factor: level})
+
+    @property
+    def parts(self) -> frozenset[tuple[Kind, str]]:
+        """Everything that the levels may differ in, as (kind, name)."""
+        return frozenset(part for level in self.levels for part in self.change(level).parts)
+
+    def settings(self, name: str, usual: Any) -> tuple[Any, ...]:
+        """The values of one setting over the levels as listed; `usual` where a level states none."""
+        return tuple(dict.fromkeys(self.change(level).setting.get(name, usual) for level in self.levels))
 
     @property
     def by_cost(self) -> tuple[str, ...]:

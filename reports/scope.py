@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from reports.record import StudyRecord
 
+WORDS = {"mlp": "multilayer perceptrons", "cnn": "convolutional networks", "rnn": "recurrent networks"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
@@ -25,7 +27,7 @@ class Scope:
 
     def sentence(self) -> str:
         """In words."""
-        network = "multilayer perceptrons" if self.network == "mlp" else self.network
+        network = WORDS.get(self.network, self.network)
         families = "family" if self.families == 1 else "families"
         return (
             f"{network}, {self.depth} hidden layers of width {self.width}, {self.n_train} training items, "
@@ -36,7 +38,12 @@ class Scope:
 
 def scope_of(record: StudyRecord) -> Scope:
     """The scope of everything that `record` judged."""
-    settings = [record.regimes[regime] for regime in sorted(record.regimes)]
+    settings = [
+        {**record.regimes[regime], **question.change(level).setting}
+        for regime in sorted(record.regimes)
+        for question in record.questions
+        for level in question.levels
+    ]
     judged = {
         (task, regime)
         for by_regime in record.tasks.values()
@@ -46,13 +53,15 @@ def scope_of(record: StudyRecord) -> Scope:
     sizes = []
     for task, regime in judged:
         fact = record.facts[task]
-        most = int(str(record.regimes[regime].get("train_size", fact.items)))
-        sizes.append(max(1, min(most, (fact.items - fact.n_test) * 4 // 5)))
+        usual = int(str(record.regimes[regime].get("train_size", fact.items)))
+        for most in {
+            size for question in record.questions for size in question.settings("train_size", usual)
+        }:
+            sizes.append(max(1, min(most, (fact.items - fact.n_test) * 4 // 5)))
     facts = [record.facts[task] for task in sorted({task for task, _ in judged})]
-    residual = {bool(setting.get("residual", False)) for setting in settings}
     low, high = min(sizes, default=0), max(sizes, default=0)
     return Scope(
-        network=" | ".join("residual mlp" if value else "mlp" for value in sorted(residual)),
+        network=" | ".join(sorted({_network(setting) for setting in settings})),
         depth=_several(settings, "depth"),
         width=_several(settings, "width"),
         n_train=str(low) if low == high else f"{low}-{high}",
@@ -61,6 +70,18 @@ def scope_of(record: StudyRecord) -> Scope:
         hardware=record.hardware,
         torch=record.versions.get("torch", "unknown"),
     )
+
+
+def described(record: StudyRecord, factor: str, regime: str) -> str:
+    """A regime of one question in words: 'deep (20 hidden layers of width 32)'."""
+    question = next(q for q in record.questions if q.factor == factor)
+    settings = [{**record.regimes[regime], **question.change(level).setting} for level in question.levels]
+    return f"{regime} ({_several(settings, 'depth')} hidden layers of width {_several(settings, 'width')})"
+
+
+def _network(setting: Mapping[str, object]) -> str:
+    shape = "".join(f"{name} " for name in ("funnel", "residual") if setting.get(name))
+    return f"{shape}{setting.get('network', 'mlp')}"
 
 
 def _several(settings: Sequence[Mapping[str, object]], name: str) -> str:

@@ -163,7 +163,7 @@ def decide(evidence: Evidence, *, looks: int, over: Unit | None = None) -> Decis
         admissible=proved,
         recommended=recommended,
         decided_by="fallback" if not proved else "data" if len(proved) == 1 else "cost_order",
-        label=cast(Label, str(labels(comparison.lower, comparison.upper, textbook))),
+        label=cast(Label, str(labels(comparison.lower, comparison.upper, textbook, listed=evidence.listed))),
     )
 
 

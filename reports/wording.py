@@ -12,6 +12,7 @@ LABELS = {
     "tied": "tied",
     "contradicted": "contradicted",
     "insufficient": "insufficient evidence",
+    "unlisted": "not in the textbook",
 }
 
 
@@ -66,6 +67,17 @@ def _because(v: Verdict) -> str:
     head = v.headline
     equal = [v.recommended, *(level for level in v.admissible if level != v.recommended)]
     rest = "" if len(equal) == len(v.mean_error) else " The other levels are not proved as good."
+    if v.label == "unlisted":
+        if len(equal) > 1:
+            return (
+                f"{listed(equal)} are each proved within one margin of every rival, and {v.recommended} is "
+                f"the cheapest. The textbook has no such row.{rest}"
+            )
+        worse = f"; {head.level} has an error {against(head)} higher" if head else ""
+        return (
+            f"It is the only level proved within one margin of every rival{worse}. The textbook has no such "
+            "row."
+        )
     if v.label == "confirmed":
         proof = f"{listed(equal)} are proved within one margin of every rival"
         if len(equal) == 1:

@@ -7,9 +7,11 @@ from types import MappingProxyType
 from typing import Any
 
 from search_spaces.activations import ACTIVATION
+from search_spaces.augmentation import AUGMENTATION
 from search_spaces.clipping import CLIPPING
 from search_spaces.factor import Factor
 from search_spaces.initializers import INITIALIZER
+from search_spaces.input_scaling import INPUT_SCALING
 from search_spaces.normalizations import NORMALIZATION
 from search_spaces.optimizers import OPTIMIZER
 from search_spaces.regularizers import DROPOUT, WEIGHT_DECAY
@@ -19,6 +21,8 @@ _IN_ORDER: tuple[Factor[Any], ...] = (
     INITIALIZER,
     ACTIVATION,
     NORMALIZATION,
+    INPUT_SCALING,
+    AUGMENTATION,
     DROPOUT,
     WEIGHT_DECAY,
     OPTIMIZER,

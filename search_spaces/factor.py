@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 Built = TypeVar("Built", covariant=True)
@@ -52,6 +52,8 @@ class Range:
     """What the library uses when nobody chooses: trial 0 of every search. Within the limits."""
     log: bool = False
     """Draw uniformly in the logarithm."""
+    whole: bool = False
+    """Whole numbers only (a setting, such as batch_size)."""
     meaning: str
     """One line for the catalogue, with the unit."""
 
@@ -64,11 +66,13 @@ class Range:
             raise ValueError(f"range '{self.name}': a log range must start above 0")
 
     def at(self, unit: float) -> float:
-        """The value at `unit` in [0, 1] of the range, rounded to 6 significant digits."""
+        """The value at `unit` in [0, 1] of the range, rounded to 6 significant digits (or `whole`)."""
         if self.log:
             low, high = math.log(self.low), math.log(self.high)
-            return self._inside(rounded(math.exp(low + unit * (high - low))))
-        return self._inside(rounded(self.low + unit * (self.high - self.low)))
+            value = math.exp(low + unit * (high - low))
+        else:
+            value = self.low + unit * (self.high - self.low)
+        return self._inside(float(round(value)) if self.whole else rounded(value))
 
     def unit(self, value: float) -> float:
         """Where `value` lies in the range, 0 at `low` and 1 at `high` (the inverse of `at`)."""
@@ -93,9 +97,7 @@ class Range:
             raise ValueError(
                 f"{self.name}: [{low:g}, {high:g}] must lie within its limits [{self.low:g}, {self.high:g}]"
             )
-        return Range(
-            name=self.name, low=low, high=high, default=self.default, log=self.log, meaning=self.meaning
-        )
+        return replace(self, low=low, high=high)
 
     def _inside(self, value: float) -> float:
         return min(max(value, self.low), self.high)

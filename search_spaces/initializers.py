@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,16 @@ Draw = Callable[[int, int, np.random.Generator], NDArray[np.float32]]
 """(fan_in, fan_out, random stream) -> values."""
 
 
+class WeightDraw(Protocol):
+    """(fan_in, fan_out, random stream) -> weights."""
+
+    def __call__(
+        self, fan_in: int, fan_out: int, rng: np.random.Generator, *, columns: int | None = None
+    ) -> NDArray[np.float32]:
+        """Float32 [fan_in, columns]; None means `fan_out` columns, and a convolution has fewer."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Initializer:
     """How one linear map with `fan_in` inputs and `fan_out` outputs starts.
@@ -30,29 +41,34 @@ class Initializer:
     number of draws of its kind, so the next map's draws stay paired between levels too.
     """
 
-    weight: Draw
-    """-> float32 [fan_in, fan_out]."""
+    weight: WeightDraw
+    """-> float32 [fan_in, fan_out]. A convolution's fans count the places of its kernel, as torch does, and
+    its matrix has only `columns` columns: the channels out."""
     bias: Draw
     """-> float32 [fan_out]."""
     batch_power: float = 0.0
     """The trainer multiplies initial weights by batch_size ** batch_power; 0 leaves them alone."""
 
 
-def normal(variance: Callable[[int, int], float]) -> Draw:
+def normal(variance: Callable[[int, int], float]) -> WeightDraw:
     """Weights from N(0, variance(fan_in, fan_out))."""
 
-    def draw(fan_in: int, fan_out: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        standard = rng.standard_normal((fan_in, fan_out), dtype=np.float32)
+    def draw(
+        fan_in: int, fan_out: int, rng: np.random.Generator, *, columns: int | None = None
+    ) -> NDArray[np.float32]:
+        standard = rng.standard_normal((fan_in, columns or fan_out), dtype=np.float32)
         return standard * np.float32(math.sqrt(variance(fan_in, fan_out)))
 
     return draw
 
 
-def uniform(variance: Callable[[int, int], float]) -> Draw:
+def uniform(variance: Callable[[int, int], float]) -> WeightDraw:
     """Weights from U(-r, r) with r = sqrt(3 * variance(fan_in, fan_out))."""
 
-    def draw(fan_in: int, fan_out: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        standard = rng.random((fan_in, fan_out), dtype=np.float32)
+    def draw(
+        fan_in: int, fan_out: int, rng: np.random.Generator, *, columns: int | None = None
+    ) -> NDArray[np.float32]:
+        standard = rng.random((fan_in, columns or fan_out), dtype=np.float32)
         return (2 * standard - 1) * np.float32(math.sqrt(3 * variance(fan_in, fan_out)))
 
     return draw
@@ -64,26 +80,30 @@ CUT_SD = 0.87962566103423978
 """Standard deviation of N(0, 1) between -2 and 2, by which Keras widens the normal before the cut."""
 
 
-def truncated(variance: Callable[[int, int], float]) -> Draw:
+def truncated(variance: Callable[[int, int], float]) -> WeightDraw:
     """Weights from a normal cut at two of its standard deviations, with `variance` after the cut.
 
     As Keras does: weight = sqrt(variance) / 0.8796 * z with z from N(0, 1) given |z| < 2. Each z is the
     quantile of one uniform number.
     """
 
-    def draw(fan_in: int, fan_out: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        share = rng.random((fan_in, fan_out), dtype=np.float32).astype(np.float64)
+    def draw(
+        fan_in: int, fan_out: int, rng: np.random.Generator, *, columns: int | None = None
+    ) -> NDArray[np.float32]:
+        share = rng.random((fan_in, columns or fan_out), dtype=np.float32).astype(np.float64)
         z = ndtri(ndtr(-CUT) + share * (ndtr(CUT) - ndtr(-CUT)))
         return (z * (math.sqrt(variance(fan_in, fan_out)) / CUT_SD)).astype(np.float32)
 
     return draw
 
 
-def constant(value: float) -> Draw:
+def constant(value: float) -> WeightDraw:
     """Every weight is `value`; nothing is drawn."""
 
-    def draw(fan_in: int, fan_out: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        return np.full((fan_in, fan_out), value, dtype=np.float32)
+    def draw(
+        fan_in: int, fan_out: int, rng: np.random.Generator, *, columns: int | None = None
+    ) -> NDArray[np.float32]:
+        return np.full((fan_in, columns or fan_out), value, dtype=np.float32)
 
     return draw
 
@@ -136,16 +156,19 @@ def third_of_lecun(fan_in: int, fan_out: int) -> float:
     return 1 / (3 * fan_in)
 
 
-def orthogonal(fan_in: int, fan_out: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def orthogonal(
+    fan_in: int, fan_out: int, rng: np.random.Generator, *, columns: int | None = None
+) -> NDArray[np.float32]:
     """A random matrix with orthonormal rows or columns, whichever are fewer (Haar distributed).
 
     The Q of the QR decomposition of a standard normal matrix, with the signs of R's diagonal.
     """
-    standard = rng.standard_normal((fan_in, fan_out), dtype=np.float32).astype(np.float64)
-    tall = standard if fan_in >= fan_out else standard.T
+    columns = columns or fan_out
+    standard = rng.standard_normal((fan_in, columns), dtype=np.float32).astype(np.float64)
+    tall = standard if fan_in >= columns else standard.T
     q, r = np.linalg.qr(tall)
     q *= np.sign(np.diag(r))
-    return np.ascontiguousarray(q if fan_in >= fan_out else q.T, dtype=np.float32)
+    return np.ascontiguousarray(q if fan_in >= columns else q.T, dtype=np.float32)
 
 
 def zero_bias(fan_in: int, fan_out: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -184,7 +207,7 @@ FIXED_SD_GAIN = Range(
 # normal 80, orthogonal 182. All of it is spent once, before step 1.
 def _level(
     name: str,
-    weight: Draw,
+    weight: WeightDraw,
     rank: int,
     source: Source,
     bias: Draw = zero_bias,

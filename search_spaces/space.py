@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from search_spaces.catalog import FACTORS
-from search_spaces.config import Config, Setting
+from search_spaces.config import SETTING_LIMITS, Config, Setting
 from search_spaces.factor import Range, unknown
 from search_spaces.regularizers import DecayKind, WeightDecay
 
@@ -82,6 +82,39 @@ def complete(
             raise _closed(name, spans)
     filled = {name: span.check(values.get(name, span.default)) for name, span in spans.items()}
     return Config(levels=chosen, numbers=filled, setting=setting or Setting())
+
+
+LOG_SETTINGS = frozenset(("width", "batch_size", "steps", "train_size"))
+"""Settings that are searched by their ratio; depth is searched evenly."""
+
+
+def setting_range(name: str, low: float, high: float, default: int) -> Range:
+    """A whole-numbered setting between `low` and `high`, searched like a number.
+
+    Args:
+        name: one of `search_spaces.config.SETTING_LIMITS`.
+        low: least value searched.
+        high: largest value searched.
+        default: the study's own value: trial 0 of every search.
+
+    Raises:
+        ValueError: a setting that is no whole number, or limits beyond its own.
+    """
+    if name not in SETTING_LIMITS:
+        raise ValueError(f"setting {name} cannot be searched; a range takes {', '.join(SETTING_LIMITS)}")
+    least, most = SETTING_LIMITS[name]
+    if low != int(low) or high != int(high):
+        raise ValueError(f"setting {name}: [{low:g}, {high:g}] must be whole numbers")
+    whole = Range(
+        name=name,
+        low=float(least),
+        high=float(most),
+        default=float(default),
+        log=name in LOG_SETTINGS,
+        whole=True,
+        meaning=f"setting {name}",
+    )
+    return whole.narrowed(float(low), float(high))
 
 
 def openers(number: str) -> tuple[str, ...]:

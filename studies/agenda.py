@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ class Agenda:
         self.diverged = sum(status == "diverged" for status in filled.values())
         self.work_done = 0.0
         """Floating-point operations behind the members in the ledger, as estimated."""
-        self._works: dict[tuple[str, str], float] = {}
+        self._works: dict[tuple[str, str, str], float] = {}
         for place, count in ledger.chain_counts(self.study).items():
             self.work_done += count * self._member_work(*place)
         self._attempts: dict[str, int] = {}
@@ -226,11 +227,15 @@ class Agenda:
         return self._size(chain) * self._member_work(chain.factor, chain.task, chain.regime)
 
     def _member_work(self, factor: str, task: str, regime: str) -> float:
-        """Floating-point operations of one member there: a level changes them by little."""
-        if (task, regime) not in self._works:
-            setting = self.protocol.spec.settings(regime)
-            self._works[task, regime] = estimated_flops(complete({}, setting=setting), self._book[task]())
-        return self._works[task, regime] * (1.0 if factor else PILOT_WEIGHT)
+        """Floating-point operations of one member there: the mean over levels that change the setting."""
+        place = (factor, task, regime)
+        if place not in self._works:
+            settings = self.protocol.settings(factor, regime)
+            flops = [
+                estimated_flops(complete({}, setting=s), self._book[task]()) for s in dict.fromkeys(settings)
+            ]
+            self._works[place] = statistics.fmean(flops)
+        return self._works[place] * (1.0 if factor else PILOT_WEIGHT)
 
     def _expected_chains(self) -> list[Chain]:
         """The chains of the plan; before it is frozen, those that no rejection has removed yet."""

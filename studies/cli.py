@@ -71,6 +71,13 @@ class Kind(StrEnum):
     markdown = "markdown"
 
 
+class Listing(StrEnum):
+    """The formats of the catalogue."""
+
+    plain = "plain"
+    markdown = "markdown"
+
+
 class Table(StrEnum):
     """The formats of results."""
 
@@ -144,6 +151,8 @@ def plan(
         print(f"  {phase:8} {members:6} members in {ours.packs[phase]:5} packs")
     for fact in ours.unsettled:
         print(f"  {fact}")
+    for note in ours.notes:
+        print(f"  note: {note}")
     print()
     cores = len(os.sched_getaffinity(0))
     print(f"profile    members   time on {cores} cores   chance that a row settles: clear winner, all equal")
@@ -273,11 +282,13 @@ def ui(
 @app.command()
 def catalog(
     factor: Annotated[str | None, typer.Argument(help="One factor; default: all.")] = None,
+    kind: Annotated[Listing, typer.Option("--format", help="How to list them.")] = Listing.plain,
     as_json: Json = False,
 ) -> None:
     """List what can vary: factors, levels, ranges, sources."""
     from search_spaces.catalog import FACTORS
     from search_spaces.factor import unknown
+    from search_spaces.listing import catalogue, markdown, meaning, span_text
 
     if factor is not None and factor not in FACTORS:
         raise unknown("factor", factor, FACTORS)
@@ -285,19 +296,22 @@ def catalog(
     if as_json:
         print(json.dumps({f.name: _factor_plain(f) for f in chosen}, indent=2))
         return
+    if kind is Listing.markdown:
+        print(markdown(chosen) if factor else catalogue(chosen), end="")
+        return
     for f in chosen:
         print(f"{f.name}: {f.meaning}")
         shallow, deep = " or ".join(f.textbook_shallow), " or ".join(f.textbook_deep)
-        print(f"  textbook: {shallow} if shallow, {deep} if deep; framework default: {f.framework_default}")
+        book = f"{shallow} if shallow, {deep} if deep" if shallow or deep else "no row"
+        print(f"  textbook: {book}; framework default: {f.framework_default}")
         for level in f.levels:
             print(f"  {level.name:18} {level.source.document}: {level.source.claim}")
+            if factor:
+                print(f"  {'':18} {meaning(level)}")
             if factor and level.note:
                 print(f"  {'':18} {level.note}")
             for span in level.ranges if factor else ():
-                scale = ", log scale" if span.log else ""
-                print(
-                    f"  {'':18} {span.name} in [{span.low:g}, {span.high:g}]{scale}, default {span.default:g}"
-                )
+                print(f"  {'':18} {span_text(span)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

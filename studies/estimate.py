@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from search_spaces.config import Config, Setting
+from search_spaces.config import SETTING_NAMES, Config, Setting
 from search_spaces.space import complete
 from studies.packing import FLOPS_PER_SECOND, pack_limit
 from studies.pilot import pilot_members
 from studies.plan import Chain, Protocol, planned_members, protocol
+from studies.refusals import examine
 from studies.search import ADAPTIVE
 from studies.spec import StudySpec
 from trainers.evaluation import Slot
@@ -47,6 +48,8 @@ class Outline:
     """Measured just now on a small pack; the estimate's other half."""
     unsettled: tuple[str, ...]
     """What is not known before the pilot."""
+    notes: tuple[str, ...]
+    """Combinations that are allowed and mean less than they seem to."""
 
     @property
     def total(self) -> int:
@@ -60,11 +63,12 @@ def outline(spec: StudySpec, *, tasks_from: Path | None = None, device: str = "c
     Trains nothing of the study; a small pack is timed for about a second.
 
     Raises:
-        SpecError: an unknown task.
+        SpecError: an unknown task, or a combination that cannot mean anything.
         ValueError: a task that cannot be built, or a level that its network cannot realise.
     """
     book = task_book(tasks_from)
     fixed = protocol(spec, book)
+    notes = examine(fixed, book)
     tasks = {
         q.factor: {regime: fixed.hoped(q.factor, regime, {}) for regime in spec.regimes}
         for q in spec.questions
@@ -101,6 +105,7 @@ def outline(spec: StudySpec, *, tasks_from: Path | None = None, device: str = "c
         seconds=flops / measured,
         flops_per_second=measured,
         unsettled=_unsettled(fixed, tasks),
+        notes=notes,
     )
 
 
@@ -178,6 +183,11 @@ def _unsettled(fixed: Protocol, tasks: Mapping[str, Mapping[str, tuple[str, ...]
                 facts.append(
                     f"families of {factor} in {regime}: {families} declared, {spec.families} in the budget"
                 )
+    if varied := sorted(set(spec.nuisance) & set(SETTING_NAMES)):
+        facts.append(
+            f"packs: more than said, because {' and '.join(varied)} {'is' if len(varied) == 1 else 'are'} "
+            "tuned, and only members of one setting train together"
+        )
     if spec.sampler in ADAPTIVE:
         facts.append(f"verdicts: none, because the sampler {spec.sampler} is adaptive")
     return tuple(facts)

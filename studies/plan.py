@@ -7,13 +7,16 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from reports.question import Question
 from reports.record import Margin, TaskFacts
-from search_spaces.config import Config, digest
+from search_spaces.change import Change
+from search_spaces.config import SETTING_NAMES, Config, Setting, digest
 from search_spaces.factor import Range, unknown
-from search_spaces.space import complete, framework_levels, open_ranges
+from search_spaces.space import complete, framework_levels
 from studies.pilot import ACCEPTANCE, RECIPES
+from studies.points import point, searched
 from studies.search import GENERATION
-from studies.spec import SpecError, StudySpec, narrowed
+from studies.spec import SpecError, StudySpec
 from trainers.randomness import stream
 from trainers.task import Task, TaskBook
 from trainers.versions import versions
@@ -69,12 +72,16 @@ class Protocol:
     @cached_property
     def positions(self) -> Mapping[str, Mapping[str, int]]:
         """Factor -> level -> its place in the question; '' holds the pilot's recipes."""
-        asked = {q.factor: {level: i for i, level in enumerate(q.levels)} for q in self.spec.questions}
+        asked = {q.factor: {level: i for i, level in enumerate(q.levels)} for q in self.spec.asked}
         return {"": {recipe: i for i, recipe in enumerate(RECIPES)}, **asked}
+
+    def question(self, factor: str) -> Question:
+        """The question of that name."""
+        return next(q for q in self.spec.asked if q.factor == factor)
 
     def levels_of(self, factor: str) -> tuple[str, ...]:
         """The levels that the study asks about."""
-        return next(q.levels for q in self.spec.questions if q.factor == factor)
+        return self.question(factor).levels
 
     def background(self, task: str) -> dict[str, str]:
         """Factor -> level on this task for every factor that is in the background or asked.
@@ -86,7 +93,7 @@ class Protocol:
         """
         place = self.spec.tasks.index(task)
         usual = framework_levels()
-        found = {q.factor: usual[q.factor] for q in self.spec.questions}
+        found = {asked.name: usual[asked.name] for asked in self.spec.understood if asked.kind == "factor"}
         for factor, levels in self.spec.background.items():
             turn, at = divmod(place // 2, len(levels))
             order = stream(self.spec.study, "background", factor, turn).permutation(len(levels))
@@ -97,21 +104,37 @@ class Protocol:
         }
 
     def config(self, chain: Chain, level: str, numbers: Mapping[str, float] | None = None) -> Config:
-        """One point of a cell: `numbers` over the library defaults of everything that is open."""
+        """One point of a cell: `numbers` over the library defaults of everything that is open.
+
+        Args:
+            chain: the question, the task and the regime.
+            level: of the question.
+            numbers: nuisance number or whole-numbered setting -> value.
+        """
+        at, tuned = self._point(chain, level), dict(numbers or {})
+        settings = {name: int(tuned.pop(name)) for name in SETTING_NAMES if name in tuned}
         return complete(
-            self._levels(chain, level),
-            dict(numbers or {}),
-            setting=self.spec.settings(chain.regime),
+            at.levels,
+            {**at.numbers, **tuned},
+            setting=Setting(**{**at.setting, **settings}),
             base=framework_levels(),
         )
 
     def searched(self, chain: Chain, level: str) -> dict[str, Range]:
-        """The nuisance numbers that are open at this level, in name order."""
-        return narrowed(open_ranges(self._levels(chain, level)), self.spec.nuisance)
+        """The nuisance numbers that are open at this level and the searched settings, in name order."""
+        return searched(self.spec, self._point(chain, level))
+
+    def settings(self, factor: str, regime: str) -> tuple[Setting, ...]:
+        """The setting of every level of a question in one regime; of the pilot ('') the regime's own."""
+        if not factor:
+            return (self.spec.settings(regime),)
+        usual, question = vars(self.spec.settings(regime)), self.question(factor)
+        return tuple(Setting(**{**usual, **question.change(level).setting}) for level in question.levels)
 
     def candidates(self, factor: str) -> tuple[str, ...]:
-        """The declared tasks on which the factor can be varied."""
-        return tuple(task for task in self.spec.tasks if factor not in self.unhonoured[task])
+        """The declared tasks on which everything that the question varies can be varied."""
+        varied = {name for kind, name in self.question(factor).parts if kind == "factor"}
+        return tuple(task for task in self.spec.tasks if not varied & self.unhonoured[task])
 
     def unpiloted(self, margins: Mapping[tuple[str, str], Margin]) -> list[tuple[str, str]]:
         """(task, regime) pairs that need a pilot, given those that have one.
@@ -148,13 +171,14 @@ class Protocol:
             found.append(task)
         return tuple(found)
 
-    def _levels(self, chain: Chain, level: str) -> dict[str, str]:
-        usual = framework_levels()
-        held = {
-            factor: usual[factor] if factor in self.unhonoured[chain.task] else fixed
-            for factor, fixed in self.spec.held.items()
-        }
-        return {**held, **self.background(chain.task), chain.factor: level}
+    def _point(self, chain: Chain, level: str) -> Change:
+        return point(
+            self.spec,
+            regime=chain.regime,
+            background=self.background(chain.task),
+            change=self.question(chain.factor).change(level),
+            unhonoured=self.unhonoured[chain.task],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +243,7 @@ def protocol(spec: StudySpec, book: TaskBook) -> Protocol:
 def planned_members(spec: StudySpec, chains: Iterable[Chain], pilots: int) -> dict[str, int]:
     """Phase -> members of that many pilot members and these chains."""
     budget = spec.effective_budget
-    levels = {q.factor: len(q.levels) for q in spec.questions}
+    levels = {q.factor: len(q.levels) for q in spec.asked}
     cells = sum(levels[chain.factor] * budget.blocks for chain in chains)
     return {
         "pilot": pilots,

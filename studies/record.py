@@ -8,6 +8,9 @@ from typing import Any
 
 from reports.question import Question
 from reports.record import Budget, StudyRecord, TaskFacts
+from search_spaces.change import spelled
+from search_spaces.config import SETTING_NAMES
+from studies.asking import Asked
 from studies.ledger import Ledger
 from studies.plan import Chain, Protocol, planned_members
 from studies.spec import StudySpec, parse
@@ -42,9 +45,12 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
     return StudyRecord(
         name=row.name,
         title=row.title,
-        questions=tuple(_question(q) for q in resolved["questions"]),
+        questions=tuple(
+            _question(plain, asked)
+            for plain, asked in zip(resolved["questions"], fixed.spec.understood, strict=True)
+        ),
         regimes=resolved["regimes"],
-        fixed=resolved["fixed"],
+        fixed={name: _text(value) for name, value in resolved["fixed"].items()},
         background={name: fixed.background(name) for name in facts},
         nuisance=_limits(fixed, chains),
         tasks=tasks,
@@ -75,13 +81,21 @@ def protocol_of(plain: Mapping[str, Any]) -> Protocol:
 def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
     """The spec whose `resolved()` this is, as far as planning needs it."""
     budget = resolved["budget"]
+    # A question may be about a setting that no regime changes: back to where the study file had it.
+    said: list[Mapping[str, Any]] = list(resolved["regimes"].values())
+    shared = {
+        name: said[0][name] for name in SETTING_NAMES if all(one.get(name) == said[0][name] for one in said)
+    }
     numbers = ("families", "blocks", "trials", "promoted", "promote_seeds", "confirm_seeds")
     return parse(
         {
-            **{
-                key: resolved[key] for key in ("study", "title", "regimes", "fixed", "background", "nuisance")
+            **{key: resolved[key] for key in ("study", "title", "fixed", "background", "nuisance")},
+            "setting": shared,
+            "regimes": {
+                regime: {name: value for name, value in words.items() if name not in shared}
+                for regime, words in resolved["regimes"].items()
             },
-            "questions": [{"factor": q["factor"], "levels": q["levels"]} for q in resolved["questions"]],
+            "questions": [{"factor": q["factor"], "levels": q["said"]} for q in resolved["questions"]],
             "tasks": resolved["tasks"],
             "budget": {"profile": budget["profile"], **{name: budget[name] for name in numbers}},
             **{key: resolved[key] for key in ("sampler", "pack_size", "alpha")},
@@ -90,15 +104,21 @@ def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
     )
 
 
-def _question(plain: Mapping[str, Any]) -> Question:
+def _question(plain: Mapping[str, Any], asked: Asked) -> Question:
     return Question(
         factor=plain["factor"],
         levels=tuple(plain["levels"]),
         regimes=tuple(plain["regimes"]),
         cost=plain["cost"],
         textbook={regime: tuple(levels) for regime, levels in plain["textbook"].items()},
+        changes=asked.changes,
         alpha=plain["alpha"],
     )
+
+
+def _text(value: Any) -> str:
+    """A level, a number, or [level, number] as text."""
+    return " ".join(spelled(part) for part in value) if isinstance(value, list) else spelled(value)
 
 
 def _budget(plain: Mapping[str, Any]) -> Budget:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from search_spaces.catalog import FACTORS
-from search_spaces.config import SETTING_NAMES
+from search_spaces.change import Change, Kind
+from search_spaces.config import SETTING_LIMITS, SETTING_NAMES
 from search_spaces.factor import Range, unknown
-from search_spaces.space import open_ranges
+from search_spaces.space import complete, open_ranges, openers, setting_range
+from studies.asking import change_of
+from studies.mistakes import SpecError, unique
+from studies.points import Place, places
 
 if TYPE_CHECKING:
-    from studies.spec import StudySpec
+    from studies.spec import RangeSpec, StudySpec
 
 MAX_MEMBERS = 1_000_000
 """More members than this is a mistake in the file, not a study."""
-
-
-class SpecError(ValueError):
-    """A mistake in a study file: one message with file, key and rule."""
-
-    def __init__(self, file: str, key: str, rule: str) -> None:
-        super().__init__(f"{file}: {key}: {rule}" if key else f"{file}: {rule}")
 
 
 def check(spec: StudySpec) -> None:
@@ -30,25 +26,21 @@ def check(spec: StudySpec) -> None:
     file = spec.file
     if not spec.study.strip("."):
         raise SpecError(file, "study", f"'{spec.study}' must contain more than dots")
-    asked: set[str] = set()
-    for i, question in enumerate(spec.questions):
-        key = f"questions[{i}]"
-        _levels(file, f"{key}.factor", f"{key}.levels", question.factor, question.levels)
-        if question.factor in asked:
-            raise SpecError(file, f"{key}.factor", f"'{question.factor}' is asked twice; join its levels")
-        asked.add(question.factor)
-    for factor, level in spec.fixed.items():
-        _levels(file, "fixed", f"fixed.{factor}", factor, (level,))
-        if factor in asked:
-            raise SpecError(file, f"fixed.{factor}", "a factor that a question asks about cannot be fixed")
-        if factor in spec.background:
-            raise SpecError(file, f"fixed.{factor}", "a factor cannot be both fixed and in the background")
+    names: set[str] = set()
+    for i, asked in enumerate(spec.understood):
+        if asked.name in names:
+            raise SpecError(file, f"questions[{i}].factor", f"'{asked.name}' is asked twice; join its levels")
+        names.add(asked.name)
+    _check_fixed(spec)
     for factor, levels in spec.background.items():
         _levels(file, "background", f"background.{factor}", factor, levels)
     unique(file, "tasks", spec.tasks)
     _check_settings(spec)
+    _check_owners(spec)
     _check_budget(spec)
-    _check_nuisance(spec)
+    reached = tuple(places(spec))
+    _check_numbers(spec, reached)
+    _check_nuisance(spec, reached)
 
 
 def _levels(file: str, factor_key: str, level_key: str, factor: str, levels: Iterable[str]) -> None:
@@ -62,18 +54,63 @@ def _levels(file: str, factor_key: str, level_key: str, factor: str, levels: Ite
     unique(file, level_key, levels)
 
 
+def _check_fixed(spec: StudySpec) -> None:
+    change_of(spec.fixed, file=spec.file, key="fixed", only=("factor", "number"))
+    asked = {(a.kind, a.name) for a in spec.understood}
+    for kind, name in spec.stated.parts:
+        if (kind, name) in asked:
+            raise SpecError(
+                spec.file, f"fixed.{name}", f"a {kind} that a question asks about cannot be fixed"
+            )
+        if kind == "factor" and name in spec.background:
+            raise SpecError(spec.file, f"fixed.{name}", "a factor cannot be both fixed and in the background")
+
+
 def _check_settings(spec: StudySpec) -> None:
+    for name in spec.setting:
+        if name not in SETTING_NAMES:
+            raise SpecError(spec.file, "setting", str(unknown("setting", name, SETTING_NAMES)))
     for regime, changes in spec.regimes.items():
-        for key, part in (("setting", spec.setting), (f"regimes.{regime}", changes)):
-            for name in part:
-                if name not in SETTING_NAMES:
-                    raise SpecError(spec.file, key, str(unknown("setting", name, SETTING_NAMES)))
+        stated = change_of(changes, file=spec.file, key=f"regimes.{regime}").setting
         try:
             spec.settings(regime)
         except ValueError as error:
-            culprit = next((name for name in changes if f"setting {name} " in str(error)), None)
+            culprit = next((name for name in stated if f"setting {name} " in str(error)), None)
             key = f"regimes.{regime}" if culprit or not spec.setting else "setting"
             raise SpecError(spec.file, key, str(error)) from None
+
+
+def _check_owners(spec: StudySpec) -> None:
+    """What a regime changes is changed nowhere else, and what a question varies is tuned nowhere."""
+    asked: dict[tuple[Kind, str], str] = {}
+    for question in spec.understood:
+        for part in (part for change in question.changes.values() for part in change.parts):
+            asked.setdefault(part, question.name)
+    tuned: set[tuple[Kind, str]] = {
+        ("setting" if name in SETTING_LIMITS else "number", name) for name in spec.nuisance
+    }
+    for regime, changes in spec.regimes.items():
+        for kind, name in sorted(change_of(changes, file=spec.file, key=f"regimes.{regime}").parts):
+            key = f"regimes.{regime}.{name}"
+            if (kind, name) in asked:
+                by = asked[kind, name]
+                raise SpecError(spec.file, key, f"the question on {by} changes this {kind} too")
+            if (kind, name) in spec.stated.parts:
+                raise SpecError(spec.file, key, f"a {kind} that a regime changes cannot be fixed")
+            if kind == "factor" and name in spec.background:
+                raise SpecError(spec.file, key, "a factor cannot be both in a regime and in the background")
+            if (kind, name) in tuned:
+                raise SpecError(spec.file, key, f"a {kind} that is tuned (nuisance) cannot be in a regime")
+    for question in spec.understood:
+        # Levels of a combination may state a number that the other levels tune.
+        for kind, name in asked:
+            single = question.kind != "combination" or kind == "setting"
+            if asked[kind, name] == question.name and single and (kind, name) in tuned:
+                raise SpecError(
+                    spec.file, f"nuisance.{name}", f"a {kind} that a question asks about cannot be tuned too"
+                )
+    for kind, name in tuned & spec.stated.parts:
+        raise SpecError(spec.file, f"nuisance.{name}", f"a {kind} that is fixed cannot be tuned too")
 
 
 def _check_budget(spec: StudySpec) -> None:
@@ -81,51 +118,80 @@ def _check_budget(spec: StudySpec) -> None:
     if budget.promoted > budget.trials:
         rule = f"{budget.promoted} cannot be more than trials = {budget.trials}"
         raise SpecError(spec.file, "budget.promoted", rule)
-    levels = sum(len(question.levels) for question in spec.questions)
+    levels = sum(len(asked.changes) for asked in spec.understood)
     members = levels * len(spec.regimes) * spec.families * budget.blocks * budget.runs_per_cell
     if members > MAX_MEMBERS:
         raise SpecError(spec.file, "budget", f"{members} members; a study has at most {MAX_MEMBERS}")
 
 
-def _check_nuisance(spec: StudySpec) -> None:
+def _check_numbers(spec: StudySpec, reached: Iterable[Place]) -> None:
+    """Every stated number is open somewhere, a question's own everywhere, and within its limits there."""
+    questions = {asked.name: (i, asked) for i, asked in enumerate(spec.understood)}
+    unopened: dict[tuple[str, str], str] = {
+        (regime, name): f"regimes.{regime}.{name}"
+        for regime in spec.regimes
+        for name in spec.change(regime).numbers
+    }
+    unopened |= {("", name): f"fixed.{name}" for name in spec.stated.numbers}
+    for place in reached:
+        i, asked = questions[place.factor]
+        for name in place.point.numbers:
+            unopened.pop((place.regime, name), None)
+            unopened.pop(("", name), None)
+        change = asked.changes[place.level]
+        key = f"questions[{i}].levels"
+        try:
+            _possible(spec, place.point)
+        except ValueError as error:
+            own = set(change.numbers) | set(change.setting)
+            culprit = next((name for name in sorted(own) if name in str(error)), None)
+            rule = f"{error} ({place})"
+            if culprit is None:
+                stated = spec.change(place.regime).numbers
+                named = next((name for name in (*stated, *spec.stated.numbers) if name in str(error)), "")
+                key = f"regimes.{place.regime}.{named}" if named in stated else f"fixed.{named}"
+            raise SpecError(spec.file, key, rule) from None
+    for (_, name), key in unopened.items():
+        rule = f"number '{name}' needs {' or '.join(openers(name))}, which no level of this study is"
+        raise SpecError(spec.file, key, rule)
+
+
+def _possible(spec: StudySpec, point: Change) -> None:
+    """ValueError where a stated number is closed or outside its limits, or settings contradict."""
+    complete(point.levels, point.numbers, setting=spec.settings_of(point))
+
+
+def _check_nuisance(spec: StudySpec, reached: Iterable[Place]) -> None:
     """Every nuisance number is opened by a level of this study, and searched within its limits."""
-    opened: dict[str, list[tuple[str, Range]]] = {}
-    for levels in _reachable(spec):
-        named = ", ".join(f"{factor} {level}" for factor, level in levels.items())
-        for name, span in open_ranges({**spec.held, **levels}).items():
-            opened.setdefault(name, []).append((named, span))
+    settings = {name: wish for name, wish in spec.nuisance.items() if name in SETTING_NAMES}
+    for name, wish in settings.items():
+        _check_searched_setting(spec, name, wish)
+    opened: dict[str, list[tuple[Place, Range]]] = {}
+    for place in reached:
+        for name, span in open_ranges(place.point.levels).items():
+            opened.setdefault(name, []).append((place, span))
     for name, wish in spec.nuisance.items():
+        if name in settings:
+            continue
         if name not in opened:
             rule = str(unknown("nuisance number", name, opened))
             raise SpecError(spec.file, "nuisance", f"{rule} (numbers that the study's levels open)")
-        for named, span in opened[name] if wish else ():
+        for place, span in opened[name] if wish else ():
             try:
                 span.narrowed(wish.low, wish.high) if wish else None
             except ValueError as error:
-                raise SpecError(spec.file, f"nuisance.{name}", f"{error} of {named}") from None
+                raise SpecError(spec.file, f"nuisance.{name}", f"{error} of {place}") from None
 
 
-def _reachable(spec: StudySpec) -> Iterable[dict[str, str]]:
-    """Levels for every open factor, such that every pair of levels occurs together at least once.
-
-    Pairs suffice: what a level opens hangs on one other factor at most (optimizer and weight decay).
-    """
-    choices: dict[str, list[str]] = {q.factor: list(q.levels) for q in spec.questions}
-    for factor, levels in spec.background.items():
-        choices[factor] = list(dict.fromkeys((*choices.get(factor, ()), *levels)))
-    first = {factor: levels[0] for factor, levels in choices.items()}
-    if len(choices) == 1:
-        (factor,) = choices
-        yield from ({factor: level} for level in choices[factor])
-    for a, b in itertools.combinations(choices, 2):
-        for level_a, level_b in itertools.product(choices[a], choices[b]):
-            yield {**first, a: level_a, b: level_b}
-
-
-def unique(file: str, key: str, names: Iterable[str]) -> None:
-    """SpecError if a name is listed twice."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise SpecError(file, key, f"'{name}' is listed twice")
-        seen.add(name)
+def _check_searched_setting(spec: StudySpec, name: str, wish: RangeSpec | None) -> None:
+    key = f"nuisance.{name}"
+    if wish is None:
+        raise SpecError(spec.file, key, f"{name} is a setting: give its limits as {{low: ..., high: ...}}")
+    for regime in spec.regimes:
+        usual: Mapping[str, Any] = vars(spec.settings(regime))
+        try:
+            setting_range(name, wish.low, wish.high, usual[name])
+            for value in (wish.low, wish.high):
+                spec.settings_of(Change(setting={**usual, name: int(value)}))
+        except ValueError as error:
+            raise SpecError(spec.file, key, str(error)) from None

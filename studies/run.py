@@ -24,6 +24,7 @@ from studies.ledger import Ledger, StudyRow
 from studies.packing import FLOPS_PER_SECOND, Pack
 from studies.plan import Protocol as StudyProtocol
 from studies.plan import protocol
+from studies.refusals import examine
 from studies.spec import SpecError, StudySpec
 from trainers.pack import train_pack
 from trainers.task import TaskBook
@@ -68,7 +69,7 @@ class RunSummary:
     seconds: float
     """Of this run, wall clock."""
     notes: tuple[str, ...] = ()
-    """What a user should know: replaced tasks, too few families."""
+    """What a user should know: replaced tasks, too few families, combinations that mean little."""
 
     @property
     def complete(self) -> bool:
@@ -101,7 +102,8 @@ def run(
         tracking: started and stopped around the training.
 
     Raises:
-        SpecError: an unknown task, or the study was started here with another spec.
+        SpecError: an unknown task, a combination that cannot mean anything, or the study was started
+            here with another spec.
         ValueError: the workspace cannot be written, is in use by another run, or is newer.
         KeyboardInterrupt: after an interrupt; everything committed stays and the call can be repeated.
     """
@@ -109,6 +111,7 @@ def run(
     began = time.monotonic()
     book = task_book(tasks_from)
     fixed = protocol(spec, book)
+    noted = examine(fixed, book)
     with ExitStack() as exits:
         ledger = exits.enter_context(Ledger.open(Path(workspace), create=True))
         exits.enter_context(ledger.hold(spec.study))
@@ -142,7 +145,7 @@ def run(
             diverged=agenda.diverged,
             failed=tuple(agenda.failed_packs),
             seconds=time.monotonic() - began,
-            notes=_notes(agenda),
+            notes=(*noted, *_notes(agenda)),
         )
 
 

@@ -145,8 +145,11 @@ class Search:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             for name, span in self._ranges.items():
-                value = trial.suggest_float(name, span.low, span.high, log=span.log)
-                inside = min(max(rounded(value), span.low), span.high)
+                if span.whole:
+                    value = float(trial.suggest_int(name, int(span.low), int(span.high), log=span.log))
+                else:
+                    value = rounded(trial.suggest_float(name, span.low, span.high, log=span.log))
+                inside = min(max(value, span.low), span.high)
                 found[name] = span.default if trial.number == 0 else inside
         return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,11 +18,14 @@ from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, PrivateAttr, Str
 
 from reports.question import Question
 from reports.record import Budget
-from search_spaces.catalog import FACTORS
+from search_spaces.change import Change
 from search_spaces.config import Setting
-from search_spaces.factor import Range, unknown
-from search_spaces.space import framework_levels
-from studies.rules import SpecError, check, unique
+from search_spaces.factor import unknown
+from search_spaces.space import framework_levels, open_ranges
+from studies.asking import Asked, change_of, understood
+from studies.mistakes import SpecError, unique
+from studies.points import places
+from studies.rules import check
 
 __all__ = [
     "PROFILES",
@@ -68,14 +72,16 @@ class _Part(BaseModel):
 
 
 class QuestionSpec(_Part):
-    """One scientific factor and the levels compared."""
+    """One scientific factor and the levels compared; `StudySpec.understood` reads them."""
 
     factor: Text
-    levels: tuple[Text, ...] = Field(min_length=2, max_length=100)
+    """A factor, a number or a setting, or a free name for combinations."""
+    levels: Any
+    """Level names or values, or named combinations (name -> change)."""
 
 
 class RangeSpec(_Part):
-    """A nuisance number searched in a narrower range than the catalogue's."""
+    """A nuisance number searched in a narrower range than the catalogue's, or a whole-numbered setting."""
 
     low: Number
     high: Number
@@ -106,15 +112,16 @@ class StudySpec(_Part):
     title: Annotated[Text, Field(max_length=500)] = ""
     questions: tuple[QuestionSpec, ...] = Field(min_length=1, max_length=100)
     regimes: dict[Name, dict[Text, Any]] = Field(min_length=1, max_length=100)
-    """Regime -> what it changes in the setting."""
+    """Regime -> what it changes: settings, levels and numbers."""
     setting: dict[Text, Any] = Field(default_factory=dict)
     """What all regimes share, over the defaults of `search_spaces.config.Setting`."""
-    fixed: dict[Text, Text] = Field(default_factory=dict)
+    fixed: dict[Text, Any] = Field(default_factory=dict)
+    """Levels and numbers held for everyone."""
     background: dict[Text, Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)]] = Field(
         default_factory=dict
     )
     nuisance: dict[Text, RangeSpec | None] = {"learning_rate": None}
-    """Number -> its own limits, or None for the catalogue's."""
+    """Number -> its own limits, or None for the catalogue's; whole-numbered setting -> its limits."""
     tasks: tuple[Name, ...] = Field(min_length=1, max_length=1000)
     budget: BudgetSpec = BudgetSpec()
     sampler: Sampler = "sobol"
@@ -128,24 +135,64 @@ class StudySpec(_Part):
         """Where it was read from, for messages."""
         return self._file
 
-    def settings(self, regime: str) -> Setting:
-        """The complete setting of one regime."""
-        return Setting(**{**self.setting, **self.regimes[regime]})
+    @cached_property
+    def understood(self) -> tuple[Asked, ...]:
+        """The questions, read with the catalogue.
 
-    @property
+        Raises:
+            SpecError: a name, level or value that it does not know.
+        """
+        return tuple(
+            understood(q.factor, q.levels, file=self.file, key=f"questions[{i}]")
+            for i, q in enumerate(self.questions)
+        )
+
+    @cached_property
+    def stated(self) -> Change:
+        """What is fixed for everyone, as the file states it."""
+        return change_of(self.fixed, file=self.file, key="fixed")
+
+    @cached_property
+    def _regimes(self) -> dict[str, Change]:
+        return {
+            name: change_of(said, file=self.file, key=f"regimes.{name}")
+            for name, said in self.regimes.items()
+        }
+
+    def change(self, regime: str) -> Change:
+        """What one regime changes."""
+        return self._regimes[regime]
+
+    def settings(self, regime: str) -> Setting:
+        """The complete setting of one regime, before a question's level changes it."""
+        return Setting(**{**self.setting, **self.change(regime).setting})
+
+    def settings_of(self, point: Change) -> Setting:
+        """The complete setting of a point."""
+        return Setting(**point.setting)
+
+    @cached_property
     def asked(self) -> tuple[Question, ...]:
         """The questions with the textbook's and the catalogue's part filled in."""
         return tuple(
             Question(
-                factor=q.factor,
-                levels=q.levels,
+                factor=asked.name,
+                levels=tuple(asked.changes),
                 regimes=tuple(self.regimes),
-                cost={level: FACTORS[q.factor].level(level).cost_rank for level in q.levels},
-                textbook={r: FACTORS[q.factor].textbook(self.settings(r).depth) for r in self.regimes},
+                cost=asked.cost(self._usual(asked)),
+                textbook={r: asked.textbook(self.settings(r).depth) for r in self.regimes},
+                changes=asked.changes,
                 alpha=self.alpha,
             )
-            for q in self.questions
+            for asked in self.understood
         )
+
+    def _usual(self, asked: Asked) -> float | None:
+        """The library default of the number that is asked, at the first place where it is."""
+        if asked.kind != "number":
+            return None
+        first = next(place for place in places(self) if place.factor == asked.name)
+        return open_ranges(first.point.levels)[asked.name].default
 
     @property
     def effective_budget(self) -> Budget:
@@ -168,12 +215,13 @@ class StudySpec(_Part):
 
     @property
     def held(self) -> dict[str, str]:
-        """Factor -> level for every factor that is neither asked nor in the background.
+        """Factor -> level for every factor that is not asked, in the background, or changed by a regime.
 
         What the file does not fix sits at the framework's default level.
         """
-        open_factors = {q.factor for q in self.questions} | set(self.background)
-        levels = {**framework_levels(), **self.fixed}
+        open_factors = {asked.name for asked in self.understood if asked.kind == "factor"}
+        open_factors |= {*self.background, *(f for change in self._regimes.values() for f in change.levels)}
+        levels = {**framework_levels(), **self.stated.levels}
         return {factor: level for factor, level in levels.items() if factor not in open_factors}
 
     def with_profile(self, profile: Profile) -> StudySpec:
@@ -189,13 +237,20 @@ class StudySpec(_Part):
 
     def resolved(self) -> dict[str, Any]:
         """Everything that holds, defaults included, as JSON-ready data: what the protocol hashes."""
-        questions = [asdict(question) for question in self.asked]
+        said = {asked.name: asked.said() for asked in self.understood}
+        questions = [
+            {**{k: v for k, v in asdict(q).items() if k != "changes"}, "said": said[q.factor]}
+            for q in self.asked
+        ]
         everything = {
             "study": self.study,
             "title": self.title,
             "questions": questions,
-            "regimes": {regime: asdict(self.settings(regime)) for regime in self.regimes},
-            "fixed": self.held,
+            "regimes": {
+                regime: {**asdict(self.settings(regime)), **self.change(regime).words()}
+                for regime in self.regimes
+            },
+            "fixed": Change(levels=self.held, numbers=self.stated.numbers).words(),
             "background": self.background,
             "nuisance": {name: span.model_dump() if span else None for name, span in self.nuisance.items()},
             "tasks": self.tasks,
@@ -255,17 +310,17 @@ def parse(data: Mapping[str, Any], *, file: str = "study") -> StudySpec:
     except ValidationError as error:
         raise _first_error(error, file) from None
     spec._file = file
+    if "nuisance" not in spec.model_fields_set and "learning_rate" in _stated_numbers(spec):
+        return parse({**data, "nuisance": {}}, file=file)  # nobody asked for it to be tuned
     check(spec)
     return spec
 
 
-def narrowed(ranges: Mapping[str, Range], nuisance: Mapping[str, RangeSpec | None]) -> dict[str, Range]:
-    """Of the open ranges those that are searched, in name order, within the study's own limits."""
-    searched = {}
-    for name in sorted(set(ranges) & set(nuisance)):
-        span = nuisance[name]
-        searched[name] = ranges[name].narrowed(span.low, span.high) if span else ranges[name]
-    return searched
+def _stated_numbers(spec: StudySpec) -> set[str]:
+    """Numbers that are fixed, belong to a regime, or are asked about."""
+    changes = [spec.stated, *map(spec.change, spec.regimes)]
+    asked = {asked.name for asked in spec.understood if asked.kind == "number"}
+    return asked | {name for change in changes for name in change.numbers}
 
 
 # From pydantic's errors to ours.

@@ -242,8 +242,8 @@ class _Training:
         loss_K = torch.zeros_like(metric_K)
         parameters = self.network.parameters.views(self.params_KP)
         for start in range(0, count, CHUNK):
-            x = held_out.x_RVF[:, start : start + CHUNK][self.feed.block_K]
-            y = held_out.y_RV[:, start : start + CHUNK][self.feed.block_K]
+            x = held_out.x_RVF[:, start : start + CHUNK][self.feed.source_K]
+            y = held_out.y_RV[:, start : start + CHUNK][self.feed.source_K]
             with self._autocast():
                 outputs = self.network.forward(parameters, self.buffers, x, how).to(self.dtype)
             loss_K += member_losses(outputs, y, self.task.kind) * y.shape[1]
@@ -267,7 +267,7 @@ class _Training:
             view = HeldOutView() if self.recorder and name == "best_validation" else None
             found[name], _ = self._judge(self.feed.test, view)
             if self.recorder and view:
-                self.recorder.held_out("test", view, self.feed.test.y_RV[self.feed.block_K])
+                self.recorder.held_out("test", view, self.feed.test.y_RV[self.feed.source_K])
         return found
 
     def _inside(self, log: Log, curves: Sequence[Sequence[CurvePoint]]) -> list[dict[str, float]]:
@@ -279,14 +279,14 @@ class _Training:
         self.buffers_KP.copy_(log.best_buffers_KP)
         view = HeldOutView(units=True)
         self._judge(self.feed.validation, view)
-        self.recorder.held_out("validation", view, self.feed.validation.y_RV[self.feed.block_K])
+        self.recorder.held_out("validation", view, self.feed.validation.y_RV[self.feed.source_K])
         self.params_KP.copy_(last_params_KP)
         self.buffers_KP.copy_(last_buffers_KP)
         self.recorder.end(self.params_KP, self.buffers_KP)
         _, train_loss_K = self._judge(self.feed.training)
         losses = [curve[-1].validation_loss if curve else math.nan for curve in curves]
         validation_loss_K = torch.tensor(losses, dtype=self.dtype, device=self.device)
-        self.recorder.fitted(train_loss_K, validation_loss_K, self.feed.training.y_RV[self.feed.block_K])
+        self.recorder.fitted(train_loss_K, validation_loss_K, self.feed.training.y_RV[self.feed.source_K])
         return [
             {name: value for name, value in row.items() if alive or name.startswith(("init.", "loss."))}
             for row, alive in zip(self.recorder.per_member(), log.alive_K.tolist(), strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from search_spaces.config import Config, digest
+from trainers.augmenting import check_augmentation
 from trainers.networks import network_for
 from trainers.task import Task
 
@@ -16,8 +17,10 @@ def structure_key(config: Config, task: Task) -> str:
     schedules, initial weights, decay, dropout rate, clipping threshold) is a number per member.
 
     Raises:
-        ValueError: the task's network cannot realise the config.
+        ValueError: the task's network cannot realise the config, or the task does not declare its
+            augmentation.
     """
+    check_augmentation(config, task)
     network = network_for(config, task)
     setting = {
         key: value
@@ -37,8 +40,8 @@ def structure_key(config: Config, task: Task) -> str:
 
 def estimated_flops(config: Config, task: Task) -> float:
     """Floating-point operations of one member's training: forward, twice that backward, validation."""
-    weights = sum(s.size for s in network_for(config, task).parameters.segments)
     setting = config.setting
     items = min(len(task.y), setting.train_size)
-    training = 6.0 * weights * min(setting.batch_size, items) * setting.steps
-    return training + 2.0 * weights * (items / 4) * setting.evaluations
+    one = network_for(config, task).flops
+    training = 3.0 * one * min(setting.batch_size, items) * setting.steps
+    return training + one * (items / 4) * setting.evaluations

@@ -13,6 +13,7 @@ from reports.evidence import from_rows
 from reports.guards import EvidenceError, standing
 from reports.record import StudyRecord
 from reports.verdict import verdicts
+from search_spaces.change import Change as Stated
 from search_spaces.config import Setting
 from tests.reports.planted import BUDGET, noisy_errors, planted_study
 from trainers.evaluation import Evaluation, Phase
@@ -43,6 +44,11 @@ def refusal(record: StudyRecord) -> str:
         verdicts(record)
     assert standing(record).kind == "refused"
     return str(caught.value)
+
+
+def about(record: StudyRecord, changes: dict[str, Stated]) -> StudyRecord:
+    """The study with its question understood as these changes."""
+    return replace(record, questions=(replace(record.questions[0], changes=changes),))
 
 
 def test_a_sound_study_may_speak(study: StudyRecord) -> None:
@@ -158,3 +164,36 @@ def test_adaptive_samplers_get_no_verdict(sampler: str, study: StudyRecord) -> N
     assert standing(record).kind == "exploratory"
     with pytest.raises(EvidenceError, match="exploratory"):
         verdicts(record)
+
+
+SIZES = {"torch_default": 8, "glorot_normal": 16, "he_normal": 32}
+"""Level of the planted study -> the batch size that it stands for below."""
+
+
+def sized(record: StudyRecord, sizes: dict[str, int]) -> StudyRecord:
+    """The planted study with every level's batch size, and no other difference between them."""
+
+    def change(row: Evaluation) -> Evaluation:
+        size = sizes.get(row.slot.level, 32)
+        levels = {**row.config.levels, "initializer": "he_normal"}
+        setting = replace(row.config.setting, batch_size=size)
+        return replace(row, config=replace(row.config, levels=levels, setting=setting))
+
+    return changed(record, change)
+
+
+def test_levels_of_a_setting_may_differ_in_it_and_must_be_what_they_are_called(study: StudyRecord) -> None:
+    asked = {level: Stated(setting={"batch_size": size}) for level, size in SIZES.items()}
+    assert standing(about(sized(study, SIZES), asked)).kind == "evidence"
+    assert "another level" in refusal(about(sized(study, {**SIZES, "he_normal": 64}), asked))
+    assert "settings" in refusal(sized(study, SIZES))
+
+
+def test_a_setting_that_every_level_tunes_may_differ(study: StudyRecord) -> None:
+    def change(row: Evaluation) -> Evaluation:
+        size = 8 + row.slot.index
+        return replace(row, config=replace(row.config, setting=replace(row.config.setting, batch_size=size)))
+
+    tuned = changed(study, change)
+    assert "settings" in refusal(tuned)
+    assert standing(replace(tuned, nuisance={**study.nuisance, "batch_size": (8, 64)})).kind == "evidence"

@@ -56,6 +56,33 @@ def test_the_cheapest_of_the_textbooks_own_set_confirms_it() -> None:
     assert verdict.admissible == (GLOROT, HE)
 
 
+NO_ROW: dict[str, tuple[str, ...]] = {"deep": ()}
+
+
+def test_a_row_that_the_textbook_does_not_have_is_answered_and_called_so() -> None:
+    clear = only(planted_study({"deep": noisy_errors([2, 0, 2])}, textbook=NO_ROW))
+    assert (clear.label, clear.decided_by, clear.recommended) == ("unlisted", "data", GLOROT)
+    assert "It is the only level proved" in answer(clear)
+    equal = only(planted_study({"deep": noisy_errors([0, 0, 0], tau=0.2)}, textbook=NO_ROW))
+    assert (equal.label, equal.decided_by, equal.recommended) == ("unlisted", "cost_order", TORCH)
+    for verdict in (clear, equal):
+        assert "The textbook has no such row." in answer(verdict)
+        assert verdict.contradiction is None
+
+
+def test_too_little_evidence_for_a_row_of_no_textbook_keeps_the_cheapest() -> None:
+    errors = noisy_errors([0, 0, 0], tau=1.0, block_sd=1.5, seed=5)
+    verdict = only(planted_study({"deep": errors}, textbook=NO_ROW))
+    assert (verdict.label, verdict.decided_by, verdict.recommended) == ("insufficient", "fallback", TORCH)
+    assert verdict.tasks_needed is not None
+    assert "the cheapest, is kept" in answer(verdict)
+
+
+def test_a_textbook_whose_levels_were_not_compared_stays_open() -> None:
+    record = planted_study({"deep": noisy_errors([2, 0, 2])}, textbook={"deep": ("orthogonal",)})
+    assert only(record).label == "insufficient"
+
+
 def test_too_little_evidence_falls_back_on_the_textbook_and_says_what_it_would_take() -> None:
     verdict = only(planted_study({"deep": noisy_errors([0, 0, 0], tau=1.0, block_sd=1.5, seed=5)}))
     assert (verdict.label, verdict.decided_by, verdict.recommended) == ("insufficient", "fallback", HE)

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from search_spaces.activations import Activation
+from search_spaces.augmentation import Augmentation
 from search_spaces.catalog import FACTORS
 from search_spaces.clipping import Clip
 from search_spaces.factor import Factor, Level, Range
 from search_spaces.initializers import Initializer
+from search_spaces.input_scaling import InputScaling
 from search_spaces.normalizations import Normalization
 from search_spaces.optimizers import UpdateRule
 from search_spaces.regularizers import Dropout, WeightDecay
@@ -163,10 +165,33 @@ def drop(build: Dropout, members: list[int], numbers: list[Numbers], dtype: torc
     return (kept[0] if len(members) == 1 else kept,)
 
 
+def scale(build: InputScaling, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
+    """Every member is scaled by its own items; a constant feature must not divide by 0."""
+    made = []
+    for k in members:
+        x = 3 * inputs(B, F, dtype=torch.float64)[k].numpy() + 1
+        x[:, 0] = k + 2
+        centre, unit = build.fit(x)
+        assert centre.shape == unit.shape == (F,)
+        made.append(torch.from_numpy((x - centre) / unit).to(dtype))
+    return (made[0] if len(members) == 1 else torch.stack(made),)
+
+
+def augment(build: Augmentation, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
+    """An angle is opened by a level that turns and does nothing else; what is done is the trainer's."""
+    possible = frozenset({"shift", "flip", "rotation"})
+    assert build.on(possible) <= possible
+    assert ("rotation_degrees" in numbers[0]) == (build.transformations == {"rotation"})
+    angle = torch.tensor([own.get("rotation_degrees", 0.0) for own in numbers], dtype=dtype)
+    return (angle[0] if len(members) == 1 else angle,)
+
+
 EXERCISES: dict[str, tuple[str, Callable[..., Made]]] = {
     "initializer": ("weights", initialize),
     "activation": ("structure", activate),
     "normalization": ("structure", normalize),
+    "input_scaling": ("numbers", scale),
+    "augmentation": ("numbers", augment),
     "dropout": ("numbers", drop),
     "weight_decay": ("numbers", decay),
     "optimizer": ("structure", update),
@@ -271,14 +296,19 @@ def test_members_with_other_numbers_come_out_differently(factor: Factor[Any], le
         assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), span.name
 
 
-HANDLED_BY_THE_TRAINER = {"initializer": ("init_gain",), "optimizer": ("weight_decay",)}
+HANDLED_BY_THE_TRAINER = {
+    "initializer": ("init_gain",),
+    "augmentation": ("rotation_degrees",),
+    "optimizer": ("weight_decay",),
+}
 """Numbers that the functions of this package never see."""
 
 
 @pytest.mark.parametrize(("factor", "level"), EVERY_LEVEL)
 def test_a_level_enters_training_the_way_its_factor_does(factor: Factor[Any], level: Level[Any]) -> None:
     enters, _ = EXERCISES[factor.name]
-    assert level.enters == enters
+    adds_a_layer = isinstance(level.build, InputScaling) and level.build.first_layer_norm
+    assert level.enters == ("structure" if adds_a_layer else enters)
 
 
 @pytest.mark.parametrize("factor", FACTORS.values(), ids=list(FACTORS))
@@ -289,8 +319,10 @@ def test_no_two_levels_of_a_factor_are_the_same_thing(factor: Factor[Any]) -> No
     for level in factor.levels:
         made = exercise(level.build, [0], spread(level)[:1], torch.float64)
         words = (*(str(m.tolist()) for m in made), repr([r.name for r in level.ranges]))
-        if isinstance(level.build, WeightDecay | Dropout):
+        if isinstance(level.build, WeightDecay | Dropout | Augmentation):
             words = (*words, repr(level.build))
+        if isinstance(level.build, InputScaling):
+            words = (*words, repr(level.build.first_layer_norm))
         assert words not in seen.values(), f"{level.name} equals one of {list(seen)}"
         seen[level.name] = words
 

@@ -133,6 +133,15 @@ def test_the_catalogue_names_every_level_with_its_source(capsys: Said) -> None:
         assert all(span.name in text for span in level.ranges)
 
 
+def test_the_catalogue_can_be_written_as_a_document(capsys: Said) -> None:
+    assert invoke(["catalog", "--format", "markdown"]) == 0
+    whole = capsys.readouterr().out
+    assert all(f"## {name}\n" in whole for name in FACTORS)
+    assert "| batch_size | 2 to 4096 |" in whole
+    assert invoke(["catalog", "clipping", "--format", "markdown"]) == 0
+    assert capsys.readouterr().out in whole
+
+
 def test_a_plan_for_a_program_counts_what_a_run_would_train(workspace: Path, capsys: Said) -> None:
     assert invoke(["plan", str(TINY), "--workspace", str(workspace), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -11,7 +11,7 @@ import torch
 
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Setting
-from tests.trainers.packs import TINY, blobs, member, numbers_of
+from tests.trainers.packs import TINY, blobs, member, numbers_of, suited
 from trainers.evaluation import PHASES, Evaluation
 from trainers.member import Member
 from trainers.pack import train_pack
@@ -50,7 +50,7 @@ def assert_close(a: Evaluation, b: Evaluation, tolerance: float) -> None:
 
 @pytest.mark.parametrize(("factor", "level"), EVERY_LEVEL)
 def test_every_level_trains_in_a_pack_as_it_trains_alone(factor: str, level: str) -> None:
-    task = blobs()
+    task = suited(factor)
     members = company({"optimizer": "adam", factor: level})
     together = train_pack(members, task)
     for one, packed in zip(members, together, strict=True):

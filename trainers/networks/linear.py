@@ -27,11 +27,17 @@ def weight_gain(initializer: Initializer, config: Config) -> float:
 
 
 def drawn(
-    initializer: Initializer, fan_in: int, fan_out: int, draws: np.random.Generator
+    initializer: Initializer,
+    fan_in: int,
+    fan_out: int,
+    draws: np.random.Generator,
+    *,
+    columns: int | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weight [fan_in, fan_out] and bias [fan_out] of one linear map."""
-    weight = initializer.weight(fan_in, fan_out, draws)
-    return weight.astype(np.float64), initializer.bias(fan_in, fan_out, draws).astype(np.float64)
+    """Weight [fan_in, columns] and bias [columns] of one linear map; None means `fan_out` columns."""
+    columns = fan_out if columns is None else columns
+    weight = initializer.weight(fan_in, fan_out, draws, columns=columns)
+    return weight.astype(np.float64), initializer.bias(fan_in, columns, draws).astype(np.float64)
 
 
 def filled(layout: Layout, values: Mapping[str, NDArray[np.float64]]) -> Tensor:

@@ -60,6 +60,16 @@ class Network(Protocol):
         """The graph in words: members whose words and shapes agree can share a pack."""
         ...
 
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of one item's forward pass."""
+        ...
+
+    @property
+    def elements(self) -> int:
+        """Numbers that the hidden layers give on for one item, all places and time steps counted."""
+        ...
+
     def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:
         """One member's flat parameters and buffers at step 0, float64 on the CPU."""
         ...

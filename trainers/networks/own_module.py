@@ -32,6 +32,8 @@ class OwnModule:
     honours: frozenset[str]
     module: torch.nn.Module
     """The graph; its own tensors are replaced by the member's at every pass."""
+    elements: int
+    """Numbers that all parts of the module give on for one item."""
 
     @staticmethod
     def of(config: Config, task: Task) -> OwnModule:
@@ -45,6 +47,7 @@ class OwnModule:
             n_outputs=task.n_outputs,
             honours=task.honours,
             module=module,
+            elements=given_on(module, task),
         )
 
     @property
@@ -65,6 +68,10 @@ class OwnModule:
     def buffers(self) -> Layout:
         kept = {name: b for name, b in self.module.named_buffers() if b.dtype.is_floating_point}
         return Layout.of({name: (tuple(b.shape), "buffer") for name, b in kept.items()})
+
+    @property
+    def flops(self) -> float:
+        return 2.0 * sum(s.size for s in self.parameters.segments)
 
     def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:
         """The module's own start, or, for a level other than torch_default, linear maps drawn by it."""
@@ -104,6 +111,22 @@ class OwnModule:
             output: Tensor = torch.func.functional_call(self.module, tensors, (x[k],))
             outputs.append(output)
         return how.seen("output", torch.stack(outputs))
+
+
+def given_on(module: torch.nn.Module, task: Task) -> int:
+    """Numbers that the modules without parts give out for one item, counted on the first two."""
+    counts = [0]
+
+    def count(part: torch.nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            counts.append(output.numel())
+
+    hooks = [m.register_forward_hook(count) for m in module.modules() if not any(m.children())]
+    with torch.no_grad():
+        module.eval()(torch.as_tensor(task.x[:2]))
+    for hook in hooks:
+        hook.remove()
+    return sum(counts) // 2
 
 
 def built(factory: NetworkFactory, config: Config, task: Task, *, seed: int) -> torch.nn.Module:

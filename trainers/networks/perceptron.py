@@ -66,6 +66,14 @@ class Perceptron:
             tensors |= self.block.buffers(i, width)
         return Layout.of(tensors)
 
+    @property
+    def flops(self) -> float:
+        return 2.0 * sum(s.size for s in self.parameters.segments)
+
+    @property
+    def elements(self) -> int:
+        return sum(self.sizes[1:-1])
+
     def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:
         """Layers draw in order from the member's own 'weights' stream; levels share its numbers."""
         initializer = INITIALIZER.level(config.levels["initializer"]).build

@@ -1,0 +1,110 @@
+"""Choices that cannot mean anything together, and those that mean less than they seem to.
+
+Each row is a rule over one complete config; what also hangs on a task (an image network on a table) is said
+by the network that is asked to serve it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from search_spaces.catalog import FACTORS
+from search_spaces.change import Value, spelled
+from search_spaces.config import Config
+from search_spaces.space import decay_kind
+
+MOMENTUM_CYCLES = frozenset(("one_cycle", "one_cycle_linear"))
+"""Schedules that cycle the optimizer's momentum where it has one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """Two keys whose values do not go together."""
+
+    keys: tuple[str, str]
+    """A factor, number or setting each."""
+    meaning: str
+    """What is wrong with it, or what to know."""
+    holds: Callable[[Config], bool]
+    """Whether the config is such a case."""
+
+    def says(self, config: Config) -> str:
+        """The two keys with their values, and what they mean together."""
+        one, other = (f"{key} = {spelled(stated(config, key))}" for key in self.keys)
+        return f"{one} with {other}: {self.meaning}"
+
+
+def refusal(config: Config) -> str | None:
+    """The first rule that the config breaks, with both keys; None where there is none."""
+    return next((rule.says(config) for rule in REFUSED if rule.holds(config)), None)
+
+
+def notes(config: Config) -> tuple[str, ...]:
+    """What to know of the config: allowed, but less than it seems."""
+    return tuple(rule.says(config) for rule in NOTED if rule.holds(config))
+
+
+def stated(config: Config, key: str) -> Value:
+    """The value of a factor, a number or a setting (in this order); ValueError for none of them."""
+    if key in config.levels:
+        return config.levels[key]
+    if key in config.numbers:
+        return config.numbers[key]
+    if key in vars(config.setting):
+        value: Value = getattr(config.setting, key)
+        return value
+    raise ValueError(f"'{key}' is no factor, open number or setting of this config")
+
+
+def _no_momentum(config: Config) -> bool:
+    return FACTORS["optimizer"].level(config.levels["optimizer"]).build.momentum_number is None
+
+
+def _number(config: Config, name: str) -> float:
+    """The number's value; 0 where it is not open."""
+    return config.numbers.get(name, 0.0)
+
+
+REFUSED: tuple[Rule, ...] = (
+    Rule(
+        keys=("warmup_share", "steps"),
+        meaning="the warm-up is longer than the training",
+        holds=lambda c: _number(c, "warmup_share") > 1,
+    ),
+    Rule(
+        keys=("warmup_share", "cooldown_share"),
+        meaning="warm-up and final fall together are longer than the training",
+        holds=lambda c: (
+            "cooldown_share" in c.numbers and _number(c, "warmup_share") + _number(c, "cooldown_share") > 1
+        ),
+    ),
+)
+"""Combinations that `plan` refuses."""
+
+NOTED: tuple[Rule, ...] = (
+    Rule(
+        keys=("schedule", "optimizer"),
+        meaning="the schedule cycles the learning rate only, because the optimizer has no momentum",
+        holds=lambda c: c.levels["schedule"] in MOMENTUM_CYCLES and _no_momentum(c),
+    ),
+    Rule(
+        keys=("optimizer", "weight_decay"),
+        meaning="AdamW with an L2 penalty is Adam with an L2 penalty",
+        holds=lambda c: c.levels["optimizer"] == "adamw" and decay_kind(c.levels) == "coupled",
+    ),
+    Rule(
+        keys=("plateau_patience", "evaluations"),
+        meaning="validation is looked at too rarely for the rate ever to be cut",
+        holds=lambda c: (
+            "plateau_patience" in c.numbers
+            and int(_number(c, "plateau_patience")) + 2 > c.setting.evaluations
+        ),
+    ),
+    Rule(
+        keys=("residual", "depth"),
+        meaning="one hidden layer has a sum with its input only where both have one width",
+        holds=lambda c: c.setting.residual and c.setting.depth == 1,
+    ),
+)
+"""Combinations that are allowed and told."""

@@ -1,0 +1,79 @@
+"""What the words of a study file mean: a name is a factor, a number or a setting, and takes its values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from search_spaces.catalog import FACTORS
+from search_spaces.change import Change, Kind
+from search_spaces.config import SETTING_LIMITS, SETTING_NAMES, Setting
+from search_spaces.factor import rounded, unknown
+
+NUMBERS: tuple[str, ...] = tuple(
+    dict.fromkeys(
+        span.name for factor in FACTORS.values() for level in factor.levels for span in level.ranges
+    )
+)
+"""Every number that some level opens."""
+
+
+def read(data: Mapping[str, Any]) -> Change:
+    """The change that a mapping of names and values states.
+
+    Where a factor and a number share a name (weight_decay), text is a level, a number is the number, and
+    a list `[level, value]` states both. A number is checked against its limits only where it is open:
+    levels differ in them.
+
+    Raises:
+        ValueError: an unknown name, level or setting, or a value of the wrong kind.
+    """
+    change = Change()
+    for name, value in data.items():
+        change = _one(name, value).over(change)
+    return change
+
+
+def kinds(name: str) -> tuple[Kind, ...]:
+    """What a name can be.
+
+    Raises:
+        ValueError: nobody knows the name; the nearest is named.
+    """
+    found: list[Kind] = []
+    if name in FACTORS:
+        found.append("factor")
+    if name in NUMBERS:
+        found.append("number")
+    if name in SETTING_NAMES:
+        found.append("setting")
+    if not found:
+        raise unknown("factor, number or setting", name, {*FACTORS, *NUMBERS, *SETTING_NAMES})
+    return tuple(found)
+
+
+def is_number(value: object) -> bool:
+    """A number of YAML or JSON: true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _one(name: str, value: Any) -> Change:
+    can_be = kinds(name)
+    if "setting" in can_be:
+        # The largest number of steps, so that only the value itself can be wrong.
+        Setting(**{"steps": SETTING_LIMITS["steps"][1], "evaluations": 1, name: value})
+        return Change(setting={name: value})
+    if isinstance(value, list) and len(value) == 2 and can_be == ("factor", "number"):
+        level, number = value
+        if isinstance(level, str) and is_number(number):
+            return _one(name, level).over(_one(name, number))
+    if "factor" in can_be and isinstance(value, str):
+        return Change(levels={name: FACTORS[name].level(value).name})
+    if "number" in can_be and is_number(value):
+        return Change(numbers={name: rounded(float(value))})
+    takes = {
+        ("factor",): "the name of a level",
+        ("number",): "a number",
+        ("factor", "number"): "the name of a level, a number, or [level, number]",
+    }[can_be]
+    raise ValueError(f"{name} takes {takes}, not {value!r}")

@@ -1,0 +1,58 @@
+"""Rules over whole configs: every one fires somewhere, names both keys, and leaves the defaults alone."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from search_spaces.catalog import FACTORS
+from search_spaces.change import Change
+from search_spaces.compatibility import NOTED, REFUSED, Rule, notes, refusal
+from search_spaces.config import Config, Setting
+from search_spaces.space import complete
+from search_spaces.vocabulary import read
+
+CASES: dict[tuple[str, str], Change] = {
+    ("schedule", "optimizer"): read({"schedule": "one_cycle", "optimizer": "sgd"}),
+    ("optimizer", "weight_decay"): read({"optimizer": "adamw", "weight_decay": "l2"}),
+    ("plateau_patience", "evaluations"): read({"schedule": "performance", "evaluations": 5}),
+    ("residual", "depth"): read({"residual": True, "depth": 1}),
+}
+"""Keys of a rule -> a config that it is about."""
+
+BEYOND: dict[tuple[str, str], dict[str, float]] = {
+    ("warmup_share", "steps"): {"warmup_share": 1.5},
+    ("warmup_share", "cooldown_share"): {"warmup_share": 0.6, "cooldown_share": 0.5},
+}
+"""Keys of a rule -> numbers that today's ranges keep out; another range must not let them in."""
+
+
+def case(rule: Rule) -> Config:
+    """A config that the rule is about."""
+    if rule.keys in BEYOND:
+        lawful = complete({"schedule": "warmup_stable_decay"})
+        return dataclasses.replace(lawful, numbers={**lawful.numbers, **BEYOND[rule.keys]})
+    change = CASES[rule.keys]
+    return complete(change.levels, change.numbers, setting=Setting(**change.setting))
+
+
+@pytest.mark.parametrize("rule", [*REFUSED, *NOTED], ids=lambda rule: "+".join(rule.keys))
+def test_every_rule_fires_on_its_case_and_names_both_keys(rule: Rule) -> None:
+    config = case(rule)
+    said = (refusal(config),) if rule in REFUSED else notes(config)
+    (about,) = (text for text in said if text and rule.meaning in text)
+    assert all(f"{key} = " in about for key in rule.keys)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_no_level_is_refused_on_top_of_the_frameworks_defaults_without_a_rule_on_it(factor: str) -> None:
+    about = {key for rule in REFUSED for key in rule.keys}
+    for level in FACTORS[factor].names:
+        said = refusal(complete({factor: level}))
+        assert said is None or factor in about
+
+
+def test_the_frameworks_defaults_are_neither_refused_nor_noted() -> None:
+    assert refusal(complete({})) is None
+    assert notes(complete({})) == ()

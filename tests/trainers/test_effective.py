@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from search_spaces.catalog import FACTORS
-from tests.trainers.packs import TINY, blobs, member
+from search_spaces.config import Architecture
+from tests.trainers.packs import TINY, blobs, member, pictures
 from trainers.effective import check, effective
 from trainers.effective.reading import Reading, Wiring
 from trainers.member import Member
@@ -37,8 +38,9 @@ def members(count: int = 3, **changes: Any) -> list[Member]:
 
 
 def wired(pack: list[Member]) -> Wiring:
-    """What `pack` is built as."""
-    training = _Training(pack, blobs(), torch.device("cpu"), "none")
+    """What `pack` is built as, on images where items are to be augmented."""
+    augmented = any(m.config.levels["augmentation"] != "none" for m in pack)
+    training = _Training(pack, pictures() if augmented else blobs(), torch.device("cpu"), "none")
     x_KBF, _ = training.feed.batch(0)
     masks = None if training.noise is None else training.noise.masks(0)
     return training.wiring(x_KBF, masks)
@@ -185,3 +187,22 @@ def test_numbers_may_differ_a_little_and_names_not_at_all() -> None:
     assert Reading(key="x", asked=[1.0, 1.0], found=[1.0001, 1.0]).wrong() is None
     assert Reading(key="x", asked=[1.0, 1.0], found=[1.0, 1.1]).wrong() == 1
     assert Reading(key="x", asked=["relu"], found=["gelu"]).wrong() == 0
+
+
+@pytest.mark.parametrize("network", ["cnn", "rnn"])
+def test_networks_for_images_and_sequences_are_read_back_too(network: Architecture) -> None:
+    def built(activation: str, depth: int) -> Wiring:
+        setting = dataclasses.replace(FLOAT32, network=network, depth=depth)
+        training = _Training(
+            members(1, levels={"activation": activation}, numbers={}, setting=setting),
+            pictures(),
+            torch.device("cpu"),
+            "none",
+        )
+        return training.wiring(training.feed.batch(0)[0], None)
+
+    right = built("tanh", 2)
+    check(right)
+    for key, wrong in (("activation", built("relu", 2)), ("depth", built("tanh", 1))):
+        with pytest.raises(ValueError, match=key):
+            check(dataclasses.replace(wrong, members=right.members))

@@ -57,8 +57,8 @@ def network_readings(wiring: Wiring) -> Iterator[Reading]:
     yield Reading(key="depth", asked=[c.setting.depth for c in wiring.configs], found=[layers] * count)
     if isinstance(wiring.network, Perceptron):
         yield from _perceptron(wiring, plain)
-        yield from _blocks(wiring, plain)
         yield from _first_weights(wiring)
+    yield from _blocks(wiring, plain)
 
 
 class _Probe:
@@ -141,7 +141,7 @@ def _norm(wiring: Wiring, level: Level[Normalization], grid: Tensor) -> Iterator
     yield Reading(key="normalization.scale_free", asked=[SCALE_FREE[level.name]] * count, found=same)
     trained = any(s.role == "norm" for s in wiring.network.parameters.segments)
     yield Reading(key="normalization.trained", asked=[level.build.affine] * count, found=[trained] * count)
-    if level.build.running:
+    if level.build.running and isinstance(wiring.network, Perceptron):  # others share them over places
         mean = wiring.network.buffers.views(left_KP)["running_mean0"].flatten(1)
         batch = grid.mean(0)
         weight = (mean * batch).sum(1) / batch.square().sum()

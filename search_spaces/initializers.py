@@ -48,6 +48,8 @@ class Initializer:
     """-> float32 [fan_out]."""
     batch_power: float = 0.0
     """The trainer multiplies initial weights by batch_size ** batch_power; 0 leaves them alone."""
+    follows_activation: bool = False
+    """The trainer multiplies weights of maps whose inputs are activations by the activation's gain."""
 
 
 def normal(variance: Callable[[int, int], float]) -> WeightDraw:
@@ -137,6 +139,11 @@ def lecun(fan_in: int, fan_out: int) -> float:
     return 1 / fan_in
 
 
+def lecun_backward(fan_in: int, fan_out: int) -> float:
+    """1 / fan_out: keeps the variance of a linear map's gradients."""
+    return 1 / fan_out
+
+
 def one(fan_in: int, fan_out: int) -> float:
     """1, whatever the shape."""
     return 1.0
@@ -214,10 +221,13 @@ def _level(
     note: str = "",
     ranges: tuple[Range, ...] = (INIT_GAIN,),
     batch_power: float = 0.0,
+    follows_activation: bool = False,
 ) -> Level[Initializer]:
     return Level(
         name=name,
-        build=Initializer(weight=weight, bias=bias, batch_power=batch_power),
+        build=Initializer(
+            weight=weight, bias=bias, batch_power=batch_power, follows_activation=follows_activation
+        ),
         enters="weights",
         source=source,
         cost_rank=rank,
@@ -242,11 +252,25 @@ HE_OTHER_FAN = Source(
     document="002; He et al. 2015, arXiv:1502.01852; torch 2.14 kaiming_normal_(mode=...)",
     claim="either fan serves: they differ by a factor per layer, which cancels along the network",
 )
+LECUN_FAN_OUT = Source(
+    document="002; Glorot and Bengio 2010 (PMLR 9); Keras VarianceScaling(1, 'fan_out')",
+    claim="variance 1 / fan_out keeps the gradients of a linear map",
+)
+BY_MOMENT = Source(
+    document="001; He et al. 2015, arXiv:1502.01852; Brock et al. 2021, arXiv:2101.08692",
+    claim="each activation has its own right variance: what its outputs' second moment asks for",
+)
+MOMENT_NOTE = (
+    "Variance 1 / (fan_in E[f(z)^2]) for z from N(0, 1), and 1 / fan_in for the map that reads the inputs. "
+    "He for ReLU, 2 / (1 + a^2) for leaky ReLU, LeCun for SELU; torch's calculate_gain has 5/3 for tanh by "
+    "convention (here 1.59) and none for ELU, GELU, Swish and Mish. Learned slopes count at their start."
+)
 HE_FAN_AVG = Source(
     document="He et al. 2015, arXiv:1502.01852; Keras VarianceScaling(2, 'fan_avg')",
     claim="the average of both fans compromises between signals and gradients under ReLU",
 )
 FAN_AVG = "torch has no such mode of kaiming_*_; it is xavier_*_ with gain sqrt(2)."
+LECUN_FAN_AVG = "LeCun by the average of both fans is Glorot."
 TRUNCATED = "Cut at two standard deviations, with the variance kept, as in Keras."
 UNTRUNCATED = (
     "As in torch.nn.init, the normal is not truncated (Keras truncates it: see the truncated levels)."
@@ -256,14 +280,14 @@ INITIALIZER: Factor[Initializer] = Factor(
     name="initializer",
     meaning="how weights and biases start",
     levels=(
-        _level("he_normal", normal(he), 9, HE, note=UNTRUNCATED),
+        _level("he_normal", normal(he), 11, HE, note=UNTRUNCATED),
         _level("he_uniform", uniform(he), 4, HE),
-        _level("he_truncated", truncated(he), 16, HE, note=TRUNCATED),
-        _level("he_fan_out_normal", normal(he_backward), 10, HE_OTHER_FAN),
+        _level("he_truncated", truncated(he), 20, HE, note=TRUNCATED),
+        _level("he_fan_out_normal", normal(he_backward), 12, HE_OTHER_FAN),
         _level("he_fan_out_uniform", uniform(he_backward), 5, HE_OTHER_FAN),
-        _level("he_fan_avg_normal", normal(he_average), 11, HE_FAN_AVG, note=FAN_AVG),
+        _level("he_fan_avg_normal", normal(he_average), 13, HE_FAN_AVG, note=FAN_AVG),
         _level("he_fan_avg_uniform", uniform(he_average), 6, HE_FAN_AVG, note=FAN_AVG),
-        _level("glorot_normal", normal(glorot), 12, GLOROT, note=UNTRUNCATED),
+        _level("glorot_normal", normal(glorot), 14, GLOROT, note=UNTRUNCATED),
         _level(
             "glorot_uniform",
             uniform(glorot),
@@ -271,14 +295,30 @@ INITIALIZER: Factor[Initializer] = Factor(
             GLOROT,
             note="With zero biases, which makes it Keras' default for a dense layer (004).",
         ),
-        _level("glorot_truncated", truncated(glorot), 17, GLOROT, note=TRUNCATED),
-        _level("lecun_normal", normal(lecun), 13, LECUN, note=UNTRUNCATED),
+        _level("glorot_truncated", truncated(glorot), 23, GLOROT, note=TRUNCATED),
+        _level("lecun_normal", normal(lecun), 15, LECUN, note=UNTRUNCATED),
         _level("lecun_uniform", uniform(lecun), 8, LECUN),
-        _level("lecun_truncated", truncated(lecun), 18, LECUN, note=TRUNCATED),
+        _level("lecun_truncated", truncated(lecun), 24, LECUN, note=TRUNCATED),
+        _level("he_fan_out_truncated", truncated(he_backward), 21, HE_OTHER_FAN, note=TRUNCATED),
+        _level("he_fan_avg_truncated", truncated(he_average), 22, HE_FAN_AVG, note=TRUNCATED),
+        _level("lecun_fan_out_normal", normal(lecun_backward), 16, LECUN_FAN_OUT, note=LECUN_FAN_AVG),
+        _level("lecun_fan_out_uniform", uniform(lecun_backward), 9, LECUN_FAN_OUT, note=LECUN_FAN_AVG),
+        _level("lecun_fan_out_truncated", truncated(lecun_backward), 25, LECUN_FAN_OUT, note=TRUNCATED),
+        _level(
+            "activation_gain_normal", normal(lecun), 17, BY_MOMENT, note=MOMENT_NOTE, follows_activation=True
+        ),
+        _level(
+            "activation_gain_uniform",
+            uniform(lecun),
+            10,
+            BY_MOMENT,
+            note=MOMENT_NOTE,
+            follows_activation=True,
+        ),
         _level(
             "orthogonal",
             orthogonal,
-            19,
+            26,
             Source(
                 document="001; Saxe et al. 2014, arXiv:1312.6120",
                 claim="an orthogonal matrix keeps the norm of its input: stable variance at the start",
@@ -288,7 +328,7 @@ INITIALIZER: Factor[Initializer] = Factor(
         _level(
             "std_normal",
             normal(one),
-            15,
+            19,
             Source(
                 document="000 001 003",
                 claim="N(0, 1) was typical once; outputs then vary more than inputs, layer after layer",
@@ -298,7 +338,7 @@ INITIALIZER: Factor[Initializer] = Factor(
         _level(
             "constant_variance",
             normal(fixed),
-            14,
+            18,
             Source(
                 document="002; Keras RandomNormal(stddev=0.05)",
                 claim="N(0, s^2) with one s for every layer lets signals grow or fade with its width",

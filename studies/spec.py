@@ -241,10 +241,10 @@ class StudySpec(_Part):
 
     def resolved(self) -> dict[str, Any]:
         """Everything that holds, defaults included, as JSON-ready data: what the protocol hashes."""
-        said = {asked.name: asked.said() for asked in self.understood}
+        # Of a factor the levels' names say it all.
+        said = {a.name: {"said": a.said()} if a.kind != "factor" else {} for a in self.understood}
         questions = [
-            {**{k: v for k, v in asdict(q).items() if k != "changes"}, "said": said[q.factor]}
-            for q in self.asked
+            {**{k: v for k, v in asdict(q).items() if k != "changes"}, **said[q.factor]} for q in self.asked
         ]
         everything = {
             "study": self.study,

@@ -28,6 +28,7 @@ DOORS: dict[str, frozenset[str]] = {
     "click": frozenset({"studies/cli.py"}),
     "rich": frozenset({"studies/cli.py", "studies/progress.py"}),
     "matplotlib": frozenset({"reports/figures.py"}),
+    "torchvision": frozenset({"trainers/tasks/images.py"}),
     "jinja2": frozenset({"reports/page.py"}),
 }
 """Library -> the only files that may import it."""

@@ -89,7 +89,8 @@ class Evaluation:
     best_step: int
     """The step of the best validation metric; 0 where the member diverged."""
     test: Mapping[str, float] | None = None
-    """Read-out ('best_validation', 'last') -> test metric; None in phases that may not read test."""
+    """Read-out -> test metric; None in phases that may not read test. 'best_validation' and 'last', and
+    where there are running statistics 'recomputed': the former with those of all training items."""
     curve: tuple[CurvePoint, ...] = ()
     steps: int
     """Updates made; fewer than planned where the member diverged, was pruned or stopped early."""

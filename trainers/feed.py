@@ -64,11 +64,13 @@ class Feed:
         scalings = {source: Scaling.of(task, trains[source[0]], source[1]) for source in sources}
 
         def stacked(parts: Sequence[NDArray[np.int64]]) -> HeldOut:
-            x = np.stack([scalings[source].items(task, parts[source[0]]) for source in sources])
+            # Source by source: of large images, all of them in float64 would be gigabytes.
+            x = [
+                torch.from_numpy(scalings[source].items(task, parts[source[0]])).to(dtype)
+                for source in sources
+            ]
             y = np.stack([targets[block].items(task, parts[block]) for block, _ in sources])
-            return HeldOut(
-                x_RVF=torch.from_numpy(x).to(device, dtype), y_RV=torch.from_numpy(y).to(device, y_dtype)
-            )
+            return HeldOut(x_RVF=torch.stack(x).to(device), y_RV=torch.from_numpy(y).to(device, y_dtype))
 
         train = stacked(trains)
         self.training = HeldOut(x_RVF=train.x_RVF[:, :CHUNK], y_RV=train.y_RV[:, :CHUNK])
@@ -108,6 +110,11 @@ class Feed:
         if self._augmenter is not None:
             x = self._augmenter.augment(x, epoch, place)
         return x, self._y.index_select(0, numbers).view(shape)
+
+    def training_items(self, k: int) -> Tensor:
+        """All training items [1, items, F] of member k, as they are without augmentation."""
+        first = int(self._offset_K[k, 0])
+        return self._x[first : first + self.items].unsqueeze(0)
 
     def _shuffled(self, epoch: int) -> Tensor:
         """Row numbers [steps per epoch, K * B] into the stacked training items."""

@@ -24,12 +24,13 @@ from trainers.diagnostics.recorder import Recorder
 from trainers.effective import Wiring, check
 from trainers.evaluation import CurvePoint, Evaluation, Status
 from trainers.feed import CHUNK, Feed, HeldOut
-from trainers.looks import Log, Plateau
+from trainers.full_statistics import recompute
+from trainers.looks import Log, Patience, Plateau
 from trainers.losses import member_losses, wrongness
 from trainers.member import Member
 from trainers.networks import Network, OwnModule, Pass, network_for
-from trainers.networks.network import Watch
-from trainers.noise import DropoutNoise
+from trainers.networks.network import Noise, Watch
+from trainers.noise import NoiseSource
 from trainers.precision import LossScale, autocast, element_type
 from trainers.structure import structure_key
 from trainers.task import Task
@@ -105,7 +106,14 @@ class _Training:
             self.network.module.to(device=device, dtype=self.dtype)
             self.module_seeds = [int(m.streams.stream("module").integers(2**62)) for m in members]
         self.feed = Feed(members, task, device=device, dtype=self.dtype)
-        self.noise = self._noise()
+        self.noise = NoiseSource(
+            members,
+            self.network,
+            items=self.feed.batch_size,
+            steps_per_epoch=self.feed.steps_per_epoch,
+            dtype=self.dtype,
+            device=device,
+        )
         starts = [self.network.start(m.config, m.streams) for m in members]
         self.params_KP = torch.stack([p for p, _ in starts]).to(device, self.dtype)
         self.buffers_KP = torch.stack([b for _, b in starts]).to(device, self.dtype)
@@ -114,6 +122,7 @@ class _Training:
         self.buffers = self.network.buffers.views(self.buffers_KP)
         self.forward_numbers = self._forward_numbers()
         self.updates = Updates(configs, self.network.parameters, self.params_KP)
+        self.smoothing_K = self._smoothing()
         scaled = self.setting.precision == "float16"
         self.loss_scale = LossScale(len(members), device) if scaled else None
         self.recorder = None
@@ -130,20 +139,18 @@ class _Training:
         )
         return Columns(configs=self.configs, dtype=self.dtype, device=self.device).numbers(ranges, trailing=2)
 
-    def _noise(self) -> DropoutNoise | None:
-        rates = [c.numbers.get("dropout_rate", 0.0) for c in self.configs]
-        if not any(rates) or not self.network.masked_layers:
+    def _smoothing(self) -> Tensor | None:
+        """How much each member's training labels are smoothed; None where nobody's are."""
+        shares = [c.numbers.get("smoothing", 0.0) for c in self.configs]
+        if not any(shares):
             return None
-        return DropoutNoise(
-            self.members,
-            rates,
-            layers=self.network.masked_layers,
-            items=self.feed.batch_size,
-            width=self.setting.width,
-            steps_per_epoch=self.feed.steps_per_epoch,
-            dtype=self.dtype,
-            device=self.device,
-        )
+        return Columns(configs=self.configs, dtype=self.dtype, device=self.device).of(shares, trailing=0)
+
+    def _patience(self) -> Patience:
+        """Early stopping; who does not ask for it waits for ever."""
+        looks = [c.numbers.get("stop_patience", math.inf) for c in self.configs]
+        columns = Columns(configs=self.configs, dtype=self.dtype, device=self.device)
+        return Patience(columns.of(looks, trailing=0).floor())
 
     # -- training ----------------------------------------------------------------------------
 
@@ -152,6 +159,7 @@ class _Training:
         log = Log(len(self.members), self.params_KP, self.buffers_KP)
         pace = self.updates.pace
         plateau = Plateau(pace.patience_K, pace.factor_K)
+        patience = self._patience()
         steps = self.setting.steps
         looks = set(np.linspace(0, steps, self.setting.evaluations + 1)[1:].round().astype(int).tolist())
         middle = min(looks, key=lambda look: abs(look - steps / 2))
@@ -166,8 +174,9 @@ class _Training:
             if step + 1 in looks:
                 metric_K, loss_K = self._judge(self.feed.validation)
                 log.look(step + 1, metric_K, loss_K, pace.rate_TK1[step, :, 0] * plateau.scale_K)
-                log.keep_best(metric_K, loss_K)
+                better_K = log.keep_best(metric_K, loss_K)
                 plateau.look(loss_K)
+                log.stop(patience.look(better_K), step + 1, pruned=False)
                 if on_progress is not None:
                     on_progress((step + 1) / steps)
                 if not log.training_K.any():
@@ -180,20 +189,20 @@ class _Training:
     def _step(self, step: int, scale_K: Tensor) -> Tensor:
         """One update of every member; the losses [K] before it."""
         x_KBF, y_KB = self.feed.batch(step)
-        masks = None if self.noise is None else self.noise.masks(step)
+        noise = self.noise.at(step)
         if step == 0:
-            check(self.wiring(x_KBF, masks))
+            check(self.wiring(x_KBF, noise))
             if self.recorder is not None:
                 self.recorder.begin(self.params_KP, self.buffers_KP, x_KBF, y_KB)
         how = Pass(
             training=True,
             numbers=self.forward_numbers,
-            mask=(lambda layer: None) if masks is None else masks.__getitem__,
+            noise=noise,
             seeds=self._seeds(step),
         )
         with self._autocast():
             outputs_KBC = self.network.forward(self.leaves, self.buffers, x_KBF, how)
-        losses_K = member_losses(outputs_KBC.to(self.dtype), y_KB, self.task.kind)
+        losses_K = member_losses(outputs_KBC.to(self.dtype), y_KB, self.task.kind, self.smoothing_K)
         self.grads_KP.zero_()
         if self.loss_scale is None:
             torch.autograd.backward(losses_K.sum())
@@ -206,7 +215,7 @@ class _Training:
             self.updates.step(step, self.params_KP, self.grads_KP, scale_K, overflowed_K)
         return losses_K.detach()
 
-    def wiring(self, x_KBF: Tensor, masks_LKBW: Tensor | None) -> Wiring:
+    def wiring(self, x_KBF: Tensor, noise: Noise) -> Wiring:
         """What was built, for `trainers.effective` to read back."""
         return Wiring(
             members=self.members,
@@ -218,7 +227,7 @@ class _Training:
             updates=self.updates,
             items=self.feed.items,
             x_KBF=x_KBF,
-            masks_LKBW=masks_LKBW,
+            noise=noise,
             autocast=self._autocast,
         )
 
@@ -254,16 +263,30 @@ class _Training:
         return metric_K, loss_K / count
 
     def _tests(self, log: Log) -> dict[str, Tensor] | None:
-        """One read of the test items, two read-outs: the last step and the best validation step."""
+        """One read of the test items, its read-outs: the best validation step and the last step.
+
+        Where a network of ours keeps running statistics, a third: the best validation step once more,
+        with the statistics of all training items.
+        """
         if self.feed.test is None:
             return None
+        best = (log.best_params_KP, log.best_buffers_KP)
+        readouts = {"best_validation": best, "last": log.last()}
+        if self.network.buffers.segments and not isinstance(self.network, OwnModule):
+            readouts["recomputed"] = best
         found = {}
-        for name, (params_KP, buffers_KP) in {
-            "best_validation": (log.best_params_KP, log.best_buffers_KP),
-            "last": log.last(),
-        }.items():
+        for name, (params_KP, buffers_KP) in readouts.items():
             self.params_KP.copy_(params_KP)
             self.buffers_KP.copy_(buffers_KP)
+            if name == "recomputed":
+                recompute(
+                    self.network,
+                    self.params_KP,
+                    self.buffers_KP,
+                    self.feed.training_items,
+                    self.forward_numbers,
+                    self._autocast,
+                )
             view = HeldOutView() if self.recorder and name == "best_validation" else None
             found[name], _ = self._judge(self.feed.test, view)
             if self.recorder and view:

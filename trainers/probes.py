@@ -26,8 +26,7 @@ from search_spaces.space import complete
 from trainers.diagnostics.flow import Taps
 from trainers.evaluation import Slot
 from trainers.member import Member
-from trainers.networks.linear import drawn
-from trainers.networks.network import Pass
+from trainers.networks.network import Noise, Pass
 from trainers.networks.perceptron import Perceptron
 from trainers.pack import train_pack
 from trainers.randomness import StreamKey, stream
@@ -64,10 +63,10 @@ def propagate(
     numbers: Mapping[str, float] | None = None,
     residual: bool = False,
     drop: float = 0.0,
-    scale: float = 1.0,
+    spread: float = 1.0,
     shift: float = 0.0,
 ) -> Tensor:
-    """Second moments [K, L] of what each hidden layer gives on, for inputs from N(shift, scale^2).
+    """Second moments [K, L] of what each hidden layer gives on, for inputs from N(shift, spread^2).
 
     Biases are zero: the claims are about weights. With `drop`, units are dropped and the others scaled up,
     as in training.
@@ -83,23 +82,21 @@ def propagate(
         if segment.role == "bias":
             views[segment.name].zero_()
     draws = [torch.from_numpy(key.stream("items").standard_normal((items, width))) for key in keys]
-    x = torch.stack(draws).float() * scale + shift
+    x = torch.stack(draws).float() * spread + shift
     spans = (
         *ACTIVATION.level(config.levels["activation"]).ranges,
         *NORMALIZATION.level(config.levels["normalization"]).ranges,
     )
     generator = torch.Generator().manual_seed(0)
     taps = Taps()
-
-    def mask(layer: int) -> Tensor | None:
-        if not drop:
-            return None
-        return (torch.rand(seeds, items, width, generator=generator) >= drop) / (1 - drop)
+    scale = None
+    if drop:
+        scale = (torch.rand(depth, seeds, items, width, generator=generator) >= drop) / (1 - drop)
 
     how = Pass(
         training=True,
         numbers={span.name: torch.full((seeds, 1, 1), config.numbers[span.name]) for span in spans},
-        mask=mask,
+        noise=Noise(scale=scale),
         watch=taps,
     )
     with torch.no_grad():
@@ -163,7 +160,7 @@ def _relu() -> Iterator[Probe]:
         yield _after("I4", f"relu, {name}", claimed or "as LeCun", found, factor**30, 3.0)
     draws = stream("probes", "I6")
     levels = ("torch_default", "he_uniform")
-    default, he = (drawn(INITIALIZER.level(level).build, 1024, 1024, draws)[0] for level in levels)
+    default, he = (INITIALIZER.level(level).build.weight(1024, 1024, draws) for level in levels)
     yield Probe(
         claim="I6",
         what="torch default: SD of weights * sqrt(fan_in)",
@@ -213,7 +210,7 @@ def _selu() -> Iterator[Probe]:
     arms: tuple[tuple[str, Callable[[], Tensor], float, float], ...] = (
         ("all conditions kept", lambda: propagate(good, depth=30), 0.9, 1.1),
         ("inputs N(3, 1)", lambda: propagate(good, depth=30, shift=3.0), 0.8, 1.25),
-        ("inputs N(0, 100)", lambda: propagate(good, depth=30, scale=10.0), 0.8, 1.25),
+        ("inputs N(0, 100)", lambda: propagate(good, depth=30, spread=10.0), 0.8, 1.25),
         ("not LeCun but He", lambda: propagate({**good, "initializer": "he_normal"}, depth=30), 10, 1e6),
         ("skip connections", lambda: propagate(good, depth=30, residual=True), 10, 1e12),
         ("dropout 0.2", lambda: propagate(good, depth=30, drop=0.2), 1.25, 10),

@@ -17,12 +17,20 @@ CASES: dict[tuple[str, str], Change] = {
     ("schedule", "optimizer"): read({"schedule": "one_cycle", "optimizer": "sgd"}),
     ("optimizer", "weight_decay"): read({"optimizer": "adamw", "weight_decay": "l2"}),
     ("plateau_patience", "evaluations"): read({"schedule": "performance", "evaluations": 5}),
+    ("weight_constraint", "depth"): read({"weight_constraint": "symmetric", "depth": 1}),
+    ("weight_constraint", "funnel"): read({"weight_constraint": "symmetric", "funnel": True}),
+    ("weight_constraint", "network"): read({"weight_constraint": "symmetric", "network": "cnn"}),
+    ("funnel", "network"): read({"funnel": True, "network": "cnn"}),
+    ("warmup", "schedule"): read({"warmup": "linear", "schedule": "warmup_cosine"}),
+    ("stop_patience", "evaluations"): read({"early_stopping": "patience", "evaluations": 5}),
+    ("decay_scope", "weight_decay"): read({"decay_scope": "weights", "weight_decay": "none"}),
     ("residual", "depth"): read({"residual": True, "depth": 1}),
 }
 """Keys of a rule -> a config that it is about."""
 
 BEYOND: dict[tuple[str, str], dict[str, float]] = {
     ("warmup_share", "steps"): {"warmup_share": 1.5},
+    ("warmup_fraction", "steps"): {"warmup_fraction": 1.5},
     ("warmup_share", "cooldown_share"): {"warmup_share": 0.6, "cooldown_share": 0.5},
 }
 """Keys of a rule -> numbers that today's ranges keep out; another range must not let them in."""
@@ -31,7 +39,10 @@ BEYOND: dict[tuple[str, str], dict[str, float]] = {
 def case(rule: Rule) -> Config:
     """A config that the rule is about."""
     if rule.keys in BEYOND:
-        lawful = complete({"schedule": "warmup_stable_decay"})
+        before = (
+            {"warmup": "linear"} if "warmup_fraction" in rule.keys else {"schedule": "warmup_stable_decay"}
+        )
+        lawful = complete(before)
         return dataclasses.replace(lawful, numbers={**lawful.numbers, **BEYOND[rule.keys]})
     change = CASES[rule.keys]
     return complete(change.levels, change.numbers, setting=Setting(**change.setting))

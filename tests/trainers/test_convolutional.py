@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -11,13 +12,12 @@ import torch
 from torch import nn
 
 from search_spaces.config import Setting
-from search_spaces.initializers import INITIALIZER
 from tests.trainers.packs import TINY, member, numbers_of
 from trainers.feed import Feed
 from trainers.member import Member
-from trainers.networks import Convolutional, Pass, network_for
-from trainers.networks.convolution import GROUPED_UP_TO, convolve, convolve_grouped, convolve_looped
-from trainers.networks.linear import drawn
+from trainers.networks import Convolutional, Noise, Pass, network_for
+from trainers.networks.convolution import GROUPED_PLACES, convolve, convolve_grouped, convolve_looped
+from trainers.networks.linear import Floats, Start
 from trainers.pack import train_pack
 from trainers.task import Task
 
@@ -59,7 +59,7 @@ def load(twin: nn.Sequential, one: Member, task: Task) -> None:
             assert isinstance(target, torch.Tensor) and isinstance(layer.bias, torch.Tensor)
             if target.ndim > 2:
                 kernel = target.shape[2:]
-                weight = weight.unflatten(0, (*kernel, target.shape[1])).movedim((-1, -2), (0, 1))
+                weight = torch.unflatten(weight, 0, (*kernel, target.shape[1])).movedim((-1, -2), (0, 1))
                 target.copy_(weight)
             else:
                 target.copy_(weight.T)
@@ -84,7 +84,7 @@ def test_a_training_equals_a_plain_torch_loop(shape: tuple[int, ...], norm: str)
     feed = Feed([one], task, device=torch.device("cpu"), dtype=torch.float64)
 
     def items(x: torch.Tensor) -> torch.Tensor:
-        return x.unflatten(-1, shape).movedim(-1, 1)
+        return torch.unflatten(x, -1, shape).movedim(-1, 1)
 
     losses, validation = [], []
     for step in range(SMALL.steps):
@@ -115,11 +115,13 @@ def test_every_form_of_the_convolution_is_torchs(form: object, kernel: tuple[int
     x = torch.randn(3, 5, *shape, 2, dtype=torch.float64, generator=draws).requires_grad_()
     weight = torch.randn(3, taps * 2, 4, dtype=torch.float64, generator=draws).requires_grad_()
     bias = torch.randn(3, 1, 4, dtype=torch.float64, generator=draws).requires_grad_()
-    assert (shape[0] * shape[1] > GROUPED_UP_TO) == (kernel == (3, 3)), "convolve must be seen in both forms"
+    assert (shape[0] * shape[1] > GROUPED_PLACES) == (kernel == (3, 3)), "convolve must be seen in both forms"
     ours = form(x, weight, bias, kernel)
     for k in range(3):
         filters = weight[k].view(*kernel, 2, 4).permute(3, 2, 0, 1)
-        theirs = nn.functional.conv2d(x[k].movedim(-1, 1), filters, bias[k, 0], padding=[s // 2 for s in kernel])
+        theirs = nn.functional.conv2d(
+            x[k].movedim(-1, 1), filters, bias[k, 0], padding=[s // 2 for s in kernel]
+        )
         torch.testing.assert_close(ours[k], theirs.movedim(1, -1), rtol=1e-12, atol=1e-12)
         leaves = (x, weight, bias)
         mine = torch.autograd.grad(ours[k].square().sum(), leaves, retain_graph=True)
@@ -150,7 +152,9 @@ def test_a_member_turned_nan_changes_nobody_to_the_bit(side: int) -> None:
     task = pictures((side, side, 3))
     setting = dataclasses.replace(SMALL, precision="float32", width=5, steps=12)
     network = network_for(member(setting=setting).config, task)
-    starts = [network.start(m.config, m.streams)[0] for m in (member(index=k, setting=setting) for k in range(3))]
+    starts = [
+        network.start(m.config, m.streams)[0] for m in (member(index=k, setting=setting) for k in range(3))
+    ]
     rows = torch.stack(starts).float()
     x = torch.randn(3, 8, task.n_inputs, generator=torch.Generator().manual_seed(2))
     how = Pass(training=True)
@@ -169,21 +173,28 @@ def test_a_member_turned_nan_changes_nobody_to_the_bit(side: int) -> None:
 
 
 def test_weights_start_by_torchs_fans_of_a_convolution() -> None:
-    for name, fill in {
+    fills: dict[str, Callable[[torch.Tensor], object]] = {
         "he_fan_out_uniform": lambda w: nn.init.kaiming_uniform_(w, mode="fan_out", nonlinearity="relu"),
         "glorot_normal": nn.init.xavier_normal_,
         "he_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),
-    }.items():
+    }
+    for name, fill in fills.items():
         theirs = torch.empty(64, 16, 3, 3, dtype=torch.float64)
         torch.manual_seed(1)
         fill(theirs)
-        draws = np.random.default_rng(1)
-        ours, _ = drawn(INITIALIZER.level(name).build, 9 * 16, 9 * 64, draws, columns=64)
+        ours = started(name, 16, 64)
         assert ours.shape == (9 * 16, 64)
         # 9216 numbers of a variance with a relative standard error of at most 1.5 %
         assert ours.std() == pytest.approx(float(theirs.std()), rel=0.05)
-    start, _ = drawn(INITIALIZER.level("orthogonal").build, 9, 9 * 4, np.random.default_rng(1), columns=4)
+    start = started("orthogonal", 1, 4)
     np.testing.assert_allclose(start.T @ start, np.eye(4), atol=1e-6)
+
+
+def started(initializer: str, channels: int, outputs: int) -> Floats:
+    """The weight of a hidden convolution that reads activations."""
+    start = Start.of(member(levels={"initializer": initializer}).config)
+    draws = np.random.default_rng(1)
+    return start.draw(9 * channels, 9 * outputs, draws, reads_inputs=False, hidden=True, columns=outputs)[0]
 
 
 def test_poolings_stand_between_three_stages_and_stop_at_one_place() -> None:
@@ -210,7 +221,7 @@ def test_a_residual_convolution_adds_its_input_where_the_channels_agree() -> Non
         start, _ = network.start(config, member().streams)
         outputs.append(network.forward(network.parameters.views(start), {}, x, Pass(training=False)))
     weight = network.parameters.views(start)["weight1"]
-    added = x.unflatten(-1, (36, -1)).mean(1) @ weight
+    added = torch.unflatten(x, -1, (36, -1)).mean(1) @ weight
     torch.testing.assert_close(outputs[1], outputs[0] + added)
 
 
@@ -226,7 +237,8 @@ def test_dropout_drops_a_channel_at_all_its_places() -> None:
         seen[name] = z
         return z
 
-    how = Pass(training=True, mask=lambda layer: mask if layer == 0 else None, watch=watch)
+    scale = torch.stack([mask, torch.ones_like(mask), torch.ones_like(mask)])
+    how = Pass(training=True, noise=Noise(scale=scale), watch=watch)
     x = torch.as_tensor(task.x[:5], dtype=torch.float64)
     network.forward(network.parameters.views(start), {}, x, how)
     hidden = seen["hidden0"].view(5, 36, SMALL.width)
@@ -237,5 +249,5 @@ def test_dropout_drops_a_channel_at_all_its_places() -> None:
 def test_a_table_cannot_be_convolved() -> None:
     task = dataclasses.replace(pictures(), shape=None)
     setting: Setting = SMALL
-    with pytest.raises(ValueError, match="setting network = 'cnn'.*'pictures'.*Allowed there: mlp"):
+    with pytest.raises(ValueError, match=r"setting network = 'cnn'.*'pictures'.*Allowed there: mlp"):
         train_pack([member(setting=setting)], task)

@@ -15,7 +15,6 @@ from tests.trainers.packs import TINY, blobs, member, pictures
 from trainers.effective import check, effective
 from trainers.effective.reading import Reading, Wiring
 from trainers.member import Member
-from trainers.networks import network_for
 from trainers.pack import _Training, train_pack
 
 LEVELS = {
@@ -42,8 +41,7 @@ def wired(pack: list[Member]) -> Wiring:
     augmented = any(m.config.levels["augmentation"] != "none" for m in pack)
     training = _Training(pack, pictures() if augmented else blobs(), torch.device("cpu"), "none")
     x_KBF, _ = training.feed.batch(0)
-    masks = None if training.noise is None else training.noise.masks(0)
-    return training.wiring(x_KBF, masks)
+    return training.wiring(x_KBF, training.noise.at(0))
 
 
 def asking(pack: list[Member], *, built_as: list[Member]) -> Wiring:
@@ -177,10 +175,9 @@ def test_a_network_of_ones_own_is_read_back_as_far_as_it_shows_itself() -> None:
     one = member(levels={"optimizer": "momentum"}, numbers={"learning_rate": 0.1})
     training = _Training([one], task, torch.device("cpu"), "none")
     x_KBF, _ = training.feed.batch(0)
-    (found,) = effective(training.wiring(x_KBF, None))
+    (found,) = effective(training.wiring(x_KBF, training.noise.at(0)))
     assert found["momentum"] == pytest.approx(0.9, abs=2e-3)
     assert "activation" not in found
-    assert network_for(one.config, task).masked_layers == 0
 
 
 def test_numbers_may_differ_a_little_and_names_not_at_all() -> None:
@@ -199,7 +196,7 @@ def test_networks_for_images_and_sequences_are_read_back_too(network: Architectu
             torch.device("cpu"),
             "none",
         )
-        return training.wiring(training.feed.batch(0)[0], None)
+        return training.wiring(training.feed.batch(0)[0], training.noise.at(0))
 
     right = built("tanh", 2)
     check(right)

@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.trainers.packs import TINY, member, numbers_of
 from trainers.feed import Feed
-from trainers.networks import Pass, Recurrent, network_for
+from trainers.networks import Noise, Pass, Recurrent, network_for
 from trainers.pack import train_pack
 from trainers.task import Task
 
@@ -33,7 +33,12 @@ class Twin(nn.Module):
     def __init__(self, channels: int, nonlinearity: str):
         super().__init__()
         self.rnn = nn.RNN(
-            channels, SMALL.width, SMALL.depth, nonlinearity=nonlinearity, batch_first=True, dtype=torch.float64
+            channels,
+            SMALL.width,
+            SMALL.depth,
+            nonlinearity=nonlinearity,
+            batch_first=True,
+            dtype=torch.float64,
         )
         self.last = nn.Linear(SMALL.width, 2, dtype=torch.float64)
 
@@ -89,7 +94,8 @@ def test_a_training_equals_torchs_rnn(activation: str, shape: tuple[int, ...]) -
 def test_layer_norm_stands_between_the_sums_and_the_activation_of_every_step() -> None:
     task = melodies()
     one = member(
-        levels={"normalization": "layer_norm", "activation": "tanh"}, setting=dataclasses.replace(SMALL, depth=1)
+        levels={"normalization": "layer_norm", "activation": "tanh"},
+        setting=dataclasses.replace(SMALL, depth=1),
     )
     network = network_for(one.config, task)
     p = network.parameters.views(network.start(one.config, one.streams)[0])
@@ -125,26 +131,17 @@ def test_dropout_drops_the_same_units_at_every_step() -> None:
     p = network.parameters.views(network.start(one.config, one.streams)[0])
     draws = torch.Generator().manual_seed(0)
     mask = 2.0 * torch.randint(0, 2, (9, SMALL.width), generator=draws).double()
-    asked = []
-
-    def masks(layer: int) -> torch.Tensor:
-        asked.append(layer)
-        return mask
-
     x = torch.as_tensor(task.x[:9], dtype=torch.float64)
     h = torch.zeros(9, SMALL.width, dtype=torch.float64)
     for x_BC in x.view(9, 7, 3).unbind(1):
         h = mask * (x_BC @ p["weight0"] + h @ p["recurrent0"] + p["bias0"])
-    ours = network.forward(p, {}, x, Pass(training=True, mask=masks))
+    ours = network.forward(p, {}, x, Pass(training=True, noise=Noise(scale=mask[None])))
     torch.testing.assert_close(ours, h @ p["weight1"] + p["bias1"])
-    assert asked == [0]
 
 
 def test_a_residual_layer_hands_on_its_input_too_and_keeps_its_recurrence() -> None:
     task = melodies((5, SMALL.width))
-    one = member(
-        levels={"activation": "tanh"}, setting=dataclasses.replace(SMALL, depth=1, residual=True)
-    )
+    one = member(levels={"activation": "tanh"}, setting=dataclasses.replace(SMALL, depth=1, residual=True))
     network = network_for(one.config, task)
     p = network.parameters.views(network.start(one.config, one.streams)[0])
     x = torch.as_tensor(task.x[:4], dtype=torch.float64)
@@ -167,7 +164,9 @@ def test_both_maps_start_by_the_level() -> None:
 
 
 def test_permuting_members_permutes_results_to_the_bit() -> None:
-    setting = dataclasses.replace(SMALL, precision="float32", width=19)
+    """With batches and widths that are multiples of 16, so that every member's matrices start at 64 bytes:
+    a matrix product may depend on alignment in its last bit."""
+    setting = dataclasses.replace(SMALL, precision="float32", width=16, batch_size=16)
     levels = {"normalization": "batch_norm", "dropout": "dropout", "optimizer": "adam", "activation": "tanh"}
     members = [
         member(levels=levels, numbers={"learning_rate": 0.003 * (k + 1)}, setting=setting, index=k)
@@ -182,5 +181,5 @@ def test_permuting_members_permutes_results_to_the_bit() -> None:
 
 def test_a_table_cannot_be_read_step_by_step() -> None:
     task = dataclasses.replace(melodies(), shape=None)
-    with pytest.raises(ValueError, match="setting network = 'rnn'.*'melodies'.*Allowed there: mlp"):
+    with pytest.raises(ValueError, match=r"setting network = 'rnn'.*'melodies'.*Allowed there: mlp"):
         train_pack([member(setting=SMALL)], task)

@@ -18,12 +18,11 @@ from torch import Tensor
 from search_spaces.activations import ACTIVATION
 from search_spaces.config import Config
 from search_spaces.factor import Level
-from search_spaces.initializers import INITIALIZER
 from search_spaces.normalizations import NORMALIZATION, Normalization
 from trainers.effective.reading import Reading, Wiring
 from trainers.layout import Layout
 from trainers.networks.block import Block
-from trainers.networks.linear import drawn, filled, weight_gain
+from trainers.networks.linear import Start, filled
 from trainers.networks.network import Pass
 from trainers.networks.own_module import OwnModule
 from trainers.networks.perceptron import Perceptron
@@ -93,7 +92,8 @@ def _perceptron(wiring: Wiring, probe: _Probe) -> Iterator[Reading]:
     count = len(wiring.members)
     hidden = [z.shape[-1] for name, z in probe.seen.items() if name.startswith("hidden")]
     setting = wiring.configs[0].setting
-    yield Reading(key="width", asked=[setting.width] * count, found=[hidden[0]] * count)
+    if wiring.network.sites.width == hidden[0] and not _gated(wiring.configs[0]):
+        yield Reading(key="width", asked=[setting.width] * count, found=[hidden[0]] * count)
     narrowing = any(a > b for a, b in itertools.pairwise(hidden))
     if not setting.funnel:
         yield Reading(key="funnel", asked=[False] * count, found=[narrowing] * count)
@@ -120,6 +120,8 @@ def _blocks(wiring: Wiring, probe: _Probe) -> Iterator[Reading]:
     grid = grid[torch.randperm(len(grid), generator=torch.Generator().manual_seed(0))]
     grid = grid.view(shape[1:]).to(wiring.params_KP.device, wiring.params_KP.dtype)
     level = NORMALIZATION.level(wiring.configs[0].levels["normalization"])
+    if level.build.over == "item" and not isinstance(wiring.network, Perceptron):
+        return
     yield from _norm(wiring, level, grid) if level.name in SCALE_FREE else ()
     answer = _Probe({"sum0": grid})
     _forward(wiring, answer)
@@ -139,7 +141,7 @@ def _norm(wiring: Wiring, level: Level[Normalization], grid: Tensor) -> Iterator
     a, b = (p.seen["hidden0"].float().flatten(1) for p in (once, twice))
     same = ((a - b).norm(dim=1) <= 0.01 * a.norm(dim=1)).tolist()
     yield Reading(key="normalization.scale_free", asked=[SCALE_FREE[level.name]] * count, found=same)
-    trained = any(s.role == "norm" for s in wiring.network.parameters.segments)
+    trained = any(s.name == "gain0" for s in wiring.network.parameters.segments)
     yield Reading(key="normalization.trained", asked=[level.build.affine] * count, found=[trained] * count)
     if level.build.running and isinstance(wiring.network, Perceptron):  # others share them over places
         mean = wiring.network.buffers.views(left_KP)["running_mean0"].flatten(1)
@@ -164,7 +166,7 @@ def _named(config: Config, grid: Tensor, found: Tensor) -> str:
 def _answer(config: Config, activation: str, grid: Tensor) -> Tensor:
     """What a fresh block of one member answers, with this activation in it."""
     block = dataclasses.replace(Block.of(config), activation=activation)
-    features = grid.shape[-1]
+    features = grid.shape[-1] // block.maps
     layouts = Layout.of(block.parameters(0, features)), Layout.of(block.buffers(0, features))
     start = block.start(0, features)
     parameters, buffers = (layout.views(filled(layout, start).to(grid)) for layout in layouts)
@@ -182,6 +184,7 @@ def _first_weights(wiring: Wiring) -> Iterator[Reading]:
     """
     layout = wiring.network.parameters
     views = layout.views(wiring.params_KP)
+    maps = [s for s in layout.segments if s.role == "weight"]
     for segment in layout.segments:
         if segment.role not in ("weight", "bias"):
             continue
@@ -190,8 +193,11 @@ def _first_weights(wiring: Wiring) -> Iterator[Reading]:
         if weight is None or weight.ndim != 3 or segment.size < FEW:
             continue
         fan_in, fan_out = weight.shape[1:]
+        hidden = number != str(len(maps) - 1)
+        several = 2 if hidden and _gated(wiring.configs[0]) else 1
+        shape = (int(fan_in), int(fan_out) // several, number == "0", hidden, several)
         squares = views[segment.name].double().square().flatten(1).mean(1).sqrt().tolist()
-        asked = [_law(config, int(fan_in), int(fan_out), segment.role) for config in wiring.configs]
+        asked = [_law(Start.of(config), *shape)[segment.role] for config in wiring.configs]
         yield Reading(
             key=f"initializer.{segment.name}",
             asked=asked,
@@ -200,16 +206,15 @@ def _first_weights(wiring: Wiring) -> Iterator[Reading]:
         )
 
 
-def _law(config: Config, fan_in: int, fan_out: int, role: str) -> float:
-    """Root mean square that the initializer asks of one map's weights or biases."""
-    level = config.levels["initializer"]
-    weights, biases = _drawn(level, fan_in, fan_out)
-    if role == "bias":
-        return biases
-    return abs(weights * weight_gain(INITIALIZER.level(level).build, config))
-
-
 @lru_cache(maxsize=4096)
-def _drawn(level: str, fan_in: int, fan_out: int) -> tuple[float, float]:
-    weight, bias = drawn(INITIALIZER.level(level).build, fan_in, fan_out, np.random.default_rng(0))
-    return float(np.sqrt((weight**2).mean())), float(np.sqrt((bias**2).mean()))
+def _law(
+    start: Start, fan_in: int, fan_out: int, reads_inputs: bool, hidden: bool, maps: int
+) -> dict[str, float]:
+    """Role -> root mean square that a start asks of one map's weights and biases."""
+    draws = np.random.default_rng(0)
+    weight, bias = start.draw(fan_in, fan_out, draws, reads_inputs=reads_inputs, hidden=hidden, maps=maps)
+    return {"weight": float(np.sqrt((weight**2).mean())), "bias": float(np.sqrt((bias**2).mean()))}
+
+
+def _gated(config: Config) -> bool:
+    return ACTIVATION.level(config.levels["activation"]).build.gated

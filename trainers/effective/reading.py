@@ -1,6 +1,6 @@
 """One thing read back of a pack, beside what was asked.
 
-Shape letters: K members, B items, F features, P flat parameters, L masked layers, W units.
+Shape letters: K members, B items, F features, P flat parameters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from search_spaces.config import Config
 from trainers.member import Member
-from trainers.networks.network import Network
+from trainers.networks.network import Network, Noise
 from trainers.task import Task
 from trainers.updates import Updates
 
@@ -36,8 +36,8 @@ class Wiring:
     """Training items of each member."""
     x_KBF: Tensor
     """The first step's batch."""
-    masks_LKBW: Tensor | None
-    """The first step's dropout masks; None where nothing is dropped."""
+    noise: Noise
+    """What the first step drops."""
     autocast: Callable[[], AbstractContextManager[object]]
 
     @property

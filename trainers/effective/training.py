@@ -28,6 +28,9 @@ LARGE, SMALL = 1e4, 1e-3
 SAMPLED = 4
 """Members of a pack whose updates are repeated alone."""
 
+DECAYS = {"optimizer_default", "none", "decoupled", "l2"}
+"""Levels whose decay is a share of the weights."""
+
 NEAR_ZERO = 1e-3
 """Parameters of the decay's dry step: no constraint on norms touches them."""
 
@@ -42,7 +45,8 @@ def training_readings(wiring: Wiring) -> Iterator[Reading]:
     yield Reading(key="steps", asked=[c.setting.steps for c in configs], found=[len(rates_TK)] * count)
     yield from _rates(configs, rates_TK)
     yield from _decay(wiring, rates_TK)
-    if configs[0].levels["optimizer"] in PLAIN:
+    free = all(c.levels["weight_constraint"] != "max_norm" for c in configs)
+    if configs[0].levels["optimizer"] in PLAIN and free:
         yield from _plain(wiring, rates_TK)
     yield _alone(wiring)
 
@@ -50,10 +54,16 @@ def training_readings(wiring: Wiring) -> Iterator[Reading]:
 def _masks(wiring: Wiring) -> Iterator[Reading]:
     """Zero share of the first step's masks, and whether the survivors make up for the dropped."""
     asked = [c.numbers.get("dropout_rate", 0.0) for c in wiring.configs]
-    masks = wiring.masks_LKBW
+    noise = wiring.noise
+    if not wiring.network.sites.layers:
+        return
+    names = {c.levels["dropout"] for c in wiring.configs}
+    if not names <= {"none", "dropout"}:
+        drops = noise.scale is not None or noise.inputs is not None or bool(noise.weights)
+        yield Reading(key="dropout.drops", asked=[any(asked)], found=[drops])
+        return
+    masks = noise.scale
     if masks is None:
-        if not wiring.network.masked_layers:
-            return
         yield Reading(key="dropout_rate", asked=asked, found=[0.0] * len(asked))
         return
     share_K = (masks == 0).double().mean(dim=(0, 2, 3))
@@ -82,6 +92,8 @@ def _decay(wiring: Wiring, rates_TK: Tensor) -> Iterator[Reading]:
     """What one step without gradients takes off the weights, as a share of them."""
     configs = wiring.configs
     step = len(rates_TK) // 2
+    if not {c.levels["weight_decay"] for c in configs} <= DECAYS:
+        return
     params_KP = torch.full_like(wiring.params_KP, NEAR_ZERO)
     _step(copy.deepcopy(wiring.updates), step, params_KP, torch.zeros_like(params_KP))
     weights = [s for s in wiring.network.parameters.segments if s.role in ("weight", "own")]

@@ -7,13 +7,23 @@ from collections.abc import Mapping
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_WORDS, Config
 from trainers.networks.convolutional import Convolutional
-from trainers.networks.network import Network, Pass
+from trainers.networks.network import Network, Noise, Pass, Sites
 from trainers.networks.own_module import OwnModule
 from trainers.networks.perceptron import Perceptron
 from trainers.networks.recurrent import Recurrent
 from trainers.task import Task
 
-__all__ = ["Convolutional", "Network", "OwnModule", "Pass", "Perceptron", "Recurrent", "network_for"]
+__all__ = [
+    "Convolutional",
+    "Network",
+    "Noise",
+    "OwnModule",
+    "Pass",
+    "Perceptron",
+    "Recurrent",
+    "Sites",
+    "network_for",
+]
 
 SHAPED: Mapping[str, type[Convolutional | Recurrent]] = {"cnn": Convolutional, "rnn": Recurrent}
 """Networks that need to know an item's shape, be it of an image or of a sequence."""

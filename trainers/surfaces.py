@@ -81,7 +81,9 @@ SURFACES: Mapping[str, Surface] = {
     surface.name: surface
     for surface in (
         Surface(name="ravine", source="002", loss=ravine, low=(-5, 3), high=(5, 7), reached=0.1),
-        Surface(name="steep_optimum", source="002", loss=steep_optimum, low=(-1, -1), high=(1, 1), reached=-3.9),
+        Surface(
+            name="steep_optimum", source="002", loss=steep_optimum, low=(-1, -1), high=(1, 1), reached=-3.9
+        ),
         Surface(name="quadratic", source="001", loss=quadratic, low=(-3, -3), high=(3, 3), reached=1e-3),
         Surface(name="cliff", source="000", loss=cliff, low=(1.2, -2), high=(3, 2), reached=1e-2),
         Surface(name="basins", source="001", loss=basins, low=(-3, -3), high=(3, 3), reached=0.05),
@@ -104,15 +106,17 @@ class Descent:
     def rates_that_reach(self) -> int:
         """For how many learning rates at least half of the starts reach the optimum."""
         return sum(
-            bool(self.reached_K[self.rates_K == rate].float().mean() >= 0.5) for rate in self.rates_K.unique()
+            bool(self.reached_K[self.rates_K == rate].float().mean() >= 0.5)
+            for rate in set(self.rates_K.tolist())
         )
 
     @property
     def straightness_K(self) -> Tensor:
         """Distance from first to last over the length of the path; 1 is a straight line (claim O19)."""
         moves_TK2 = self.path_TK2.diff(dim=0)
-        length_K = moves_TK2.norm(dim=-1).sum(0)
-        return (self.path_TK2[-1] - self.path_TK2[0]).norm(dim=-1) / length_K.clamp_min(1e-12)
+        length_K: Tensor = torch.linalg.vector_norm(moves_TK2, dim=-1).sum(0)
+        between_K: Tensor = torch.linalg.vector_norm(self.path_TK2[-1] - self.path_TK2[0], dim=-1)
+        return between_K / length_K.clamp_min(1e-12)
 
 
 def rates(optimizer: str, count: int = RATES) -> list[float]:
@@ -191,6 +195,7 @@ def extrema(times: int, points: int = 200_001) -> int:
 
 
 def main() -> None:
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--steps", type=int, default=STEPS)
     asked = parser.parse_args()

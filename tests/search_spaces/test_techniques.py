@@ -13,7 +13,7 @@ from search_spaces.config import SETTING_LIMITS, SETTING_NAMES
 from search_spaces.vocabulary import NUMBERS, read
 
 FILE = Path(search_spaces.__file__).parent / "TECHNIQUES.md"
-LATER = {"transfer", "pretraining", "pruning", "quantization", "MC dropout", "BN fusing", "loss surfaces"}
+LATER = {"transfer", "pretraining", "pruning", "quantization", "MC dropout"}
 """What no level realizes yet."""
 
 FAMILIES = {
@@ -35,7 +35,9 @@ def rows() -> list[tuple[str, str, str]]:
 
 
 def exists(token: str) -> bool:
-    """A level, the value of a setting, a number or a setting."""
+    """A level, the value of a setting, a number, a setting, or a file of this repository."""
+    if token.endswith(".py"):
+        return (FILE.parent.parent / token).is_file()
     name, _, value = token.partition("=")
     if not value:
         return name in NUMBERS or name in SETTING_NAMES

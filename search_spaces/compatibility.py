@@ -124,9 +124,7 @@ REFUSED: tuple[Rule, ...] = (
     Rule(
         keys=("weight_constraint", "activation"),
         meaning="the two maps of a gated layer side by side are no square matrix",
-        holds=lambda c: (
-            _symmetric(c) and c.setting.network != "cnn" and c.levels["activation"] == "swiglu"
-        ),
+        holds=lambda c: _symmetric(c) and c.setting.network != "cnn" and c.levels["activation"] == "swiglu",
     ),
     Rule(
         keys=("funnel", "network"),

@@ -126,6 +126,11 @@ REFUSED: tuple[Rule, ...] = (
         holds=lambda c: _symmetric(c) and c.setting.network == "cnn",
     ),
     Rule(
+        keys=("weight_constraint", "activation"),
+        meaning="the two maps of a gated layer side by side are no square matrix",
+        holds=lambda c: _symmetric(c) and c.setting.network != "cnn" and c.levels["activation"] == "swiglu",
+    ),
+    Rule(
         keys=("funnel", "network"),
         meaning="only the widths of a perceptron shrink",
         holds=lambda c: c.setting.funnel and c.setting.network != "mlp",
@@ -173,14 +178,32 @@ NOTED: tuple[Rule, ...] = (
         same=frozenset(("everything", "weights")),
     ),
     Rule(
-        keys=("dropout", "normalization"),
-        meaning="alpha dropout keeps a mean and variance that the norm sets anew",
-        holds=lambda c: c.levels["dropout"] == "alpha_dropout" and c.levels["normalization"] != "none",
+        keys=("normalization", "network"),
+        meaning="a layer without places has its features for a whole item",
+        holds=lambda c: c.levels["normalization"] == "layer_norm_all" and c.setting.network != "cnn",
+        same=frozenset(("layer_norm", "layer_norm_all")),
+    ),
+    Rule(
+        keys=("dropout", "depth"),
+        meaning="the last three hidden layers are all of them",
+        holds=lambda c: c.levels["dropout"] == "dropout_last3" and c.setting.depth <= 3,
+        same=frozenset(("dropout", "dropout_last3")),
     ),
     Rule(
         keys=("dropout", "activation"),
         meaning="alpha dropout keeps the mean and variance of SELU's outputs, not of others",
         holds=lambda c: c.levels["dropout"] == "alpha_dropout" and c.levels["activation"] != "selu",
+    ),
+    Rule(
+        keys=("dropout", "normalization"),
+        meaning="the norm sets anew the mean and variance that alpha dropout keeps",
+        holds=lambda c: c.levels["dropout"] == "alpha_dropout" and c.levels["normalization"] != "none",
+    ),
+    Rule(
+        keys=("bias", "initializer"),
+        meaning="torch's default draws the same biases of its own",
+        holds=lambda c: c.levels["bias"] == "uniform" and c.levels["initializer"] == "torch_default",
+        same=frozenset(("as_initializer", "uniform")),
     ),
     Rule(
         keys=("bias", "normalization"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.config import Setting
 from tests.trainers.packs import TINY, member, numbers_of
@@ -244,6 +245,19 @@ def test_dropout_drops_a_channel_at_all_its_places() -> None:
     hidden = seen["hidden0"].view(5, 36, SMALL.width)
     assert not hidden[1, :, 2].any()
     assert hidden[0, :, 2].any() and hidden[1, :, 1].any()
+
+
+@pytest.mark.parametrize("shape", [(9, 9, 2), (11, 3)], ids=["image", "sequence"])
+def test_operations_are_counted_at_every_place(shape: tuple[int, ...]) -> None:
+    task = pictures(shape)
+    network = network_for(member(setting=SMALL).config, task)
+    start, _ = network.start(member(setting=SMALL).config, member().streams)
+    x = torch.as_tensor(task.x[:5], dtype=torch.float64)
+    with FlopCounterMode(display=False) as counted:
+        network.forward(network.parameters.views(start), {}, x, Pass(training=False))
+    assert network.flops == counted.get_total_flops() / 5
+    rows = {(9, 9, 2): 81 + 16 + 4, (11, 3): 11 + 5 + 2}
+    assert network.elements == rows[shape] * SMALL.width
 
 
 def test_a_table_cannot_be_convolved() -> None:

@@ -22,6 +22,7 @@ from reports.decision import relation
 from reports.evidence import Evidence, gather
 from reports.figures import Picture
 from reports.guards import CHAIN, standing
+from reports.inside import COLUMNS, inside
 from reports.numbers import TunedNumber, tuned_numbers
 from reports.record import StudyRecord
 from reports.robustness import Robustness, robustness
@@ -101,6 +102,8 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
             standing=now,
             answers=answers,
             searches=searches,
+            insides=() if now.kind == "interim" else inside(record),
+            columns=COLUMNS,
             general=all(answer.verdict.general for answer in answers),
             phases=_phases(record),
             spent=_spent(record),

@@ -19,6 +19,10 @@ MOMENTUM_CYCLES = frozenset(("one_cycle", "one_cycle_linear"))
 """Schedules that cycle the optimizer's momentum where it has one."""
 
 
+BATCH_NORMS = frozenset(("batch_norm", "batch_norm_no_bias"))
+"""Norms of a layer's sums by each unit's own mean."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """Two keys whose values do not go together."""
@@ -167,6 +171,21 @@ NOTED: tuple[Rule, ...] = (
         meaning="nothing decays, so it does not matter what would",
         holds=lambda c: c.levels["decay_scope"] == "weights" and decay_kind(c.levels) == "none",
         same=frozenset(("everything", "weights")),
+    ),
+    Rule(
+        keys=("dropout", "normalization"),
+        meaning="alpha dropout keeps a mean and variance that the norm sets anew",
+        holds=lambda c: c.levels["dropout"] == "alpha_dropout" and c.levels["normalization"] != "none",
+    ),
+    Rule(
+        keys=("dropout", "activation"),
+        meaning="alpha dropout keeps the mean and variance of SELU's outputs, not of others",
+        holds=lambda c: c.levels["dropout"] == "alpha_dropout" and c.levels["activation"] != "selu",
+    ),
+    Rule(
+        keys=("bias", "normalization"),
+        meaning="the norm takes a hidden layer's bias away again, or the layer has none",
+        holds=lambda c: c.levels["bias"] != "as_initializer" and c.levels["normalization"] in BATCH_NORMS,
     ),
     Rule(
         keys=("residual", "depth"),

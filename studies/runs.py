@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from search_spaces.config import digest
 from studies.ledger import Committed, StudyRow
+from trainers.diagnostics.names import fit, profiles, summaries
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation
 
 Detail = Literal["members_with_curves", "members", "cells"]
@@ -89,7 +90,7 @@ def study_run(row: StudyRow) -> Run:
 
 
 def member_run(committed: Committed, *, curve: bool) -> Run:
-    """The run of one trained member."""
+    """The run of one trained member; with `curve` also what is known step by step and layer by layer."""
     e, s = committed.evaluation, committed.evaluation.slot
     end = committed.committed_ms
     start = end - round(1000 * committed.seconds)
@@ -98,13 +99,16 @@ def member_run(committed: Committed, *, curve: bool) -> Run:
     values = {"validation/metric": e.validation_metric, "validation/loss": e.validation_loss}
     values |= {"best_step": e.best_step, "steps": e.steps}
     values |= {f"test/{readout}": value for readout, value in (e.test or {}).items()}
-    values |= {f"diagnostics/{name}": value for name, value in e.diagnostics.items()}
+    values |= {f"diagnostics/{name}": value for name, value in summaries(e.diagnostics).items()}
+    values["seconds_per_step"] = committed.seconds / max(1, e.steps)
     metrics = [Point(key=key, value=value, ms=end) for key, value in values.items()]
     for look in e.curve if curve else ():
         at = start + (end - start) * look.step // max(1, e.config.setting.steps)
         for name, value in vars(look).items():
             if name != "step":
                 metrics.append(Point(key=f"curve/{name}", value=value, ms=at, step=look.step))
+    for name, layers in profiles(e.diagnostics).items() if curve else ():
+        metrics += [Point(key=f"layers/{name}", value=value, ms=end, step=layer) for layer, value in layers]
     return Run(
         id=digest({"study": s.study, "evaluation": e.id}, size=16),
         name=f"{s.level} {s.phase} {s.index}",
@@ -120,6 +124,7 @@ def member_run(committed: Committed, *, curve: bool) -> Run:
             "groundrules.arm": e.arm,
             "groundrules.status": e.status,
             "groundrules.cause": e.cause[:500],
+            "groundrules.fit": fit(e.diagnostics),
             "groundrules.evidence": "true" if s.phase in EVIDENCE_PHASES else "false",
             "groundrules.pack": committed.pack_id,
         },
@@ -134,7 +139,7 @@ class Cell:
 
     first: Committed
     members: dict[tuple[str, int], Evaluation] = field(default_factory=dict)
-    """(phase, index) -> evaluation, without curves."""
+    """(phase, index) -> evaluation, without curves and diagnostics."""
     start_ms: int = 0
     end_ms: int = 0
 
@@ -144,7 +149,7 @@ class Cell:
         start = committed.committed_ms - round(1000 * committed.seconds)
         self.start_ms = min(self.start_ms or start, start)
         self.end_ms = max(self.end_ms, committed.committed_ms)
-        self.members[slot.phase, slot.index] = replace(committed.evaluation, curve=())
+        self.members[slot.phase, slot.index] = replace(committed.evaluation, curve=(), diagnostics={})
 
     def complete(self, sizes: Mapping[str, int]) -> bool:
         """Whether every member of its last phase has come in."""

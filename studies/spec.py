@@ -26,6 +26,7 @@ from studies.asking import Asked, change_of, understood
 from studies.mistakes import SpecError, unique
 from studies.points import places
 from studies.rules import check
+from trainers.diagnostics.names import Switch
 
 __all__ = [
     "PROFILES",
@@ -127,6 +128,9 @@ class StudySpec(_Part):
     sampler: Sampler = "sobol"
     pack_size: Many = 64
     alpha: Annotated[float, Strict(), Field(gt=0, lt=0.5)] = 0.05
+    diagnostics: Switch = "ends"
+    """What is recorded of the members' inside. It changes no result, so it is no part of the protocol: a
+    study may be resumed with another value."""
 
     _file: str = PrivateAttr("study")
 

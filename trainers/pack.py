@@ -21,6 +21,7 @@ from trainers.columns import Columns
 from trainers.diagnostics.calibration import HeldOutView
 from trainers.diagnostics.names import Switch
 from trainers.diagnostics.recorder import Recorder
+from trainers.effective import Wiring, check
 from trainers.evaluation import CurvePoint, Evaluation, Status
 from trainers.feed import Feed, HeldOut
 from trainers.full_statistics import recompute
@@ -28,7 +29,7 @@ from trainers.looks import Log, Patience, Plateau
 from trainers.losses import member_losses, wrongness
 from trainers.member import Member
 from trainers.networks import Network, OwnModule, Pass, network_for
-from trainers.networks.network import Watch
+from trainers.networks.network import Noise, Watch
 from trainers.noise import NoiseSource
 from trainers.precision import LossScale, autocast, element_type
 from trainers.structure import judged_at_once, structure_key
@@ -188,12 +189,15 @@ class _Training:
     def _step(self, step: int, scale_K: Tensor) -> Tensor:
         """One update of every member; the losses [K] before it."""
         x_KBF, y_KB = self.feed.batch(step)
-        if step == 0 and self.recorder is not None:
-            self.recorder.begin(self.params_KP, self.buffers_KP, x_KBF, y_KB)
+        noise = self.noise.at(step)
+        if step == 0:
+            check(self.wiring(x_KBF, noise))
+            if self.recorder is not None:
+                self.recorder.begin(self.params_KP, self.buffers_KP, x_KBF, y_KB)
         how = Pass(
             training=True,
             numbers=self.forward_numbers,
-            noise=self.noise.at(step),
+            noise=noise,
             seeds=self._seeds(step),
         )
         with self._autocast():
@@ -210,6 +214,22 @@ class _Training:
         with torch.no_grad():
             self.updates.step(step, self.params_KP, self.grads_KP, scale_K, overflowed_K)
         return losses_K.detach()
+
+    def wiring(self, x_KBF: Tensor, noise: Noise) -> Wiring:
+        """What was built, for `trainers.effective` to read back."""
+        return Wiring(
+            members=self.members,
+            task=self.task,
+            network=self.network,
+            params_KP=self.params_KP,
+            buffers_KP=self.buffers_KP,
+            numbers=self.forward_numbers,
+            updates=self.updates,
+            items=self.feed.items,
+            x_KBF=x_KBF,
+            noise=noise,
+            autocast=self._autocast,
+        )
 
     def _autocast(self) -> AbstractContextManager[object]:
         return autocast(self.setting.precision, self.device)

@@ -10,6 +10,7 @@ from search_spaces.optimizers import OPTIMIZER
 from trainers.augmenting import check_augmentation
 from trainers.feed import CHUNK
 from trainers.networks import Network, network_for
+from trainers.scaling import check_input_scaling
 from trainers.task import Task
 
 OPERATIONS_OF_A_SUM = 50.0
@@ -35,6 +36,7 @@ def structure_key(config: Config, task: Task) -> str:
             augmentation, or a level means nothing on this kind of task or for this network.
     """
     check_augmentation(config, task)
+    check_input_scaling(config, task)
     network = network_for(config, task)
     check_meaning(config, task, network)
     setting = {

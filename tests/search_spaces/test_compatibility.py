@@ -24,6 +24,9 @@ CASES: dict[tuple[str, str], Change] = {
     ("warmup", "schedule"): read({"warmup": "linear", "schedule": "warmup_cosine"}),
     ("stop_patience", "evaluations"): read({"early_stopping": "patience", "evaluations": 5}),
     ("decay_scope", "weight_decay"): read({"decay_scope": "weights", "weight_decay": "none"}),
+    ("dropout", "normalization"): read({"dropout": "alpha_dropout", "normalization": "batch_norm"}),
+    ("dropout", "activation"): read({"dropout": "alpha_dropout", "activation": "relu"}),
+    ("bias", "normalization"): read({"bias": "uniform", "normalization": "batch_norm"}),
     ("residual", "depth"): read({"residual": True, "depth": 1}),
 }
 """Keys of a rule -> a config that it is about."""

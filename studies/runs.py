@@ -90,7 +90,7 @@ def study_run(row: StudyRow) -> Run:
 
 
 def member_run(committed: Committed, *, curve: bool) -> Run:
-    """The run of one trained member; with `curve` also what is known step by step and layer by layer."""
+    """The run of one trained member; with `curve` also its steps and, if it is judged, its layers."""
     e, s = committed.evaluation, committed.evaluation.slot
     end = committed.committed_ms
     start = end - round(1000 * committed.seconds)
@@ -107,7 +107,9 @@ def member_run(committed: Committed, *, curve: bool) -> Run:
         for name, value in vars(look).items():
             if name != "step":
                 metrics.append(Point(key=f"curve/{name}", value=value, ms=at, step=look.step))
-    for name, layers in profiles(e.diagnostics).items() if curve else ():
+    # A member of 20 layers has 240 such points, 8 ms to write: only those that verdicts are made of.
+    judged = s.phase in EVIDENCE_PHASES and e.arm == "tuned"
+    for name, layers in profiles(e.diagnostics).items() if curve and judged else ():
         metrics += [Point(key=f"layers/{name}", value=value, ms=end, step=layer) for layer, value in layers]
     return Run(
         id=digest({"study": s.study, "evaluation": e.id}, size=16),

@@ -129,7 +129,8 @@ def test_diagnostics_are_metrics_and_those_of_layers_are_curves_over_layers(comp
         assert run.data.tags["groundrules.fit"] == "underfits"
         assert not any("layer0" in name for name in run.data.metrics)
     with_layers = [run for run in members if "layers/init.activation_square" in run.data.metrics]
-    assert {run.data.tags["groundrules.phase"] for run in with_layers} == {"promote", "confirm"}
+    judged = {(run.data.tags["groundrules.phase"], run.data.tags["groundrules.arm"]) for run in with_layers}
+    assert judged == {("confirm", "tuned")}
     history = client.get_metric_history(with_layers[0].info.run_id, "layers/init.activation_square")
     assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.25), (3, 0.125)]
 

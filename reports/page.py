@@ -21,7 +21,7 @@ from reports import figures, wording
 from reports.decision import relation
 from reports.evidence import Evidence, gather
 from reports.figures import Picture
-from reports.guards import CHAIN, standing
+from reports.guards import CHAIN, standing, unjudged
 from reports.inside import COLUMNS, inside
 from reports.numbers import TunedNumber, tuned_numbers
 from reports.record import StudyRecord
@@ -111,6 +111,7 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
             facts=[record.facts[name] for name in sorted(record.facts)],
             wording=wording,
             described=described,
+            unjudged=unjudged,
             relation=relation,
             series=range(len(figures.SERIES)),
         )

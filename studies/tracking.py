@@ -41,7 +41,7 @@ from studies.runs import (
 )
 
 if TYPE_CHECKING:
-    from studies.agenda import Agenda
+    from studies.work import Work
 
 log = logging.getLogger("groundrules.tracking")
 
@@ -82,7 +82,7 @@ class Tracker:
         self._study = study
         self._detail = detail
         self._pace = Pace()
-        self._agenda: Agenda | None = None
+        self._agenda: Work | None = None
         self._standing: Standing | None = None
         self._noted = -math.inf
         self._ticked = threading.Event()
@@ -91,7 +91,7 @@ class Tracker:
         self.problem = ""
         """Why the mirror lags behind the ledger; '' where it does not."""
 
-    def watch(self, agenda: Agenda) -> None:
+    def watch(self, agenda: Work) -> None:
         """Takes note of how far the study is; cheap, called from the training thread."""
         if self._agenda is not None:
             self._ticked.set()

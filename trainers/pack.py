@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from search_spaces.normalizations import NORMALIZATION
 from trainers.columns import Columns
 from trainers.evaluation import Evaluation, Status
 from trainers.feed import CHUNK, Feed, HeldOut
-from trainers.looks import Log, Plateau
+from trainers.looks import Log, Plateau, look_steps
 from trainers.losses import member_losses, wrongness
 from trainers.member import Member
 from trainers.networks import Network, OwnModule, Pass, network_for
@@ -137,7 +136,8 @@ class _Training:
         pace = self.updates.pace
         plateau = Plateau(pace.patience_K, pace.factor_K)
         steps = self.setting.steps
-        looks = set(np.linspace(0, steps, self.setting.evaluations + 1)[1:].round().astype(int).tolist())
+        looks = set(look_steps(self.setting))
+        rungs = self._rungs()
         for step in range(steps):
             losses_K = self._step(step, plateau.scale_K)
             log.add(losses_K, step + 1)
@@ -146,12 +146,23 @@ class _Training:
                 log.look(step + 1, metric_K, loss_K, pace.rate_TK1[step, :, 0] * plateau.scale_K)
                 log.keep_best(metric_K, loss_K)
                 plateau.look(loss_K)
+                if step + 1 in rungs:
+                    log.stop(metric_K > rungs[step + 1], step + 1, pruned=True)
                 if on_progress is not None:
                     on_progress((step + 1) / steps)
                 if not log.training_K.any():
                     break
         tests = self._tests(log)
         return [self._evaluation(k, log, tests) for k in range(len(self.members))]
+
+    def _rungs(self) -> dict[int, Tensor]:
+        """Step -> the largest validation metric [K] with which each member goes on after it."""
+        found: dict[int, Tensor] = {}
+        for k, member in enumerate(self.members):
+            for step, metric in member.rungs:
+                none = torch.full((len(self.members),), math.inf, dtype=self.dtype, device=self.device)
+                found.setdefault(step, none)[k] = metric
+        return found
 
     def _step(self, step: int, scale_K: Tensor) -> Tensor:
         """One update of every member; the losses [K] before it."""

@@ -1,4 +1,4 @@
-"""The two kinds of study: guideline studies compare levels, search studies look for one good configuration."""
+"""The two kinds of study: guideline studies compare levels, search studies look for one good config."""
 
 from __future__ import annotations
 

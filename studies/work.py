@@ -23,8 +23,6 @@ class Work(Protocol):
     """Members in the ledger, of this and earlier runs."""
     diverged: int
     pruned: int
-    work_done: float
-    """Behind the members in the ledger, in the unit of `work_planned`."""
     failed_packs: list[Pack]
     """Packs given up in this run; the next run tries them again."""
 
@@ -34,6 +32,10 @@ class Work(Protocol):
 
     def planned_by_phase(self) -> Mapping[str, int]:
         """Phase -> members."""
+
+    @property
+    def work_done(self) -> float:
+        """Behind the members in the ledger, in the unit of `work_planned`."""
 
     @property
     def work_planned(self) -> float:

@@ -40,8 +40,8 @@ from trainers.evaluation import Evaluation, Slot  # noqa: E402
 from trainers.member import Member  # noqa: E402
 
 if TYPE_CHECKING:
-    from studies.work import Work
     from studies.packing import Pack
+    from studies.work import Work
     from trainers.task import Task, TaskBook
 
 log = logging.getLogger("groundrules.workers")

@@ -17,7 +17,7 @@ from trainers.task import TaskBook
 
 
 class SearchAgenda:
-    """What engines need of a search (`studies.work.Work`), kept in step with its ledger; one thread at a time.
+    """What engines need of a search (`studies.work.Work`), kept in step with its ledger.
 
     Whatever the order in which the packs of a generation end, the next generation is the same.
     """
@@ -143,6 +143,6 @@ class SearchAgenda:
     def _check(self, member: Member, known: Evaluation | None) -> None:
         if known is not None and known.config != member.config:
             raise ValueError(
-                f"study '{self.study}': the ledger holds another point for trial {member.slot.index} than this "
-                "installation asks for; resume with the versions it was started with"
+                f"study '{self.study}': the ledger holds another point for trial {member.slot.index} than "
+                "this installation asks for; resume with the versions it was started with"
             )

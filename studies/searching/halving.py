@@ -1,8 +1,8 @@
 """Successive halving: a trial is stopped at a rung unless it is among the best third of those seen there.
 
-Jamieson and Talwalkar, arXiv 1502.07943; asynchronous form of Li et al., arXiv 1810.05934. Here a generation is
-judged by the generations before it only, which are complete: so what is stopped does not hang on the order in
-which packs end, and a resumed search stops the same trials.
+Jamieson and Talwalkar, arXiv 1502.07943; asynchronous form of Li et al., arXiv 1810.05934. Here a generation
+is judged by the generations before it only, which are complete: so what is stopped does not hang on the order
+in which packs end, and a resumed search stops the same trials.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Rungs = tuple[tuple[int, float], ...]
 
 def rung_looks(evaluations: int) -> tuple[int, ...]:
     """The looks (counted from 1) that are rungs: the first at or after each share of the training."""
-    shares = (ETA**-power for power in range(DEPTH, 0, -1))
-    return tuple(dict.fromkeys(look for share in shares if (look := math.ceil(evaluations * share)) < evaluations))
+    looks = (-(-evaluations // ETA**power) for power in range(DEPTH, 0, -1))  # rounded up
+    return tuple(dict.fromkeys(look for look in looks if look < evaluations))
 
 
 def rungs(setting: Setting, earlier: Sequence[Evaluation]) -> Rungs:

@@ -155,9 +155,7 @@ def importances(space: Space, told: Sequence[Told]) -> tuple[tuple[str, float], 
     return tuple(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _sampler(
-    name: str, seed: int, study: str, task: str, trials: int, columns: Sequence[str]
-) -> BaseSampler:
+def _sampler(name: str, seed: int, study: str, task: str, trials: int, columns: Sequence[str]) -> BaseSampler:
     if name == "tpe":
         # A level's own numbers are drawn together (`group`). The trials of a generation that have no result
         # yet count as bad ones, so that they do not all go to one place (`constant_liar`).
@@ -173,9 +171,10 @@ def _sampler(
 
 def _suggested(trial: optuna.Trial, space: Space) -> Point:
     """One point, choice by choice and then the numbers that they open."""
-    point: dict[str, Value] = {
-        name: trial.suggest_categorical(name, values) for name, values in space.choices.items()
-    }
+    point: dict[str, Value] = {}
+    for name, values in space.choices.items():
+        place = values.index(trial.suggest_categorical(name, values))
+        point[name] = values[place]
     for name, span in space.open(point):
         if span.whole:
             point[name] = trial.suggest_int(name, int(span.low), int(span.high), log=span.log)

@@ -1,4 +1,4 @@
-"""The joint conditional space of a search study: choices, and numbers that exist where a choice opens them."""
+"""The joint conditional space of a search study: choices, and numbers that a choice may open or close."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Space:
 
     def _parameter(self, number: str, levels: Mapping[str, str]) -> str:
         """The number's own name, or with its level's where levels differ in its limits."""
-        return f"{_opener(number, levels)}.{number}" if number in self._divided else number
+        return f"{_opener(number, levels)[1]}.{number}" if number in self._divided else number
 
     @cached_property
     def _divided(self) -> frozenset[str]:
@@ -140,9 +140,7 @@ class Space:
             levels = self._levels(picked)
             for name, span in self.open(picked):
                 if name == parameter:
-                    level = _opener(span.name, levels)
-                    factor = next(f for f, chosen in levels.items() if chosen == level and _opens(f, level, span))
-                    found[f"{factor}={level}"] = None
+                    found["=".join(_opener(span.name, levels))] = None
         return tuple(found)
 
     def _narrowed(self, number: str, span: Range) -> Range:
@@ -156,14 +154,10 @@ class Space:
         return setting_range(name, *limits, usual)
 
 
-def _opener(number: str, levels: Mapping[str, str]) -> str:
-    """The level whose range of that number holds: the first in the catalogue's order, as in `open_ranges`."""
+def _opener(number: str, levels: Mapping[str, str]) -> tuple[str, str]:
+    """The factor and level whose range of a number holds: the catalogue's first, as in `open_ranges`."""
     return next(
-        levels[name]
+        (name, levels[name])
         for name, factor in FACTORS.items()
         if any(span.name == number for span in factor.level(levels[name]).ranges)
     )
-
-
-def _opens(factor: str, level: str, span: Range) -> bool:
-    return factor in FACTORS and any(found.name == span.name for found in FACTORS[factor].level(level).ranges)

@@ -4,6 +4,8 @@
 PYTHON ?= python3.11 python3.12 python3.13 python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests run side by side in so many processes, each file in one of them; studies under test use two cores.
+PROCESSES ?= 2
 PINS := pyproject.toml constraints.txt
 
 .PHONY: help quickstart test check ui clean
@@ -23,7 +25,7 @@ ui: $(VENV)/.installed
 	$(BIN)/groundrules ui
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 check: $(VENV)/.installed-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash infra/check.sh

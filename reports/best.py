@@ -27,7 +27,7 @@ class Best:
     task: str
     metric: str
     validation: float
-    """Of the metric, on the items by which it was chosen: lower than on new items, by being the best of many."""
+    """Of the metric, on the items by which it was chosen: too low, as the best of many is."""
     trial: int
     best_step: int
     trials: dict[str, int]
@@ -49,8 +49,8 @@ def best(record: SearchRecord) -> Best:
     found = record.best
     if found is None:
         raise ValueError(
-            f"study '{record.name}': no trial has finished yet ({len(record.evaluations)} of {record.planned} "
-            f"trained, {record.count('diverged')} diverged)"
+            f"study '{record.name}': no trial has finished yet ({len(record.evaluations)} of "
+            f"{record.planned} trained, {record.count('diverged')} diverged)"
         )
     return Best(
         study=record.name,

@@ -120,16 +120,15 @@ def parallel(record: SearchRecord) -> Picture | None:
         return None
     good = best_tenth(record)
     errors = [row.validation_metric for row, _ in trials]
-    low, high = max(min(errors), SMALLEST), max(*errors, 2 * SMALLEST)
+    low = max(min(errors), SMALLEST)
+    high = max(*errors, 1.01 * low)
     places = range(len(shown) + 1)
     with styled():
         figure, axes = panel(height=3.4, left=0.75, bottom=0.75, width=9.6, top=0.25, right=0.75)
         axes.axhspan(-0.16, -0.08, color=BAND, lw=0)
         # The good ones last, so that they lie on top.
         for row, point in sorted(trials, key=lambda trial: trial[0].slot.index in good):
-            error = (
-                math.log(max(row.validation_metric, low) / low) / math.log(high / low) if high > low else 0
-            )
+            error = math.log(max(row.validation_metric, low) / low) / math.log(high / low)
             line = [_height(d, point) + _apart(d, row.slot.index) for d in shown]
             front = row.slot.index in good
             look = {"color": SERIES[1], "lw": 1.5} if front else {"color": MUTED, "lw": 0.7, "alpha": 0.4}
@@ -156,7 +155,7 @@ def parallel(record: SearchRecord) -> Picture | None:
         return Picture(
             name="parallel",
             title="Finished trials as lines through their values",
-            description=f"Parallel coordinates of {len(trials)} finished trials over {len(shown)} parameters.",
+            description=f"{len(trials)} finished trials in parallel coordinates of {len(shown)} parameters.",
             svg=svg(figure, "parallel"),
             columns=("trial", *(d.name for d in shown), "validation_metric"),
             rows=tuple(rows),

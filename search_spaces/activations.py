@@ -6,7 +6,8 @@ or tensors [..., 1, 1] that broadcast against x [..., B, F].
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -15,15 +16,27 @@ from torch import Tensor
 
 from search_spaces.factor import Factor, Level, Range, Source
 
-Activation = Callable[..., Tensor]
-"""f(x [..., B, F], **own numbers) -> [..., B, F]."""
+
+@dataclass(frozen=True, kw_only=True)
+class Activation:
+    """What a hidden layer's function needs from the trainer, and how it is applied."""
+
+    apply: Callable[..., Tensor]
+    """f(x [..., B, F], **numbers, **learned) -> [..., B, F], or [..., B, F / 2] where gated. Where noisy,
+    it is also given noise=[..., B, F], uniform in [0, 1), in training and noise=None otherwise."""
+    learned: Mapping[str, float] = field(default_factory=dict)
+    """Scalars trained with the weights, name -> start; one of each for every layer, [..., 1, 1]."""
+    noisy: bool = False
+    """Draws a number for every element in training."""
+    gated: bool = False
+    """Takes two sums for each unit: x is the first half of the features times what the second lets pass."""
 
 
 WHOLE = 64
 """Elements that fill torch's widest unrolled loop on a CPU (two registers of 16 in float32), twice."""
 
 
-def steady(f: Callable[[Tensor], Tensor]) -> Activation:
+def steady(f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """`f`, with results that do not depend on where in the tensor an element lies.
 
     torch computes the elements at the end that do not fill its vector registers by other instructions,
@@ -48,6 +61,57 @@ def leaky_relu(x: Tensor, *, negative_slope: Tensor | float) -> Tensor:
     """
     # max(sign(x), slope) is the derivative: exact, and less than a third of the time of torch.where.
     return x * x.detach().sign().clamp_min_(negative_slope)
+
+
+RRELU_LOW, RRELU_HIGH = 1 / 8, 1 / 3
+"""Limits of the randomized slope, torch's and the paper's."""
+
+
+def rrelu(x: Tensor, *, noise: Tensor | None) -> Tensor:
+    """Leaky ReLU whose slope is drawn for every element: low + (high - low) * noise.
+
+    With noise=None, which is evaluation, the slope is the mean of both limits, as torch.nn.RReLU has it.
+    """
+    if noise is None:
+        return functional.leaky_relu(x, (RRELU_LOW + RRELU_HIGH) / 2)
+    return x * torch.maximum(x.detach().sign(), RRELU_LOW + (RRELU_HIGH - RRELU_LOW) * noise)
+
+
+def prelu(x: Tensor, *, slope: Tensor | float) -> Tensor:
+    """x where x > 0, else slope * x; the slope is trained and may be any number.
+
+    As torch.nn.PReLU(num_parameters=1): one slope for the layer. The derivative at 0 is `slope`.
+    """
+    positive = functional.relu(x)
+    return positive + slope * (x - positive)
+
+
+_elu = steady(functional.elu)
+
+
+def elu(x: Tensor, *, elu_alpha: Tensor | float) -> Tensor:
+    """x where x > 0, else elu_alpha * (exp(x) - 1); the derivative at 0 is `elu_alpha`, as in torch."""
+    alpha = torch.as_tensor(elu_alpha, dtype=x.dtype, device=x.device)
+    positive = x.detach().sign().clamp_min_(0)
+    # The factor is alpha or 1 to the bit; torch.where takes half as long again.
+    return _elu(x) * torch.lerp(alpha, torch.ones_like(alpha), positive)
+
+
+_logistic = steady(torch.sigmoid)
+
+
+def swish(x: Tensor, *, beta: Tensor | float) -> Tensor:
+    """x * sigmoid(beta * x)."""
+    return x * _logistic(beta * x)
+
+
+_silu = steady(functional.silu)
+
+
+def swiglu(x: Tensor) -> Tensor:
+    """SiLU of the first half of the features times the second: x [..., B, 2 F] -> [..., B, F]."""
+    first, second = x.chunk(2, dim=-1)
+    return _silu(first) * second
 
 
 def identity(x: Tensor) -> Tensor:
@@ -86,20 +150,33 @@ NEGATIVE_SLOPE = Range(
     log=True,
     meaning="slope of leaky ReLU below zero",
 )
+ELU_ALPHA = Range(
+    name="elu_alpha",
+    low=0.1,
+    high=3.0,
+    default=1.0,
+    log=True,
+    meaning="minus the value that ELU tends to far below zero",
+)
 
 
 def _level(
     name: str,
-    build: Activation,
+    build: Callable[..., Tensor] | Activation,
     rank: int,
     document: str,
     claim: str,
     note: str = "",
     ranges: tuple[Range, ...] = (),
 ) -> Level[Activation]:
-    source = Source(document=document, claim=claim)
     return Level(
-        name=name, build=build, enters="structure", source=source, cost_rank=rank, ranges=ranges, note=note
+        name=name,
+        build=build if isinstance(build, Activation) else Activation(apply=build),
+        enters="structure",
+        source=Source(document=document, claim=claim),
+        cost_rank=rank,
+        ranges=ranges,
+        note=note,
     )
 
 
@@ -122,7 +199,7 @@ ACTIVATION: Factor[Activation] = Factor(
         _level(
             "tanh",
             steady(torch.tanh),
-            10,
+            9,
             "001 003 004",
             "saturates too, but is centred on zero and near-linear there",
         ),
@@ -136,31 +213,48 @@ ACTIVATION: Factor[Activation] = Factor(
         _level(
             "leaky_relu",
             leaky_relu,
-            17,
+            20,
             "001 004; Xu et al. 2015, arXiv:1505.00853",
             "leaky variants always beat ReLU, because no unit dies",
             "The default slope is torch's 0.01; 001 and 004 use 0.2. The paper claims less than 'always'.",
             (NEGATIVE_SLOPE,),
         ),
         _level(
+            "rrelu",
+            Activation(apply=rrelu, noisy=True),
+            18,
+            "001; Xu et al. 2015, arXiv:1505.00853; torch 2.14 RReLU",
+            "a slope drawn at random in training is leaky ReLU that also regularizes",
+            "Slopes from U(1/8, 1/3) for every element; their mean in evaluation.",
+        ),
+        _level(
+            "prelu",
+            Activation(apply=prelu, learned={"slope": 0.25}),
+            16,
+            "001; He et al. 2015, arXiv:1502.01852; torch 2.14 PReLU",
+            "a learned slope beats ReLU on large data and overfits on small",
+            "One slope per layer, starting at 0.25 (torch's num_parameters=1).",
+        ),
+        _level(
             "elu",
-            steady(functional.elu),
-            8,
+            elu,
+            21,
             "001 004; Clevert et al. 2016, arXiv:1511.07289",
             "negative outputs ease vanishing gradients; a bit slower than ReLU",
-            "alpha is fixed at 1, where the function is smooth.",
+            "The derivative is continuous only at the default alpha of 1.",
+            (ELU_ALPHA,),
         ),
         _level(
             "selu",
             steady(functional.selu),
-            11,
+            10,
             "001 004; Klambauer et al. 2017, arXiv:1706.02515",
             "a plain dense stack of SELU self-normalizes if it starts as LeCun normal",
         ),
         _level(
             "gelu",
             steady(functional.gelu),
-            12,
+            11,
             "001; Hendrycks and Gimpel 2016, arXiv:1606.08415",
             "smooth, tends to beat earlier activations, but is slower",
             "The exact form x * Phi(x).",
@@ -174,9 +268,26 @@ ACTIVATION: Factor[Activation] = Factor(
             "Swish with beta fixed at 1, torch's SiLU.",
         ),
         _level(
+            "swish_learned",
+            Activation(apply=swish, learned={"beta": 1.0}),
+            17,
+            "001; Ramachandran et al. 2017, arXiv:1710.05941",
+            "Swish whose beta is learned with the weights",
+            "One beta per layer, starting at 1; beta = 1 is silu, beta = 1.702 gelu_sigmoid.",
+        ),
+        _level(
+            "swiglu",
+            Activation(apply=swiglu, gated=True),
+            19,
+            "001; Shazeer 2020, arXiv:2002.05202",
+            "a gated Swish beats Swish, at more cost",
+            "Hidden layers are narrowed until the network has about as many parameters as with any other "
+            "activation (the paper's 2/3 of the width; here 0.71 between hidden layers).",
+        ),
+        _level(
             "gelu_tanh",
             steady(partial(functional.gelu, approximate="tanh")),
-            15,
+            14,
             "001; Hendrycks and Gimpel 2016, arXiv:1606.08415; torch 2.14 GELU(approximate='tanh')",
             "an approximation of GELU that needs no error function",
             "On this CPU slower than the exact form.",
@@ -184,7 +295,7 @@ ACTIVATION: Factor[Activation] = Factor(
         _level(
             "gelu_sigmoid",
             steady(gelu_sigmoid),
-            9,
+            8,
             "001; Hendrycks and Gimpel 2016, arXiv:1606.08415",
             "x * sigmoid(1.702 x) is faster than GELU and as good",
             "Also 001's Swish with beta = 1.702, which is the same function.",
@@ -192,7 +303,7 @@ ACTIVATION: Factor[Activation] = Factor(
         _level(
             "mish",
             steady(functional.mish),
-            16,
+            15,
             "001; Misra 2019, arXiv:1908.08681; torch 2.14 Mish",
             "a smooth relative of Swish, x * tanh(softplus(x))",
         ),
@@ -206,7 +317,7 @@ ACTIVATION: Factor[Activation] = Factor(
         _level(
             "softplus",
             steady(functional.softplus),
-            14,
+            13,
             "001; Dugas et al. 2000; Glorot et al. 2011 (PMLR 15); torch 2.14 Softplus",
             "a smooth ReLU, log(1 + exp(x)), that never is exactly zero",
             "001 has it inside Mish only. Beyond x = 20 it is x, as in torch.",
@@ -236,7 +347,7 @@ ACTIVATION: Factor[Activation] = Factor(
         _level(
             "penalized_tanh",
             steady(penalized_tanh),
-            13,
+            12,
             "Xu et al. 2016, arXiv:1602.05980; Eger et al. 2018, arXiv:1901.02671",
             "the most stable of 21 activations over 8 language tasks",
             "Not in the seed documents.",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from search_spaces.catalog import FACTORS
 from search_spaces.change import Value, spelled
 from search_spaces.config import Config
+from search_spaces.schedules import warms_up
 from search_spaces.space import decay_kind
 
 MOMENTUM_CYCLES = frozenset(("one_cycle", "one_cycle_linear"))
@@ -79,6 +80,11 @@ REFUSED: tuple[Rule, ...] = (
             "cooldown_share" in c.numbers and _number(c, "warmup_share") + _number(c, "cooldown_share") > 1
         ),
     ),
+    Rule(
+        keys=("warmup", "schedule"),
+        meaning="the schedule has a warm-up of its own",
+        holds=lambda c: c.levels["warmup"] != "none" and warms_up(c.levels["schedule"]),
+    ),
 )
 """Combinations that `plan` refuses."""
 
@@ -100,6 +106,18 @@ NOTED: tuple[Rule, ...] = (
             "plateau_patience" in c.numbers
             and int(_number(c, "plateau_patience")) + 2 > c.setting.evaluations
         ),
+    ),
+    Rule(
+        keys=("stop_patience", "evaluations"),
+        meaning="validation is looked at too rarely for training ever to stop early",
+        holds=lambda c: (
+            "stop_patience" in c.numbers and int(_number(c, "stop_patience")) + 2 > c.setting.evaluations
+        ),
+    ),
+    Rule(
+        keys=("decay_scope", "weight_decay"),
+        meaning="nothing decays, so it does not matter what would",
+        holds=lambda c: c.levels["decay_scope"] == "weights" and decay_kind(c.levels) == "none",
     ),
     Rule(
         keys=("residual", "depth"),

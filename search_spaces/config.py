@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 Precision = Literal["float32", "float64", "bfloat16", "float16"]
@@ -43,6 +44,10 @@ class Setting:
     precision: Precision = "float32"
     """Of parameters, gradients and optimizer. With bfloat16 and float16 these stay float32 and only the
     forward pass runs in torch's autocast; float16 scales the loss."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return {name: getattr(self, name) for name in SETTING_NAMES}
 
     def __post_init__(self) -> None:
         limits = SETTING_LIMITS
@@ -89,7 +94,7 @@ class Config:
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data."""
-        return {"levels": dict(self.levels), "numbers": dict(self.numbers), "setting": asdict(self.setting)}
+        return {"levels": dict(self.levels), "numbers": dict(self.numbers), "setting": self.setting.plain()}
 
     @staticmethod
     def from_plain(data: Mapping[str, Any]) -> Config:
@@ -98,7 +103,7 @@ class Config:
             levels=dict(data["levels"]), numbers=dict(data["numbers"]), setting=Setting(**data["setting"])
         )
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Equal for equal points, in any process."""
         return digest(self.plain())

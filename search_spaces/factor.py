@@ -52,6 +52,8 @@ class Range:
     """What the library uses when nobody chooses: trial 0 of every search. Within the limits."""
     log: bool = False
     """Draw uniformly in the logarithm."""
+    log_of_complement: bool = False
+    """Draw uniformly in the logarithm of 1 minus the value: for shares near 1, such as momentum."""
     whole: bool = False
     """Whole numbers only (a setting, such as batch_size)."""
     meaning: str
@@ -64,21 +66,23 @@ class Range:
             raise ValueError(f"range '{self.name}': low {self.low} must be below high {self.high}")
         if self.log and self.low <= 0:
             raise ValueError(f"range '{self.name}': a log range must start above 0")
+        if self.log_of_complement and (self.log or self.high >= 1):
+            raise ValueError(f"range '{self.name}': 1 minus the value must stay above 0, on one log scale")
 
     def at(self, unit: float) -> float:
         """The value at `unit` in [0, 1] of the range, rounded to 6 significant digits (or `whole`)."""
-        if self.log:
-            low, high = math.log(self.low), math.log(self.high)
-            value = math.exp(low + unit * (high - low))
+        low, high = self._scaled(self.low), self._scaled(self.high)
+        place = low + unit * (high - low)
+        if self.log_of_complement:
+            value = -math.expm1(-place)
         else:
-            value = self.low + unit * (self.high - self.low)
+            value = math.exp(place) if self.log else place
         return self._inside(float(round(value)) if self.whole else rounded(value))
 
     def unit(self, value: float) -> float:
         """Where `value` lies in the range, 0 at `low` and 1 at `high` (the inverse of `at`)."""
-        if self.log:
-            return math.log(value / self.low) / math.log(self.high / self.low)
-        return (value - self.low) / (self.high - self.low)
+        low, high = self._scaled(self.low), self._scaled(self.high)
+        return (self._scaled(value) - low) / (high - low)
 
     def check(self, value: float) -> float:
         """`value` as a float; ValueError unless it is finite and within the limits.
@@ -98,6 +102,12 @@ class Range:
                 f"{self.name}: [{low:g}, {high:g}] must lie within its limits [{self.low:g}, {self.high:g}]"
             )
         return replace(self, low=low, high=high)
+
+    def _scaled(self, value: float) -> float:
+        """`value` on the scale that is drawn from uniformly; rises with it."""
+        if self.log_of_complement:
+            return -math.log1p(-value)
+        return math.log(value) if self.log else value
 
     def _inside(self, value: float) -> float:
         return min(max(value, self.low), self.high)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,16 @@ Draw = Callable[[int, int, np.random.Generator], NDArray[np.float32]]
 """(fan_in, fan_out, random stream) -> values."""
 
 
+class WeightDraw(Protocol):
+    """(fan_in, fan_out, random stream) -> weights."""
+
+    def __call__(
+        self, fan_in: int, fan_out: int, rng: np.random.Generator, *, columns: int | None = None
+    ) -> NDArray[np.float32]:
+        """Float32 [fan_in, columns]; None means `fan_out` columns, and a convolution has fewer."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Initializer:
     """How one linear map with `fan_in` inputs and `fan_out` outputs starts.
@@ -30,29 +41,36 @@ class Initializer:
     number of draws of its kind, so the next map's draws stay paired between levels too.
     """
 
-    weight: Draw
-    """-> float32 [fan_in, fan_out]."""
+    weight: WeightDraw
+    """-> float32 [fan_in, fan_out]. A convolution's fans count the places of its kernel, as torch does, and
+    its matrix has only `columns` columns: the channels out."""
     bias: Draw
     """-> float32 [fan_out]."""
     batch_power: float = 0.0
     """The trainer multiplies initial weights by batch_size ** batch_power; 0 leaves them alone."""
+    follows_activation: bool = False
+    """The trainer multiplies weights of maps whose inputs are activations by the activation's gain."""
 
 
-def normal(variance: Callable[[int, int], float]) -> Draw:
+def normal(variance: Callable[[int, int], float]) -> WeightDraw:
     """Weights from N(0, variance(fan_in, fan_out))."""
 
-    def draw(fan_in: int, fan_out: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        standard = rng.standard_normal((fan_in, fan_out), dtype=np.float32)
+    def draw(
+        fan_in: int, fan_out: int, rng: np.random.Generator, *, columns: int | None = None
+    ) -> NDArray[np.float32]:
+        standard = rng.standard_normal((fan_in, columns or fan_out), dtype=np.float32)
         return standard * np.float32(math.sqrt(variance(fan_in, fan_out)))
 
     return draw
 
 
-def uniform(variance: Callable[[int, int], float]) -> Draw:
+def uniform(variance: Callable[[int, int], float]) -> WeightDraw:
     """Weights from U(-r, r) with r = sqrt(3 * variance(fan_in, fan_out))."""
 
-    def draw(fan_in: int, fan_out: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        standard = rng.random((fan_in, fan_out), dtype=np.float32)
+    def draw(
+        fan_in: int, fan_out: int, rng: np.random.Generator, *, columns: int | None = None
+    ) -> NDArray[np.float32]:
+        standard = rng.random((fan_in, columns or fan_out), dtype=np.float32)
         return (2 * standard - 1) * np.float32(math.sqrt(3 * variance(fan_in, fan_out)))
 
     return draw
@@ -64,26 +82,30 @@ CUT_SD = 0.87962566103423978
 """Standard deviation of N(0, 1) between -2 and 2, by which Keras widens the normal before the cut."""
 
 
-def truncated(variance: Callable[[int, int], float]) -> Draw:
+def truncated(variance: Callable[[int, int], float]) -> WeightDraw:
     """Weights from a normal cut at two of its standard deviations, with `variance` after the cut.
 
     As Keras does: weight = sqrt(variance) / 0.8796 * z with z from N(0, 1) given |z| < 2. Each z is the
     quantile of one uniform number.
     """
 
-    def draw(fan_in: int, fan_out: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        share = rng.random((fan_in, fan_out), dtype=np.float32).astype(np.float64)
+    def draw(
+        fan_in: int, fan_out: int, rng: np.random.Generator, *, columns: int | None = None
+    ) -> NDArray[np.float32]:
+        share = rng.random((fan_in, columns or fan_out), dtype=np.float32).astype(np.float64)
         z = ndtri(ndtr(-CUT) + share * (ndtr(CUT) - ndtr(-CUT)))
         return (z * (math.sqrt(variance(fan_in, fan_out)) / CUT_SD)).astype(np.float32)
 
     return draw
 
 
-def constant(value: float) -> Draw:
+def constant(value: float) -> WeightDraw:
     """Every weight is `value`; nothing is drawn."""
 
-    def draw(fan_in: int, fan_out: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        return np.full((fan_in, fan_out), value, dtype=np.float32)
+    def draw(
+        fan_in: int, fan_out: int, rng: np.random.Generator, *, columns: int | None = None
+    ) -> NDArray[np.float32]:
+        return np.full((fan_in, columns or fan_out), value, dtype=np.float32)
 
     return draw
 
@@ -117,6 +139,11 @@ def lecun(fan_in: int, fan_out: int) -> float:
     return 1 / fan_in
 
 
+def lecun_backward(fan_in: int, fan_out: int) -> float:
+    """1 / fan_out: keeps the variance of a linear map's gradients."""
+    return 1 / fan_out
+
+
 def one(fan_in: int, fan_out: int) -> float:
     """1, whatever the shape."""
     return 1.0
@@ -136,16 +163,19 @@ def third_of_lecun(fan_in: int, fan_out: int) -> float:
     return 1 / (3 * fan_in)
 
 
-def orthogonal(fan_in: int, fan_out: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def orthogonal(
+    fan_in: int, fan_out: int, rng: np.random.Generator, *, columns: int | None = None
+) -> NDArray[np.float32]:
     """A random matrix with orthonormal rows or columns, whichever are fewer (Haar distributed).
 
     The Q of the QR decomposition of a standard normal matrix, with the signs of R's diagonal.
     """
-    standard = rng.standard_normal((fan_in, fan_out), dtype=np.float32).astype(np.float64)
-    tall = standard if fan_in >= fan_out else standard.T
+    columns = columns or fan_out
+    standard = rng.standard_normal((fan_in, columns), dtype=np.float32).astype(np.float64)
+    tall = standard if fan_in >= columns else standard.T
     q, r = np.linalg.qr(tall)
     q *= np.sign(np.diag(r))
-    return np.ascontiguousarray(q if fan_in >= fan_out else q.T, dtype=np.float32)
+    return np.ascontiguousarray(q if fan_in >= columns else q.T, dtype=np.float32)
 
 
 def zero_bias(fan_in: int, fan_out: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -184,17 +214,20 @@ FIXED_SD_GAIN = Range(
 # normal 80, orthogonal 182. All of it is spent once, before step 1.
 def _level(
     name: str,
-    weight: Draw,
+    weight: WeightDraw,
     rank: int,
     source: Source,
     bias: Draw = zero_bias,
     note: str = "",
     ranges: tuple[Range, ...] = (INIT_GAIN,),
     batch_power: float = 0.0,
+    follows_activation: bool = False,
 ) -> Level[Initializer]:
     return Level(
         name=name,
-        build=Initializer(weight=weight, bias=bias, batch_power=batch_power),
+        build=Initializer(
+            weight=weight, bias=bias, batch_power=batch_power, follows_activation=follows_activation
+        ),
         enters="weights",
         source=source,
         cost_rank=rank,
@@ -219,11 +252,25 @@ HE_OTHER_FAN = Source(
     document="002; He et al. 2015, arXiv:1502.01852; torch 2.14 kaiming_normal_(mode=...)",
     claim="either fan serves: they differ by a factor per layer, which cancels along the network",
 )
+LECUN_FAN_OUT = Source(
+    document="002; Glorot and Bengio 2010 (PMLR 9); Keras VarianceScaling(1, 'fan_out')",
+    claim="variance 1 / fan_out keeps the gradients of a linear map",
+)
+BY_MOMENT = Source(
+    document="001; He et al. 2015, arXiv:1502.01852; Brock et al. 2021, arXiv:2101.08692",
+    claim="each activation has its own right variance: what its outputs' second moment asks for",
+)
+MOMENT_NOTE = (
+    "Variance 1 / (fan_in E[f(z)^2]) for z from N(0, 1), and 1 / fan_in for the map that reads the inputs. "
+    "He for ReLU, 2 / (1 + a^2) for leaky ReLU, LeCun for SELU; torch's calculate_gain has 5/3 for tanh by "
+    "convention (here 1.59) and none for ELU, GELU, Swish and Mish. Learned slopes count at their start."
+)
 HE_FAN_AVG = Source(
     document="He et al. 2015, arXiv:1502.01852; Keras VarianceScaling(2, 'fan_avg')",
     claim="the average of both fans compromises between signals and gradients under ReLU",
 )
 FAN_AVG = "torch has no such mode of kaiming_*_; it is xavier_*_ with gain sqrt(2)."
+LECUN_FAN_AVG = "LeCun by the average of both fans is Glorot."
 TRUNCATED = "Cut at two standard deviations, with the variance kept, as in Keras."
 UNTRUNCATED = (
     "As in torch.nn.init, the normal is not truncated (Keras truncates it: see the truncated levels)."
@@ -233,14 +280,14 @@ INITIALIZER: Factor[Initializer] = Factor(
     name="initializer",
     meaning="how weights and biases start",
     levels=(
-        _level("he_normal", normal(he), 9, HE, note=UNTRUNCATED),
+        _level("he_normal", normal(he), 11, HE, note=UNTRUNCATED),
         _level("he_uniform", uniform(he), 4, HE),
-        _level("he_truncated", truncated(he), 16, HE, note=TRUNCATED),
-        _level("he_fan_out_normal", normal(he_backward), 10, HE_OTHER_FAN),
+        _level("he_truncated", truncated(he), 20, HE, note=TRUNCATED),
+        _level("he_fan_out_normal", normal(he_backward), 12, HE_OTHER_FAN),
         _level("he_fan_out_uniform", uniform(he_backward), 5, HE_OTHER_FAN),
-        _level("he_fan_avg_normal", normal(he_average), 11, HE_FAN_AVG, note=FAN_AVG),
+        _level("he_fan_avg_normal", normal(he_average), 13, HE_FAN_AVG, note=FAN_AVG),
         _level("he_fan_avg_uniform", uniform(he_average), 6, HE_FAN_AVG, note=FAN_AVG),
-        _level("glorot_normal", normal(glorot), 12, GLOROT, note=UNTRUNCATED),
+        _level("glorot_normal", normal(glorot), 14, GLOROT, note=UNTRUNCATED),
         _level(
             "glorot_uniform",
             uniform(glorot),
@@ -248,14 +295,30 @@ INITIALIZER: Factor[Initializer] = Factor(
             GLOROT,
             note="With zero biases, which makes it Keras' default for a dense layer (004).",
         ),
-        _level("glorot_truncated", truncated(glorot), 17, GLOROT, note=TRUNCATED),
-        _level("lecun_normal", normal(lecun), 13, LECUN, note=UNTRUNCATED),
+        _level("glorot_truncated", truncated(glorot), 23, GLOROT, note=TRUNCATED),
+        _level("lecun_normal", normal(lecun), 15, LECUN, note=UNTRUNCATED),
         _level("lecun_uniform", uniform(lecun), 8, LECUN),
-        _level("lecun_truncated", truncated(lecun), 18, LECUN, note=TRUNCATED),
+        _level("lecun_truncated", truncated(lecun), 24, LECUN, note=TRUNCATED),
+        _level("he_fan_out_truncated", truncated(he_backward), 21, HE_OTHER_FAN, note=TRUNCATED),
+        _level("he_fan_avg_truncated", truncated(he_average), 22, HE_FAN_AVG, note=TRUNCATED),
+        _level("lecun_fan_out_normal", normal(lecun_backward), 16, LECUN_FAN_OUT, note=LECUN_FAN_AVG),
+        _level("lecun_fan_out_uniform", uniform(lecun_backward), 9, LECUN_FAN_OUT, note=LECUN_FAN_AVG),
+        _level("lecun_fan_out_truncated", truncated(lecun_backward), 25, LECUN_FAN_OUT, note=TRUNCATED),
+        _level(
+            "activation_gain_normal", normal(lecun), 17, BY_MOMENT, note=MOMENT_NOTE, follows_activation=True
+        ),
+        _level(
+            "activation_gain_uniform",
+            uniform(lecun),
+            10,
+            BY_MOMENT,
+            note=MOMENT_NOTE,
+            follows_activation=True,
+        ),
         _level(
             "orthogonal",
             orthogonal,
-            19,
+            26,
             Source(
                 document="001; Saxe et al. 2014, arXiv:1312.6120",
                 claim="an orthogonal matrix keeps the norm of its input: stable variance at the start",
@@ -265,7 +328,7 @@ INITIALIZER: Factor[Initializer] = Factor(
         _level(
             "std_normal",
             normal(one),
-            15,
+            19,
             Source(
                 document="000 001 003",
                 claim="N(0, 1) was typical once; outputs then vary more than inputs, layer after layer",
@@ -275,7 +338,7 @@ INITIALIZER: Factor[Initializer] = Factor(
         _level(
             "constant_variance",
             normal(fixed),
-            14,
+            18,
             Source(
                 document="002; Keras RandomNormal(stddev=0.05)",
                 claim="N(0, s^2) with one s for every layer lets signals grow or fade with its width",

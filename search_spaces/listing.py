@@ -69,7 +69,7 @@ def settings() -> str:
 
 def span_text(span: Range) -> str:
     """A number in a few words: 'clip_norm in [0.1, 10], log scale, default 1'."""
-    scale = ", log scale" if span.log else ""
+    scale = ", log scale" if span.log else ", log scale of 1 minus it" if span.log_of_complement else ""
     return f"{span.name} in [{span.low:g}, {span.high:g}]{scale}, default {span.default:g}"
 
 

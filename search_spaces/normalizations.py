@@ -1,4 +1,4 @@
-"""Normalization between a linear map and its activation, for one member or a stack.
+"""Normalization between a linear map and its activation, or after both, for one member or a stack.
 
 Shape letters: B items, F features; "..." is the members of a stack or nothing.
 """
@@ -6,7 +6,7 @@ Shape letters: B items, F features; "..." is the members of a stack or nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as functional
@@ -45,6 +45,13 @@ class Normalization:
     """Keeps running_mean (starts at 0) and running_var (starts at 1), each [..., 1, F]."""
     apply: Apply | None
     """None: nothing is done."""
+    after: bool = False
+    """Follows the activation instead of preceding it."""
+    biased: bool = True
+    """The linear map before it keeps its bias."""
+    over: Literal["features", "item"] = "features"
+    """What one row of x is: the features of one place, or an item with all its places, for which gain and
+    shift have an element for every feature of every place."""
 
 
 def batch_norm(
@@ -176,6 +183,10 @@ NORM_MOMENTUM = Range(
     log=True,
     meaning="weight of the newest batch in the running mean and variance (torch's convention)",
 )
+MOMENTUM_NOTE = (
+    "norm_momentum is torch's and 001's weight of the new batch (0.1); Keras' and 004's momentum is the "
+    "weight of the old average, 1 minus ours (0.99 there is 0.01 here)."
+)
 
 # Cost ranks: the framework's own, then numbers to tune, then the time forward and backward at [64, 32, 32]
 # float32 on one thread of an EPYC core (torch 2.14.1, best of 150, microseconds): layer_norm 376, rms_norm
@@ -199,9 +210,33 @@ NORMALIZATION: Factor[Normalization] = Factor(
                 document="001 004; Ioffe and Szegedy 2015, arXiv:1502.03167",
                 claim="batch norm if deep: it keeps gradients stable beyond the start of training",
             ),
-            cost_rank=3,
+            cost_rank=4,
             ranges=(NORM_MOMENTUM,),
-            note="Before the activation. 001 and 004 give opposite conventions of momentum; this is torch's.",
+            note=f"Before the activation. {MOMENTUM_NOTE}",
+        ),
+        Level(
+            name="batch_norm_after",
+            build=Normalization(affine=True, running=True, apply=batch_norm, after=True),
+            enters="structure",
+            source=Source(
+                document="001 004; Mishkin et al. 2017, arXiv:1606.02228",
+                claim="batch norm after the activation does as well as before it",
+            ),
+            cost_rank=5,
+            ranges=(NORM_MOMENTUM,),
+            note=MOMENTUM_NOTE,
+        ),
+        Level(
+            name="batch_norm_no_bias",
+            build=Normalization(affine=True, running=True, apply=batch_norm, biased=False),
+            enters="structure",
+            source=Source(
+                document="001 004; Ioffe and Szegedy 2015, arXiv:1502.03167",
+                claim="the norm's shift makes the bias of the layer before it redundant",
+            ),
+            cost_rank=6,
+            ranges=(NORM_MOMENTUM,),
+            note=f"Before the activation; hidden linear maps have no bias. {MOMENTUM_NOTE}",
         ),
         Level(
             name="layer_norm",
@@ -212,7 +247,19 @@ NORMALIZATION: Factor[Normalization] = Factor(
                 claim="layer norm if deep: its statistics are each item's own, in training and at test alike",
             ),
             cost_rank=1,
-            note="Before the activation.",
+            note="Before the activation; over the features of one place of an image or step of a sequence.",
+        ),
+        Level(
+            name="layer_norm_all",
+            build=Normalization(affine=True, running=False, apply=layer_norm, over="item"),
+            enters="structure",
+            source=Source(
+                document="001 004; Ba et al. 2016, arXiv:1607.06450",
+                claim="layer norm over all feature axes of an image, not over its channels alone",
+            ),
+            cost_rank=3,
+            note="Before the activation. Gain and shift have the shape of a whole item, as in torch's "
+            "LayerNorm([channels, height, width]). Where a layer has no places (mlp, rnn) it is layer_norm.",
         ),
         Level(
             name="rms_norm",

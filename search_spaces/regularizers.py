@@ -1,29 +1,32 @@
-"""Weight decay and dropout: what the trainer does to weights and units against overfitting."""
+"""Weight decay: what the trainer does to weights against overfitting."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
 from search_spaces.factor import Factor, Level, Range, Source
 
-DecayKind = Literal["none", "decoupled", "coupled"]
+DecayKind = Literal["none", "decoupled", "coupled", "l1"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightDecay:
-    """Which decay the trainer applies to all parameters, biases and norms included, as torch does."""
+    """Which decay the trainer applies to the parameters that decay_scope names."""
 
-    kind: Literal["optimizer", "none", "decoupled", "coupled"]
+    kind: Literal["optimizer", "none", "decoupled", "coupled", "l1"]
     """`optimizer`: what its torch namesake does by default. `decoupled`: a step first multiplies
-    params by 1 - learning_rate * weight_decay. `coupled`: weight_decay * params joins the gradients."""
+    params by 1 - learning_rate * weight_decay. `coupled`: weight_decay * params joins the gradients after
+    clipping, as in torch.optim. `l1`: l1_strength * sign(params) joins them before, as a term of the loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dropout:
-    """Whether hidden units are dropped in training; the survivors are scaled by 1 / (1 - rate)."""
+class DecayScope:
+    """Which parameters decay."""
 
-    active: bool
+    weights_only: bool
+    """Biases and the parameters of norms and activations are spared."""
 
 
 DECOUPLED_DECAY = Range(
@@ -34,6 +37,7 @@ DECOUPLED_DECAY = Range(
     log=True,
     meaning="decoupled: a step multiplies weights by 1 - learning_rate * weight_decay",
 )
+MUON_DECAY = dataclasses.replace(DECOUPLED_DECAY, default=0.1)
 L2_DECAY = Range(
     name="weight_decay",
     low=1e-7,
@@ -42,12 +46,13 @@ L2_DECAY = Range(
     log=True,
     meaning="coupled: weight_decay * weights joins the gradients (an L2 penalty of weight_decay / 2)",
 )
-DROPOUT_RATE = Range(
-    name="dropout_rate",
-    low=0.0,
-    high=0.6,
-    default=0.5,
-    meaning="probability that a hidden unit is dropped for one item in one step",
+L1_STRENGTH = Range(
+    name="l1_strength",
+    low=1e-7,
+    high=1e-2,
+    default=1e-4,
+    log=True,
+    meaning="l1_strength * sign(weights) joins the gradients (a penalty of l1_strength * |weights|)",
 )
 
 WEIGHT_DECAY: Factor[WeightDecay] = Factor(
@@ -94,7 +99,21 @@ WEIGHT_DECAY: Factor[WeightDecay] = Factor(
             ),
             cost_rank=3,
             ranges=(L2_DECAY,),
-            note="torch's default is 0, which is the level none; 1e-4 is that of 001's parameter groups.",
+            note="torch's default is 0, which is the level none; 1e-4 is that of 001's parameter groups. "
+            "With an adaptive optimizer not the same as decoupled decay, though 003 calls both weight decay.",
+        ),
+        Level(
+            name="l1",
+            build=WeightDecay(kind="l1"),
+            enters="numbers",
+            source=Source(
+                document="000 001 003; Tibshirani 1996",
+                claim="an L1 penalty drives unimportant weights to zero: a sparse network",
+            ),
+            cost_rank=4,
+            ranges=(L1_STRENGTH,),
+            note="1e-4 is 001's and what 000's code has (10e-5; its text says 1e-5). A subgradient step "
+            "never lands on zero exactly. Takes the place of the optimizer's own decay.",
         ),
     ),
     framework_default="optimizer_default",
@@ -102,31 +121,32 @@ WEIGHT_DECAY: Factor[WeightDecay] = Factor(
     textbook_deep=("none",),
 )
 
-DROPOUT: Factor[Dropout] = Factor(
-    name="dropout",
-    meaning="whether hidden units are dropped at random in training",
+DECAY_SCOPE: Factor[DecayScope] = Factor(
+    name="decay_scope",
+    meaning="which parameters the weight decay or penalty pulls toward zero",
     levels=(
         Level(
-            name="none",
-            build=Dropout(active=False),
+            name="everything",
+            build=DecayScope(weights_only=False),
             enters="numbers",
-            source=Source(document="001 003", claim="no dropout unless the network overfits"),
+            source=Source(document="torch 2.14 torch.optim", claim="one weight_decay for all parameters"),
             cost_rank=0,
+            note="Without a weight decay or penalty both levels are the same.",
         ),
         Level(
-            name="dropout",
-            build=Dropout(active=True),
+            name="weights",
+            build=DecayScope(weights_only=True),
             enters="numbers",
             source=Source(
-                document="001 003 004; Srivastava et al. 2014 (JMLR 15)",
-                claim="dropout slows convergence by a lot but generalizes way better",
+                document="001; He et al. 2019, arXiv:1812.01187",
+                claim="decaying biases and the parameters of norms does not help",
             ),
             cost_rank=1,
-            ranges=(DROPOUT_RATE,),
-            note="After hidden activations, not on inputs. The default rate is torch's 0.5; 000 says 0.1.",
+            note="001 does it with two parameter groups. Of a user's own network, tensors of two dimensions "
+            "and more are weights.",
         ),
     ),
-    framework_default="none",
-    textbook_shallow=("none",),
-    textbook_deep=("none",),
+    framework_default="everything",
+    textbook_shallow=("weights",),
+    textbook_deep=("weights",),
 )

@@ -23,8 +23,8 @@ def textbook_levels(depth: int) -> dict[str, str]:
 def open_ranges(levels: Mapping[str, str]) -> dict[str, Range]:
     """Number name -> range, for the ranges that `levels` open, in catalogue order.
 
-    The weight_decay factor decides over the number `weight_decay`: `none` closes the optimizer's own
-    and `decoupled` or `l2` replace it. Without a weight_decay level the optimizer's own stays open.
+    The weight_decay factor decides over the number `weight_decay`: `none` and `l1` close the optimizer's
+    own and `decoupled` or `l2` replace it. Without a weight_decay level the optimizer's own stays open.
 
     Args:
         levels: factor -> level; factors may be missing.
@@ -38,7 +38,7 @@ def open_ranges(levels: Mapping[str, str]) -> dict[str, Range]:
         if name in levels:
             for span in factor.level(levels[name]).ranges:
                 found.setdefault(span.name, span)
-    if "weight_decay" in levels and "optimizer" in levels and decay_kind(levels) == "none":
+    if "weight_decay" in levels and "optimizer" in levels and decay_kind(levels) in ("none", "l1"):
         found.pop("weight_decay", None)
     return found
 

@@ -67,7 +67,8 @@ class DesignSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> float:
-        return self._ranges[param_name].at(float(self._points[trial.number - 1, self._column[param_name]]))
+        span = self._ranges[param_name]
+        return _flipped(span, span.at(float(self._points[trial.number - 1, self._column[param_name]])))
 
 
 class Search:
@@ -115,13 +116,14 @@ class Search:
         else:
             raise ValueError(f"unknown sampler '{sampler}'. Allowed: gp, random, sobol, tpe")
         self._study = optuna.create_study(sampler=chosen, direction="minimize")
-        defaults = {name: span.default for name, span in self._ranges.items()}
+        self._defaults = {name: span.default for name, span in self._ranges.items()}
         self._default_is_a_point = all(
             span.low <= span.default <= span.high for span in self._ranges.values()
         )
         if self._default_is_a_point:
-            self._study.enqueue_trial(defaults)
-        self._defaults = defaults
+            self._study.enqueue_trial(
+                {name: _flipped(span, span.default) for name, span in self._ranges.items()}
+            )
 
     def ask(self, count: int) -> list[dict[str, float]]:
         """The next `count` points: number name -> value at 6 significant digits."""
@@ -148,10 +150,17 @@ class Search:
                 if span.whole:
                     value = float(trial.suggest_int(name, int(span.low), int(span.high), log=span.log))
                 else:
-                    value = rounded(trial.suggest_float(name, span.low, span.high, log=span.log))
+                    low, high = sorted((_flipped(span, span.low), _flipped(span, span.high)))
+                    drawn = trial.suggest_float(name, low, high, log=span.log or span.log_of_complement)
+                    value = rounded(_flipped(span, drawn))
                 inside = min(max(value, span.low), span.high)
                 found[name] = span.default if trial.number == 0 else inside
         return found
+
+
+def _flipped(span: Range, value: float) -> float:
+    """What Optuna sees of a value, and back: 1 minus it where the range is logarithmic in that."""
+    return 1 - value if span.log_of_complement else value
 
 
 def _startup(trials: int) -> int:

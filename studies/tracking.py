@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studies.ledger import Committed, Ledger, StudyRow
-from studies.pilot import SEEDS
 from studies.progress import Pace, Standing
 from studies.runs import (
     CURVE_PHASES,
@@ -36,6 +35,7 @@ from studies.runs import (
     Run,
     cell_run_id,
     member_run,
+    sizes,
     study_run,
     study_run_id,
 )
@@ -194,8 +194,7 @@ class _Mirror:
         self._row: StudyRow = self._ledger.study(study)
         self._detail = detail
         self._store = _Store(workspace, study)
-        confirm = self._row.protocol["spec"]["budget"]["confirm_seeds"]
-        self._sizes = {"pilot": SEEDS, "confirm": 2 * confirm}
+        self._sizes = sizes(self._row)
         self._cells: dict[str, Cell] = {}
         self._sequence = 0
         self._progress_at = -math.inf
@@ -321,7 +320,7 @@ class _Store:
                     open_one = (m.SqlRun.run_uuid == run.id) & (m.SqlRun.status == "RUNNING")
                     closing = m.SqlRun.__table__.update().where(open_one)
                     connection.execute(
-                        closing.values(status="FINISHED", start_time=run.start_ms, end_time=run.end_ms)
+                        closing.values(status=_status(run), start_time=run.start_ms, end_time=run.end_ms)
                     )
             if sequence is not None:
                 tag = {"experiment_id": self._experiment, "key": SEQUENCE, "value": str(sequence)}
@@ -333,7 +332,7 @@ class _Store:
             "run_uuid": run.id,
             "name": run.name,
             "user_id": "groundrules",
-            "status": "RUNNING" if run.running else "FINISHED",
+            "status": _status(run),
             "start_time": run.start_ms,
             "end_time": run.end_ms,
             "lifecycle_stage": "active",
@@ -395,6 +394,13 @@ def _appear(made: Path, place: Path) -> None:
     with suppress(FileExistsError):  # another run has just made one: that is as good
         os.link(near, place)
     near.unlink()
+
+
+def _status(run: Run) -> str:
+    """MLflow's word for how a run stands."""
+    if run.running:
+        return "RUNNING"
+    return "KILLED" if run.killed else "FINISHED"
 
 
 def _tags(run: Run) -> dict[str, str]:

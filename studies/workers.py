@@ -254,7 +254,7 @@ def answer_order(order: dict[str, Any]) -> dict[str, Any]:
 def member_plain(member: Member) -> dict[str, Any]:
     """A member as JSON-ready data."""
     return {
-        "slot": vars(member.slot),
+        "slot": member.slot.plain(),
         "config": member.config.plain(),
         "seed_index": member.seed_index,
         "arm": member.arm,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ MIN_OF_CLASS = 8
 part of 60 % that misses a class of 8 is drawn about once in 1500 times (0.4 ** 8)."""
 HONOURED = frozenset({"activation", "normalization", "dropout"})
 """Factors that a network of one's own may build from the config."""
+
+AUGMENTATIONS = frozenset({"shift", "flip", "rotation"})
+"""What can be done to an item's places; a sequence can only be shifted."""
 
 
 def check(task: Task) -> None:
@@ -40,6 +44,7 @@ def check(task: Task) -> None:
         _check_classes(task.y, rest, where)
     elif float(np.ptp(rest)) == 0:
         raise ValueError(f"{where}: y is constant" + (" outside the test set" if task.n_test else ""))
+    _check_shape(task, where)
     bayes = given.bayes_error
     if bayes is not None and not (isinstance(bayes, (int, float)) and 0 <= bayes < 1):
         raise ValueError(f"{where}: bayes_error = {bayes!r} must be in [0, 1), or None where it is not known")
@@ -83,6 +88,29 @@ def _check_arrays(task: Task, where: str) -> None:
             raise ValueError(f"{where}: {what} has NaN or infinite values in float32, first in item {bad[0]}")
     if not np.ptp(task.x, axis=0).any():
         raise ValueError(f"{where}: x has no feature that differs between items")
+
+
+def _check_shape(task: Task, where: str) -> None:
+    """An item's shape holds its features, and what may be done to its places is known."""
+    shape: Any = task.shape
+    if shape is not None:
+        whole = isinstance(shape, tuple) and all(type(n) is int and n >= 1 for n in shape)
+        if not whole or len(shape) not in (2, 3) or math.prod(shape) != task.n_inputs:
+            raise ValueError(
+                f"{where}: shape = {shape!r} must be (height, width, channels) or (steps, channels), whole "
+                f"numbers whose product is its {task.n_inputs} features, or None for a table"
+            )
+    declared: Any = task.augmentations
+    possible = AUGMENTATIONS if task.is_image else AUGMENTATIONS & {"shift"}
+    if not isinstance(declared, frozenset) or not declared <= AUGMENTATIONS:
+        raise ValueError(
+            f"{where}: augmentations must be a frozenset of names among {', '.join(sorted(AUGMENTATIONS))}"
+        )
+    if declared and (shape is None or not declared <= possible):
+        raise ValueError(
+            f"{where}: augmentations = {', '.join(sorted(declared))} with shape = {shape!r}: images can be "
+            f"moved by {', '.join(sorted(AUGMENTATIONS))}, sequences by shift, tables by none"
+        )
 
 
 def _check_classes(y: NDArray[np.int64], rest: NDArray[np.int64], where: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from search_spaces.config import Config, digest
@@ -34,9 +36,13 @@ class Slot:
     index: int
     """Which evaluation of this cell and phase: trial number, candidate and seed, or arm and seed."""
 
-    @property
+    @cached_property
     def id(self) -> str:
-        return digest(asdict(self))
+        return digest(self.plain())
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @property
     def cell(self) -> tuple[str, str, str, int, str]:
@@ -55,6 +61,13 @@ class CurvePoint:
     validation_metric: float
     learning_rate: float
     """The rate of this step, after schedule."""
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """All of it, in the order of the fields."""
+        return (
+            self.step, self.train_loss, self.validation_loss, self.validation_metric, self.learning_rate,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +89,8 @@ class Evaluation:
     best_step: int
     """The step of the best validation metric; 0 where the member diverged."""
     test: Mapping[str, float] | None = None
-    """Read-out ('best_validation', 'last') -> test metric; None in phases that may not read test."""
+    """Read-out -> test metric; None in phases that may not read test. 'best_validation' and 'last', and
+    where there are running statistics 'recomputed': the former with those of all training items."""
     curve: tuple[CurvePoint, ...] = ()
     steps: int
     """Updates made; fewer than planned where the member diverged, was pruned or stopped early."""
@@ -90,41 +104,49 @@ class Evaluation:
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data; non-finite numbers become the strings 'inf', '-inf' and 'nan'."""
-        data = asdict(self)
+        data = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        data["slot"] = self.slot.plain()
         data["config"] = self.config.plain()
-        data["curve"] = [list(asdict(point).values()) for point in self.curve]
-        coded: dict[str, Any] = _coded(data)
-        return coded
+        data["curve"] = [[_word(value) for value in point.values] for point in self.curve]
+        for name in _NUMERIC:
+            data[name] = _word(data[name])
+        for name in _MAPPINGS:
+            if data[name] is not None:
+                data[name] = {key: _word(value) for key, value in data[name].items()}
+        return data
 
     @staticmethod
     def from_plain(data: Mapping[str, Any]) -> Evaluation:
         """The inverse of `plain`."""
         row = _decoded(dict(data))
-        names = CurvePoint.__dataclass_fields__
         row["slot"] = Slot(**row["slot"])
         row["config"] = Config.from_plain(row["config"])
-        row["curve"] = tuple(CurvePoint(**dict(zip(names, point, strict=True))) for point in row["curve"])
+        row["curve"] = tuple(
+            CurvePoint(
+                step=step, train_loss=train, validation_loss=loss, validation_metric=metric,
+                learning_rate=rate,
+            )
+            for step, train, loss, metric, rate in row["curve"]
+        )  # fmt: skip
         return Evaluation(**row)
 
 
 _WORDS = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
-_NUMERIC = frozenset(("validation_metric", "validation_loss"))
+_NUMERIC = ("validation_metric", "validation_loss")
+_MAPPINGS = ("test", "diagnostics")
 
 
-def _coded(value: Any) -> Any:
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+def _word(value: Any) -> Any:
+    """A float that JSON does not know as a word; anything else as it is."""
+    if isinstance(value, float) and not math.isfinite(value):
         return "nan" if value != value else ("inf" if value > 0 else "-inf")
-    if isinstance(value, Mapping):
-        return {key: _coded(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_coded(item) for item in value]
     return value
 
 
 def _decoded(row: dict[str, Any]) -> dict[str, Any]:
     row.update({name: _number(row[name]) for name in _NUMERIC})
     row["curve"] = [[_number(item) for item in point] for point in row["curve"]]
-    for name in ("test", "diagnostics"):
+    for name in _MAPPINGS:
         if row[name] is not None:
             row[name] = {key: _number(item) for key, item in row[name].items()}
     return row

@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import Tensor
 
-Role = Literal["weight", "bias", "norm", "own", "buffer"]
+Role = Literal["weight", "bias", "norm", "activation", "own", "buffer"]
 
 ALIGNMENT = 16
 """Segments start at multiples of 16 elements (64 bytes in float32): a matrix product may depend on

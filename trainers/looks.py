@@ -44,7 +44,7 @@ class Log:
         self._since = 0
         self._step = 0
         self._in_validation_K = torch.zeros(count, dtype=torch.bool, device=device)
-        self._looks: list[tuple[int, Tensor, Tensor, Tensor, Tensor]] = []
+        self._looks: list[tuple[int, list[float], list[float], list[float], list[float]]] = []
 
     @property
     def training_K(self) -> Tensor:
@@ -83,11 +83,17 @@ class Log:
         alive = self.alive_K.clone()
         self._bury(~torch.isfinite(loss_K), step)
         self._in_validation_K |= alive & ~self.alive_K
-        self._looks.append((step, self._summed_K / self._since, loss_K, metric_K, rate_K))
+        seen = (self._summed_K / self._since, loss_K, metric_K, rate_K)
+        train, loss, metric, rate = (values.tolist() for values in seen)
+        self._looks.append((step, train, loss, metric, rate))
         self._summed_K, self._since, self._step = torch.zeros_like(self._summed_K), 0, step
 
-    def keep_best(self, metric_K: Tensor, loss_K: Tensor) -> None:
-        """Members whose metric improved, or tied with a smaller loss, leave a copy of themselves."""
+    def keep_best(self, metric_K: Tensor, loss_K: Tensor) -> Tensor:
+        """Members whose metric improved, or tied with a smaller loss, leave a copy of themselves.
+
+        Returns:
+            Which they are, [K].
+        """
         better = (metric_K < self.best_metric_K) | (
             (metric_K == self.best_metric_K) & (loss_K < self.best_loss_K)
         )
@@ -97,6 +103,7 @@ class Log:
         self.best_step_K[better] = self._step
         self.best_params_KP[better] = self._params_KP[better]
         self.best_buffers_KP[better] = self._buffers_KP[better]
+        return better
 
     def cause(self, k: int) -> str:
         return "non_finite_validation" if bool(self._in_validation_K[k]) else "non_finite_loss"
@@ -107,14 +114,28 @@ class Log:
         return tuple(
             CurvePoint(
                 step=step,
-                train_loss=float(train[k]),
-                validation_loss=float(loss[k]),
-                validation_metric=float(metric[k]),
-                learning_rate=float(rate[k]),
+                train_loss=train[k],
+                validation_loss=loss[k],
+                validation_metric=metric[k],
+                learning_rate=rate[k],
             )
             for step, train, loss, metric, rate in self._looks
             if not ended or step < ended or (step == ended and not diverged)
         )
+
+
+class Patience:
+    """Early stopping per member: too many looks in a row without a better one."""
+
+    def __init__(self, patience_K: Tensor):
+        """`patience_K`: looks without improvement that are tolerated; infinite for who never stops."""
+        self._patience_K = patience_K
+        self._bad_K = torch.zeros_like(patience_K)
+
+    def look(self, better_K: Tensor) -> Tensor:
+        """Which members [K] have now waited longer than they are willing to."""
+        self._bad_K = torch.where(better_K, 0.0, self._bad_K + 1)
+        return self._bad_K > self._patience_K
 
 
 class Plateau:

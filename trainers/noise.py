@@ -1,70 +1,197 @@
-"""Dropout bits: drawn per member and epoch from its own counter-based generator.
+"""What training draws at every step: dropout masks and the noise of activations, each member its own.
 
-A member's bits are the same alone and in any company, and independent of how they are chunked.
-Shape letters: K members, L layers, B items, W units.
+A member's numbers come from its own counter-based generator, opened anew every epoch; they are the same
+alone and in any company, and independent of how they are chunked.
+Shape letters: K members, L hidden layers, B items, N rows (items times places), U units, F input values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from search_spaces.activations import ACTIVATION
+from search_spaces.dropout import DROPOUT, SELU_LIMIT, Dropout
 from trainers.member import Member
+from trainers.networks import Network, Noise
+from trainers.randomness import StreamKey
 
 CHUNK_BYTES = 1 << 20
-"""Bits of one member held at a time."""
+"""Drawn numbers of one member held at a time."""
+
+GRID = 1 << 16
+"""A drawn number is one of so many."""
+
+Shape = tuple[int, ...]
+Floats = NDArray[np.float64]
 
 
-class DropoutNoise:
-    """Scaled keep masks [K, B, W] for every step and hidden layer (inverted dropout)."""
+class Draws:
+    """Random 16-bit numbers of one purpose, the same shape at every step."""
+
+    def __init__(
+        self,
+        streams: Sequence[StreamKey | None],
+        *,
+        purpose: str,
+        shape: Shape,
+        steps_per_epoch: int,
+    ):
+        """`streams` has None for a member that draws nothing; it gets the largest number everywhere."""
+        self._streams, self._purpose, self._shape = streams, purpose, shape
+        self._words = -(-math.prod(shape) // 4)
+        self._per_epoch = steps_per_epoch
+        self._chunk = max(1, min(steps_per_epoch, CHUNK_BYTES // (8 * self._words)))
+        self._generators: list[np.random.Philox | None] = []
+        self._bits: NDArray[np.uint16] = np.empty((0, 0, 0), dtype=np.uint16)
+
+    def at(self, step: int) -> NDArray[np.uint16]:
+        """Numbers [K, *shape] of the 0-based step; steps are asked for in order."""
+        epoch, place = divmod(step, self._per_epoch)
+        if place == 0:
+            self._generators = [None if s is None else s.bits(self._purpose, epoch) for s in self._streams]
+        if place % self._chunk == 0:
+            self._draw(min(self._chunk, self._per_epoch - place))
+        count = math.prod(self._shape)
+        return self._bits[:, place % self._chunk, :count].reshape(-1, *self._shape)
+
+    def _draw(self, steps: int) -> None:
+        self._bits = np.full((len(self._streams), steps, 4 * self._words), GRID - 1, dtype=np.uint16)
+        for row, generator in zip(self._bits, self._generators, strict=True):
+            if generator is not None:
+                row[:] = generator.random_raw(steps * self._words).view(np.uint16).reshape(steps, -1)
+
+
+class Kept:
+    """Masks: 0 where something is dropped, 1 / (1 - rate) elsewhere (inverted dropout)."""
+
+    def __init__(self, draws: Draws, rates: Floats):
+        """`rates` broadcasts against what `draws` gives."""
+        self._draws = draws
+        self._threshold = np.round(rates * GRID).astype(np.uint32)
+        self._scale = 1.0 / (1.0 - rates)
+
+    def at(self, step: int) -> Floats:
+        """Of the shape of the draws."""
+        masks: Floats = (self._draws.at(step) >= self._threshold) * self._scale
+        return masks
+
+
+class Saturated:
+    """Alpha dropout: what is dropped becomes SELU's limit, then mean 0 and variance 1 are restored.
+
+    With q = 1 - rate and limit l: a * (x * keep + l * (1 - keep)) + b, where a = (q (1 + rate l^2))^-1/2 and
+    b = -a * rate * l, as torch.nn.AlphaDropout does. A member without it keeps inverted dropout.
+    """
+
+    def __init__(self, draws: Draws, rates: Floats, alpha: NDArray[np.bool_]):
+        """`rates` and `alpha` (who has it) broadcast against what `draws` gives."""
+        self._draws, self._alpha = draws, alpha
+        self._threshold = np.round(rates * GRID).astype(np.uint32)
+        a = ((1 - rates) * (1 + rates * SELU_LIMIT**2)) ** -0.5
+        self._scale = np.where(alpha, a, 1.0 / (1.0 - rates))
+        self._kept_offset = np.where(alpha, -a * rates * SELU_LIMIT, 0.0)
+        self._dropped_offset = np.where(alpha, a * SELU_LIMIT * (1 - rates), 0.0)
+
+    def at(self, step: int) -> tuple[Floats, Floats]:
+        """What activations are multiplied by and what is added to them."""
+        keep = self._draws.at(step) >= self._threshold
+        return np.where(keep, self._scale, 0.0), np.where(keep, self._kept_offset, self._dropped_offset)
+
+
+class NoiseSource:
+    """Everything that the members of one pack draw at a step, given their levels and rates."""
 
     def __init__(
         self,
         members: Sequence[Member],
-        rates: Sequence[float],
+        network: Network,
         *,
-        layers: int,
         items: int,
-        width: int,
         steps_per_epoch: int,
         dtype: torch.dtype,
         device: torch.device,
     ):
-        self._streams = [m.streams for m in members]
-        self._rates = np.asarray(rates, dtype=np.float64)
-        self._shape = (layers, items, width)
-        self._words = -(-layers * items * width // 4)
-        self._per_epoch = steps_per_epoch
-        self._chunk = max(1, min(steps_per_epoch, CHUNK_BYTES // (8 * self._words)))
+        self._members, self._network, self._per_epoch = members, network, steps_per_epoch
         self._dtype, self._device = dtype, device
-        kept = (slice(None), *(None,) * 3)
-        self._threshold = np.round(self._rates * 65536)[kept].astype(np.uint32)
-        self._scale = (1.0 / (1.0 - self._rates))[kept]
-        self._generators: list[np.random.Philox | None] = []
-        self._bits: NDArray[np.uint16] = np.empty((0, 0, 0), dtype=np.uint16)
+        self._dropouts: list[Dropout] = [DROPOUT.level(m.config.levels["dropout"]).build for m in members]
+        self._rates = [m.config.numbers.get("dropout_rate", 0.0) for m in members]
+        sites = network.sites
+        self._units = self._of_units((sites.layers, items, sites.width))
+        self._inputs = self._of_inputs((items, sites.inputs))
+        self._shapes = {s.name: s.shape for s in network.parameters.segments if s.name in sites.weights}
+        self._weights = self._of_weights(sum(math.prod(shape) for shape in self._shapes.values()))
+        noisy = ACTIVATION.level(members[0].config.levels["activation"]).build.noisy and sites.layers > 0
+        rows = (sites.layers, items * sites.places, sites.width)
+        everybody = [True] * len(members)
+        self._uniform = self._draws(everybody, "activation", rows) if noisy else None
 
-    def masks(self, step: int) -> Tensor:
-        """All layers' masks [L, K, B, W] of the 0-based step; steps are asked for in order."""
-        epoch, place = divmod(step, self._per_epoch)
-        if place == 0:
-            self._generators = [
-                s.bits("dropout", epoch) if p else None
-                for s, p in zip(self._streams, self._rates, strict=True)
-            ]
-        if place % self._chunk == 0:
-            self._draw(min(self._chunk, self._per_epoch - place))
-        count = int(np.prod(self._shape))
-        bits = self._bits[:, place % self._chunk, :count].reshape(-1, *self._shape)
-        masks = (bits >= self._threshold) * self._scale
-        return torch.from_numpy(masks).to(self._device, self._dtype).transpose(0, 1)
+    def at(self, step: int) -> Noise:
+        """The noise of the 0-based step; steps are asked for in order."""
+        scale = offset = None
+        if isinstance(self._units, Saturated):
+            scale, offset = (self._by_layer(values) for values in self._units.at(step))
+        elif self._units is not None:
+            scale = self._by_layer(self._units.at(step))
+        inputs = None if self._inputs is None else self._tensor(self._inputs.at(step))
+        weights = {} if self._weights is None else self._by_name(self._tensor(self._weights.at(step)))
+        uniform = None
+        if self._uniform is not None:
+            bits = self._uniform.at(step)
 
-    def _draw(self, steps: int) -> None:
-        """The next `steps` steps of every member; a member without dropout keeps everything."""
-        self._bits = np.full((len(self._rates), steps, 4 * self._words), 65535, dtype=np.uint16)
-        for row, generator in zip(self._bits, self._generators, strict=True):
-            if generator is not None:
-                row[:] = generator.random_raw(steps * self._words).view(np.uint16).reshape(steps, -1)
+            def uniform(layer: int) -> Tensor:
+                return self._tensor((bits[:, layer] + 0.5) / GRID)
+
+        return Noise(scale=scale, offset=offset, inputs=inputs, weights=weights, uniform=uniform)
+
+    def _draws(self, wanted: Sequence[bool], purpose: str, shape: Shape) -> Draws:
+        streams = [m.streams if want else None for m, want in zip(self._members, wanted, strict=True)]
+        return Draws(streams, purpose=purpose, shape=shape, steps_per_epoch=self._per_epoch)
+
+    def _of_units(self, shape: Shape) -> Kept | Saturated | None:
+        """Masks of hidden units [K, L, B, U]."""
+        rates = np.array(
+            [d.rates(rate, shape[0]) for d, rate in zip(self._dropouts, self._rates, strict=True)]
+        )
+        if not rates.any():
+            return None
+        draws = self._draws([bool(own.any()) for own in rates], "dropout", shape)
+        alpha = np.array([d.saturates for d in self._dropouts])[:, None, None, None]
+        by_layer = rates[:, :, None, None]
+        return Saturated(draws, by_layer, alpha) if alpha.any() else Kept(draws, by_layer)
+
+    def _of_inputs(self, shape: Shape) -> Kept | None:
+        """Masks of the values of items [K, B, F]."""
+        rates = [rate * d.inputs for d, rate in zip(self._dropouts, self._rates, strict=True)]
+        if not any(rates) or not shape[-1]:
+            return None
+        draws = self._draws([rate > 0 for rate in rates], "dropout_inputs", shape)
+        return Kept(draws, np.array(rates)[:, None, None])
+
+    def _of_weights(self, count: int) -> Kept | None:
+        """Masks of all hidden weights, one after the other [K, count]."""
+        rates = [rate * d.weights for d, rate in zip(self._dropouts, self._rates, strict=True)]
+        if not any(rates) or not count:
+            return None
+        draws = self._draws([rate > 0 for rate in rates], "dropconnect", (count,))
+        return Kept(draws, np.array(rates)[:, None])
+
+    def _tensor(self, values: Floats) -> Tensor:
+        return torch.from_numpy(values).to(self._device, self._dtype)
+
+    def _by_layer(self, values: Floats) -> Tensor:
+        return self._tensor(values).transpose(0, 1)
+
+    def _by_name(self, flat: Tensor) -> Mapping[str, Tensor]:
+        """Each weight's part [K, *shape] of the masks of all."""
+        ends = itertools.accumulate(math.prod(shape) for shape in self._shapes.values())
+        return {
+            name: flat[:, end - math.prod(shape) : end].reshape(-1, *shape)
+            for (name, shape), end in zip(self._shapes.items(), ends, strict=True)
+        }

@@ -17,13 +17,18 @@ from torch import Tensor
 from search_spaces.activations import ACTIVATION
 from search_spaces.normalizations import NORMALIZATION
 from trainers.columns import Columns
-from trainers.evaluation import Evaluation, Status
+from trainers.diagnostics.calibration import HeldOutView
+from trainers.diagnostics.names import Switch
+from trainers.diagnostics.recorder import Recorder
+from trainers.evaluation import CurvePoint, Evaluation, Status
 from trainers.feed import CHUNK, Feed, HeldOut
-from trainers.looks import Log, Plateau, look_steps
+from trainers.full_statistics import recompute
+from trainers.looks import Log, Patience, Plateau, look_steps
 from trainers.losses import member_losses, wrongness
 from trainers.member import Member
 from trainers.networks import Network, OwnModule, Pass, network_for
-from trainers.noise import DropoutNoise
+from trainers.networks.network import Watch
+from trainers.noise import NoiseSource
 from trainers.precision import LossScale, autocast, element_type
 from trainers.structure import structure_key
 from trainers.task import Task
@@ -34,7 +39,12 @@ Progress = Callable[[float], None]
 
 
 def train_pack(
-    members: Sequence[Member], task: Task, *, device: str = "cpu", on_progress: Progress | None = None
+    members: Sequence[Member],
+    task: Task,
+    *,
+    device: str = "cpu",
+    diagnostics: Switch = "ends",
+    on_progress: Progress | None = None,
 ) -> list[Evaluation]:
     """Train members of one structure on one task and judge each of them.
 
@@ -45,6 +55,7 @@ def train_pack(
         members: at least one, all with the same `structure_key` on this task.
         task: the data; members of several blocks may train together.
         device: a torch device ('cpu', 'cuda', 'cuda:0', ...). Never yet run on a GPU.
+        diagnostics: whether to record what happens inside the members; it changes nothing else.
         on_progress: called with the share of steps done, at every look at the validation items.
 
     Returns:
@@ -59,7 +70,7 @@ def train_pack(
     if len(keys) > 1:
         raise ValueError(f"a pack trains one structure; these {len(members)} members have {len(keys)}")
     with single_threaded(), torch.random.fork_rng(devices=[]):
-        return _Training(members, task, torch.device(device)).run(on_progress)
+        return _Training(members, task, torch.device(device), diagnostics).run(on_progress)
 
 
 @contextmanager
@@ -81,7 +92,7 @@ def single_threaded() -> Iterator[None]:
 class _Training:
     """The state of one pack while it trains."""
 
-    def __init__(self, members: Sequence[Member], task: Task, device: torch.device):
+    def __init__(self, members: Sequence[Member], task: Task, device: torch.device, diagnostics: Switch):
         self.members, self.task, self.device = members, task, device
         configs = [m.config for m in members]
         self.configs = configs
@@ -93,7 +104,14 @@ class _Training:
             self.network.module.to(device=device, dtype=self.dtype)
             self.module_seeds = [int(m.streams.stream("module").integers(2**62)) for m in members]
         self.feed = Feed(members, task, device=device, dtype=self.dtype)
-        self.noise = self._noise()
+        self.noise = NoiseSource(
+            members,
+            self.network,
+            items=self.feed.batch_size,
+            steps_per_epoch=self.feed.steps_per_epoch,
+            dtype=self.dtype,
+            device=device,
+        )
         starts = [self.network.start(m.config, m.streams) for m in members]
         self.params_KP = torch.stack([p for p, _ in starts]).to(device, self.dtype)
         self.buffers_KP = torch.stack([b for _, b in starts]).to(device, self.dtype)
@@ -102,8 +120,14 @@ class _Training:
         self.buffers = self.network.buffers.views(self.buffers_KP)
         self.forward_numbers = self._forward_numbers()
         self.updates = Updates(configs, self.network.parameters, self.params_KP)
+        self.smoothing_K = self._smoothing()
         scaled = self.setting.precision == "float16"
         self.loss_scale = LossScale(len(members), device) if scaled else None
+        self.recorder = None
+        if diagnostics != "none":
+            self.recorder = Recorder(
+                self.network, task, numbers=self.forward_numbers, autocast=self._autocast
+            )
 
     def _forward_numbers(self) -> dict[str, Tensor]:
         levels = self.configs[0].levels
@@ -113,20 +137,18 @@ class _Training:
         )
         return Columns(configs=self.configs, dtype=self.dtype, device=self.device).numbers(ranges, trailing=2)
 
-    def _noise(self) -> DropoutNoise | None:
-        rates = [c.numbers.get("dropout_rate", 0.0) for c in self.configs]
-        if not any(rates) or not self.network.masked_layers:
+    def _smoothing(self) -> Tensor | None:
+        """How much each member's training labels are smoothed; None where nobody's are."""
+        shares = [c.numbers.get("smoothing", 0.0) for c in self.configs]
+        if not any(shares):
             return None
-        return DropoutNoise(
-            self.members,
-            rates,
-            layers=self.network.masked_layers,
-            items=self.feed.batch_size,
-            width=self.setting.width,
-            steps_per_epoch=self.feed.steps_per_epoch,
-            dtype=self.dtype,
-            device=self.device,
-        )
+        return Columns(configs=self.configs, dtype=self.dtype, device=self.device).of(shares, trailing=0)
+
+    def _patience(self) -> Patience:
+        """Early stopping; who does not ask for it waits for ever."""
+        looks = [c.numbers.get("stop_patience", math.inf) for c in self.configs]
+        columns = Columns(configs=self.configs, dtype=self.dtype, device=self.device)
+        return Patience(columns.of(looks, trailing=0).floor())
 
     # -- training ----------------------------------------------------------------------------
 
@@ -135,17 +157,25 @@ class _Training:
         log = Log(len(self.members), self.params_KP, self.buffers_KP)
         pace = self.updates.pace
         plateau = Plateau(pace.patience_K, pace.factor_K)
+        patience = self._patience()
         steps = self.setting.steps
         looks = set(look_steps(self.setting))
+        middle = min(looks, key=lambda look: abs(look - steps / 2))
         rungs = self._rungs()
         for step in range(steps):
+            before_KP = self.params_KP.clone() if self.recorder and step + 1 == middle else None
             losses_K = self._step(step, plateau.scale_K)
+            if self.recorder is not None:
+                self.recorder.loss(losses_K)
+                if before_KP is not None:
+                    self.recorder.moved(before_KP, self.params_KP)
             log.add(losses_K, step + 1)
             if step + 1 in looks:
                 metric_K, loss_K = self._judge(self.feed.validation)
                 log.look(step + 1, metric_K, loss_K, pace.rate_TK1[step, :, 0] * plateau.scale_K)
-                log.keep_best(metric_K, loss_K)
+                better_K = log.keep_best(metric_K, loss_K)
                 plateau.look(loss_K)
+                log.stop(patience.look(better_K), step + 1, pruned=False)
                 if step + 1 in rungs:
                     log.stop(metric_K > rungs[step + 1], step + 1, pruned=True)
                 if on_progress is not None:
@@ -153,7 +183,9 @@ class _Training:
                 if not log.training_K.any():
                     break
         tests = self._tests(log)
-        return [self._evaluation(k, log, tests) for k in range(len(self.members))]
+        curves = [log.curve(k) for k in range(len(self.members))]
+        inside = self._inside(log, curves)
+        return [self._evaluation(k, log, tests, curves[k], inside[k]) for k in range(len(self.members))]
 
     def _rungs(self) -> dict[int, Tensor]:
         """Step -> the largest validation metric [K] with which each member goes on after it."""
@@ -167,16 +199,17 @@ class _Training:
     def _step(self, step: int, scale_K: Tensor) -> Tensor:
         """One update of every member; the losses [K] before it."""
         x_KBF, y_KB = self.feed.batch(step)
-        masks = None if self.noise is None else self.noise.masks(step)
+        if step == 0 and self.recorder is not None:
+            self.recorder.begin(self.params_KP, self.buffers_KP, x_KBF, y_KB)
         how = Pass(
             training=True,
             numbers=self.forward_numbers,
-            mask=(lambda layer: None) if masks is None else masks.__getitem__,
+            noise=self.noise.at(step),
             seeds=self._seeds(step),
         )
         with self._autocast():
             outputs_KBC = self.network.forward(self.leaves, self.buffers, x_KBF, how)
-        losses_K = member_losses(outputs_KBC.to(self.dtype), y_KB, self.task.kind)
+        losses_K = member_losses(outputs_KBC.to(self.dtype), y_KB, self.task.kind, self.smoothing_K)
         self.grads_KP.zero_()
         if self.loss_scale is None:
             torch.autograd.backward(losses_K.sum())
@@ -201,16 +234,16 @@ class _Training:
     # -- judging -----------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _judge(self, held_out: HeldOut) -> tuple[Tensor, Tensor]:
+    def _judge(self, held_out: HeldOut, watch: Watch | None = None) -> tuple[Tensor, Tensor]:
         """Metric [K] and loss [K] of the current parameters on the members' own held-out items."""
-        how = Pass(training=False, numbers=self.forward_numbers)
+        how = Pass(training=False, numbers=self.forward_numbers, watch=watch)
         count = held_out.y_RV.shape[1]
         metric_K = torch.zeros(len(self.members), dtype=self.dtype, device=self.device)
         loss_K = torch.zeros_like(metric_K)
         parameters = self.network.parameters.views(self.params_KP)
         for start in range(0, count, CHUNK):
-            x = held_out.x_RVF[:, start : start + CHUNK][self.feed.block_K]
-            y = held_out.y_RV[:, start : start + CHUNK][self.feed.block_K]
+            x = held_out.x_RVF[:, start : start + CHUNK][self.feed.source_K]
+            y = held_out.y_RV[:, start : start + CHUNK][self.feed.source_K]
             with self._autocast():
                 outputs = self.network.forward(parameters, self.buffers, x, how).to(self.dtype)
             loss_K += member_losses(outputs, y, self.task.kind) * y.shape[1]
@@ -221,20 +254,66 @@ class _Training:
         return metric_K, loss_K / count
 
     def _tests(self, log: Log) -> dict[str, Tensor] | None:
-        """One read of the test items, two read-outs: the last step and the best validation step."""
+        """One read of the test items, its read-outs: the best validation step and the last step.
+
+        Where a network of ours keeps running statistics, a third: the best validation step once more,
+        with the statistics of all training items.
+        """
         if self.feed.test is None:
             return None
+        best = (log.best_params_KP, log.best_buffers_KP)
+        readouts = {"best_validation": best, "last": log.last()}
+        if self.network.buffers.segments and not isinstance(self.network, OwnModule):
+            readouts["recomputed"] = best
         found = {}
-        for name, (params_KP, buffers_KP) in {
-            "best_validation": (log.best_params_KP, log.best_buffers_KP),
-            "last": log.last(),
-        }.items():
+        for name, (params_KP, buffers_KP) in readouts.items():
             self.params_KP.copy_(params_KP)
             self.buffers_KP.copy_(buffers_KP)
-            found[name], _ = self._judge(self.feed.test)
+            if name == "recomputed":
+                recompute(
+                    self.network,
+                    self.params_KP,
+                    self.buffers_KP,
+                    self.feed.training_items,
+                    self.forward_numbers,
+                    self._autocast,
+                )
+            view = HeldOutView() if self.recorder and name == "best_validation" else None
+            found[name], _ = self._judge(self.feed.test, view)
+            if self.recorder and view:
+                self.recorder.held_out("test", view, self.feed.test.y_RV[self.feed.source_K])
         return found
 
-    def _evaluation(self, k: int, log: Log, tests: Mapping[str, Tensor] | None) -> Evaluation:
+    def _inside(self, log: Log, curves: Sequence[Sequence[CurvePoint]]) -> list[dict[str, float]]:
+        """The members' diagnostics; those that diverged have no end."""
+        if self.recorder is None:
+            return [{} for _ in self.members]
+        last_params_KP, last_buffers_KP = log.last()
+        self.params_KP.copy_(log.best_params_KP)
+        self.buffers_KP.copy_(log.best_buffers_KP)
+        view = HeldOutView(units=True)
+        self._judge(self.feed.validation, view)
+        self.recorder.held_out("validation", view, self.feed.validation.y_RV[self.feed.source_K])
+        self.params_KP.copy_(last_params_KP)
+        self.buffers_KP.copy_(last_buffers_KP)
+        self.recorder.end(self.params_KP, self.buffers_KP)
+        _, train_loss_K = self._judge(self.feed.training)
+        losses = [curve[-1].validation_loss if curve else math.nan for curve in curves]
+        validation_loss_K = torch.tensor(losses, dtype=self.dtype, device=self.device)
+        self.recorder.fitted(train_loss_K, validation_loss_K, self.feed.training.y_RV[self.feed.source_K])
+        return [
+            {name: value for name, value in row.items() if alive or name.startswith(("init.", "loss."))}
+            for row, alive in zip(self.recorder.per_member(), log.alive_K.tolist(), strict=True)
+        ]
+
+    def _evaluation(
+        self,
+        k: int,
+        log: Log,
+        tests: Mapping[str, Tensor] | None,
+        curve: tuple[CurvePoint, ...],
+        inside: Mapping[str, float],
+    ) -> Evaluation:
         member = self.members[k]
         finished = bool(log.alive_K[k])
         pruned = bool(log.pruned_K[k])
@@ -253,7 +332,8 @@ class _Training:
             validation_loss=float(log.best_loss_K[k]) if finished else math.inf,
             best_step=int(log.best_step_K[k]) if finished else 0,
             test=test,
-            curve=log.curve(k),
+            curve=curve,
             steps=int(log.ended_at_K[k]) or self.setting.steps,
+            diagnostics=inside,
             versions={**versions(), "device": self.device.type},
         )

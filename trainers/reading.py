@@ -47,7 +47,7 @@ def csv_arrays(
 
 
 def dataset_arrays(dataset: Any) -> tuple[NDArray[np.float32], list[Any]]:
-    """Features [items, ...] and targets [items] of a torch Dataset of (x, y) pairs, read once.
+    """Features [items, ...], channels last, and targets [items] of a torch Dataset of (x, y) pairs.
 
     Raises:
         ValueError: no length (an iterable dataset), an item that is not a pair, features that differ
@@ -66,7 +66,7 @@ def dataset_arrays(dataset: Any) -> tuple[NDArray[np.float32], list[Any]]:
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise ValueError(f"item {i} of the dataset is {type(item).__name__}, not a pair (x, y)")
         try:
-            x = np.asarray(_plain(item[0]), dtype=np.float32)
+            x = np.asarray(_channels_last(item[0]), dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise ValueError(f"item {i} of the dataset: x must be numbers ({error})") from error
         y = np.asarray(_plain(item[1]))
@@ -110,6 +110,16 @@ def _number(cell: str, file: Path, line: int, column: str) -> float:
 def _plain(value: Any) -> Any:
     """`value`, or the CPU array behind a tensor that may want gradients or live on a device."""
     return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+
+
+def _channels_last(value: Any) -> Any:
+    """An item's array: a tensor [C, H, W] as [H, W, C], a grey PIL image as [H, W, 1], others as they are."""
+    array = _plain(value)
+    if array is not value and array.ndim == 3:
+        return np.moveaxis(array, 0, -1)
+    if hasattr(value, "getbands") and len(value.getbands()) == 1:
+        return np.asarray(value)[..., None]
+    return array
 
 
 def _some(names: list[str]) -> str:

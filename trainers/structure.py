@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from search_spaces.config import Config, digest
-from trainers.networks import network_for
+from search_spaces.label_smoothing import LABEL_SMOOTHING
+from search_spaces.optimizers import OPTIMIZER
+from trainers.augmenting import check_augmentation
+from trainers.networks import Network, network_for
 from trainers.task import Task
 
 
@@ -16,9 +19,12 @@ def structure_key(config: Config, task: Task) -> str:
     schedules, initial weights, decay, dropout rate, clipping threshold) is a number per member.
 
     Raises:
-        ValueError: the task's network cannot realise the config.
+        ValueError: the task's network cannot realise the config, the task does not declare its
+            augmentation, or a level means nothing on this kind of task or for this network.
     """
+    check_augmentation(config, task)
     network = network_for(config, task)
+    check_meaning(config, task, network)
     setting = {
         key: value
         for key, value in dataclasses.asdict(config.setting).items()
@@ -35,10 +41,23 @@ def structure_key(config: Config, task: Task) -> str:
     )
 
 
+def check_meaning(config: Config, task: Task, network: Network) -> None:
+    """ValueError for a level that means nothing on this kind of task or for this network."""
+    levels = config.levels
+    if LABEL_SMOOTHING.level(levels["label_smoothing"]).build.active and task.kind == "regression":
+        raise ValueError(
+            f"label_smoothing={levels['label_smoothing']} needs classes, and task '{task.name}' has "
+            "kind=regression; only label_smoothing=none can be asked there"
+        )
+    check = OPTIMIZER.level(levels["optimizer"]).build.check
+    if check is not None:
+        check(network.parameters.segments)
+
+
 def estimated_flops(config: Config, task: Task) -> float:
     """Floating-point operations of one member's training: forward, twice that backward, validation."""
-    weights = sum(s.size for s in network_for(config, task).parameters.segments)
     setting = config.setting
     items = min(len(task.y), setting.train_size)
-    training = 6.0 * weights * min(setting.batch_size, items) * setting.steps
-    return training + 2.0 * weights * (items / 4) * setting.evaluations
+    one = network_for(config, task).flops
+    training = 3.0 * one * min(setting.batch_size, items) * setting.steps
+    return training + one * (items / 4) * setting.evaluations

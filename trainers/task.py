@@ -53,6 +53,11 @@ class Task:
     """[items, features], finite."""
     y: NDArray[Any]
     """[items]: int64 class numbers 0..C-1, or float32 targets."""
+    shape: tuple[int, ...] | None = None
+    """An item's shape, channels last: (height, width, channels) of an image, (steps, channels) of a
+    sequence; None for a table. Rows of x are such items, flattened row-major."""
+    augmentations: frozenset[str] = field(default_factory=frozenset)
+    """Transformations among `checks.AUGMENTATIONS` that leave y right: what `augmentation` may ask for."""
     n_test: int | None = None
     """The last `n_test` items are the one fixed test set (generated data); None: every block draws
     its own test part."""
@@ -76,6 +81,11 @@ class Task:
         return int(self.x.shape[1])
 
     @property
+    def is_image(self) -> bool:
+        """Whether items have height, width and channels."""
+        return self.shape is not None and len(self.shape) == 3
+
+    @property
     def n_classes(self) -> int | None:
         """C, or None for regression."""
         return int(self.y.max()) + 1 if self.kind == "classification" else None
@@ -92,9 +102,12 @@ class Task:
     def content_hash(self) -> str:
         """Of the data and how it is split; a cluster checks it before it trains on its own copy.
 
-        A network of one's own is not part of it.
+        A network of one's own and the declared augmentations are not part of it; a shape is, where
+        there is one.
         """
         text = f"{self.kind}|{self.n_test}|{self.x.shape}|{self.x.dtype}|{self.y.dtype}|{self.version}"
+        if self.shape is not None:
+            text += f"|{self.shape}"
         parts = hashlib.blake2b(text.encode(), digest_size=10)
         parts.update(np.ascontiguousarray(self.x).data)
         parts.update(np.ascontiguousarray(self.y).data)
@@ -121,6 +134,12 @@ class Task:
     def from_arrays(x: ArrayLike, y: ArrayLike, *, kind: Kind, name: str, **rest: Any) -> Task:
         """A task from arrays: x [items, ...] is copied and flattened to [items, features]; y is [items].
 
+        x [items, steps, channels] is a task of sequences and x [items, height, width, channels] one of
+        images: they keep their `shape`, which convolutional and recurrent networks need. So grey images
+        have a last axis of 1, and so do sequences of single numbers. Another meaning is given in words,
+        `shape=(8, 8, 1)` for flat rows or [items, 8, 8], and `shape=None` makes a table of anything;
+        with five axes and more there is no shape.
+
         Class labels may be anything sortable; they become 0..C-1 in sorted order. `rest` are further
         fields of Task; the family is the name unless it is given.
 
@@ -133,6 +152,8 @@ class Task:
                 raise unknown("field of a task", key, _SETTABLE)
         where = f"task {name!r}"
         values = _numbers(x, f"{where}: x")
+        if values.ndim in (3, 4) and values.size:
+            rest.setdefault("shape", values.shape[1:])
         values = (
             values.reshape(len(values), -1) if values.ndim and values.size else np.empty((0, 0), np.float32)
         )
@@ -147,8 +168,11 @@ class Task:
             _class_numbers(labels, where) if kind == "classification" else _numbers(labels, f"{where}: y")
         )
         rest.setdefault("family", name)
-        if isinstance(rest.get("honours"), (set, list, tuple)):
-            rest["honours"] = frozenset(rest["honours"])
+        for key in ("honours", "augmentations"):
+            if isinstance(rest.get(key), (set, list, tuple)):
+                rest[key] = frozenset(rest[key])
+        if isinstance(rest.get("shape"), list):
+            rest["shape"] = tuple(rest["shape"])
         return Task(name=name, kind=kind, x=values, y=targets, **rest)
 
     @staticmethod
@@ -171,6 +195,10 @@ class Task:
     @staticmethod
     def from_dataset(dataset: Any, *, kind: Kind, name: str, **rest: Any) -> Task:
         """A task from any torch Dataset of (x, y) pairs, read once into memory.
+
+        x may be a tensor, an array or a PIL image. A tensor of three axes is taken for an image as torch
+        has it, [channels, height, width], and becomes channels last; two axes are [steps, channels].
+        Otherwise shapes are read as in `from_arrays`.
 
         Raises:
             ValueError: what `trainers.reading.dataset_arrays` or `from_arrays` refuses.

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +18,13 @@ from torch import Tensor
 
 from search_spaces.clipping import CLIPPING
 from search_spaces.config import Config
-from search_spaces.optimizers import OPTIMIZER
-from search_spaces.schedules import SCHEDULE, Schedule
-from search_spaces.space import decay_kind
+from search_spaces.factor import Level
+from search_spaces.optimizers import OPTIMIZER, Step
+from search_spaces.parts import Part
+from search_spaces.schedules import SCHEDULE, WARMUP, Schedule
+from search_spaces.weight_constraints import WEIGHT_CONSTRAINT
 from trainers.columns import Columns
+from trainers.decay import Decay
 from trainers.layout import Layout
 
 
@@ -50,9 +54,9 @@ class Updates:
         own = [r for r in optimizer.ranges if r.name not in apart]
         self._numbers: Mapping[str, Tensor] = self._columns.numbers(own, trailing=1)
         self.pace = self._pace()
-        self._coupled_K1 = self._decay("coupled")
-        self._decoupled_K1 = self._decay("decoupled")
+        self._decay = Decay(configs, layout, self._columns)
         self._clips = self._clipping()
+        self._constraints = self._constraining()
 
     def step(
         self,
@@ -79,18 +83,20 @@ class Updates:
 
     def _move(self, step: int, params_KP: Tensor, grads_KP: Tensor, scale_K: Tensor) -> None:
         rate_K1 = self.pace.rate_TK1[step] * scale_K[:, None]
+        self._decay.add_penalty(params_KP, grads_KP)
         for clip in self._clips:
             grads_KP = clip(grads_KP)
-        if self._coupled_K1 is not None:
-            grads_KP = grads_KP.addcmul_(params_KP, self._coupled_K1)
-        if self._decoupled_K1 is not None:
-            params_KP.mul_(1 - rate_K1 * self._decoupled_K1)
+        self._decay.add_coupled(params_KP, grads_KP)
+        parts, measure = self._layout.segments, self._rule.measure
+        sizes = None if measure is None else measure(params_KP, parts)
+        self._decay.shrink(params_KP, rate_K1)
         numbers = self._numbers
         if self.pace.momentum_TK1 is not None and self._rule.momentum_number is not None:
             numbers = {**numbers, self._rule.momentum_number: self.pace.momentum_TK1[step]}
-        self._rule.apply(
-            params_KP, grads_KP, self._state, step=step + 1, learning_rate=rate_K1, numbers=numbers
-        )
+        now = Step(number=step + 1, learning_rate=rate_K1, numbers=numbers, parts=parts, sizes=sizes)
+        self._rule.apply(params_KP, grads_KP, self._state, now)
+        for constrain in self._constraints:
+            constrain(params_KP, parts)
 
     def _pace(self) -> Pace:
         schedules = [schedule(c) for c in self._configs]
@@ -115,32 +121,38 @@ class Updates:
     def _table(self, values_TK: NDArray[np.float64]) -> Tensor:
         return torch.from_numpy(values_TK).to(self._columns.device, self._columns.dtype).unsqueeze(-1)
 
-    def _decay(self, kind: str) -> Tensor | None:
-        """Decay strengths [K, 1] of that kind; None where nobody has it."""
-        strengths = [
-            c.numbers["weight_decay"] if decay_kind(c.levels) == kind else 0.0 for c in self._configs
-        ]
-        return self._columns.of(strengths, trailing=1) if any(strengths) else None
-
     def _clipping(self) -> list[Callable[[Tensor], Tensor]]:
         """Every clipping rule somebody uses; members without it get an infinite threshold."""
-        rules: list[Callable[[Tensor], Tensor]] = []
-        for level in CLIPPING.levels:
-            uses = [c.levels["clipping"] == level.name for c in self._configs]
-            if level.build is None or not any(uses):
-                continue
-            numbers = {
-                r.name: self._columns.of(
-                    [c.numbers[r.name] if u else math.inf for c, u in zip(self._configs, uses, strict=True)],
-                    trailing=1,
-                )
-                for r in level.ranges
-            }
-            rules.append(partial(level.build, **numbers))
-        return rules
+        return [
+            partial(level.build, **self._limits("clipping", level))
+            for level in CLIPPING.levels
+            if level.build is not None and self._used("clipping", level)
+        ]
+
+    def _constraining(self) -> list[Callable[[Tensor, Sequence[Part]], None]]:
+        """Every constraint somebody's weights are under; for members without it an infinite limit."""
+        return [
+            partial(level.build.after_step, **self._limits("weight_constraint", level))
+            for level in WEIGHT_CONSTRAINT.levels
+            if level.build.after_step is not None and self._used("weight_constraint", level)
+        ]
+
+    def _used(self, factor: str, level: Level[Any]) -> bool:
+        return any(c.levels[factor] == level.name for c in self._configs)
+
+    def _limits(self, factor: str, level: Level[Any]) -> dict[str, Tensor]:
+        """The level's numbers [K, 1], infinite for members with another level."""
+        return {
+            r.name: self._columns.of(
+                [c.numbers[r.name] if c.levels[factor] == level.name else math.inf for c in self._configs],
+                trailing=1,
+            )
+            for r in level.ranges
+        }
 
 
 def schedule(config: Config) -> Schedule:
-    """The learning rate's course that a config describes."""
-    level = SCHEDULE.level(config.levels["schedule"])
-    return level.build(config.setting.steps, **{r.name: config.numbers[r.name] for r in level.ranges})
+    """The learning rate's course that a config describes, warm-up included."""
+    course, warmup = (factor.level(config.levels[factor.name]) for factor in (SCHEDULE, WARMUP))
+    own, before = ({r.name: config.numbers[r.name] for r in level.ranges} for level in (course, warmup))
+    return warmup.build(config.setting.steps, partial(course.build, **own), **before)

@@ -94,7 +94,7 @@ def plain(seed: int, trials: int) -> tuple[float, int]:
 
 
 def arrays(task: Task, seed: int) -> tuple[torch.Tensor, ...]:
-    """Training and validation items of the split that our study of this seed uses, scaled by training items."""
+    """Training and validation items of the split that our study uses, scaled by the training items."""
     split = task.split(f"quality-{seed}", 0)
     train = split.train[: SETTING["train_size"]]
     mean, sd = task.x[train].mean(axis=0), task.x[train].std(axis=0)
@@ -187,9 +187,8 @@ def main() -> None:
     differences = [row[2] for row in rows]
     if len(rows) > 1 and not asked.only:
         spread = statistics.stdev(differences) / len(rows) ** 0.5
-        print(
-            f"mean difference {statistics.fmean(differences):+.2f} pp, standard error {spread:.2f}, n = {len(rows)}"
-        )
+        mean = statistics.fmean(differences)
+        print(f"mean difference {mean:+.2f} pp, standard error {spread:.2f}, n = {len(rows)} seeds")
 
 
 def _line(row: Any) -> str:

@@ -16,14 +16,23 @@ import torch
 from torch import Tensor
 
 from search_spaces.activations import Activation
+from search_spaces.augmentation import Augmentation
 from search_spaces.catalog import FACTORS
 from search_spaces.clipping import Clip
+from search_spaces.dropout import Dropout
+from search_spaces.early_stopping import EarlyStopping
 from search_spaces.factor import Factor, Level, Range
-from search_spaces.initializers import Initializer
+from search_spaces.initializers import Draw, Initializer
+from search_spaces.input_scaling import InputScaling
+from search_spaces.label_smoothing import LabelSmoothing
 from search_spaces.normalizations import Normalization
-from search_spaces.optimizers import UpdateRule
-from search_spaces.regularizers import Dropout, WeightDecay
-from search_spaces.schedules import Schedule
+from search_spaces.optimizers import Step, UpdateRule
+from search_spaces.parts import is_weight, place
+from search_spaces.regularizers import DecayScope, WeightDecay
+from search_spaces.schedules import SCHEDULE, Schedule
+from search_spaces.schedules.warmups import Warmup
+from search_spaces.weight_constraints import WeightConstraint
+from trainers.layout import Layout
 
 K, B, F, P, STEPS = 3, 5, 8, 17, 12
 
@@ -85,15 +94,31 @@ def initialize(build: Initializer, members: list[int], numbers: list[Numbers], d
     return tuple(m[0] for m in made) if len(members) == 1 else made
 
 
+def start_bias(build: Draw | None, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
+    """None leaves the biases to the initializer."""
+    if build is None:
+        return ()
+    drawn = [torch.from_numpy(build(F, P, np.random.default_rng(k))).to(dtype) for k in members]
+    assert drawn[0].shape == (P,)
+    return (drawn[0] if len(members) == 1 else torch.stack(drawn),)
+
+
 def activate(build: Activation, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
+    """In training and in evaluation; what is learned differs between members."""
     x = pick(inputs(B, F, dtype=dtype), members).requires_grad_()
-    y = build(x, **shared(numbers, 2, dtype))
-    assert y.shape == x.shape
-    (dx,) = torch.autograd.grad(y.square().sum(), x)
-    return y.detach(), dx
+    moves = pick(inputs(1, 1, dtype=dtype, seed=3), members)
+    learned = {name: (start + 0.1 * moves).requires_grad_() for name, start in build.learned.items()}
+    noise = torch.special.ndtr(pick(inputs(B, F, dtype=dtype, seed=4), members))
+    made: list[Tensor] = []
+    for given in ({"noise": noise}, {"noise": None}) if build.noisy else ({},):
+        y = build.apply(x, **shared(numbers, 2, dtype), **learned, **given)
+        assert y.shape == (*x.shape[:-1], F // 2 if build.gated else F)
+        made += [y.detach(), *torch.autograd.grad(y.square().sum(), (x, *learned.values()))]
+    return tuple(made)
 
 
 def normalize(build: Normalization, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
+    """On rows as the level wants them: where and over what they are taken is the trainer's business."""
     x = pick(inputs(B, F, dtype=dtype), members).requires_grad_()
     if build.apply is None:
         return (x.detach(),)
@@ -117,14 +142,32 @@ def normalize(build: Normalization, members: list[int], numbers: list[Numbers], 
     return (*made, *(s for s in (mean, var) if s is not None))
 
 
+PARTS = Layout.of(
+    {
+        "weight0": ((5, 3), "weight"),
+        "bias0": ((1, 3), "bias"),
+        "weight1": ((3, 7), "weight"),
+        "gain1": ((1, 7), "norm"),
+        "weight2": ((7, 3), "weight"),
+        "filters": ((3, 2, 2, 2), "own"),
+        "weight3": ((3, 2), "weight"),
+    }
+).segments
+ROW = PARTS[-1].start + PARTS[-1].size + 1
+"""Elements of a row of PARTS; odd, so that rows fill no vector register."""
+
+
 def update(build: UpdateRule, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
-    params = pick(inputs(P, dtype=dtype), members)
+    """Eight steps; one tensor is tiny and the last gradients are large, so that floors and limits bite."""
+    params = pick(inputs(ROW, dtype=dtype), members)
+    place(params, PARTS[1]).mul_(1e-6)
     state = {name: torch.zeros_like(params) for name in build.buffers}
     own = shared(numbers, 1, dtype)
-    rate = own["learning_rate"]
-    for step in (1, 2, 3):
-        grads = pick(inputs(P, dtype=dtype, seed=step), members)
-        build.apply(params, grads, state, step=step, learning_rate=rate, numbers=own)
+    for number in range(1, 9):
+        grads = pick(inputs(ROW, dtype=dtype, seed=number), members) * (100 if number == 8 else 1)
+        sizes = None if build.measure is None else build.measure(params, PARTS)
+        step = Step(number=number, learning_rate=own["learning_rate"], numbers=own, parts=PARTS, sizes=sizes)
+        build.apply(params, grads, state, step)
     assert build.momentum_number is None or build.momentum_number in own
     return params, *state.values()
 
@@ -140,7 +183,10 @@ def pace(
         assert s.patience >= 0 and 0 < s.factor <= 1
     tables = torch.tensor(np.stack([s.multiplier for s in schedules]), dtype=dtype)
     cuts = torch.tensor([[min(s.patience, 1e6), s.factor] for s in schedules], dtype=dtype)
-    return (tables[0], cuts[0]) if len(members) == 1 else (tables, cuts)
+    # -1 stands for the optimizer's own momentum
+    momenta = [np.full(STEPS, -1.0) if s.momentum is None else s.momentum for s in schedules]
+    made = tables, cuts, torch.tensor(np.stack(momenta), dtype=dtype)
+    return tuple(m[0] for m in made) if len(members) == 1 else made
 
 
 def clip(build: Clip | None, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
@@ -150,27 +196,95 @@ def clip(build: Clip | None, members: list[int], numbers: list[Numbers], dtype: 
 
 def decay(build: WeightDecay, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
     """A strength is opened exactly where the level decays by a rule of its own."""
-    assert build.kind in ("optimizer", "none", "decoupled", "coupled")
-    assert ("weight_decay" in numbers[0]) == (build.kind in ("decoupled", "coupled"))
-    strength = torch.tensor([own.get("weight_decay", 0.0) for own in numbers], dtype=dtype)
+    opened = {"decoupled": ["weight_decay"], "coupled": ["weight_decay"], "l1": ["l1_strength"]}
+    assert build.kind in ("optimizer", "none", *opened)
+    assert list(numbers[0]) == opened.get(build.kind, [])
+    strength = torch.tensor([sum(own.values()) for own in numbers], dtype=dtype)
     return (strength[0] if len(members) == 1 else strength,)
 
 
+def scope(build: DecayScope, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
+    """Which parts decay."""
+    decays = [[not build.weights_only or is_weight(part) for part in PARTS]] * len(members)
+    made = torch.tensor(decays, dtype=dtype)
+    return (made[0] if len(members) == 1 else made,)
+
+
+def constrain(
+    build: WeightConstraint, members: list[int], numbers: list[Numbers], dtype: torch.dtype
+) -> Made:
+    params = pick(inputs(ROW, dtype=dtype), members)
+    if build.after_step is not None:
+        build.after_step(params, PARTS, **shared(numbers, 1, dtype))
+    return (params,)
+
+
+def smooth(build: LabelSmoothing, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
+    """A share is opened exactly where labels are smoothed."""
+    assert ("smoothing" in numbers[0]) == build.active
+    shares = torch.tensor([own.get("smoothing", 0.0) for own in numbers], dtype=dtype)
+    return (shares[0] if len(members) == 1 else shares,)
+
+
+def stop(build: EarlyStopping, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
+    """A patience is opened exactly where training may stop."""
+    assert ("stop_patience" in numbers[0]) == build.stops
+    looks = torch.tensor([own.get("stop_patience", STEPS) for own in numbers], dtype=dtype)
+    return (looks[0] if len(members) == 1 else looks,)
+
+
+def warm(build: Warmup, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
+    """Before a schedule that cycles momentum."""
+    after = SCHEDULE.level("one_cycle").build
+    return pace(lambda steps, **own: build(steps, after, **own), members, numbers, dtype)
+
+
 def drop(build: Dropout, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
-    """A rate is opened exactly where units are dropped."""
-    assert ("dropout_rate" in numbers[0]) == build.active
+    """A rate is opened exactly where something is dropped."""
+    active = build.hidden != 0 or build.inputs or build.weights
+    assert ("dropout_rate" in numbers[0]) == active
+    rates = torch.tensor([build.rates(own.get("dropout_rate", 0.0), 5) for own in numbers], dtype=dtype)
     kept = torch.tensor([1 / (1 - own.get("dropout_rate", 0.0)) for own in numbers], dtype=dtype)
-    return (kept[0] if len(members) == 1 else kept,)
+    return (rates[0], kept[0]) if len(members) == 1 else (rates, kept)
+
+
+def scale(build: InputScaling, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
+    """Every member is scaled by its own items; a constant feature must not divide by 0."""
+    made = []
+    for k in members:
+        x = 3 * inputs(B, F, dtype=torch.float64)[k].numpy() + 1
+        x[:, 0] = k + 2
+        centre, unit = build.fit(x)
+        assert centre.shape == unit.shape == (F,)
+        made.append(torch.from_numpy((x - centre) / unit).to(dtype))
+    return (made[0] if len(members) == 1 else torch.stack(made),)
+
+
+def augment(build: Augmentation, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
+    """An angle is opened by a level that turns and does nothing else; what is done is the trainer's."""
+    possible = frozenset({"shift", "flip", "rotation"})
+    assert build.on(possible) <= possible
+    assert ("rotation_degrees" in numbers[0]) == (build.transformations == {"rotation"})
+    angle = torch.tensor([own.get("rotation_degrees", 0.0) for own in numbers], dtype=dtype)
+    return (angle[0] if len(members) == 1 else angle,)
 
 
 EXERCISES: dict[str, tuple[str, Callable[..., Made]]] = {
     "initializer": ("weights", initialize),
+    "bias": ("weights", start_bias),
     "activation": ("structure", activate),
     "normalization": ("structure", normalize),
+    "input_scaling": ("numbers", scale),
+    "augmentation": ("numbers", augment),
     "dropout": ("numbers", drop),
     "weight_decay": ("numbers", decay),
+    "decay_scope": ("numbers", scope),
+    "weight_constraint": ("numbers", constrain),
+    "label_smoothing": ("numbers", smooth),
+    "early_stopping": ("numbers", stop),
     "optimizer": ("structure", update),
     "schedule": ("numbers", pace),
+    "warmup": ("numbers", warm),
     "clipping": ("numbers", clip),
 }
 """Factor -> (how its levels enter training, how one is put to work)."""
@@ -271,26 +385,38 @@ def test_members_with_other_numbers_come_out_differently(factor: Factor[Any], le
         assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), span.name
 
 
-HANDLED_BY_THE_TRAINER = {"initializer": ("init_gain",), "optimizer": ("weight_decay",)}
+HANDLED_BY_THE_TRAINER = {
+    "initializer": ("init_gain",),
+    "augmentation": ("rotation_degrees",),
+    "optimizer": ("weight_decay",),
+}
 """Numbers that the functions of this package never see."""
 
 
 @pytest.mark.parametrize(("factor", "level"), EVERY_LEVEL)
 def test_a_level_enters_training_the_way_its_factor_does(factor: Factor[Any], level: Level[Any]) -> None:
     enters, _ = EXERCISES[factor.name]
-    assert level.enters == enters
+    assert level.enters == ENTERS_OTHERWISE.get(f"{factor.name}={level.name}", enters)
+
+
+ENTERS_OTHERWISE = {"weight_constraint=symmetric": "structure", "input_scaling=batch_norm": "structure"}
+"""Levels that change the forward pass in a factor whose other levels do not."""
 
 
 @pytest.mark.parametrize("factor", FACTORS.values(), ids=list(FACTORS))
 def test_no_two_levels_of_a_factor_are_the_same_thing(factor: Factor[Any]) -> None:
-    """Different outputs or different numbers to tune (AdamW is Adam's rule with a decay)."""
+    """Different outputs, numbers to tune (AdamW is Adam's rule with a decay) or orders to the trainer."""
     _, exercise = EXERCISES[factor.name]
     seen: dict[str, tuple[str, ...]] = {}
     for level in factor.levels:
         made = exercise(level.build, [0], spread(level)[:1], torch.float64)
         words = (*(str(m.tolist()) for m in made), repr([r.name for r in level.ranges]))
-        if isinstance(level.build, WeightDecay | Dropout):
+        if isinstance(level.build, WeightDecay | Dropout | WeightConstraint | Normalization | Augmentation):
             words = (*words, repr(level.build))
+        if isinstance(level.build, InputScaling):
+            words = (*words, repr(level.build.first_layer_norm))
+        if isinstance(level.build, Initializer):
+            words = (*words, repr((level.build.batch_power, level.build.follows_activation)))
         assert words not in seen.values(), f"{level.name} equals one of {list(seen)}"
         seen[level.name] = words
 

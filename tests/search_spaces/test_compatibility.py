@@ -17,6 +17,9 @@ CASES: dict[tuple[str, str], Change] = {
     ("schedule", "optimizer"): read({"schedule": "one_cycle", "optimizer": "sgd"}),
     ("optimizer", "weight_decay"): read({"optimizer": "adamw", "weight_decay": "l2"}),
     ("plateau_patience", "evaluations"): read({"schedule": "performance", "evaluations": 5}),
+    ("warmup", "schedule"): read({"warmup": "linear", "schedule": "warmup_cosine"}),
+    ("stop_patience", "evaluations"): read({"early_stopping": "patience", "evaluations": 5}),
+    ("decay_scope", "weight_decay"): read({"decay_scope": "weights", "weight_decay": "none"}),
     ("residual", "depth"): read({"residual": True, "depth": 1}),
 }
 """Keys of a rule -> a config that it is about."""

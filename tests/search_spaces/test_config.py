@@ -59,7 +59,7 @@ WRONG: list[dict[str, Any]] = [
     {"depth": 2.0},
     {"depth": True},
     {"residual": 1},
-    {"precision": "float16"},
+    {"precision": "float8"},
     {"steps": 10, "evaluations": 11},
 ]
 

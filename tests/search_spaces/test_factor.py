@@ -33,11 +33,24 @@ def factor(**changes: Any) -> Factor[int]:
     return Factor(**{**rows, **changes})
 
 
-@pytest.mark.parametrize("log", [False, True])
+SCALES: list[dict[str, Any]] = [
+    {},
+    {"log": True},
+    {"low": 0.0, "high": 0.999, "default": 0.9, "log_of_complement": True},
+]
+
+
+@pytest.mark.parametrize("scale", SCALES, ids=["linear", "log", "log of complement"])
 @pytest.mark.parametrize("unit", [0.0, 0.25, 0.5, 1.0])
-def test_unit_is_the_inverse_of_at(log: bool, unit: float) -> None:
-    one = span(log=log)
+def test_unit_is_the_inverse_of_at(scale: dict[str, Any], unit: float) -> None:
+    one = span(**scale)
     assert one.unit(one.at(unit)) == pytest.approx(unit, abs=1e-5)
+
+
+def test_the_log_of_a_complement_gives_each_nine_the_same_room() -> None:
+    share = span(**SCALES[2])
+    assert [share.at(unit) for unit in (0.0, 1 / 3, 2 / 3, 1.0)] == pytest.approx([0.0, 0.9, 0.99, 0.999])
+    assert share.narrowed(0.9, 0.99).at(0.5) == pytest.approx(1 - 10**-1.5)
 
 
 def test_drawn_values_have_six_digits_and_stay_inside() -> None:
@@ -52,6 +65,8 @@ def test_drawn_values_have_six_digits_and_stay_inside() -> None:
     [
         ({"low": 100.0}, "must be below high"),
         ({"low": 0.0, "log": True}, "must start above 0"),
+        ({"high": 1.0, "default": 0.5, "log_of_complement": True}, "must stay above 0"),
+        ({"high": 0.9, "default": 0.5, "log": True, "log_of_complement": True}, "on one log scale"),
         ({"high": float("inf")}, "must be finite"),
         ({"default": float("nan")}, "must be finite"),
     ],

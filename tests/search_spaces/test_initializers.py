@@ -41,6 +41,11 @@ TWINS: dict[str, Callable[[Tensor], Tensor]] = {
     "he_fan_avg_uniform": lambda w: nn.init.xavier_uniform_(w, gain=math.sqrt(2)),
     "glorot_truncated": cut_normal(2 / (FAN_IN + FAN_OUT)),
     "lecun_truncated": cut_normal(1 / FAN_IN),
+    "he_fan_out_truncated": cut_normal(2 / FAN_OUT),
+    "he_fan_avg_truncated": cut_normal(4 / (FAN_IN + FAN_OUT)),
+    "lecun_fan_out_normal": lambda w: nn.init.kaiming_normal_(w, mode="fan_out", nonlinearity="linear"),
+    "lecun_fan_out_uniform": lambda w: nn.init.kaiming_uniform_(w, mode="fan_out", nonlinearity="linear"),
+    "lecun_fan_out_truncated": cut_normal(1 / FAN_OUT),
     "constant_variance": lambda w: nn.init.normal_(w, std=0.05),
     "std_normal": nn.init.normal_,
     "torch_default": linear_default,
@@ -114,8 +119,14 @@ def test_equal_weights_are_torchs(name: str, twin: Callable[[Tensor], Tensor]) -
     assert np.array_equal(level(name).weight(7, 5, np.random.default_rng(0)), theirs)
 
 
-def test_every_initializer_has_a_namesake_but_the_one_that_has_to_be_refuted() -> None:
-    assert set(INITIALIZER.names) == TWINS.keys() | {"zeros", "constant", "batch_scaled"}
+def test_every_initializer_has_a_namesake_but_those_that_the_trainer_scales_further() -> None:
+    assert set(INITIALIZER.names) == TWINS.keys() | {
+        "zeros",
+        "constant",
+        "batch_scaled",
+        "activation_gain_normal",
+        "activation_gain_uniform",
+    }
 
 
 def test_truncated_weights_are_cut_and_still_have_the_variance_of_their_rule() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from search_spaces.schedules import SCHEDULE
+from search_spaces.schedules import SCHEDULE, WARMUP, Schedule, warms_up
 
 PEAK = 0.3
 FRACTION = 0.02
@@ -57,6 +58,10 @@ TWINS: dict[str, tuple[dict[str, float], Twin]] = {
         ),
     ),
     "one_cycle": ({}, lambda o, n: lr_scheduler.OneCycleLR(o, max_lr=PEAK, total_steps=n)),
+    "one_cycle_fixed_momentum": (
+        {},
+        lambda o, n: lr_scheduler.OneCycleLR(o, max_lr=PEAK, total_steps=n, cycle_momentum=False),
+    ),
 }
 
 
@@ -124,6 +129,43 @@ def test_a_warmed_up_schedule_equals_torchs_chain_at_every_step(name: str, steps
     rates, _ = torch_tables(twin, steps, "sgd")
     np.testing.assert_allclose(schedule.multiplier * PEAK, rates, rtol=0, atol=1e-12)
     assert schedule.momentum is None
+
+
+PLAIN = [name for name in SCHEDULE.names if not warms_up(name)]
+
+
+def before(name: str, steps: int, fraction: float) -> Schedule:
+    """A schedule with its default numbers after a linear warm-up."""
+    row = SCHEDULE.level(name)
+    after = partial(row.build, **{span.name: span.default for span in row.ranges})
+    return WARMUP.level("linear").build(steps, after, warmup_fraction=fraction)
+
+
+@pytest.mark.parametrize("steps", [10, 37, 301])
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_warm_up_comes_before_any_schedule_and_rises_to_where_it_begins(name: str, steps: int) -> None:
+    schedule, warmup = before(name, steps, 0.2), round(0.2 * steps)
+    alone = before(name, steps - warmup, 0.0)
+    assert np.array_equal(schedule.multiplier[warmup:], alone.multiplier)
+    probe = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=float(alone.multiplier[0]))
+    rises = lr_scheduler.LinearLR(probe, start_factor=0.1, total_iters=warmup)
+    for step in range(warmup):
+        assert schedule.multiplier[step] == pytest.approx(probe.param_groups[0]["lr"], rel=1e-12)
+        probe.step()
+        rises.step()
+    assert (schedule.patience, schedule.factor) == (alone.patience, alone.factor)
+    if alone.momentum is None:
+        assert schedule.momentum is None
+    else:
+        assert schedule.momentum is not None
+        assert np.array_equal(schedule.momentum[warmup:], alone.momentum)
+        assert (schedule.momentum[:warmup] == alone.momentum[0]).all()
+
+
+def test_a_warmed_up_level_is_the_warm_up_before_its_schedule() -> None:
+    for name in ("cosine", "linear"):
+        own = SCHEDULE.level(f"warmup_{name}").build(50, warmup_share=0.1)
+        assert np.array_equal(before(name, 50, 0.1).multiplier, own.multiplier)
 
 
 @pytest.mark.parametrize("steps", range(1, 30))

@@ -68,7 +68,9 @@ def test_the_weight_decay_factor_decides_over_the_optimizers_own(
 @pytest.mark.parametrize("decay", FACTORS["weight_decay"].names)
 def test_a_strength_is_open_exactly_where_something_decays(optimizer: str, decay: str) -> None:
     levels = {**framework_levels(), "optimizer": optimizer, "weight_decay": decay}
-    assert ("weight_decay" in open_ranges(levels)) == (decay_kind(levels) != "none")
+    kind, spans = decay_kind(levels), open_ranges(levels)
+    assert ("weight_decay" in spans) == (kind in ("decoupled", "coupled"))
+    assert ("l1_strength" in spans) == (kind == "l1")
 
 
 def test_every_pair_of_levels_completes_to_a_point_that_survives_a_round_trip() -> None:
@@ -98,7 +100,7 @@ MISTAKES = [
     ({"optimizer": "adamv"}, {}, "did you mean 'adam"),
     ({}, {"learningrate": 0.1}, "unknown number 'learningrate'; did you mean 'learning_rate'?"),
     ({}, {"momentum": 0.9}, "'momentum' is not open for these levels: it needs optimizer=momentum or "),
-    ({}, {"weight_decay": 0.1}, "it needs weight_decay=decoupled or weight_decay=l2 or optimizer=adamw"),
+    ({}, {"weight_decay": 0.1}, "it needs weight_decay=decoupled or weight_decay=l2 or optimizer=muon"),
     ({}, {"learning_rate": 1e6}, r"learning_rate = 1000000.0 is outside its limits \[0.0003, 3\]"),
     ({}, {"learning_rate": float("nan")}, "learning_rate = nan is outside"),
     ({}, {"learning_rate": "fast"}, "learning_rate must be a number, not 'fast'"),
@@ -125,6 +127,8 @@ def test_a_level_that_is_not_a_name_is_refused_and_not_a_crash() -> None:
 
 
 def test_openers_name_the_levels_behind_a_number() -> None:
-    assert openers("dropout_rate") == ("dropout=dropout",)
-    assert openers("momentum") == ("optimizer=momentum", "optimizer=nesterov")
+    assert openers("elu_alpha") == ("activation=elu",)
+    assert openers("momentum") == tuple(
+        f"optimizer={name}" for name in ("momentum", "nesterov", "muon", "muon_matched")
+    )
     assert openers("nonsense") == ()

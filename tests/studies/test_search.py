@@ -27,6 +27,7 @@ def search(*ranges: Range, sampler: str = "sobol", block: int = 0, trials: int =
     )
 
 
+MOMENTUM = Range(name="momentum", low=0.0, high=0.999, default=0.9, log_of_complement=True, meaning="near 1")
 SAMPLERS = ("sobol", "random", "tpe", "gp")
 
 
@@ -39,6 +40,35 @@ def test_trial_0_is_the_library_default_and_the_rest_lies_in_the_ranges(sampler:
         assert GAIN.low <= numbers["init_gain"] <= GAIN.high
         assert all(float(f"{value:.6g}") == value for value in numbers.values())
     assert len({numbers["learning_rate"] for numbers in rest}) == 8
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
+def test_shares_near_one_are_searched_by_the_logarithm_of_the_rest(sampler: str) -> None:
+    """A third of the points lies above 0.99; uniformly drawn a hundredth would."""
+    one = search(MOMENTUM, sampler=sampler, trials=80)
+    found = []
+    for number in range(40):
+        (numbers,) = one.ask(1)
+        one.tell(number, 0.5)
+        found.append(numbers["momentum"])
+    assert found[0] == MOMENTUM.default
+    assert all(MOMENTUM.low <= value <= MOMENTUM.high for value in found)
+    assert sum(value > 0.99 for value in found) > 4
+
+
+def test_the_design_places_a_share_near_one_by_its_column() -> None:
+    one = Search(
+        study="s",
+        task="t",
+        block=0,
+        ranges={"momentum": MOMENTUM},
+        columns=("momentum",),
+        trials=8,
+        sampler="sobol",
+    )
+    units = design(study="s", task="t", block=0, points=8, columns=1)[:, 0]
+    asked = [numbers["momentum"] for numbers in one.ask(9)]
+    assert asked == [0.9, *(MOMENTUM.at(float(unit)) for unit in units)]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

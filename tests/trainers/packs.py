@@ -26,6 +26,24 @@ def blobs(kind: str = "classification", items: int = 160, name: str = "blobs") -
     return Task.from_arrays(x, labels, kind="classification", name=name)
 
 
+def pictures(items: int = 160) -> Task:
+    """Images of 7 x 6 places and 2 channels with a bright disc, a ring around it, or noise alone."""
+    draws = np.random.default_rng(7)
+    labels = np.arange(items) % 3
+    down, right = np.mgrid[:7, :6]
+    radius = np.hypot(down - 3, right - 2.5)
+    signs = np.stack([radius < 1.6, (radius > 1.6) & (radius < 2.7), np.zeros((7, 6), dtype=bool)])
+    x = draws.normal(size=(items, 7, 6, 2)) + 2 * signs[labels][..., None]
+    return Task.from_arrays(
+        x, labels, kind="classification", name="blobs", augmentations={"shift", "flip", "rotation"}
+    )
+
+
+def suited(factor: str) -> Task:
+    """A task on which every level of the factor can be asked."""
+    return pictures() if factor == "augmentation" else blobs()
+
+
 def member(
     *,
     levels: Mapping[str, str] | None = None,

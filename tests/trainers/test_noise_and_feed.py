@@ -2,54 +2,72 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import trainers.noise
-from tests.trainers.packs import blobs, member
+from tests.trainers.packs import TINY, blobs, member
 from trainers.feed import Feed, trivial_error
-from trainers.noise import DropoutNoise
+from trainers.member import Member
+from trainers.networks import Noise, network_for
+from trainers.noise import NoiseSource
 
 DEVICE = torch.device("cpu")
 
 
-def noise(indices: list[int], rates: list[float]) -> DropoutNoise:
-    return DropoutNoise(
-        [member(index=i) for i in indices],
-        rates,
-        layers=2,
-        items=8,
-        width=7,
-        steps_per_epoch=5,
-        dtype=torch.float32,
-        device=DEVICE,
-    )
+def noise(indices: list[int], rates: list[float], level: str = "dropout") -> NoiseSource:
+    """Members on five inputs with two hidden layers of seven units, in batches of eight."""
+    setting = dataclasses.replace(TINY, width=7)
+    members = [
+        member(levels={"dropout": level}, numbers={"dropout_rate": p}, index=i, setting=setting)
+        for i, p in zip(indices, rates, strict=True)
+    ]
+    return source(members)
+
+
+def source(members: list[Member]) -> NoiseSource:
+    network = network_for(members[0].config, blobs())
+    return NoiseSource(members, network, items=8, steps_per_epoch=5, dtype=torch.float32, device=DEVICE)
+
+
+def masks(drawn: NoiseSource, step: int) -> Tensor:
+    """[L, K, B, U]"""
+    scale = drawn.at(step).scale
+    assert scale is not None
+    return scale
 
 
 def test_a_member_draws_the_same_bits_alone_and_in_company() -> None:
     alone, together = noise([3], [0.4]), noise([1, 3, 2], [0.2, 0.4, 0.0])
     for step in range(12):
-        assert torch.equal(alone.masks(step)[:, 0], together.masks(step)[:, 1])
+        assert torch.equal(masks(alone, step)[:, 0], masks(together, step)[:, 1])
 
 
 def test_bits_do_not_depend_on_how_they_are_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = noise([3], [0.4])
-    reference = [whole.masks(step) for step in range(12)]
+    reference = [masks(whole, step) for step in range(12)]
     monkeypatch.setattr(trainers.noise, "CHUNK_BYTES", 1)
     small = noise([3], [0.4])
-    assert all(torch.equal(small.masks(step), reference[step]) for step in range(12))
+    assert all(torch.equal(masks(small, step), reference[step]) for step in range(12))
 
 
 def test_masks_keep_the_declared_share_and_preserve_the_mean() -> None:
-    drawn = torch.stack([noise([k], [0.3]).masks(0) for k in range(100)])
+    drawn = torch.stack([masks(noise([k], [0.3]), 0) for k in range(100)])
     share = (drawn > 0).float().mean().item()
     assert share == pytest.approx(0.7, abs=4 * (0.21 / drawn.numel()) ** 0.5)
     assert drawn.max().item() == pytest.approx(1 / 0.7)
 
 
 def test_a_member_without_dropout_keeps_everything_unscaled() -> None:
-    assert torch.equal(noise([1, 2], [0.5, 0.0]).masks(0)[:, 1], torch.ones(2, 8, 7))
+    assert torch.equal(masks(noise([1, 2], [0.5, 0.0]), 0)[:, 1], torch.ones(2, 8, 7))
+
+
+def test_without_dropout_nothing_is_drawn() -> None:
+    assert source([member()]).at(0) == Noise()
 
 
 def test_an_epoch_shows_every_item_at_most_once_and_epochs_differ() -> None:

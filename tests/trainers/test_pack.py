@@ -11,7 +11,7 @@ import torch
 
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Setting
-from tests.trainers.packs import TINY, blobs, member, numbers_of
+from tests.trainers.packs import TINY, blobs, member, numbers_of, suited
 from trainers.evaluation import PHASES, Evaluation
 from trainers.member import Member
 from trainers.pack import train_pack
@@ -50,7 +50,7 @@ def assert_close(a: Evaluation, b: Evaluation, tolerance: float) -> None:
 
 @pytest.mark.parametrize(("factor", "level"), EVERY_LEVEL)
 def test_every_level_trains_in_a_pack_as_it_trains_alone(factor: str, level: str) -> None:
-    task = blobs()
+    task = suited(factor)
     members = company({"optimizer": "adam", factor: level})
     together = train_pack(members, task)
     for one, packed in zip(members, together, strict=True):
@@ -96,6 +96,36 @@ def test_permuting_members_permutes_results_to_the_bit() -> None:
         assert numbers_of(permuted[place]) == numbers_of(straight[i])
 
 
+MIXED: list[dict[str, str]] = [
+    {"weight_decay": "l2", "decay_scope": "weights", "weight_constraint": "max_norm"},
+    {"weight_decay": "l1", "label_smoothing": "label_smoothing", "early_stopping": "patience"},
+    {"weight_decay": "decoupled", "decay_scope": "weights", "warmup": "linear"},
+    {"weight_decay": "decoupled", "clipping": "shrink", "schedule": "cosine_restarts"},
+    {"weight_decay": "l2", "clipping": "value", "warmup": "linear", "schedule": "one_cycle"},
+]
+"""Each asks for something that another does without."""
+
+
+@pytest.mark.parametrize("optimizer", FACTORS["optimizer"].names)
+def test_members_that_share_little_permute_to_the_bit_and_do_without_each_other(optimizer: str) -> None:
+    setting = dataclasses.replace(TINY, precision="float32", width=19, depth=3)
+    members = [
+        member(levels={"optimizer": optimizer, **own}, setting=setting, index=k, phase="confirm")
+        for k, own in enumerate(MIXED)
+    ]
+    plain = [
+        member(levels={"optimizer": optimizer}, setting=setting, index=50 + k, phase="confirm")
+        for k in range(4)
+    ]
+    order = [3, 0, 4, 2, 1]
+    straight, permuted = (train_pack(m, blobs()) for m in (members, [members[i] for i in order]))
+    for place, i in enumerate(order):
+        assert numbers_of(permuted[place]) == numbers_of(straight[i])
+    for k, one in enumerate(members):
+        among_others = train_pack([*plain[:k], one, *plain[k:]], blobs())[k]
+        assert numbers_of(among_others) == numbers_of(straight[k])
+
+
 def test_a_result_does_not_depend_on_its_companions_to_the_bit() -> None:
     setting = dataclasses.replace(TINY, precision="float32", width=19, depth=3)
     members = company({"optimizer": "adam"}, setting)
@@ -139,6 +169,14 @@ def test_a_pack_in_which_everybody_diverges_ends_early_and_scores_the_trivial_er
         assert evaluation.status == "diverged"
         assert evaluation.validation_metric == pytest.approx(1.0, abs=0.3)
         assert evaluation.best_step == 0 and evaluation.steps < 40
+
+
+def test_levels_that_mean_nothing_here_are_refused_with_what_can_be_asked() -> None:
+    with pytest.raises(ValueError, match=r"label_smoothing=label_smoothing needs classes.*kind=regression"):
+        train_pack([member(levels={"label_smoothing": "label_smoothing"})], blobs("regression"))
+    shallow = dataclasses.replace(TINY, depth=1)
+    with pytest.raises(ValueError, match=r"optimizer=muon needs a matrix .* optimizer=adamw"):
+        train_pack([member(levels={"optimizer": "muon"}, setting=shallow)], blobs())
 
 
 def test_only_confirm_members_read_test_items() -> None:

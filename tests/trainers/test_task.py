@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from trainers.inspection import inspect
@@ -61,7 +62,31 @@ def test_images_are_flattened_and_the_users_arrays_are_copied() -> None:
     assert np.isfinite(task.x).all()
 
 
-def test_the_content_hash_sees_items_labels_splitting_and_version() -> None:
+def test_items_of_two_or_three_axes_keep_their_shape_and_lie_row_major() -> None:
+    images = RNG.standard_normal((200, 4, 3, 2)).astype(np.float32)
+    task = classified(x=images)
+    assert task.shape == (4, 3, 2) and task.is_image
+    assert np.array_equal(task.x.reshape(-1, 4, 3, 2), images)
+    sequences = classified(x=images[..., 0])
+    assert sequences.shape == (4, 3) and not sequences.is_image
+    assert classified().shape is None
+    assert classified(x=images[..., None]).shape is None, "five axes are neither"
+
+
+def test_a_shape_can_be_said_in_words() -> None:
+    flat = RNG.standard_normal((200, 12))
+    assert classified(x=flat, shape=(3, 4, 1)).shape == (3, 4, 1)
+    assert classified(x=flat.reshape(200, 3, 4), shape=[3, 4, 1]).shape == (3, 4, 1)
+    assert classified(x=flat.reshape(200, 3, 4), shape=None).shape is None
+
+
+def test_the_content_hash_sees_a_shape_and_is_what_it_was_without_one() -> None:
+    table = classified()
+    assert classified(shape=(3, 1)).content_hash != table.content_hash
+    assert table.content_hash == "f7cea67e3730eedb5af2", "studies in ledgers know their tasks by it"
+
+
+def test_the_content_hash_sees_items_items_labels_splitting_and_version() -> None:
     task = classified()
     assert task.content_hash == classified().content_hash
     moved = X.copy()
@@ -70,6 +95,27 @@ def test_the_content_hash_sees_items_labels_splitting_and_version() -> None:
     relabelled[0] = 1
     changed = [classified(x=moved), classified(y=relabelled), classified(n_test=50), classified(version="2")]
     assert len({task.content_hash, *(t.content_hash for t in changed)}) == 5
+
+
+BAD_SHAPES: dict[str, tuple[dict[str, Any], str]] = {
+    "another number of features": ({"shape": (2, 2)}, "shape = (2, 2) must be (height, width, channels)"),
+    "one axis": ({"shape": (3,)}, "whose product is its 3 features"),
+    "four axes": ({"shape": (1, 1, 3, 1)}, "(steps, channels)"),
+    "no whole numbers": ({"shape": (1.5, 2)}, "whole numbers"),
+    "not a tuple": ({"shape": "3x1"}, "shape = '3x1'"),
+    "unknown augmentation": ({"augmentations": {"crop"}}, "names among flip, rotation, shift"),
+    "augmentations given as text": ({"augmentations": "flip"}, "must be a frozenset"),
+    "a table that is shifted": ({"augmentations": {"shift"}}, "tables by none"),
+    "a sequence that is flipped": ({"augmentations": ["flip"], "shape": (3, 1)}, "sequences by shift"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SHAPES)
+def test_a_shape_that_does_not_fit_is_refused(case: str) -> None:
+    changed, said = BAD_SHAPES[case]
+    with pytest.raises(ValueError, match="task 'mine'") as refused:
+        classified(**changed)
+    assert said in str(refused.value)
 
 
 BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
@@ -215,6 +261,27 @@ def test_a_torch_dataset_becomes_the_task_of_its_arrays() -> None:
     x = torch.tensor(X, dtype=torch.float32, requires_grad=True)
     task = Task.from_dataset(TensorDataset(x, torch.tensor(CLASSES)), kind="classification", name="mine")
     assert task.content_hash == classified().content_hash
+
+
+def test_torch_images_of_a_dataset_become_channels_last() -> None:
+    images = torch.tensor(RNG.standard_normal((50, 3, 4, 5)), dtype=torch.float32)
+    labels = [0, 1] * 25
+    task = Task.from_dataset(Items(list(zip(images, labels, strict=True))), kind="classification", name="m")
+    assert task.shape == (4, 5, 3)
+    assert np.array_equal(task.x[7].reshape(4, 5, 3), images[7].permute(1, 2, 0).numpy())
+    arrays = [(image.permute(1, 2, 0).numpy(), label) for image, label in zip(images, labels, strict=True)]
+    same = Task.from_dataset(Items(arrays), kind="classification", name="m")
+    assert same.content_hash == task.content_hash, "an array is channels last already"
+
+
+def test_pil_images_and_sequences_of_a_dataset_keep_their_shape() -> None:
+    grey = RNG.integers(0, 256, size=(50, 4, 6)).astype(np.uint8)
+    pictures = Items([(Image.fromarray(image), i % 2) for i, image in enumerate(grey)])
+    task = Task.from_dataset(pictures, kind="classification", name="m")
+    assert task.shape == (4, 6, 1)
+    assert np.array_equal(task.x[3].reshape(4, 6), grey[3])
+    steps = Items([(torch.tensor(image), i % 2) for i, image in enumerate(grey)])
+    assert Task.from_dataset(steps, kind="classification", name="m").shape == (4, 6)
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,57 @@
-"""The networks that can be trained: a multilayer perceptron in a stack, or a user's own module."""
+"""The networks that can be trained: three kinds in a stack, or a user's own module."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from search_spaces.catalog import FACTORS
-from search_spaces.config import Config
-from trainers.networks.network import Network, Pass
+from search_spaces.config import SETTING_WORDS, Config
+from trainers.networks.convolutional import Convolutional
+from trainers.networks.network import Network, Noise, Pass, Sites
 from trainers.networks.own_module import OwnModule
 from trainers.networks.perceptron import Perceptron
+from trainers.networks.recurrent import Recurrent
 from trainers.task import Task
 
-__all__ = ["Network", "OwnModule", "Pass", "Perceptron", "network_for"]
+__all__ = [
+    "Convolutional",
+    "Network",
+    "Noise",
+    "OwnModule",
+    "Pass",
+    "Perceptron",
+    "Recurrent",
+    "Sites",
+    "network_for",
+]
+
+SHAPED: Mapping[str, type[Convolutional | Recurrent]] = {"cnn": Convolutional, "rnn": Recurrent}
+"""Networks that need to know an item's shape, be it of an image or of a sequence."""
 
 
 def network_for(config: Config, task: Task) -> Network:
-    """The network of a config on a task.
+    """The network of a config on a task: the task's own, or what setting `network` says.
 
     Raises:
-        ValueError: the task has a network of its own that ignores a factor the config varies.
+        ValueError: the task has no shape that the network can read, or a network of its own that ignores
+            a factor the config varies.
     """
-    if task.network is None:
+    if task.network is not None:
+        return _own(config, task)
+    kind = config.setting.network
+    if kind not in SHAPED:
         return Perceptron.of(config, task.n_inputs, task.n_outputs)
+    if task.shape is None:
+        fitting = [name for name in SETTING_WORDS["network"] if name not in SHAPED]
+        raise ValueError(
+            f"setting network = '{kind}' needs items with a shape, and task '{task.name}' has none "
+            f"(shape = None, a table). Allowed there: {', '.join(fitting)}"
+        )
+    return SHAPED[kind].of(config, task.shape, task.n_outputs)
+
+
+def _own(config: Config, task: Task) -> OwnModule:
+    """A task's own network, which knows nothing of setting `network`."""
     for name in ("activation", "normalization", "dropout"):
         default = FACTORS[name].framework_default
         if name not in task.honours and config.levels[name] != default:

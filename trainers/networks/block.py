@@ -1,7 +1,7 @@
-"""What happens between two linear maps, whatever the network: norm, activation, dropout.
+"""What surrounds the linear maps of a hidden layer, whatever the network: norm, activation, dropout.
 
-Shape letters: N rows (items, or items times places), F features; "..." is the members of a stack or
-nothing.
+Shape letters: B items, N rows (items, or items times places, item by item), F features of a row, U units
+of a layer; "..." is the members of a stack or nothing.
 """
 
 from __future__ import annotations
@@ -14,70 +14,206 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from search_spaces.activations import ACTIVATION
+from search_spaces.activations import ACTIVATION, Activation
 from search_spaces.config import Config
-from search_spaces.normalizations import NORMALIZATION
+from search_spaces.normalizations import NORM_MOMENTUM, NORMALIZATION, Normalization
 from trainers.layout import Role
-from trainers.networks.network import Pass
+from trainers.networks.linear import symmetrized
+from trainers.networks.network import Noise, Pass
 
 HALF = (torch.bfloat16, torch.float16)
 """What autocast leaves behind; the moments of a norm are taken in float32."""
 
 Shapes = dict[str, tuple[tuple[int, ...], Role]]
+Starts = dict[str, NDArray[np.float64]]
+Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """The part of a hidden layer that follows its linear map; layers are told apart by number."""
+    """The parts of a hidden layer that are not its linear map; layers are told apart by number.
+
+    A network calls `enter` on its items, `weight` for every map that leads into a hidden layer, and `apply`
+    on what such a map gives.
+    """
 
     activation: str
     normalization: str
+    input_norm: bool = False
+    """Batch norm on the inputs, before the first layer."""
+    symmetric: bool = False
+    """Square weights are (V + V^T) / 2 of the trained V."""
 
     @staticmethod
     def of(config: Config) -> Block:
         """The block that a config describes."""
-        return Block(activation=config.levels["activation"], normalization=config.levels["normalization"])
+        return Block(
+            activation=config.levels["activation"],
+            normalization=config.levels["normalization"],
+            input_norm=config.levels.get("input_scaling") == "batch_norm",
+            symmetric=config.levels.get("weight_constraint") == "symmetric",
+        )
 
     @property
     def words(self) -> tuple[str, ...]:
         """For `Network.operations`."""
-        return (self.activation, self.normalization)
+        norm = ("input_norm",) if self.input_norm else ()
+        return (self.activation, self.normalization, *norm, *(("symmetric",) if self.symmetric else ()))
 
-    def parameters(self, i: int, features: int) -> Shapes:
-        """Name -> (shape, role) of layer i's own trained tensors."""
-        if not NORMALIZATION.level(self.normalization).build.affine:
-            return {}
-        return {f"gain{i}": ((1, features), "norm"), f"shift{i}": ((1, features), "norm")}
+    @property
+    def biased(self) -> bool:
+        """Whether the maps that lead into hidden layers have a bias."""
+        return self._norm.biased
 
-    def buffers(self, i: int, features: int) -> Shapes:
+    @property
+    def maps(self) -> int:
+        """Sums that a linear map must give for every unit of a hidden layer: 2 where gated, else 1."""
+        return 2 if self._activation.gated else 1
+
+    @property
+    def _norm(self) -> Normalization:
+        return NORMALIZATION.level(self.normalization).build
+
+    @property
+    def _activation(self) -> Activation:
+        return ACTIVATION.level(self.activation).build
+
+    # -- tensors -----------------------------------------------------------------------------
+
+    def parameters(self, i: int, units: int, places: int = 1) -> Shapes:
+        """Name -> (shape, role) of the trained tensors that layer i has besides its linear map."""
+        found: Shapes = {f"{name}{i}": ((1, 1), "activation") for name in self._activation.learned}
+        if self._norm.affine:
+            shape = (1, self._normed(units, places))
+            found |= {f"gain{i}": (shape, "norm"), f"shift{i}": (shape, "norm")}
+        return found
+
+    def buffers(self, i: int, units: int) -> Shapes:
         """Name -> (shape, role) of layer i's running statistics."""
-        if not NORMALIZATION.level(self.normalization).build.running:
-            return {}
-        return {f"running_mean{i}": ((1, features), "buffer"), f"running_var{i}": ((1, features), "buffer")}
+        return _statistics(i, self._normed(units, 1)) if self._norm.running else {}
 
-    def start(self, i: int, features: int) -> dict[str, NDArray[np.float64]]:
+    def start(self, i: int, units: int, places: int = 1) -> Starts:
         """What layer i's own tensors start at; those not named start at zero."""
-        return {f"gain{i}": np.ones(features), f"running_var{i}": np.ones(features)}
+        learned = {f"{name}{i}": np.full(1, start) for name, start in self._activation.learned.items()}
+        return {**learned, **_ones(i, self._normed(units, places))}
+
+    def entry_parameters(self, features: int) -> Shapes:
+        """As `parameters`, of the norm on the inputs; an image or a sequence has its channels' features."""
+        if not self.input_norm:
+            return {}
+        return {"gain_in": ((1, features), "norm"), "shift_in": ((1, features), "norm")}
+
+    def entry_buffers(self, features: int) -> Shapes:
+        """As `buffers`, of the norm on the inputs."""
+        return _statistics("_in", features) if self.input_norm else {}
+
+    def entry_start(self, features: int) -> Starts:
+        """As `start`, of the norm on the inputs."""
+        return _ones("_in", features)
+
+    def _normed(self, units: int, places: int) -> int:
+        norm = self._norm
+        several = 1 if norm.after else self.maps
+        return units * several * (places if norm.over == "item" else 1)
+
+    # -- forward -----------------------------------------------------------------------------
+
+    def enter(self, x: Tensor, parameters: Tensors, buffers: Tensors, how: Pass) -> Tensor:
+        """Items x [..., B, F] as the first layer sees them: normed, and some of their values dropped.
+
+        Where the norm has fewer features than an item, the item's values are places times channels.
+        """
+        if self.input_norm:
+            features = parameters["gain_in"].shape[-1]
+            rows = x.reshape(*x.shape[:-2], -1, features)
+            x = _normed(INPUT_NORM, "_in", rows, parameters, buffers, how).reshape(x.shape)
+        return x if how.noise.inputs is None else x * how.noise.inputs
+
+    def weight(self, name: str, parameters: Tensors, how: Pass) -> Tensor:
+        """The weight that a map into a hidden layer multiplies by."""
+        weight = parameters[name]
+        if self.symmetric:
+            weight = symmetrized(weight)
+        kept = how.noise.weights.get(name)
+        return weight if kept is None else weight * kept
 
     def apply(
-        self, i: int, z: Tensor, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], how: Pass
+        self, i: int, z: Tensor, parameters: Tensors, buffers: Tensors, how: Pass, places: int = 1
     ) -> Tensor:
-        """Layer i's output [..., N, F] from its linear map's sums z [..., N, F]."""
-        norm = NORMALIZATION.level(self.normalization).build
-        activation = ACTIVATION.level(self.activation)
+        """Layer i's output [..., N, U] from its linear map's sums z [..., N, maps * U], N = B * places.
+
+        Args:
+            i: which hidden layer.
+            z: rows, the places of one item after the other.
+            parameters: name -> tensor; those of other layers are left alone.
+            buffers: running statistics, updated when training.
+            how: this pass.
+            places: rows of one item.
+        """
         z = how.seen(f"sum{i}", z)
-        if norm.apply is not None:
-            z = norm.apply(
-                z.float() if z.dtype in HALF else z,
-                parameters.get(f"gain{i}"),
-                parameters.get(f"shift{i}"),
-                running_mean=buffers.get(f"running_mean{i}"),
-                running_var=buffers.get(f"running_var{i}"),
-                momentum=how.numbers.get("norm_momentum"),
-                training=how.training,
-            )
-        z = activation.build(z, **{r.name: how.numbers[r.name] for r in activation.ranges})
-        mask = how.mask(i)
-        if mask is not None:
-            z = z * mask[..., : z.shape[-1]]
-        return how.seen(f"hidden{i}", z)
+        norm = self._norm
+        if norm.apply is not None and not norm.after:
+            z = _normed(norm, i, z, parameters, buffers, how, places)
+        z = self._activated(i, z, parameters, how)
+        if norm.apply is not None and norm.after:
+            z = _normed(norm, i, z, parameters, buffers, how, places)
+        return how.seen(f"hidden{i}", dropped(i, z, how.noise, places))
+
+    def _activated(self, i: int, z: Tensor, parameters: Tensors, how: Pass) -> Tensor:
+        level = ACTIVATION.level(self.activation)
+        own = {r.name: how.numbers[r.name] for r in level.ranges}
+        own |= {name: parameters[f"{name}{i}"] for name in level.build.learned}
+        if level.build.noisy:
+            draw = how.noise.uniform
+            noise = None if draw is None else draw(i)[..., : z.shape[-2], : z.shape[-1]]
+            return level.build.apply(z, noise=noise, **own)
+        return level.build.apply(z, **own)
+
+
+INPUT_NORM = NORMALIZATION.level("batch_norm").build
+
+
+def _normed(
+    norm: Normalization,
+    i: int | str,
+    z: Tensor,
+    parameters: Tensors,
+    buffers: Tensors,
+    how: Pass,
+    places: int = 1,
+) -> Tensor:
+    """`norm` on rows z [..., N, F]; over whole items where it says so."""
+    assert norm.apply is not None
+    rows = z.float() if z.dtype in HALF else z
+    if norm.over == "item" and places > 1:
+        rows = rows.reshape(*z.shape[:-2], -1, places * z.shape[-1])
+    momentum = how.numbers.get("norm_momentum", NORM_MOMENTUM.default)
+    return norm.apply(
+        rows,
+        parameters.get(f"gain{i}"),
+        parameters.get(f"shift{i}"),
+        running_mean=buffers.get(f"running_mean{i}"),
+        running_var=buffers.get(f"running_var{i}"),
+        momentum=momentum if how.averaged is None else 1 / (how.averaged + 1),
+        training=how.training,
+    ).reshape(z.shape)
+
+
+def dropped(i: int, z: Tensor, noise: Noise, places: int) -> Tensor:
+    """Activations z [..., N, F] after dropout; all places of an item lose the same units."""
+    if noise.scale is None:
+        return z
+    scale = noise.scale[i][..., : z.shape[-1]]
+    offset = None if noise.offset is None else noise.offset[i][..., : z.shape[-1]]
+    if places == 1:
+        return z * scale if offset is None else z * scale + offset
+    by_item = z.reshape(*z.shape[:-2], -1, places, z.shape[-1]) * scale.unsqueeze(-2)
+    return (by_item if offset is None else by_item + offset.unsqueeze(-2)).reshape(z.shape)
+
+
+def _statistics(i: int | str, features: int) -> Shapes:
+    return {f"running_mean{i}": ((1, features), "buffer"), f"running_var{i}": ((1, features), "buffer")}
+
+
+def _ones(i: int | str, features: int) -> Starts:
+    return {f"gain{i}": np.ones(features), f"running_var{i}": np.ones(features)}

@@ -2,39 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from search_spaces.bias import BIAS
 from search_spaces.config import Config
-from search_spaces.initializers import Initializer
+from search_spaces.gains import activation_gain
+from search_spaces.initializers import INITIALIZER, Draw, Initializer
 from trainers.layout import Layout
 
+Floats = NDArray[np.float64]
 
-def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x [..., B, F] @ weight [..., F, G] + bias [..., 1, G], one fused call for one member or a stack."""
+    if bias is None:
+        return torch.matmul(x, weight)
     if x.ndim == 3:
         return torch.baddbmm(bias, x, weight)
     return torch.addmm(bias, x, weight)
 
 
-def weight_gain(initializer: Initializer, config: Config) -> float:
-    """Factor on every initial weight: the gain that is searched, and what the batch size has to say."""
-    return float(config.numbers.get("init_gain", 1.0) * config.setting.batch_size**initializer.batch_power)
+def symmetrized(weight: Tensor) -> Tensor:
+    """(V + V^T) / 2 of a square V [..., F, F]; any other shape as it is."""
+    if weight.shape[-1] != weight.shape[-2]:
+        return weight
+    return (weight + weight.transpose(-1, -2)) / 2
 
 
-def drawn(
-    initializer: Initializer, fan_in: int, fan_out: int, draws: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weight [fan_in, fan_out] and bias [fan_out] of one linear map."""
-    weight = initializer.weight(fan_in, fan_out, draws)
-    return weight.astype(np.float64), initializer.bias(fan_in, fan_out, draws).astype(np.float64)
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """How the linear maps of a config start."""
+
+    initializer: Initializer
+    bias: Draw
+    gain: float
+    """On every weight: the gain that is searched, and what the batch size has to say."""
+    activation_gain: float
+    """On weights that read activations; 1 unless the initializer asks for it."""
+    symmetric: bool
+    """Square weights of hidden layers are read as (V + V^T) / 2."""
+
+    @staticmethod
+    def of(config: Config) -> Start:
+        """The start that a config describes."""
+        initializer = INITIALIZER.level(config.levels["initializer"]).build
+        gain = config.numbers.get("init_gain", 1.0) * config.setting.batch_size**initializer.batch_power
+        follows = initializer.follows_activation
+        return Start(
+            initializer=initializer,
+            bias=BIAS.level(config.levels["bias"]).build or initializer.bias,
+            gain=float(gain),
+            activation_gain=activation_gain(config.levels["activation"], config.numbers) if follows else 1.0,
+            symmetric=config.levels.get("weight_constraint") == "symmetric",
+        )
+
+    def draw(
+        self,
+        fan_in: int,
+        fan_out: int,
+        draws: np.random.Generator,
+        *,
+        reads_inputs: bool,
+        hidden: bool,
+        maps: int = 1,
+        columns: int | None = None,
+    ) -> tuple[Floats, Floats]:
+        """Weight [fan_in, maps * columns] and bias [maps * columns] of one linear map.
+
+        Args:
+            fan_in: what one output sums over.
+            fan_out: outputs.
+            draws: the member's stream; maps are drawn in order, each its weight and then its bias.
+            reads_inputs: whether it reads the task's items and not activations.
+            hidden: whether it leads into a hidden layer.
+            maps: several maps side by side, each with `fan_out` outputs (a gated layer has two).
+            columns: outputs of one map where they are not `fan_out`, as the channels of a convolution are.
+        """
+        columns = fan_out if columns is None else columns
+        gain = self.gain * (1.0 if reads_inputs else self.activation_gain)
+        weights, biases = [], []
+        for _ in range(maps):
+            weight = self.initializer.weight(fan_in, fan_out, draws, columns=columns).astype(np.float64)
+            if self.symmetric and hidden and fan_in == columns and maps == 1:
+                # Off the diagonal (V + V^T) / 2 would halve the variance; this V is its own symmetric part.
+                weight = (weight + weight.T) / np.sqrt(2)
+            weights.append(gain * weight)
+            biases.append(self.bias(fan_in, columns, draws).astype(np.float64))
+        return np.concatenate(weights, axis=1), np.concatenate(biases)
 
 
-def filled(layout: Layout, values: Mapping[str, NDArray[np.float64]]) -> Tensor:
+def equal_parameters(widths: Sequence[int], count: Callable[[Sequence[int], int], int]) -> tuple[int, ...]:
+    """Widths of gated layers that leave the number of parameters nearest to what it was.
+
+    All widths shrink by one factor, in steps of a unit of the widest, and are rounded.
+
+    Args:
+        widths: units of each hidden layer, not gated.
+        count: (widths, maps) -> parameters when every unit has `maps` sums; grows with the widths.
+    """
+    target, widest = count(widths, 1), max(widths)
+
+    def shrunk(to: int) -> tuple[int, ...]:
+        return tuple(max(1, round(width * to / widest)) for width in widths)
+
+    low, high = 1, widest
+    while low < high:
+        middle = (low + high + 1) // 2
+        if count(shrunk(middle), 2) <= target:
+            low = middle
+        else:
+            high = middle - 1
+    both = (shrunk(low), shrunk(min(low + 1, widest)))
+    return min(both, key=lambda w: abs(count(w, 2) - target))
+
+
+def filled(layout: Layout, values: Mapping[str, Floats]) -> Tensor:
     """One member's flat row [size]; a segment without a value is zero."""
     row = torch.zeros(layout.size, dtype=torch.float64)
     for name, view in layout.views(row).items():

@@ -1,6 +1,7 @@
 """What the trainer asks of a network, and what one forward pass is told.
 
-Shape letters: B items, F features, C outputs; "..." is the members of a stack or nothing.
+Shape letters: B items, N rows (items, or items times places), F features, C outputs; "..." is the
+members of a stack or nothing.
 """
 
 from __future__ import annotations
@@ -15,11 +16,40 @@ from search_spaces.config import Config
 from trainers.layout import Layout
 from trainers.randomness import StreamKey
 
-Mask = Callable[[int], Tensor | None]
-"""Hidden layer number -> dropout mask [..., B, width] already scaled by 1 / (1 - p), or None."""
-
 Watch = Callable[[str, Tensor], Tensor]
 """(name, tensor) -> the tensor to go on with: a tap on what flows through a network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sites:
+    """Where noise can act in a network: what one member's training step may have to draw."""
+
+    layers: int = 0
+    """Hidden layers."""
+    width: int = 0
+    """Units (channels) of the widest of them."""
+    places: int = 1
+    """Places that a hidden layer computes for an item, at most: 1, or those of an image."""
+    inputs: int = 0
+    """Values of an item."""
+    weights: tuple[str, ...] = ()
+    """Names of the parameters that multiply what comes into hidden layers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """What one training step has drawn; nothing by default, and in evaluation."""
+
+    scale: Tensor | None = None
+    """What multiplies hidden activations, [layers, ..., B, width]: 0 where a unit is dropped."""
+    offset: Tensor | None = None
+    """What is added after that, of the same shape."""
+    inputs: Tensor | None = None
+    """What multiplies the values of items, [..., B, F]."""
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    """What multiplies a weight, by its name."""
+    uniform: Callable[[int], Tensor] | None = None
+    """Hidden layer number -> numbers in [0, 1), [..., N, width], for activations that are noisy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +59,10 @@ class Pass:
     training: bool
     numbers: Mapping[str, Tensor] = field(default_factory=dict)
     """Per-member numbers of activations and norms, [..., 1, 1]."""
-    mask: Mask = lambda layer: None
+    noise: Noise = field(default_factory=Noise)
+    averaged: int | None = None
+    """How many batches the running statistics are the plain average of, this one to be added; None: they
+    move by `norm_momentum`, as in training."""
     seeds: Sequence[int] | None = None
     """What each member's own module sets torch's generator to; None leaves it alone."""
     watch: Watch | None = None
@@ -51,13 +84,21 @@ class Network(Protocol):
     def buffers(self) -> Layout: ...
 
     @property
-    def masked_layers(self) -> int:
-        """How many layers ask `Pass.mask`, each `width` wide."""
-        ...
+    def sites(self) -> Sites: ...
 
     @property
     def operations(self) -> tuple[str, ...]:
         """The graph in words: members whose words and shapes agree can share a pack."""
+        ...
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of one item's forward pass."""
+        ...
+
+    @property
+    def elements(self) -> int:
+        """Sums that the hidden layers compute for one item, at all its places or time steps."""
         ...
 
     def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:

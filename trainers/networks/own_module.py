@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from search_spaces.config import Config
-from search_spaces.initializers import INITIALIZER
 from trainers.layout import Layout
-from trainers.networks.linear import drawn, filled, weight_gain
-from trainers.networks.network import Pass
+from trainers.networks.linear import Start, filled
+from trainers.networks.network import Pass, Sites
 from trainers.randomness import StreamKey
 from trainers.task import NetworkFactory, Task
 
@@ -32,6 +31,8 @@ class OwnModule:
     honours: frozenset[str]
     module: torch.nn.Module
     """The graph; its own tensors are replaced by the member's at every pass."""
+    elements: int
+    """Numbers that all parts of the module give out for one item."""
 
     @staticmethod
     def of(config: Config, task: Task) -> OwnModule:
@@ -45,11 +46,12 @@ class OwnModule:
             n_outputs=task.n_outputs,
             honours=task.honours,
             module=module,
+            elements=given_out(module, task),
         )
 
     @property
-    def masked_layers(self) -> int:
-        return 0
+    def sites(self) -> Sites:
+        return Sites()
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -66,22 +68,32 @@ class OwnModule:
         kept = {name: b for name, b in self.module.named_buffers() if b.dtype.is_floating_point}
         return Layout.of({name: (tuple(b.shape), "buffer") for name, b in kept.items()})
 
+    @property
+    def flops(self) -> float:
+        return 2.0 * sum(s.size for s in self.parameters.segments)
+
     def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:
-        """The module's own start, or, for a level other than torch_default, linear maps drawn by it."""
+        """The module's own start; levels other than the framework's redraw linear maps' weights or biases.
+
+        Which map reads the inputs is not known: all are taken to read activations.
+        """
         seed = int(streams.stream("weights").integers(2**62))
         module = self.factory_start(config, seed)
         values = {name: p.detach().double().numpy() for name, p in module.named_parameters()}
         values |= {name: b.double().numpy() for name, b in module.named_buffers()}
-        initializer = INITIALIZER.level(config.levels["initializer"]).build
-        gain = weight_gain(initializer, config)
-        draws = streams.stream("weights", counter=1)
+        start, draws = Start.of(config), streams.stream("weights", counter=1)
+        own_weights = config.levels["initializer"] == "torch_default"
+        own_biases = own_weights and config.levels["bias"] == "as_initializer"
         for name, layer in module.named_modules():
-            if not isinstance(layer, torch.nn.Linear) or config.levels["initializer"] == "torch_default":
+            if not isinstance(layer, torch.nn.Linear):
                 continue
             prefix = f"{name}." if name else ""
-            weight, bias = drawn(initializer, layer.in_features, layer.out_features, draws)
-            values[f"{prefix}weight"] = gain * weight.T
-            if layer.bias is not None:
+            weight, bias = start.draw(
+                layer.in_features, layer.out_features, draws, reads_inputs=False, hidden=False
+            )
+            if not own_weights:
+                values[f"{prefix}weight"] = weight.T
+            if f"{prefix}bias" in values and not own_biases:
                 values[f"{prefix}bias"] = bias
         return filled(self.parameters, values), filled(self.buffers, values)
 
@@ -103,7 +115,23 @@ class OwnModule:
             tensors |= {name: b[k] for name, b in buffers.items()}
             output: Tensor = torch.func.functional_call(self.module, tensors, (x[k],))
             outputs.append(output)
-        return torch.stack(outputs)
+        return how.seen("output", torch.stack(outputs))
+
+
+def given_out(module: torch.nn.Module, task: Task) -> int:
+    """Numbers that the modules without parts give out for one item, counted on the first two."""
+    counts = [0]
+
+    def count(part: torch.nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            counts.append(output.numel())
+
+    hooks = [m.register_forward_hook(count) for m in module.modules() if not any(m.children())]
+    with torch.no_grad():
+        module.eval()(torch.as_tensor(task.x[:2]))
+    for hook in hooks:
+        hook.remove()
+    return sum(counts) // 2
 
 
 def built(factory: NetworkFactory, config: Config, task: Task, *, seed: int) -> torch.nn.Module:

@@ -6,19 +6,17 @@ Shape letters: B items, F features, C outputs; "..." is the members of a stack o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from search_spaces.config import Config
-from search_spaces.initializers import INITIALIZER
 from trainers.layout import Layout
-from trainers.networks.block import Block, Shapes
-from trainers.networks.linear import affine, drawn, filled, weight_gain
-from trainers.networks.network import Pass
+from trainers.networks.block import Block
+from trainers.networks.linear import Start, affine, equal_parameters, filled
+from trainers.networks.network import Pass, Sites
 from trainers.randomness import StreamKey
 
 
@@ -36,14 +34,42 @@ class Perceptron:
 
     @staticmethod
     def of(config: Config, n_inputs: int, n_outputs: int) -> Perceptron:
-        """The perceptron that a config describes."""
+        """The perceptron that a config describes.
+
+        Gated layers are narrower, so that the network has about as many parameters as without gates.
+
+        Raises:
+            ValueError: weights are to be symmetric, but none that leads into a hidden layer is square.
+        """
         s = config.setting
         widths = funnel(s.width, s.depth, n_outputs) if s.funnel else (s.width,) * s.depth
-        return Perceptron(sizes=(n_inputs, *widths, n_outputs), block=Block.of(config), residual=s.residual)
+        block = Block.of(config)
+        if block.maps > 1:
+            widths = equal_parameters(
+                widths, lambda w, maps: weights_and_biases((n_inputs, *w, n_outputs), maps)
+            )
+        sizes = (n_inputs, *widths, n_outputs)
+        square = block.maps == 1 and any(a == b for a, b in itertools.pairwise(sizes[:-1]))
+        if block.symmetric and not square:
+            raise ValueError(
+                f"weight_constraint=symmetric needs a square weight: hidden layers of width {widths} on "
+                f"{n_inputs} inputs with activation={block.activation} have none"
+            )
+        return Perceptron(sizes=sizes, block=block, residual=s.residual)
 
     @property
-    def masked_layers(self) -> int:
+    def hidden(self) -> int:
+        """Number of hidden layers."""
         return len(self.sizes) - 2
+
+    @property
+    def sites(self) -> Sites:
+        return Sites(
+            layers=self.hidden,
+            width=max(self.sizes[1:-1]),
+            inputs=self.sizes[0],
+            weights=tuple(f"weight{i}" for i in range(self.hidden)),
+        )
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -51,43 +77,69 @@ class Perceptron:
 
     @property
     def parameters(self) -> Layout:
-        tensors: Shapes = {}
+        tensors = self.block.entry_parameters(self.sizes[0])
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(self.sizes)):
-            tensors[f"weight{i}"] = ((fan_in, fan_out), "weight")
-            tensors[f"bias{i}"] = ((1, fan_out), "bias")
-            if i < self.masked_layers:
+            hidden = i < self.hidden
+            sums = fan_out * (self.block.maps if hidden else 1)
+            tensors[f"weight{i}"] = ((fan_in, sums), "weight")
+            if self.block.biased or not hidden:
+                tensors[f"bias{i}"] = ((1, sums), "bias")
+            if hidden:
                 tensors |= self.block.parameters(i, fan_out)
         return Layout.of(tensors)
 
     @property
     def buffers(self) -> Layout:
-        tensors: Shapes = {}
+        tensors = self.block.entry_buffers(self.sizes[0])
         for i, width in enumerate(self.sizes[1:-1]):
             tensors |= self.block.buffers(i, width)
         return Layout.of(tensors)
 
+    @property
+    def flops(self) -> float:
+        return 2.0 * sum(s.size for s in self.parameters.segments)
+
+    @property
+    def elements(self) -> int:
+        return sum(self.sizes[1:-1]) * self.block.maps
+
     def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:
         """Layers draw in order from the member's own 'weights' stream; levels share its numbers."""
-        initializer = INITIALIZER.level(config.levels["initializer"]).build
-        gain = weight_gain(initializer, config)
-        draws = streams.stream("weights")
-        values: dict[str, NDArray[np.float64]] = {}
+        start, draws = Start.of(config), streams.stream("weights")
+        values = self.block.entry_start(self.sizes[0])
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(self.sizes)):
-            weight, bias = drawn(initializer, fan_in, fan_out, draws)
-            values[f"weight{i}"], values[f"bias{i}"] = gain * weight, bias
-            values |= self.block.start(i, fan_out)
+            hidden = i < self.hidden
+            values[f"weight{i}"], values[f"bias{i}"] = start.draw(
+                fan_in,
+                fan_out,
+                draws,
+                reads_inputs=i == 0,
+                hidden=hidden,
+                maps=self.block.maps if hidden else 1,
+            )
+            if hidden:
+                values |= self.block.start(i, fan_out)
         return filled(self.parameters, values), filled(self.buffers, values)
 
     def forward(
         self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor, how: Pass
     ) -> Tensor:
-        h = x
-        for i in range(self.masked_layers):
-            z = affine(h, parameters[f"weight{i}"], parameters[f"bias{i}"])
+        h = self.block.enter(x, parameters, buffers, how)
+        for i in range(self.hidden):
+            z = affine(h, self.block.weight(f"weight{i}", parameters, how), parameters.get(f"bias{i}"))
             z = self.block.apply(i, z, parameters, buffers, how)
             h = h + z if self.residual and h.shape == z.shape else z
-        last = self.masked_layers
+        last = self.hidden
         return how.seen("output", affine(h, parameters[f"weight{last}"], parameters[f"bias{last}"]))
+
+
+def weights_and_biases(sizes: Sequence[int], maps: int) -> int:
+    """Parameters of the linear maps between inputs, hidden layers and outputs.
+
+    Every hidden unit takes `maps` sums, and an output one.
+    """
+    *hidden, last = ((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(sizes))
+    return maps * sum(hidden) + last
 
 
 def funnel(width: int, depth: int, n_outputs: int) -> tuple[int, ...]:

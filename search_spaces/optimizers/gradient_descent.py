@@ -1,0 +1,36 @@
+"""Steps along the gradient, plain or with momentum.
+
+Shape letters as in rule.py.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from search_spaces.optimizers.rule import State, Step, like
+
+
+def sgd(params: Tensor, grads: Tensor, state: State, step: Step) -> None:
+    """params -= learning_rate * grads."""
+    params.addcmul_(grads, like(params, step.learning_rate), value=-1)
+
+
+def momentum(params: Tensor, grads: Tensor, state: State, step: Step) -> None:
+    """velocity = momentum * velocity + grads;  params -= learning_rate * velocity.
+
+    As in torch the learning rate is outside the velocity: 001 and 004 have it inside, which differs
+    once the rate changes.
+    """
+    velocity = state["velocity"].mul_(like(params, step.numbers["momentum"])).add_(grads)
+    params.addcmul_(velocity, like(params, step.learning_rate), value=-1)
+
+
+def nesterov(params: Tensor, grads: Tensor, state: State, step: Step) -> None:
+    """velocity = momentum * velocity + grads;  params -= learning_rate * (grads + momentum * velocity).
+
+    As in torch the gradient is taken at params and not a step ahead (001, 004): the same iteration
+    in the variable params + momentum * velocity.
+    """
+    friction = like(params, step.numbers["momentum"])
+    velocity = state["velocity"].mul_(friction).add_(grads)
+    params.addcmul_(grads.addcmul_(velocity, friction), like(params, step.learning_rate), value=-1)

@@ -1,0 +1,190 @@
+"""Collects a pack's diagnostics while it trains; what it reads changes nothing of the training.
+
+Shape letters: K members, B items, F features, P flat parameters, L hidden layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from search_spaces.factor import rounded
+from trainers.diagnostics.calibration import HeldOutView, trivial_loss
+from trainers.diagnostics.flow import flow
+from trainers.diagnostics.names import EXPLODED, factor
+from trainers.diagnostics.weights import linear_maps, sparsity, spectral_radius, update_ratios
+from trainers.layout import Layout
+from trainers.networks.network import Network
+from trainers.task import Task
+
+KEPT = 256
+"""Steps whose losses are kept until they are looked at together: one by one took 0.15 ms a step."""
+
+
+class Recorder:
+    """The diagnostics of one pack. Every method takes what is true at its moment and keeps numbers [K]."""
+
+    def __init__(
+        self,
+        network: Network,
+        task: Task,
+        *,
+        numbers: Mapping[str, Tensor],
+        autocast: Callable[[], AbstractContextManager[object]],
+    ):
+        self._network, self._task, self._numbers, self._autocast = network, task, numbers, autocast
+        self._values: dict[str, Tensor] = {}
+        self._batch: tuple[Tensor, Tensor] | None = None
+        self._losses: list[Tensor] = []
+        self._steps = 0
+        self._first_K: Tensor | None = None
+        self._largest_K = self._exploded_K = torch.empty(0)
+
+    # -- while it trains ---------------------------------------------------------------------
+
+    @torch.no_grad()
+    def begin(self, params_KP: Tensor, buffers_KP: Tensor, x_KBF: Tensor, y_KB: Tensor) -> None:
+        """Before the first step, with its batch: the end is looked at through the same items."""
+        self._batch = (x_KBF, y_KB)
+        self._pass_through("init", params_KP, buffers_KP)
+
+    def loss(self, losses_K: Tensor) -> None:
+        """The training losses of one more step; the tensor is kept."""
+        self._losses.append(losses_K)
+        if len(self._losses) == KEPT:
+            self._digest()
+
+    def _digest(self) -> None:
+        """Notes the largest loss so far, and where it first left all bounds, of the losses kept."""
+        if not self._losses:
+            return
+        losses_TK = torch.stack(self._losses)
+        self._losses.clear()
+        if self._first_K is None:
+            self._first_K = losses_TK[0]
+            self._largest_K = self._first_K
+            self._exploded_K = torch.zeros_like(self._first_K)
+        # A loss that is not a number fails the comparison, and fmax passes it over.
+        wild_TK = ~(losses_TK <= EXPLODED * self._first_K)
+        first_K = wild_TK.int().argmax(0) + self._steps + 1
+        fresh_K = wild_TK.any(0) & (self._exploded_K == 0)
+        self._exploded_K = torch.where(fresh_K, first_K.to(losses_TK.dtype), self._exploded_K)
+        finite_TK = losses_TK.nan_to_num(nan=0.0, posinf=torch.inf)
+        self._largest_K = torch.fmax(self._largest_K, finite_TK.amax(0))
+        self._steps += len(losses_TK)
+
+    @torch.no_grad()
+    def moved(self, before_KP: Tensor, after_KP: Tensor) -> None:
+        """The step at the look nearest the middle of the training."""
+        ratios_KL = update_ratios(self._network.parameters, before_KP, after_KP)
+        if ratios_KL.shape[1]:
+            hidden_KL = ratios_KL[:, :-1] if ratios_KL.shape[1] > 1 else ratios_KL
+            self._values["half.update_ratio"] = hidden_KL.median(1).values
+            self._values["half.update_ratio.layer"] = hidden_KL
+
+    # -- afterwards --------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def end(self, params_KP: Tensor, buffers_KP: Tensor) -> None:
+        """Every member after its own last step."""
+        self._pass_through("end", params_KP, buffers_KP)
+        self._values["end.sparsity"] = sparsity(self._network.parameters, params_KP)
+
+    def fitted(self, train_loss_K: Tensor, validation_loss_K: Tensor, y_KV: Tensor) -> None:
+        """Losses at the last step, the first of the training items with targets `y_KV`."""
+        classes = self._task.n_outputs if self._task.kind == "classification" else None
+        self._values["end.train_loss"] = train_loss_K
+        self._values["end.validation_loss"] = validation_loss_K
+        self._values["end.gap"] = validation_loss_K - train_loss_K
+        self._values["trivial_loss"] = trivial_loss(y_KV, classes)
+
+    def held_out(self, name: str, view: HeldOutView, y_KV: Tensor) -> None:
+        """What the best validation checkpoint gave for the 'validation' or 'test' items."""
+        if (dead_K := view.dead_units()) is not None:
+            self._values["best.dead_units"] = dead_K
+        if self._task.kind == "classification" and (found := view.calibration(y_KV)):
+            self._values[f"best.{name}_nll"], self._values[f"best.{name}_ece"] = found
+
+    def per_member(self) -> list[dict[str, float]]:
+        """Name -> number of every member, at 6 significant digits."""
+        self._digest()
+        if self._first_K is not None:
+            self._values["loss.largest"] = self._largest_K / self._first_K
+            self._values["loss.exploded_at"] = torch.where(self._exploded_K > 0, self._exploded_K, math.nan)
+        rows: list[dict[str, float]] = []
+        for name, tensor in self._values.items():
+            values = shortened(tensor.double().cpu().numpy())
+            rows = rows or [{} for _ in values]
+            layered = values.ndim == 2
+            keys = [f"{name}{i:02d}" for i in range(1, values.shape[1] + 1)] if layered else [name]
+            for row, numbers in zip(rows, values.reshape(len(values), -1).tolist(), strict=True):
+                row.update(zip(keys, numbers, strict=True))
+                if layered:
+                    row.update(_summary(name.removesuffix(".layer"), numbers))
+        return [{name: value for name, value in row.items() if value == value} for row in rows]
+
+    # -- the passes --------------------------------------------------------------------------
+
+    def _pass_through(self, when: str, params_KP: Tensor, buffers_KP: Tensor) -> None:
+        assert self._batch is not None
+        network = self._network
+        with self._autocast():
+            found = flow(
+                network, params_KP, buffers_KP, *self._batch, kind=self._task.kind, numbers=self._numbers
+            )
+        for name, values_KL in found.items():
+            self._values[f"{when}.{name}.layer"] = values_KL
+        if "jacobian_norm" in found:
+            self._values[f"{when}.jacobian_gain"] = self._gain(found["jacobian_norm"])
+        radius_KL = _radii(network.parameters, params_KP)
+        if radius_KL is not None:
+            self._values[f"{when}.spectral_radius.layer"] = radius_KL
+
+    def _gain(self, norms_KL: Tensor) -> Tensor:
+        """Geometric mean [K] over layers of the norm over the root of the layer's inputs."""
+        layout = self._network.parameters
+        inputs = [s.shape[0] for s in layout.segments if s.role == "weight"][: norms_KL.shape[1]]
+        if len(inputs) < norms_KL.shape[1]:
+            return torch.full_like(norms_KL[:, 0], math.nan)
+        roots = torch.tensor(inputs, dtype=norms_KL.dtype, device=norms_KL.device).sqrt()
+        return (norms_KL / roots).log().mean(1).exp()
+
+
+def _radii(layout: Layout, params_KP: Tensor) -> Tensor | None:
+    """Spectral radius [K, L] of the hidden maps; NaN where a map is not square, None where none is."""
+    views = layout.views(params_KP)
+    weights = [views[name] for name in linear_maps(layout)[:-1]]
+    square = [w.ndim == 3 and w.shape[1] == w.shape[2] for w in weights]
+    radii_KL = params_KP.new_full((len(params_KP), len(weights)), math.nan)
+    for size in sorted({w.shape[1] for w, is_square in zip(weights, square, strict=True) if is_square}):
+        places = [i for i, w in enumerate(weights) if square[i] and w.shape[1] == size]
+        radii_KL[:, places] = spectral_radius(torch.stack([weights[i] for i in places], dim=1))
+    return radii_KL if any(square) else None
+
+
+def shortened(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values at 6 significant digits, so that a record does not hang on the last bit."""
+    with np.errstate(all="ignore"):
+        places = 5 - np.floor(np.log10(np.abs(values)))
+        scale = 10.0 ** np.abs(places)
+        short = np.where(places >= 0, np.rint(values * scale) / scale, np.rint(values / scale) * scale)
+    return np.where(np.isfinite(short), short, values)
+
+
+def _summary(profile: str, values: list[float]) -> dict[str, float]:
+    """The one number that sums up a profile over layers, if there is one."""
+    when, _, what = profile.partition(".")
+    name, found = "", None
+    if what == "activation_square":
+        name, found = "signal_factor", factor(values)
+    elif what == "gradient_square":
+        name, found = "gradient_factor", factor(values[::-1])
+    elif what == "spectral_radius":
+        name, found = "spectral_radius", max((v for v in values if v == v), default=None)
+    return {} if found is None else {f"{when}.{name}": rounded(found)}

@@ -25,6 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reports.search_record import EXPLORATORY
 from studies.ledger import Committed, Ledger, StudyRow
 from studies.progress import Pace, Standing
 from studies.runs import (
@@ -195,6 +196,8 @@ class _Mirror:
         self._detail = detail
         self._store = _Store(workspace, study)
         self._sizes = sizes(self._row)
+        search = self._row.protocol["spec"].get("kind") == "search"
+        self._answer = EXPLORATORY if search else "The answer is in report/index.html."
         self._cells: dict[str, Cell] = {}
         self._sequence = 0
         self._progress_at = -math.inf
@@ -215,7 +218,7 @@ class _Mirror:
             self._sequence = batch[-1].sequence
             batch = self._ledger.committed_after(study, self._sequence, BATCH)
         if standing and (last or time.monotonic() - self._progress_at >= PROGRESS_SECONDS):
-            self._store.progress(study_run_id(study), standing, last=last)
+            self._store.progress(study_run_id(study), standing, last=last, answer=self._answer)
             self._progress_at = time.monotonic()
 
     def _runs(self, batch: Sequence[Committed]) -> Iterator[Run]:
@@ -363,7 +366,7 @@ class _Store:
         ]
         self._store.log_inputs(run_id, inputs)
 
-    def progress(self, run_id: str, standing: Standing, *, last: bool) -> None:
+    def progress(self, run_id: str, standing: Standing, *, last: bool, answer: str) -> None:
         """How far the study is, as metrics and as the text on top of its run."""
         from mlflow.entities import Metric, RunStatus, RunTag
 
@@ -375,10 +378,11 @@ class _Store:
             "progress/members_per_second": standing.rate,
             "progress/seconds_left": standing.seconds_left or 0.0,
             "progress/diverged": standing.diverged,
+            "progress/pruned": standing.pruned,
         }
         metrics = [Metric(key, float(value), now, standing.finished) for key, value in values.items()]
         text = standing.sentence()
-        note = f"{text}. The answer is in report/index.html." if complete else f"{text} ({INTERIM})"
+        note = f"{text}. {answer}" if complete else f"{text} ({INTERIM})"
         status = RunStatus.FINISHED if complete else RunStatus.KILLED if last else RunStatus.RUNNING
         self._store.log_batch(run_id, metrics, [], [RunTag("mlflow.note.content", note)])
         self._store.update_run_info(run_id, status, now if last else None, None)

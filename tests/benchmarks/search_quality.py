@@ -141,7 +141,7 @@ def trained(
             order = torch.randperm(len(y))
         chosen, order = order[:batch], order[batch:]
         rule.zero_grad()
-        nn.functional.cross_entropy(net(x[chosen]), y[chosen]).backward()
+        torch.autograd.backward(nn.functional.cross_entropy(net(x[chosen]), y[chosen]))
         rule.step()
         if step + 1 < steps:
             schedule.step()

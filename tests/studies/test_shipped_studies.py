@@ -22,7 +22,7 @@ from trainers.tasks import ROLES
 from trainers.user_tasks import task_book
 
 BOOK = task_book(None)
-OF_ONE_FACTOR = [name for name in shipped() if name != "quickstart"]
+OF_ONE_FACTOR = [name for name in shipped() if name not in ("quickstart", "search")]
 UNASKED = {"network", "evaluations"}
 """`network` needs other tasks for each of its values; `evaluations` is how often we look."""
 

@@ -13,9 +13,17 @@ if TYPE_CHECKING:
     from reports.guards import EvidenceError, standing
     from reports.page import write_report
     from reports.power import settle_probability
+    from reports.search_page import write_search_report
     from reports.verdict import verdicts
 
-__all__ = ["EvidenceError", "settle_probability", "standing", "verdicts", "write_report"]
+__all__ = [
+    "EvidenceError",
+    "settle_probability",
+    "standing",
+    "verdicts",
+    "write_report",
+    "write_search_report",
+]
 
 _HOMES = {
     "EvidenceError": "reports.guards",
@@ -23,6 +31,7 @@ _HOMES = {
     "standing": "reports.guards",
     "verdicts": "reports.verdict",
     "write_report": "reports.page",
+    "write_search_report": "reports.search_page",
 }
 
 

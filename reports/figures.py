@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,8 +77,8 @@ def forest(name: str, evidence: Evidence, effect: Effect, checks: Robustness | N
     blocks = block_effects(evidence.tuned, evidence.delta)
     units = family_effects(blocks.mean(axis=1), evidence.family)[:, i, j]
     count = len(units)
-    with style.context(["default", _STYLE]):
-        figure, axes = _panel(height=1.0 + 0.22 * (count + 1), left=1.66, bottom=0.78)
+    with styled():
+        figure, axes = panel(height=1.0 + 0.22 * (count + 1), left=1.66, bottom=0.78)
         axes.axvspan(-1, 1, color=BAND, lw=0)
         axes.axvline(0, color=MUTED, lw=0.8)
         for f in range(count):
@@ -94,13 +95,13 @@ def forest(name: str, evidence: Evidence, effect: Effect, checks: Robustness | N
         if checks is not None and checks.prediction is not None:
             axes.plot(np.clip(checks.prediction, -5, 5), [count + 0.55] * 2, "-", lw=1.2, color=ACCENT)
         axes.set_ylim(count + 0.9, -0.7)
-        axes.set_yticks(range(count + 1), [*map(_brief, evidence.families), "mean"])
+        axes.set_yticks(range(count + 1), [*map(brief, evidence.families), "mean"])
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(-CLIP - 0.3, CLIP + 0.3)
         axes.set_xticks([-4, -2, -1, 0, 1, 2, 4], ["≤−4", "−2", "−1", "0", "1", "2", "≥4"])
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("difference in test error, margins")
-        _under(axes, f"← {_brief(effect.level, 14)} better", f"{_brief(effect.against, 14)} better →")
+        _under(axes, f"← {brief(effect.level, 14)} better", f"{brief(effect.against, 14)} better →")
         rows = [
             (task, evidence.families[evidence.family[t]], r, float(blocks[t, r, i, j]))
             for t, task in enumerate(evidence.tasks)
@@ -111,7 +112,7 @@ def forest(name: str, evidence: Evidence, effect: Effect, checks: Robustness | N
             title=f"{effect.level} against {effect.against}",
             description=f"{effect.level} is worse than {effect.against} by {effect.margins:+.2f} margins, "
             f"95 % interval {low:+.2f} to {high:+.2f}, over {count} task families.",
-            svg=_svg(figure, name),
+            svg=svg(figure, name),
             columns=("task", "family", "block", "effect_in_margins"),
             rows=tuple(rows),
         )
@@ -123,8 +124,8 @@ def tuning_curves(name: str, search: Search) -> Picture | None:
     if not drawn:
         return None
     rows: list[tuple[str | float | int, ...]] = []
-    with style.context(["default", _STYLE]):
-        figure, axes = _panel(height=2.6, left=0.66, bottom=0.55)
+    with styled():
+        figure, axes = panel(height=2.6, left=0.66, bottom=0.55)
         most, top = 1, 1.0
         for number, (level, trials) in enumerate(drawn.items()):
             start, curve = best_so_far(trials)
@@ -145,7 +146,7 @@ def tuning_curves(name: str, search: Search) -> Picture | None:
             name=name,
             title=f"{search.regime}: best so far",
             description=f"Mean validation regret after 1 to {most} trials of {', '.join(drawn)}.",
-            svg=_svg(figure, name),
+            svg=svg(figure, name),
             columns=("level", "designed_points", "mean_regret_in_margins"),
             rows=tuple(rows),
         )
@@ -159,8 +160,8 @@ def rate_sensitivity(name: str, search: Search, level: str) -> Picture | None:
         return None
     number = list(search.trials).index(level) % 8
     ran = [t for t in trials if not t.diverged]
-    with style.context(["default", _STYLE]):
-        figure, axes = _panel(height=2.6, left=0.66, bottom=0.55)
+    with styled():
+        figure, axes = panel(height=2.6, left=0.66, bottom=0.55)
         for chosen, look in (
             ([t for t in ran if t.index > 0], {"marker": "o", "ms": 3.4, "mew": 0.0}),
             ([t for t in ran if t.index == 0], {"marker": "D", "ms": 4.2, "mfc": "none"}),
@@ -187,7 +188,7 @@ def rate_sensitivity(name: str, search: Search, level: str) -> Picture | None:
             title=f"{search.regime}: {level}",
             description=f"Validation regret of {len(trials)} search points of {level} against learning rate; "
             f"{sum(t.diverged for t in trials)} diverged.",
-            svg=_svg(figure, name),
+            svg=svg(figure, name),
             columns=("task", "block", "trial", "learning_rate", "regret_in_margins", "diverged"),
             rows=tuple(
                 (t.task, t.block, t.index, t.learning_rate or 0.0, t.regret, int(t.diverged)) for t in trials
@@ -206,12 +207,20 @@ def _medians(trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
     return [float(10 ** point[0]) for point in kept], [float(point[1]) for point in kept]
 
 
-def _panel(*, height: float, left: float, bottom: float) -> tuple[Figure, Axes]:
+def styled() -> AbstractContextManager[None]:
+    """Draw inside of it: sizes, and colours that the page replaces."""
+    context: AbstractContextManager[None] = style.context(["default", _STYLE])
+    return context
+
+
+def panel(
+    *, height: float, left: float, bottom: float, width: float = WIDTH, top: float = 0.1, right: float = 0.12
+) -> tuple[Figure, Axes]:
     """A figure with one axes whose margins are given in inches, so that nothing depends on text sizes."""
-    figure = Figure(figsize=(WIDTH, height))
+    figure = Figure(figsize=(width, height))
     figure.patch.set_visible(False)
-    wide, high = WIDTH - left - 0.12, height - bottom - 0.1
-    axes = figure.add_axes((left / WIDTH, bottom / height, wide / WIDTH, high / height))
+    wide, high = width - left - right, height - bottom - top
+    axes = figure.add_axes((left / width, bottom / height, wide / width, high / height))
     axes.patch.set_visible(False)
     return figure, axes
 
@@ -225,12 +234,13 @@ def _under(axes: Axes, left: str, right: str) -> None:
     figure.text(box.x1, y, right, ha="right", color=MUTED, fontsize=9)
 
 
-def _brief(text: str, most: int = 18) -> str:
+def brief(text: str, most: int = 18) -> str:
+    """The text, cut to what fits beside an axis."""
     plain = " ".join(text.split())
     return plain if len(plain) <= most else plain[: most - 1] + "…"
 
 
-def _svg(figure: Figure, name: str) -> str:
+def svg(figure: Figure, name: str) -> str:
     """The figure as one <svg> element for a page: no header, metadata, foreign names or repeated ids."""
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None})

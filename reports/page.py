@@ -79,7 +79,7 @@ def write_report(record: StudyRecord, folder: Path) -> Path:
     html, pictures = build(record)
     folder.mkdir(parents=True, exist_ok=True)
     for picture in pictures:
-        (folder / f"{picture.name}.csv").write_bytes(_csv(picture).encode())
+        (folder / f"{picture.name}.csv").write_bytes(csv_text(picture).encode())
     page = folder / "index.html"
     page.write_bytes(html.encode())
     return page
@@ -94,7 +94,7 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
     for search in searches:
         pictures += [*([search.curves] if search.curves else []), *search.rates]
     html = (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             record=record,
@@ -145,7 +145,7 @@ def _forests(verdict: Verdict, evidence: Evidence, checks: Robustness, number: i
     effects = [effect for effect in verdict.effects if effect.against == reference]
     return tuple(
         figures.forest(
-            f"forest-{number}-{k}-{_slug(verdict.factor)}-{_slug(verdict.regime)}-{_slug(effect.level)}",
+            f"forest-{number}-{k}-{slug(verdict.factor)}-{slug(verdict.regime)}-{slug(effect.level)}",
             evidence,
             effect,
             checks if effect == verdict.headline else None,
@@ -176,9 +176,9 @@ def _searches(record: StudyRecord) -> tuple[Searching, ...]:
     pairs = [(question, regime) for question in record.questions for regime in question.regimes]
     for number, (question, regime) in enumerate(pairs, start=1):
         search = search_of(record, question, regime)
-        stem = f"{number}-{_slug(question.factor)}-{_slug(regime)}"
+        stem = f"{number}-{slug(question.factor)}-{slug(regime)}"
         rates = [
-            figures.rate_sensitivity(f"rates-{stem}-{k}-{_slug(level)}", search, level)
+            figures.rate_sensitivity(f"rates-{stem}-{k}-{slug(level)}", search, level)
             for k, level in enumerate(search.trials, start=1)
         ]
         panels.append(
@@ -238,20 +238,21 @@ def _spent(record: StudyRecord) -> list[dict[str, Any]]:
     return table
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """The templates, with the filters that they use."""
+    found = Environment(
         loader=PackageLoader("reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["signed"] = lambda value: _number(value, "+.2f")
-    environment.filters["short"] = lambda value: _number(value, ".4g")
-    environment.filters["percent"] = lambda value: f"{value:.0%}"
+    found.filters["signed"] = lambda value: _number(value, "+.2f")
+    found.filters["short"] = lambda value: _number(value, ".4g")
+    found.filters["percent"] = lambda value: f"{value:.0%}"
     # Drawn by us; matplotlib escaped the names in it.
-    environment.filters["drawing"] = lambda picture: Markup(picture.svg)
-    return environment
+    found.filters["drawing"] = lambda picture: Markup(picture.svg)
+    return found
 
 
 def _number(value: float | None, form: str) -> str:
@@ -260,7 +261,8 @@ def _number(value: float | None, form: str) -> str:
     return format(value, form).replace("-", "−") if math.isfinite(value) else "unbounded"
 
 
-def _csv(picture: Picture) -> str:
+def csv_text(picture: Picture) -> str:
+    """The data of a figure as comma-separated text with a header."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(picture.columns)
@@ -273,5 +275,6 @@ def _cell(value: str | float | int) -> str | float | int:
     return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """The text as part of a file name or an id."""
     return re.sub(r"[^A-Za-z0-9_]+", "-", text)[:40].strip("-") or "x"

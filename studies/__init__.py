@@ -19,24 +19,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reports.record import StudyRecord
+    from reports.search_record import SearchRecord
     from reports.verdict import Verdict
+    from studies.kinds import AnySpec
     from studies.run import RunSummary
-    from studies.spec import StudySpec
 
-__all__ = ["WORKSPACE", "load", "read_record", "run_study", "verdicts"]
+__all__ = ["WORKSPACE", "load", "read_record", "read_search", "run_study", "verdicts"]
 
 WORKSPACE = Path("groundrules-workspace")
 """Where a study is kept if nothing else is said, below the current folder."""
 
 
-def load(path_or_name: str | Path) -> StudySpec:
-    """Reads a study file, or one that ships; see `studies.spec.load`."""
-    from studies.spec import load
+def load(path_or_name: str | Path) -> AnySpec:
+    """Reads a study file of either kind, or one that ships; see `studies.kinds.load`."""
+    from studies.kinds import load
 
     return load(path_or_name)
 
 
-def run_study(spec: StudySpec | str | Path, *, workspace: Path = WORKSPACE, **options: Any) -> RunSummary:
+def run_study(spec: AnySpec | str | Path, *, workspace: Path = WORKSPACE, **options: Any) -> RunSummary:
     """Runs or resumes a study; `options` are those of `studies.run.run`."""
     from studies.run import run
 
@@ -50,6 +51,15 @@ def read_record(study: str, *, workspace: Path = WORKSPACE) -> StudyRecord:
 
     with Ledger.open(Path(workspace)) as ledger:
         return study_record(ledger, study)
+
+
+def read_search(study: str, *, workspace: Path = WORKSPACE) -> SearchRecord:
+    """Everything the ledger knows of a search study; `.best` is the best trial. Exploratory."""
+    from studies.ledger import Ledger
+    from studies.searching.record import search_record
+
+    with Ledger.open(Path(workspace)) as ledger:
+        return search_record(ledger, study)
 
 
 def verdicts(study: str, *, workspace: Path = WORKSPACE) -> tuple[Verdict, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,14 +13,11 @@ from studies.ledger import Ledger
 from studies.packing import Pack, pack_limit, packs
 from studies.pilot import margin, pilot_members
 from studies.plan import Chain, Plan, Protocol, planned_members
+from studies.stage import Stage
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 from trainers.structure import estimated_flops, structure_key
 from trainers.task import TaskBook
-
-ATTEMPTS = 3
-"""How often a pack is tried in one run before it is given up."""
-
 
 PILOT_WEIGHT = 4.0
 """Times as long as another member of its size: a pilot's packs hold only 5, who share the fixed cost of a
@@ -33,9 +29,7 @@ class _Progress:
     """One chain (or one task-regime of the pilot) on its way."""
 
     chain: Chain
-    ready: deque[Pack] = field(default_factory=deque)
-    open: set[str] = field(default_factory=set)
-    """Packs of the current stage that are not committed."""
+    stage: Stage = field(default_factory=Stage)
     started: bool = False
     """Its current stage has been laid out; done lazily, because asking Optuna takes time."""
 
@@ -73,12 +67,13 @@ class Agenda:
         self.finished = len(filled)
         """Members in the ledger, of this and earlier runs."""
         self.diverged = sum(status == "diverged" for status in filled.values())
+        self.pruned = 0
+        """Guideline studies train everything to its end: levels are compared, not searched."""
         self.work_done = 0.0
         """Floating-point operations behind the members in the ledger, as estimated."""
         self._works: dict[tuple[str, str, str], float] = {}
         for place, count in ledger.chain_counts(self.study).items():
             self.work_done += count * self._member_work(*place)
-        self._attempts: dict[str, int] = {}
         self._running: dict[str, Pack] = {}
         self._margins: dict[tuple[str, str], Margin] = {}
         self._pilots: dict[tuple[str, str], int] = {}
@@ -105,17 +100,39 @@ class Agenda:
         return pilots + sum(self._work(chain) for chain in self._expected_chains())
 
     @property
+    def plan_hash(self) -> str:
+        """'' until the pilot has fixed the margins."""
+        return self.plan.hash if self.plan else ""
+
+    def notes(self) -> tuple[str, ...]:
+        """Replaced tasks, and questions with too few families."""
+        if self.plan is None:
+            return ()
+        found = [
+            f"{m.task} was left out in {m.regime}: {m.reason}" for m in self.plan.margins if not m.accepted
+        ]
+        wanted = self.protocol.spec.families
+        for factor, regimes in self.plan.tasks.items():
+            for regime, tasks in regimes.items():
+                families = len({self.protocol.facts[task].family for task in tasks})
+                if families < wanted:
+                    found.append(
+                        f"{factor} in {regime} is judged on {families} task families instead of {wanted}"
+                    )
+        return tuple(found)
+
+    @property
     def done(self) -> bool:
         """Nothing is running and nothing more can be started (complete, or the rest has failed)."""
-        return not self._running and not any(p.ready or not p.started for p in self._progress.values())
+        return not self._running and not any(p.stage.ready or not p.started for p in self._progress.values())
 
     def next_pack(self) -> Pack | None:
         """The next pack to train; None: nothing is ready now (see `done`), others are running."""
         for progress in self._progress.values():
             if not progress.started:
                 self._advance(progress)
-            if progress.ready:
-                pack = progress.ready.popleft()
+            if progress.stage.ready:
+                pack = progress.stage.ready.popleft()
                 self._running[pack.id] = pack
                 return pack
         return None
@@ -141,9 +158,7 @@ class Agenda:
         progress = self._of(pack)
         if progress is None:
             return
-        progress.open.discard(pack.id)
-        progress.ready = deque(p for p in progress.ready if p.id != pack.id)
-        if not progress.open:
+        if progress.stage.landed(pack):
             self._advance(progress)
 
     def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
@@ -157,12 +172,7 @@ class Agenda:
         self._ledger.attempt(self.study, pack, kind=kind, cause=cause)
         self._running.pop(pack.id, None)
         progress = self._of(pack)
-        if progress is None or pack.id not in progress.open:
-            return  # another worker has committed it meanwhile
-        self._attempts[pack.id] = self._attempts.get(pack.id, 0) + 1
-        if self._attempts[pack.id] < ATTEMPTS:
-            progress.ready.append(pack)
-        else:
+        if progress is not None and progress.stage.failed(pack):
             self._ledger.attempt(self.study, pack, kind="given_up", cause=cause)
             self.failed_packs.append(pack)
 
@@ -180,7 +190,7 @@ class Agenda:
                 members = self._pilot_members(progress.chain)
                 self._pilots[task, regime] = len(members)
                 self._open(progress, members, self._done(progress.chain))
-                if not progress.open:
+                if not progress.stage.open:
                     self._settle(progress.chain)
         if not self.protocol.unpiloted(self._margins):
             self._freeze()
@@ -280,12 +290,10 @@ class Agenda:
             return
         chain = progress.chain
         task = self._book[chain.task]()
-        for pack in packs(
+        laid_out = packs(
             members,
             positions=self.protocol.positions[chain.factor],
             structure=lambda config: structure_key(config, task),
             limit=lambda config: pack_limit(config, task, self.protocol.spec.pack_size, self._speed),
-        ):
-            if not all(member.slot.id in done for member in pack.members):
-                progress.ready.append(pack)
-                progress.open.add(pack.id)
+        )
+        progress.stage.add(p for p in laid_out if not all(m.slot.id in done for m in p.members))

@@ -22,10 +22,12 @@ import typer
 
 if TYPE_CHECKING:
     from reports.record import StudyRecord
+    from reports.search_record import SearchRecord
     from reports.verdict import Verdict
     from search_spaces.factor import Factor
     from studies.estimate import Outline
     from studies.run import RunSummary
+    from studies.searching.spec import SearchSpec
     from studies.spec import StudySpec
     from studies.tracking import Tracker
 
@@ -129,10 +131,15 @@ def plan(
     from dataclasses import asdict
 
     from studies.estimate import outline
+    from studies.kinds import load
     from studies.progress import duration
-    from studies.spec import PROFILES, load
+    from studies.searching.spec import SearchSpec
+    from studies.spec import PROFILES
 
     study = load(spec)
+    if isinstance(study, SearchSpec):
+        _plan_search(study, tasks_from, profile, as_json=as_json)
+        return
     chosen = study.with_profile(profile.value) if profile else study
     studies = {name: study.with_profile(cast(Any, name)) for name in PROFILES}
     outlines = {name: outline(each, tasks_from=tasks_from) for name, each in studies.items()}
@@ -185,12 +192,15 @@ def run(
     """Run a study here; the same command again resumes, and repeats nothing."""
     from studies import run as running
     from studies.interrupts import interrupted_by_sigterm
+    from studies.kinds import load
     from studies.progress import Display
-    from studies.spec import load
+    from studies.searching.spec import SearchSpec
     from studies.tracking import Tracker
 
     study = load(spec)
-    if profile:
+    if isinstance(study, SearchSpec):
+        _no_profile(study, profile)
+    elif profile:
         study = study.with_profile(profile.value)
     tracker = Tracker(workspace, study.study, detail=tracked.value)
     with interrupted_by_sigterm(), Display() as display:
@@ -225,8 +235,7 @@ def report(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json
     """Rebuild a study's pages from the ledger alone."""
     from studies.tracking import log_report
 
-    record = _record(workspace, study)
-    page, defaults = _write_pages(workspace, record)
+    page, defaults = _write_pages(workspace, _record(workspace, study))
     if (workspace / "mlflow.db").is_file():
         log_report(workspace, study, page.parent)
     if as_json:
@@ -243,8 +252,15 @@ def export(
     output: Output = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Write a study's recommended defaults."""
-    _emit(_defaults_text(_record(workspace, study), kind.value), output)
+    """Write a study's recommended defaults; of a search study, the best configuration."""
+    from reports.search_record import SearchRecord
+    from studies.searching.telling import exported
+
+    record = _record(workspace, study)
+    if isinstance(record, SearchRecord):
+        _emit(exported(record, kind.value), output)
+    else:
+        _emit(_defaults_text(record, kind.value), output)
 
 
 @app.command()
@@ -364,16 +380,16 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
 
 def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker, *, as_json: bool) -> None:
     """What a run says at its end: the table, and where everything is."""
-    from reports import standing, verdicts
     from studies.progress import duration
 
     say = (lambda *_: None) if as_json else print
     for note in summary.notes:
         say(f"note: {note}")
+    pruned = f", {summary.pruned} pruned" if summary.pruned else ""
     trained = f"trained {summary.trained}" if summary.trained else "nothing to train"
     say(
         f"{trained}; {summary.finished} of {summary.planned} members in the ledger, "
-        f"{summary.diverged} diverged ({duration(summary.seconds)})"
+        f"{summary.diverged} diverged{pruned} ({duration(summary.seconds)})"
     )
     answer: dict[str, Any] = {
         "study": study,
@@ -382,6 +398,7 @@ def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker
         "finished": summary.finished,
         "planned": summary.planned,
         "diverged": summary.diverged,
+        "pruned": summary.pruned,
         "given_up": [pack.id for pack in summary.failed],
         "plan_hash": summary.plan_hash,
         "workspace": str(workspace.absolute()),
@@ -393,26 +410,53 @@ def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker
         )
     if summary.plan_hash:
         record = _record(workspace, study)
-        now = standing(record)
-        found = verdicts(record) if now.kind == "evidence" else ()
         page, defaults = _write_pages(workspace, record)
         tracker.log_report(page.parent)
-        if not found:
-            say(f"no verdicts ({now.kind}): {now.reason}")
-        for line in _table(found):
+        lines, told = _told(record)
+        for line in lines:
             say(line)
         say(f"report    {page}")
         if defaults:
             say(f"defaults  {defaults}")
-        answer |= {
-            "report": str(page),
-            "defaults": str(defaults) if defaults else None,
-            "verdicts": [_verdict_plain(verdict) for verdict in found],
-        }
+        answer |= {"report": str(page), "defaults": str(defaults) if defaults else None, **told}
     place = "" if workspace == DEFAULT_WORKSPACE else f" --workspace {workspace}"
     say(f"runs      groundrules ui{place}")
     if as_json:
         print(json.dumps(answer, indent=2))
+
+
+def _told(record: StudyRecord | SearchRecord) -> tuple[list[str], dict[str, Any]]:
+    """What a study has found: as lines, and for a program."""
+    from reports import standing, verdicts
+    from reports.search_record import SearchRecord
+    from studies.searching import telling
+
+    if isinstance(record, SearchRecord):
+        return telling.concluded(record), telling.answer(record)
+    now = standing(record)
+    found = verdicts(record) if now.kind == "evidence" else ()
+    lines = _table(found) if found else [f"no verdicts ({now.kind}): {now.reason}"]
+    return lines, {"verdicts": [_verdict_plain(verdict) for verdict in found]}
+
+
+def _plan_search(
+    study: SearchSpec, tasks_from: Path | None, profile: Profile | None, *, as_json: bool
+) -> None:
+    """`plan` of a search study."""
+    from dataclasses import asdict
+
+    from studies.searching.estimate import search_outline
+    from studies.searching.telling import planned
+
+    _no_profile(study, profile)
+    found = search_outline(study, tasks_from=tasks_from)
+    print(json.dumps(asdict(found), indent=2) if as_json else "\n".join(planned(found, study.title)))
+
+
+def _no_profile(study: SearchSpec, profile: Profile | None) -> None:
+    if profile is not None:
+        rule = f"a search study has no profile; its budget is trials = {study.trials}"
+        raise ValueError(f"{study.file}: {rule}")
 
 
 def _table(verdicts: Sequence[Verdict]) -> list[str]:
@@ -434,20 +478,25 @@ def _verdict_plain(verdict: Verdict) -> dict[str, Any]:
     return {name: getattr(verdict, name) for name in names}
 
 
-def _record(workspace: Path, study: str) -> StudyRecord:
+def _record(workspace: Path, study: str) -> StudyRecord | SearchRecord:
     from studies.ledger import Ledger
     from studies.record import study_record
+    from studies.searching.record import is_search, search_record
 
     with Ledger.open(workspace) as ledger:
-        return study_record(ledger, study)
+        search = is_search(ledger.study(study))
+        return search_record(ledger, study) if search else study_record(ledger, study)
 
 
-def _write_pages(workspace: Path, record: StudyRecord) -> tuple[Path, Path | None]:
+def _write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Path, Path | None]:
     """The report, and beside it the defaults where the study carries verdicts."""
-    from reports import standing, write_report
+    from reports import standing, write_report, write_search_report
+    from reports.search_record import SearchRecord
 
     folder = workspace.absolute() / REPORTS / record.name
     try:
+        if isinstance(record, SearchRecord):
+            return write_search_report(record, folder), None
         page = write_report(record, folder)
         defaults = folder / "defaults.yaml"
         if standing(record).kind != "evidence":

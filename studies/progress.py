@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from studies.agenda import Agenda
+    from studies.work import Work
 
 WINDOW_SECONDS = 60.0
 """The rate is measured over the last minute: the machine may have other things to do."""
@@ -31,6 +31,8 @@ class Standing:
     """Members in the ledger."""
     planned: int
     diverged: int
+    pruned: int = 0
+    """Stopped because others did better; only searches prune."""
     given_up: int
     """Members of packs that failed three times."""
     rate: float
@@ -50,6 +52,8 @@ class Standing:
         if self.seconds_left is not None and not self.complete:
             parts.append(f"{duration(self.seconds_left)} left")
         parts.append(f"{self.diverged} diverged")
+        if self.pruned:
+            parts.append(f"{self.pruned} pruned")
         if self.given_up:
             parts.append(f"{self.given_up} given up")
         return ", ".join(parts)
@@ -64,7 +68,7 @@ class Pace:
         """(clock, members, work) whenever members came in."""
         self._last: int | None = None
 
-    def at(self, agenda: Agenda) -> Standing:
+    def at(self, agenda: Work) -> Standing:
         """Where the study stands now."""
         now, finished = self._clock(), agenda.finished
         if self._last is None:
@@ -87,6 +91,7 @@ class Pace:
             finished=finished,
             planned=planned,
             diverged=agenda.diverged,
+            pruned=agenda.pruned,
             given_up=sum(len(pack.members) for pack in agenda.failed_packs),
             rate=rate,
             seconds_left=left,
@@ -120,7 +125,7 @@ class Display:
         if self._bar is not None:
             self._bar.stop()
 
-    def __call__(self, agenda: Agenda) -> None:
+    def __call__(self, agenda: Work) -> None:
         """Shows where the agenda stands; may be called as often as one likes."""
         now = time.monotonic()
         if self._bar is None and now - self._said < LINE_SECONDS:

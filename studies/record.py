@@ -23,6 +23,8 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
         ValueError: an unknown study, or one whose pilot is not complete: it has no plan to judge by.
     """
     row = ledger.study(study)
+    if row.protocol["spec"].get("kind") == "search":
+        raise ValueError(f"study '{study}' in {ledger.workspace} is a search study: it carries no verdicts")
     plans = ledger.plans(study)
     if not plans:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Runs a study, or resumes it: protocol, pilot, margins, plan, chains.
+"""Runs a study of either kind, or resumes it.
 
 The same call again takes up where the ledger ends, and trains nothing when the study is complete.
 """
@@ -20,12 +20,18 @@ import torch
 from search_spaces.config import SETTING_NAMES
 from search_spaces.factor import unknown
 from studies.agenda import Agenda
+from studies.kinds import AnySpec
 from studies.ledger import Ledger, StudyRow
 from studies.packing import FLOPS_PER_SECOND, Pack
 from studies.plan import Protocol as StudyProtocol
 from studies.plan import protocol
 from studies.refusals import examine
-from studies.spec import SpecError, StudySpec
+from studies.searching import plan as searching
+from studies.searching.agenda import SearchAgenda
+from studies.searching.plan import SearchProtocol, search_protocol
+from studies.searching.spec import SearchSpec
+from studies.spec import SpecError
+from studies.work import Work
 from trainers.pack import train_pack
 from trainers.task import TaskBook
 from trainers.user_tasks import task_book
@@ -37,7 +43,7 @@ Engine = Literal["ray", "inline"]
 class Watch(Protocol):
     """Whoever shows progress: called with the agenda after every commit or failure, and on ticks."""
 
-    def __call__(self, agenda: Agenda, /) -> None: ...
+    def __call__(self, agenda: Work, /) -> None: ...
 
 
 class Tracking(Protocol):
@@ -68,6 +74,7 @@ class RunSummary:
     """Packs given up after three attempts in this run; the next run tries them again."""
     seconds: float
     """Of this run, wall clock."""
+    pruned: int = 0
     notes: tuple[str, ...] = ()
     """What a user should know: replaced tasks, too few families, combinations that mean little."""
 
@@ -77,7 +84,7 @@ class RunSummary:
 
 
 def run(
-    spec: StudySpec,
+    spec: AnySpec,
     *,
     workspace: Path,
     tasks_from: Path | None = None,
@@ -91,7 +98,7 @@ def run(
     """Trains what the ledger does not hold yet.
 
     Args:
-        spec: from `studies.spec.load`.
+        spec: from `studies.kinds.load`.
         workspace: folder of the ledger; made where missing.
         tasks_from: a Python file with the user's own tasks.
         engine: 'ray' (worker processes) or 'inline' (this process, for debugging and small studies).
@@ -110,13 +117,12 @@ def run(
     _check_place(engine, workers, device, gpu_fraction)
     began = time.monotonic()
     book = task_book(tasks_from)
-    fixed = protocol(spec, book)
-    noted = examine(fixed, book)
+    fixed, noted = _fixed(spec, book)
     with ExitStack() as exits:
         ledger = exits.enter_context(Ledger.open(Path(workspace), create=True))
         exits.enter_context(ledger.hold(spec.study))
         row = _start(ledger, fixed, device)
-        agenda = Agenda(fixed, ledger, book, flops_per_second=row.terms["flops_per_second"])
+        agenda = _agenda(fixed, ledger, book, row.terms["flops_per_second"])
         before = agenda.finished
         if tracking is not None:
             exits.callback(tracking.stop)
@@ -138,18 +144,19 @@ def run(
             )
         return RunSummary(
             study=spec.study,
-            plan_hash=agenda.plan.hash if agenda.plan else "",
+            plan_hash=agenda.plan_hash,
             planned=agenda.planned,
             finished=agenda.finished,
             trained=agenda.finished - before,
             diverged=agenda.diverged,
+            pruned=agenda.pruned,
             failed=tuple(agenda.failed_packs),
             seconds=time.monotonic() - began,
-            notes=(*noted, *_notes(agenda)),
+            notes=(*noted, *agenda.notes()),
         )
 
 
-def run_inline(agenda: Agenda, book: TaskBook, device: str = "cpu", watch: Watch | None = None) -> None:
+def run_inline(agenda: Work, book: TaskBook, device: str = "cpu", watch: Watch | None = None) -> None:
     """Trains pack after pack in this process until the agenda has nothing ready.
 
     An error of the training counts as a failed attempt; an interrupt leaves the pack untouched.
@@ -168,6 +175,22 @@ def run_inline(agenda: Agenda, book: TaskBook, device: str = "cpu", watch: Watch
             watch(agenda)
 
 
+def _fixed(spec: AnySpec, book: TaskBook) -> tuple[StudyProtocol | SearchProtocol, tuple[str, ...]]:
+    """What is fixed before training, and what a user should know of it."""
+    if isinstance(spec, SearchSpec):
+        search = search_protocol(spec, book)
+        return search, searching.examine(search, book[spec.task]())
+    guideline = protocol(spec, book)
+    return guideline, examine(guideline, book)
+
+
+def _agenda(fixed: StudyProtocol | SearchProtocol, ledger: Ledger, book: TaskBook, speed: float) -> Work:
+    """The order of work, taken up where the ledger left it."""
+    if isinstance(fixed, SearchProtocol):
+        return SearchAgenda(fixed, ledger, book, flops_per_second=speed)
+    return Agenda(fixed, ledger, book, flops_per_second=speed)
+
+
 def _check_place(engine: str, workers: int | None, device: str, gpu_fraction: float) -> None:
     """ValueError before anything is written, if this machine cannot do what is asked."""
     if engine not in ("ray", "inline"):
@@ -182,7 +205,7 @@ def _check_place(engine: str, workers: int | None, device: str, gpu_fraction: fl
         raise ValueError(f"device '{device}' cannot be used here: {str(error).splitlines()[0]}") from None
 
 
-def _start(ledger: Ledger, fixed: StudyProtocol, device: str) -> StudyRow:
+def _start(ledger: Ledger, fixed: StudyProtocol | SearchProtocol, device: str) -> StudyRow:
     """The study's row: made at the first run, checked at every later one."""
     spec = fixed.spec
     row = ledger.find_study(spec.study)
@@ -224,10 +247,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for key in dict.fromkeys((*after, *before))
         if before.get(key) != after.get(key)
     }
-    regimes = [f"regimes.{regime}." for regime in new["spec"]["regimes"]]
+    regimes = [f"regimes.{regime}." for regime in new["spec"].get("regimes", ())]
     for name in SETTING_NAMES:
         everywhere = [changed.get(f"{regime}{name}") for regime in regimes]
-        if everywhere[0] is not None and all(change == everywhere[0] for change in everywhere):
+        if everywhere and everywhere[0] is not None and all(change == everywhere[0] for change in everywhere):
             changed = {key: c for key, c in changed.items() if key not in {f"{r}{name}" for r in regimes}}
             changed[f"setting.{name}"] = everywhere[0]
     return [f"{key} ({_short(a)} -> {_short(b)})" for key, (a, b) in changed.items()]
@@ -247,18 +270,3 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _notes(agenda: Agenda) -> tuple[str, ...]:
-    if agenda.plan is None:
-        return ()
-    plan, spec = agenda.plan, agenda.protocol.spec
-    notes = [f"{m.task} was left out in {m.regime}: {m.reason}" for m in plan.margins if not m.accepted]
-    for factor, regimes in plan.tasks.items():
-        for regime, tasks in regimes.items():
-            families = len({agenda.protocol.facts[task].family for task in tasks})
-            if families < spec.families:
-                notes.append(
-                    f"{factor} in {regime} is judged on {families} task families instead of {spec.families}"
-                )
-    return tuple(notes)

@@ -11,17 +11,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from reports.search_record import EXPLORATORY
 from search_spaces.config import digest
 from studies.ledger import Committed, StudyRow
 from trainers.diagnostics.names import fit, profiles, summaries
+from studies.pilot import SEEDS
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation
 
 Detail = Literal["members_with_curves", "members", "cells"]
 """How much is mirrored: every member with its curve; every member, curves where they matter; cells only."""
 
 DETAILS: tuple[Detail, ...] = ("members_with_curves", "members", "cells")
-CURVE_PHASES = ("promote", *EVIDENCE_PHASES)
-"""Members whose curves are mirrored at detail 'members': the winners of each search and the evidence."""
+CURVE_PHASES = ("promote", "search", *EVIDENCE_PHASES)
+"""Members whose curves are mirrored at detail 'members': the winners of each cell's search, the trials of
+search studies, and the evidence."""
 
 INTERIM = "interim, not evidence"
 
@@ -47,6 +50,8 @@ class Run:
     parent: str = ""
     """The id of the run above; '' for the study run."""
     running: bool = False
+    killed: bool = False
+    """Stopped before its end."""
     start_ms: int
     end_ms: int | None = None
     tags: Mapping[str, str]
@@ -67,6 +72,8 @@ def cell_run_id(evaluation: Evaluation) -> str:
 def study_run(row: StudyRow) -> Run:
     """The run above all cells; its progress and end are written as they happen."""
     spec = row.protocol["spec"]
+    if spec.get("kind") == "search":
+        return _search_run(row)
     params = {name: _brief(spec[name]) for name in ("questions", "fixed", "background", "nuisance", "tasks")}
     params |= {f"budget.{name}": _brief(value) for name, value in spec["budget"].items()}
     for regime, setting in spec["regimes"].items():
@@ -87,6 +94,40 @@ def study_run(row: StudyRow) -> Run:
         },
         params={**params, "sampler": str(spec["sampler"]), "alpha": str(spec["alpha"])},
     )
+
+
+def _search_run(row: StudyRow) -> Run:
+    """The run above the one cell of a search study."""
+    spec = row.protocol["spec"]
+    names = ("tasks", "trials", "sampler", "pruner", "generation")
+    params = {f"space.{name}": _brief(said) for name, said in spec["space"].items()}
+    params |= {name: _brief(spec[name]) for name in names}
+    params |= {f"fixed.{name}": _brief(value) for name, value in spec["fixed"].items()}
+    params |= {f"setting.{name}": _brief(value) for name, value in spec["setting"].items()}
+    return Run(
+        id=study_run_id(row.name),
+        name=row.name,
+        running=True,
+        start_ms=row.started_ms,
+        tags={
+            **_tags(row.name, "study"),
+            "groundrules.title": row.title,
+            "groundrules.protocol_hash": row.protocol_hash,
+            "groundrules.hardware": str(row.terms.get("hardware", "")),
+            "groundrules.evidence": "false",
+            "groundrules.exploratory": EXPLORATORY,
+            "mlflow.note.content": EXPLORATORY,
+        },
+        params=params,
+    )
+
+
+def sizes(row: StudyRow) -> dict[str, int]:
+    """Phase -> members of one cell, for the phases that end a cell."""
+    spec = row.protocol["spec"]
+    if spec.get("kind") == "search":
+        return {"search": spec["trials"]}
+    return {"pilot": SEEDS, "confirm": 2 * spec["budget"]["confirm_seeds"]}
 
 
 def member_run(committed: Committed, *, curve: bool) -> Run:
@@ -115,6 +156,7 @@ def member_run(committed: Committed, *, curve: bool) -> Run:
         id=digest({"study": s.study, "evaluation": e.id}, size=16),
         name=f"{s.level} {s.phase} {s.index}",
         parent=cell_run_id(e),
+        killed=e.status == "pruned",
         start_ms=start,
         end_ms=end,
         tags={
@@ -156,7 +198,7 @@ class Cell:
     def complete(self, sizes: Mapping[str, int]) -> bool:
         """Whether every member of its last phase has come in."""
         slot = self.first.evaluation.slot
-        last = "pilot" if slot.phase == "pilot" else "confirm"
+        last = slot.phase if slot.phase in ("pilot", "search") else "confirm"
         return sum(phase == last for phase, _ in self.members) == sizes[last]
 
     def run(self) -> Run:
@@ -164,6 +206,8 @@ class Cell:
         e, s = self.first.evaluation, self.first.evaluation.slot
         values: dict[str, float] = {"members": len(self.members)}
         values["diverged"] = sum(m.status == "diverged" for m in self.members.values())
+        if s.phase == "search":
+            values["pruned"] = sum(m.status == "pruned" for m in self.members.values())
         for name, found in self._means().items():
             values[name] = found
         shared = {k: str(v) for k, v in asdict(e.config.setting).items()}
@@ -174,7 +218,7 @@ class Cell:
             start_ms=self.start_ms,
             end_ms=self.end_ms,
             tags={**_cell_tags(e), "groundrules.kind": "cell", "groundrules.evidence": "false"},
-            params={s.factor: s.level, **shared} if s.factor else {"recipe": s.level, **shared},
+            params={**({s.factor or "recipe": s.level} if s.phase != "search" else {}), **shared},
             metrics=tuple(Point(key=k, value=v, ms=self.end_ms) for k, v in values.items()),
         )
 
@@ -188,6 +232,9 @@ class Cell:
         for (phase, index), e in self.members.items():
             if phase == "retune" and index == 0:
                 found["validation/library_default"] = [e.validation_metric]
+            elif phase == "search":
+                if e.status == "finished":
+                    found.setdefault("validation/retune", []).append(e.validation_metric)
             elif phase in ("retune", "pilot"):
                 found.setdefault(f"validation/{phase}", []).append(e.validation_metric)
             elif phase in EVIDENCE_PHASES and e.test:

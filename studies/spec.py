@@ -68,11 +68,13 @@ Few = Annotated[int, Strict(), Field(ge=1, le=1000)]
 Many = Annotated[int, Strict(), Field(ge=1, le=10_000)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A piece of a study file: unknown keys fail, nothing changes afterwards."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class QuestionSpec(_Part):
+class QuestionSpec(Part):
     """One scientific factor and the levels compared; `StudySpec.understood` reads them."""
 
     factor: Text
@@ -81,14 +83,14 @@ class QuestionSpec(_Part):
     """Level names or values, or named combinations (name -> change)."""
 
 
-class RangeSpec(_Part):
+class RangeSpec(Part):
     """A nuisance number searched in a narrower range than the catalogue's, or a whole-numbered setting."""
 
     low: Number
     high: Number
 
 
-class BudgetSpec(_Part):
+class BudgetSpec(Part):
     """A profile, and where this study departs from it."""
 
     profile: Profile = "quick"
@@ -105,9 +107,11 @@ class BudgetSpec(_Part):
         return int(PROFILES[self.profile][name] if own is None else own)
 
 
-class StudySpec(_Part):
+class StudySpec(Part):
     """A checked study file; `load` makes it."""
 
+    kind: Literal["guideline"] = "guideline"
+    """Levels are compared; a file that says `search` is read by `studies.searching.spec`."""
     study: Name
     """The study's name: streams, the ledger and the tracking store are keyed by it."""
     title: Annotated[Text, Field(max_length=500)] = ""
@@ -263,15 +267,24 @@ class StudySpec(_Part):
             "pack_size": self.pack_size,
             "alpha": self.alpha,
         }
-        plain: dict[str, Any] = _plain(everything)
+        plain: dict[str, Any] = plain_data(everything)
         return plain
 
 
 def load(path_or_name: str | Path) -> StudySpec:
-    """Reads a study file, or one that ships (`load("quickstart")`).
+    """Reads the file of a guideline study, or one that ships (`load("quickstart")`).
 
     Raises:
         SpecError: no such file or name, or anything wrong in it.
+    """
+    return parse(read(path_or_name), file=str(path_or_name))
+
+
+def read(path_or_name: str | Path) -> dict[str, Any]:
+    """A study file's plain data, whatever kind of study it is.
+
+    Raises:
+        SpecError: no such file or name, or a file that is not plain YAML.
     """
     file = shipped().get(str(path_or_name), Path(path_or_name))
     name = str(path_or_name)
@@ -287,7 +300,7 @@ def load(path_or_name: str | Path) -> StudySpec:
         raise SpecError(name, "", f"must be UTF-8 text ({error})") from None
     except OSError as error:
         raise SpecError(name, "", f"cannot be read ({error})") from None
-    return parse(_read_yaml(text, name), file=name)
+    return _read_yaml(text, name)
 
 
 def shipped() -> dict[str, Path]:
@@ -312,7 +325,7 @@ def parse(data: Mapping[str, Any], *, file: str = "study") -> StudySpec:
     try:
         spec = StudySpec.model_validate(data)
     except ValidationError as error:
-        raise _first_error(error, file) from None
+        raise first_error(error, file, StudySpec, _MODELS) from None
     spec._file = file
     if "nuisance" not in spec.model_fields_set and "learning_rate" in _stated_numbers(spec):
         return parse({**data, "nuisance": {}}, file=file)  # nobody asked for it to be tuned
@@ -332,12 +345,22 @@ def _stated_numbers(spec: StudySpec) -> set[str]:
 _MODELS: dict[str, type[BaseModel]] = {"questions": QuestionSpec, "budget": BudgetSpec, "nuisance": RangeSpec}
 
 
-def _first_error(error: ValidationError, file: str) -> SpecError:
+def first_error(
+    error: ValidationError, file: str, whole: type[BaseModel], parts: Mapping[str, type[BaseModel]]
+) -> SpecError:
+    """The first thing that pydantic found wrong, in our words.
+
+    Args:
+        error: what it raised.
+        file: the study file, for the message.
+        whole: the model of the file.
+        parts: key -> the model of what stands there.
+    """
     first = error.errors(include_url=False)[0]
     place = [part for part in first["loc"] if part != "[key]"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
     if first["type"] == "extra_forbidden":
-        model: type[BaseModel] = StudySpec if len(place) == 1 else _MODELS[str(place[0])]
+        model = whole if len(place) == 1 else parts[str(place[0])]
         return SpecError(file, key, str(unknown("key", place[-1], model.model_fields)))
     if first["type"] == "missing":
         return SpecError(file, key, "this key is missing")
@@ -363,11 +386,12 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _plain(value: Any) -> Any:
+def plain_data(value: Any) -> Any:
+    """Mappings and lists of scalars: what JSON can hold."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain_data(item) for item in value]
     return value
 
 

@@ -25,8 +25,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reports.search_record import EXPLORATORY
 from studies.ledger import Committed, Ledger, StudyRow
-from studies.pilot import SEEDS
 from studies.progress import Pace, Standing
 from studies.runs import (
     CURVE_PHASES,
@@ -36,12 +36,13 @@ from studies.runs import (
     Run,
     cell_run_id,
     member_run,
+    sizes,
     study_run,
     study_run_id,
 )
 
 if TYPE_CHECKING:
-    from studies.agenda import Agenda
+    from studies.work import Work
 
 log = logging.getLogger("groundrules.tracking")
 
@@ -82,7 +83,7 @@ class Tracker:
         self._study = study
         self._detail = detail
         self._pace = Pace()
-        self._agenda: Agenda | None = None
+        self._agenda: Work | None = None
         self._standing: Standing | None = None
         self._noted = -math.inf
         self._ticked = threading.Event()
@@ -91,7 +92,7 @@ class Tracker:
         self.problem = ""
         """Why the mirror lags behind the ledger; '' where it does not."""
 
-    def watch(self, agenda: Agenda) -> None:
+    def watch(self, agenda: Work) -> None:
         """Takes note of how far the study is; cheap, called from the training thread."""
         if self._agenda is not None:
             self._ticked.set()
@@ -194,8 +195,9 @@ class _Mirror:
         self._row: StudyRow = self._ledger.study(study)
         self._detail = detail
         self._store = _Store(workspace, study)
-        confirm = self._row.protocol["spec"]["budget"]["confirm_seeds"]
-        self._sizes = {"pilot": SEEDS, "confirm": 2 * confirm}
+        self._sizes = sizes(self._row)
+        search = self._row.protocol["spec"].get("kind") == "search"
+        self._answer = EXPLORATORY if search else "The answer is in report/index.html."
         self._cells: dict[str, Cell] = {}
         self._sequence = 0
         self._progress_at = -math.inf
@@ -216,7 +218,7 @@ class _Mirror:
             self._sequence = batch[-1].sequence
             batch = self._ledger.committed_after(study, self._sequence, BATCH)
         if standing and (last or time.monotonic() - self._progress_at >= PROGRESS_SECONDS):
-            self._store.progress(study_run_id(study), standing, last=last)
+            self._store.progress(study_run_id(study), standing, last=last, answer=self._answer)
             self._progress_at = time.monotonic()
 
     def _runs(self, batch: Sequence[Committed]) -> Iterator[Run]:
@@ -321,7 +323,7 @@ class _Store:
                     open_one = (m.SqlRun.run_uuid == run.id) & (m.SqlRun.status == "RUNNING")
                     closing = m.SqlRun.__table__.update().where(open_one)
                     connection.execute(
-                        closing.values(status="FINISHED", start_time=run.start_ms, end_time=run.end_ms)
+                        closing.values(status=_status(run), start_time=run.start_ms, end_time=run.end_ms)
                     )
             if sequence is not None:
                 tag = {"experiment_id": self._experiment, "key": SEQUENCE, "value": str(sequence)}
@@ -333,7 +335,7 @@ class _Store:
             "run_uuid": run.id,
             "name": run.name,
             "user_id": "groundrules",
-            "status": "RUNNING" if run.running else "FINISHED",
+            "status": _status(run),
             "start_time": run.start_ms,
             "end_time": run.end_ms,
             "lifecycle_stage": "active",
@@ -364,7 +366,7 @@ class _Store:
         ]
         self._store.log_inputs(run_id, inputs)
 
-    def progress(self, run_id: str, standing: Standing, *, last: bool) -> None:
+    def progress(self, run_id: str, standing: Standing, *, last: bool, answer: str) -> None:
         """How far the study is, as metrics and as the text on top of its run."""
         from mlflow.entities import Metric, RunStatus, RunTag
 
@@ -376,10 +378,11 @@ class _Store:
             "progress/members_per_second": standing.rate,
             "progress/seconds_left": standing.seconds_left or 0.0,
             "progress/diverged": standing.diverged,
+            "progress/pruned": standing.pruned,
         }
         metrics = [Metric(key, float(value), now, standing.finished) for key, value in values.items()]
         text = standing.sentence()
-        note = f"{text}. The answer is in report/index.html." if complete else f"{text} ({INTERIM})"
+        note = f"{text}. {answer}" if complete else f"{text} ({INTERIM})"
         status = RunStatus.FINISHED if complete else RunStatus.KILLED if last else RunStatus.RUNNING
         self._store.log_batch(run_id, metrics, [], [RunTag("mlflow.note.content", note)])
         self._store.update_run_info(run_id, status, now if last else None, None)
@@ -395,6 +398,13 @@ def _appear(made: Path, place: Path) -> None:
     with suppress(FileExistsError):  # another run has just made one: that is as good
         os.link(near, place)
     near.unlink()
+
+
+def _status(run: Run) -> str:
+    """MLflow's word for how a run stands."""
+    if run.running:
+        return "RUNNING"
+    return "KILLED" if run.killed else "FINISHED"
 
 
 def _tags(run: Run) -> dict[str, str]:

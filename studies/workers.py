@@ -40,8 +40,8 @@ from trainers.evaluation import Evaluation, Slot  # noqa: E402
 from trainers.member import Member  # noqa: E402
 
 if TYPE_CHECKING:
-    from studies.agenda import Agenda
     from studies.packing import Pack
+    from studies.work import Work
     from trainers.task import Task, TaskBook
 
 log = logging.getLogger("groundrules.workers")
@@ -67,7 +67,7 @@ class TaskDiffers(ValueError):
 
 
 def run_ray(
-    agenda: Agenda,
+    agenda: Work,
     *,
     tasks_from: Path | None = None,
     workers: int | None = None,
@@ -122,7 +122,7 @@ class Exchange(tune.Callback):
 
     def __init__(
         self,
-        agenda: Agenda,
+        agenda: Work,
         *,
         tasks_from: Path | None,
         device: str,
@@ -260,12 +260,20 @@ def member_plain(member: Member) -> dict[str, Any]:
         "seed_index": member.seed_index,
         "arm": member.arm,
         "salt": member.salt,
+        "rungs": member.rungs,
     }
 
 
 def member_from_plain(row: dict[str, Any]) -> Member:
     """The inverse of `member_plain`."""
-    return Member(**{**row, "slot": Slot(**row["slot"]), "config": Config.from_plain(row["config"])})
+    return Member(
+        **{
+            **row,
+            "slot": Slot(**row["slot"]),
+            "config": Config.from_plain(row["config"]),
+            "rungs": tuple((step, metric) for step, metric in row["rungs"]),
+        }
+    )
 
 
 def cause_of(error: BaseException) -> str:

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from search_spaces.config import Setting
 from trainers.evaluation import CurvePoint
 
 PLATEAU_THRESHOLD = 1e-4
 """Relative improvement of the validation loss that counts, as in torch's ReduceLROnPlateau."""
+
+
+def look_steps(setting: Setting) -> list[int]:
+    """The steps after which validation is measured: evenly spaced, the last one included."""
+    spaced = np.linspace(0, setting.steps, setting.evaluations + 1)[1:]
+    return [int(step) for step in spaced.round()]
 
 
 class Log:

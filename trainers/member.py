@@ -19,6 +19,8 @@ class Member:
     """The index of its random streams, shared with the levels it is compared to."""
     arm: Arm = "tuned"
     salt: str = ""
+    rungs: tuple[tuple[int, float], ...] = ()
+    """(step, metric): where it is stopped if its validation metric is larger than that. Only in searches."""
 
     @property
     def streams(self) -> StreamKey:

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +24,7 @@ from trainers.effective import Wiring, check
 from trainers.evaluation import CurvePoint, Evaluation, Status
 from trainers.feed import Feed, HeldOut
 from trainers.full_statistics import recompute
-from trainers.looks import Log, Patience, Plateau
+from trainers.looks import Log, Patience, Plateau, look_steps
 from trainers.losses import member_losses, wrongness
 from trainers.member import Member
 from trainers.networks import Network, OwnModule, Pass, network_for
@@ -161,8 +160,9 @@ class _Training:
         plateau = Plateau(pace.patience_K, pace.factor_K)
         patience = self._patience()
         steps = self.setting.steps
-        looks = set(np.linspace(0, steps, self.setting.evaluations + 1)[1:].round().astype(int).tolist())
+        looks = set(look_steps(self.setting))
         middle = min(looks, key=lambda look: abs(look - steps / 2))
+        rungs = self._rungs()
         for step in range(steps):
             before_KP = self.params_KP.clone() if self.recorder and step + 1 == middle else None
             losses_K = self._step(step, plateau.scale_K)
@@ -177,6 +177,8 @@ class _Training:
                 better_K = log.keep_best(metric_K, loss_K)
                 plateau.look(loss_K)
                 log.stop(patience.look(better_K), step + 1, pruned=False)
+                if step + 1 in rungs:
+                    log.stop(metric_K > rungs[step + 1], step + 1, pruned=True)
                 if on_progress is not None:
                     on_progress((step + 1) / steps)
                 if not log.training_K.any():
@@ -185,6 +187,15 @@ class _Training:
         curves = [log.curve(k) for k in range(len(self.members))]
         inside = self._inside(log, curves)
         return [self._evaluation(k, log, tests, curves[k], inside[k]) for k in range(len(self.members))]
+
+    def _rungs(self) -> dict[int, Tensor]:
+        """Step -> the largest validation metric [K] with which each member goes on after it."""
+        found: dict[int, Tensor] = {}
+        for k, member in enumerate(self.members):
+            for step, metric in member.rungs:
+                none = torch.full((len(self.members),), math.inf, dtype=self.dtype, device=self.device)
+                found.setdefault(step, none)[k] = metric
+        return found
 
     def _step(self, step: int, scale_K: Tensor) -> Tensor:
         """One update of every member; the losses [K] before it."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studies.agenda import ATTEMPTS
 from studies.packing import Pack
+from studies.work import ATTEMPTS
 from tests.studies.planted import agenda_of, outcome, phases, planned, started, tiny, train, train_all
 from trainers.evaluation import Evaluation
 from trainers.member import Member

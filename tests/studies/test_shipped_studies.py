@@ -22,7 +22,7 @@ from trainers.tasks import ROLES
 from trainers.user_tasks import task_book
 
 BOOK = task_book(None)
-OF_ONE_FACTOR = [name for name in shipped() if name != "quickstart"]
+OF_ONE_FACTOR = [name for name in shipped() if name not in ("quickstart", "search")]
 UNASKED = {"evaluations"}
 """How often we look, which is no way to train."""
 

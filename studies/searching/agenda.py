@@ -1,0 +1,148 @@
+"""The order of work of a search: generation after generation, each in packs of one structure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from studies.ledger import Ledger
+from studies.packing import Pack, pack_limit, packs
+from studies.searching.generations import next_members
+from studies.searching.plan import LEVEL, REGIME, SearchProtocol
+from studies.stage import Stage
+from trainers.evaluation import Evaluation
+from trainers.member import Member
+from trainers.structure import structure_key
+from trainers.task import TaskBook
+
+
+class SearchAgenda:
+    """What engines need of a search (`studies.work.Work`), kept in step with its ledger.
+
+    Whatever the order in which the packs of a generation end, the next generation is the same.
+    """
+
+    def __init__(
+        self, protocol: SearchProtocol, ledger: Ledger, book: TaskBook, *, flops_per_second: float
+    ) -> None:
+        """Takes up the study where the ledger left it.
+
+        Args:
+            protocol: what is fixed.
+            ledger: open for writing, with the study started.
+            book: builds the task.
+            flops_per_second: the recorded speed that sizes the packs.
+
+        Raises:
+            ValueError: the ledger holds members that this protocol would not have made.
+        """
+        self.study = protocol.spec.study
+        self.protocol = protocol
+        self.failed_packs: list[Pack] = []
+        self._ledger = ledger
+        self._task = book[protocol.spec.task]()
+        self._speed = flops_per_second
+        status = Counter(ledger.filled(self.study).values())
+        self.finished = sum(status.values())
+        self.diverged = status["diverged"]
+        self.pruned = status["pruned"]
+        self._running: dict[str, Pack] = {}
+        self._stage = Stage()
+        ledger.start_plan(self.study, protocol.hash, {"protocol": protocol.hash}, ())
+        self._advance()
+
+    @property
+    def planned(self) -> int:
+        """Trials of the whole search."""
+        return self.protocol.spec.trials
+
+    def planned_by_phase(self) -> dict[str, int]:
+        """Phase -> members."""
+        return {"search": self.planned}
+
+    @property
+    def work_done(self) -> float:
+        """In trials: how long one takes hangs on where the search goes."""
+        return float(self.finished)
+
+    @property
+    def work_planned(self) -> float:
+        """In trials."""
+        return float(self.planned)
+
+    @property
+    def plan_hash(self) -> str:
+        """Of the protocol: a search has no pilot that could add to it."""
+        return self.protocol.hash
+
+    @property
+    def done(self) -> bool:
+        """Nothing is running and nothing more can be started (complete, or the rest has failed)."""
+        return not self._running and not self._stage.ready
+
+    def notes(self) -> tuple[str, ...]:
+        """Nothing that a user must know besides what `examine` says."""
+        return ()
+
+    def next_pack(self) -> Pack | None:
+        """The next pack of the generation; None: the others of it are running (see `done`)."""
+        if not self._stage.ready:
+            return None
+        pack = self._stage.ready.popleft()
+        self._running[pack.id] = pack
+        return pack
+
+    def commit(self, pack: Pack, evaluations: Sequence[Evaluation], *, seconds: float, worker: str) -> None:
+        """Writes the pack to the ledger in one transaction; the last of a generation opens the next.
+
+        Args:
+            pack: as `next_pack` gave it.
+            evaluations: one for each member, in order.
+            seconds: training time of the whole pack.
+            worker: who trained it, for the record.
+        """
+        new = self._ledger.commit(self.study, pack, evaluations, seconds=seconds, worker=worker)
+        self._running.pop(pack.id, None)
+        if not new:
+            return
+        self.finished += new
+        self.diverged += sum(e.status == "diverged" for e in evaluations)
+        self.pruned += sum(e.status == "pruned" for e in evaluations)
+        if self._stage.landed(pack):
+            self._advance()
+
+    def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
+        """Records a failed attempt; the pack is tried again twice, then given up.
+
+        Args:
+            pack: as `next_pack` gave it.
+            cause: the error's text.
+            kind: 'error' (the training raised), 'crash' (the worker died), ...
+        """
+        self._ledger.attempt(self.study, pack, kind=kind, cause=cause)
+        self._running.pop(pack.id, None)
+        if self._stage.failed(pack):
+            self._ledger.attempt(self.study, pack, kind="given_up", cause=cause)
+            self.failed_packs.append(pack)
+
+    def _advance(self) -> None:
+        """Asks for the next generation and packs it; packs that the ledger holds whole are left out."""
+        rows = self._ledger.chain(self.study, "", self.protocol.spec.task, REGIME)
+        done = {row.id: row for row in rows}
+        members = next_members(self.protocol, done)
+        for member in members:
+            self._check(member, done.get(member.slot.id))
+        laid_out = packs(
+            members,
+            positions={LEVEL: 0},
+            structure=lambda config: structure_key(config, self._task),
+            limit=lambda config: pack_limit(config, self._task, self.protocol.spec.pack_size, self._speed),
+        )
+        self._stage.add(p for p in laid_out if not all(m.slot.id in done for m in p.members))
+
+    def _check(self, member: Member, known: Evaluation | None) -> None:
+        if known is not None and known.config != member.config:
+            raise ValueError(
+                f"study '{self.study}': the ledger holds another point for trial {member.slot.index} than "
+                "this installation asks for; resume with the versions it was started with"
+            )

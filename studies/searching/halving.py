@@ -1,0 +1,58 @@
+"""Successive halving: a trial is stopped at a rung unless it is among the best third of those seen there.
+
+Jamieson and Talwalkar, arXiv 1502.07943; asynchronous form of Li et al., arXiv 1810.05934. Here a generation
+is judged by the generations before it only, which are complete: so what is stopped does not hang on the order
+in which packs end, and a resumed search stops the same trials.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from search_spaces.config import Setting
+from trainers.evaluation import Evaluation
+from trainers.looks import look_steps
+
+ETA = 3
+"""One in so many goes on."""
+DEPTH = 2
+"""Rungs: at 1/9 and 1/3 of the training."""
+
+Rungs = tuple[tuple[int, float], ...]
+"""(step, the largest validation metric with which training goes on)."""
+
+
+def rung_looks(evaluations: int) -> tuple[int, ...]:
+    """The looks (counted from 1) that are rungs: the first at or after each share of the training."""
+    looks = (-(-evaluations // ETA**power) for power in range(DEPTH, 0, -1))  # rounded up
+    return tuple(dict.fromkeys(look for look in looks if look < evaluations))
+
+
+def rungs(setting: Setting, earlier: Sequence[Evaluation]) -> Rungs:
+    """Where a member with this setting is judged, and by what.
+
+    Args:
+        setting: of the member.
+        earlier: all members of complete generations; a diverged one counts as the worst, at every rung.
+
+    Returns:
+        One entry for each rung at which at least ETA members have been seen.
+    """
+    steps = look_steps(setting)
+    found = []
+    for look in rung_looks(setting.evaluations):
+        seen = sorted(metric for row in earlier if (metric := _at(row, look)) is not None)
+        place = len(seen) // ETA
+        if place and math.isfinite(seen[place - 1]):
+            found.append((steps[look - 1], seen[place - 1]))
+    return tuple(found)
+
+
+def _at(row: Evaluation, look: int) -> float | None:
+    """The metric at a look; infinite where it diverged before, None where it was stopped before."""
+    if row.status == "diverged":
+        return math.inf
+    if row.status == "finished":  # perhaps early, by a rule of its own: what it had then, it keeps
+        look = min(look, len(row.curve))
+    return row.curve[look - 1].validation_metric if 0 < look <= len(row.curve) else None

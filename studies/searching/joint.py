@@ -1,0 +1,223 @@
+"""The door to Optuna for joint spaces: what it is told, the next points, importances.
+
+Nothing is kept between two calls: an in-memory study is built from what has been trained, and the sampler's
+seed hangs on the generation. So a resumed search asks for the same points as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from search_spaces.change import Value
+from search_spaces.config import Config
+from search_spaces.factor import Range, rounded
+from studies.search import design
+from studies.searching.space import Point, Space
+from trainers.randomness import integer_seed, stream
+
+STARTUP = 10
+"""Trials before a sampler uses its model, as in Optuna's own samplers."""
+DRAWS = 100
+"""How often a point that means nothing is replaced by another."""
+FEWEST = 10
+"""Finished trials that importances need."""
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What the sampler learns from one trial."""
+
+    point: Point
+    metric: float
+    """The validation metric, finite: a diverged member has the trivial error; a pruned one its last."""
+    pruned_at: int | None = None
+    """The step at which it was stopped; None for a trial that ended by itself."""
+
+
+class Designed(BaseSampler):
+    """Trial number n takes row n of a scrambled Sobol design, parameter p takes p's column."""
+
+    def __init__(self, study: str, task: str, trials: int, columns: Sequence[str]) -> None:
+        """The columns are all parameters of the space; a trial uses those that are open at its choices."""
+        self._study = study
+        self._rows = design(study=study, task=task, block=0, points=trials, columns=len(columns))
+        self._column = {name: i for i, name in enumerate(columns)}
+        self._number, self._draw = 0, 0
+
+    def move_to(self, number: int, draw: int) -> None:
+        """The trial that is asked next; a point that was refused is drawn anew, from no design."""
+        self._number, self._draw = number, draw
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        row = self._rows[self._number]
+        if self._draw:
+            row = stream(self._study, "redraw", self._number, self._draw).random(len(row))
+        unit = float(row[self._column[param_name]])
+        if isinstance(param_distribution, CategoricalDistribution):
+            choices = param_distribution.choices
+            return choices[min(int(unit * len(choices)), len(choices) - 1)]
+        assert isinstance(param_distribution, (FloatDistribution, IntDistribution))
+        return _range(param_distribution).at(unit)
+
+
+def ask(
+    space: Space,
+    told: Sequence[Told],
+    *,
+    count: int,
+    study: str,
+    task: str,
+    generation: int,
+    trials: int,
+    sampler: str,
+    refused: Callable[[Config], str | None] = lambda config: None,
+) -> list[Point]:
+    """The points of one generation: a function of the arguments alone.
+
+    Args:
+        space: what may be chosen.
+        told: every trial of the earlier generations, by number.
+        count: points asked for.
+        study: the study's name; the randomness hangs on it,
+        task: on the task's name,
+        generation: and on the generation.
+        trials: of the whole search: the size of a design.
+        sampler: 'tpe', 'gp', 'random' or 'qmc'.
+        refused: why a configuration means nothing; such a point is replaced.
+
+    Raises:
+        ValueError: an unknown sampler, or a space in which hardly any point means something.
+    """
+    seed = integer_seed(study, task, "joint", generation)
+    columns = [found.name for found in space.dimensions]
+    points: list[Point] = []
+    with _quiet():
+        chosen = _sampler(sampler, seed, study, task, trials, columns)
+        memory = optuna.create_study(sampler=chosen, direction="minimize")
+        memory.add_trials([_frozen(space, one) for one in told])
+        for number in range(len(told), len(told) + count):
+            for draw in range(DRAWS):
+                if isinstance(chosen, Designed):
+                    chosen.move_to(number, draw)
+                trial = memory.ask()
+                point = _suggested(trial, space)
+                problem = refused(space.config(point))
+                if problem is None:
+                    points.append(point)
+                    break
+                memory.tell(trial, state=TrialState.FAIL)
+            else:
+                raise ValueError(f"of {DRAWS} points in a row none can be trained: {problem}")
+    return points
+
+
+def importances(space: Space, told: Sequence[Told]) -> tuple[tuple[str, float], ...]:
+    """Each parameter's share in being among the best tenth, by PED-ANOVA, largest first.
+
+    Conditional parameters count where they are open (Optuna's evaluator, arXiv 2304.10255, 2601.20800).
+    Only trials that ended by themselves are used; () with fewer than FEWEST of them.
+    """
+    ended = [one for one in told if one.pruned_at is None]
+    if len(ended) < FEWEST:
+        return ()
+    names = sorted({name for one in ended for name in one.point})
+    with _quiet():
+        memory = optuna.create_study(direction="minimize")
+        memory.add_trials([_frozen(space, one) for one in ended])
+        found = optuna.importance.get_param_importances(memory, params=names)
+    return tuple(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _sampler(name: str, seed: int, study: str, task: str, trials: int, columns: Sequence[str]) -> BaseSampler:
+    if name == "tpe":
+        # A level's own numbers are drawn together (`group`). The trials of a generation that have no result
+        # yet count as bad ones, so that they do not all go to one place (`constant_liar`).
+        return TPESampler(seed=seed, n_startup_trials=STARTUP, group=True, constant_liar=True)
+    if name == "gp":
+        return GPSampler(seed=seed, n_startup_trials=STARTUP)
+    if name == "random":
+        return RandomSampler(seed=seed)
+    if name == "qmc":
+        return Designed(study, task, trials, columns)
+    raise ValueError(f"unknown sampler '{name}'. Allowed: gp, qmc, random, tpe")
+
+
+def _suggested(trial: optuna.Trial, space: Space) -> Point:
+    """One point, choice by choice and then the numbers that they open."""
+    point: dict[str, Value] = {}
+    for name, values in space.choices.items():
+        place = values.index(trial.suggest_categorical(name, values))
+        point[name] = values[place]
+    for name, span in space.open(point):
+        if span.whole:
+            point[name] = trial.suggest_int(name, int(span.low), int(span.high), log=span.log)
+        else:
+            drawn = rounded(trial.suggest_float(name, span.low, span.high, log=span.log))
+            point[name] = min(max(drawn, span.low), span.high)
+    return point
+
+
+def _frozen(space: Space, told: Told) -> FrozenTrial:
+    """A trial as if Optuna had been there."""
+    picked = {name: told.point[name] for name in space.choices}
+    distributions: dict[str, BaseDistribution] = {
+        name: CategoricalDistribution(values) for name, values in space.choices.items()
+    }
+    distributions |= {name: _distribution(span) for name, span in space.open(picked)}
+    pruned = told.pruned_at is not None
+    looks: Mapping[int, float] = {told.pruned_at: told.metric} if told.pruned_at is not None else {}
+    return optuna.trial.create_trial(
+        state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
+        value=told.metric,
+        params=dict(told.point),
+        distributions=distributions,
+        intermediate_values=dict(looks),
+    )
+
+
+def _distribution(span: Range) -> BaseDistribution:
+    if span.whole:
+        return IntDistribution(int(span.low), int(span.high), log=span.log)
+    return FloatDistribution(span.low, span.high, log=span.log)
+
+
+def _range(found: FloatDistribution | IntDistribution) -> Range:
+    whole = isinstance(found, IntDistribution)
+    return Range(
+        name="", low=found.low, high=found.high, default=found.low, log=found.log, whole=whole, meaning=""
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Optuna's notes that `group` is experimental and that few trials are few."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,144 @@
+"""What is fixed before the first trial of a search study; its hash is the study's protocol and plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from reports.record import TaskFacts
+from search_spaces.compatibility import notes, refusal
+from search_spaces.config import Config, digest
+from search_spaces.factor import unknown
+from search_spaces.space import framework_levels
+from studies.mistakes import SpecError
+from studies.plan import NETWORK_FACTORS, task_facts
+from studies.searching.halving import DEPTH, ETA
+from studies.searching.joint import STARTUP
+from studies.searching.space import Point
+from studies.searching.spec import SearchSpec, parse
+from trainers.evaluation import Slot
+from trainers.structure import structure_key
+from trainers.task import Task, TaskBook
+from trainers.versions import versions
+
+LEVEL, REGIME = "joint", "search"
+"""What stands in the slots of a search, which has neither levels to compare nor regimes."""
+
+RULES: Mapping[str, Any] = {
+    "selection": "validation metric, then validation loss, then trial number; finished trials only",
+    "successive_halving": {"eta": ETA, "rungs": DEPTH, "judged_by": "the generations before"},
+    "startup": STARTUP,
+    "tpe": {"group": True, "constant_liar": True},
+}
+"""Everything that is decided by this version of the program and not by the study file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchProtocol:
+    """The study, the task's content and the rules."""
+
+    spec: SearchSpec
+    facts: TaskFacts
+    unhonoured: frozenset[str]
+    """Factors that the task's own network does not take from the config."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return {
+            "spec": self.spec.resolved(),
+            "facts": [asdict(self.facts)],
+            "unhonoured": sorted(self.unhonoured),
+            "rules": dict(RULES),
+            "package": versions()["groundrules"],
+        }
+
+    @cached_property
+    def hash(self) -> str:
+        return digest(self.plain())
+
+    def config(self, point: Point) -> Config:
+        """The complete configuration of one trial."""
+        return self.spec.joint.config(point)
+
+    def slot(self, number: int) -> Slot:
+        """The place of one trial."""
+        return Slot(
+            study=self.spec.study,
+            factor="",
+            task=self.spec.task,
+            regime=REGIME,
+            block=0,
+            level=LEVEL,
+            phase="search",
+            index=number,
+        )
+
+
+def search_protocol(spec: SearchSpec, book: TaskBook) -> SearchProtocol:
+    """Builds the task once, for its facts.
+
+    Raises:
+        SpecError: an unknown task, or a factor searched or fixed that the task's own network does not take.
+        ValueError: a task that cannot be built.
+    """
+    if spec.task not in book:
+        rule = f"{unknown('task', spec.task, book)} (add your own with --tasks-from FILE.py)"
+        raise SpecError(spec.file, "tasks", rule)
+    task = book[spec.task]()
+    unhonoured = frozenset() if task.network is None else NETWORK_FACTORS - task.honours
+    for factor in sorted(unhonoured):
+        own = f"the network of task '{task.name}' does not take {factor} from the configuration"
+        if factor in spec.joint.choices:
+            raise SpecError(spec.file, f"space.{factor}", own)
+        if spec.joint.held.levels[factor] != framework_levels()[factor]:
+            raise SpecError(spec.file, f"fixed.{factor}", own)
+    return SearchProtocol(spec=spec, facts=task_facts(task, spec.study), unhonoured=unhonoured)
+
+
+def protocol_of(plain: Mapping[str, Any]) -> SearchProtocol:
+    """The protocol that a ledger keeps, as an object again."""
+    resolved = plain["spec"]
+    return SearchProtocol(
+        spec=parse(resolved, file=f"ledger, study {resolved['study']}"),
+        facts=TaskFacts(**plain["facts"][0]),
+        unhonoured=frozenset(plain["unhonoured"]),
+    )
+
+
+def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
+    """Looks at every pair of choices, at the ends of every number, before anything is trained.
+
+    Networks of a user's own are not built here: what they make of a config is their business.
+
+    Returns:
+        What is allowed but means less than it seems, each once.
+
+    Raises:
+        SpecError: a combination that cannot mean anything at either end of its numbers, or that no network
+            can serve on the task; the message names the rule and both keys.
+    """
+    space, file = fixed.spec.joint, fixed.spec.file
+    found: dict[str, None] = {}
+    for picked in space.pairs():
+        broken: list[str] = []
+        for end in (0.0, 1.0):
+            point = {**picked, **{name: span.at(end) for name, span in space.open(picked)}}
+            try:
+                config = space.config(point)
+                problem = refusal(config)
+                if task.network is None:
+                    structure_key(config, task)
+            except ValueError as error:
+                raise SpecError(file, "space", f"{error} ({_words(picked)})") from None
+            if problem:
+                broken.append(problem)
+            found |= dict.fromkeys(notes(config))
+        if len(broken) == 2:
+            raise SpecError(file, "space", f"{broken[0]} ({_words(picked)})")
+    return tuple(found)
+
+
+def _words(picked: Point) -> str:
+    return ", ".join(f"{name} {value}" for name, value in picked.items()) or "at the ends of its numbers"

@@ -14,8 +14,8 @@ from typing import Any, Literal
 from reports.search_record import EXPLORATORY
 from search_spaces.config import digest
 from studies.ledger import Committed, StudyRow
-from trainers.diagnostics.names import fit, profiles, summaries
 from studies.pilot import SEEDS
+from trainers.diagnostics.names import fit, profiles, summaries
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation
 
 Detail = Literal["members_with_curves", "members", "cells"]

@@ -150,7 +150,7 @@ class Exchange(tune.Callback):
             "content_hash": _task(pack.task, self._tasks_from).content_hash,
             "tasks_from": self._tasks_from,
             "device": self._device,
-            "diagnostics": self.agenda.protocol.spec.diagnostics,
+            "diagnostics": self.agenda.diagnostics,
             "home": os.path.expanduser("~"),
         }
         return {"order": json.dumps(order)}  # one string: Tune flattens, copies and prints nested configs

@@ -67,7 +67,7 @@ def test_settings_and_all_levels_of_a_factor_can_be_searched() -> None:
     )
     names = [d.name for d in spec.joint.dimensions]
     assert names == ["initializer", "width", "weight_decay", "depth", "l2.weight_decay"]
-    point = {
+    point: dict[str, str | float] = {
         "initializer": "he_normal",
         "width": 8,
         "weight_decay": "l2",
@@ -319,7 +319,8 @@ def test_the_shipped_search_is_of_the_other_kind() -> None:
 def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "tasks.py"
     file.write_text(
-        "from tests.studies.planted import stripes\n\ndef own():\n    return stripes('stripes')\nTASKS = [own]\n"
+        "from tests.studies.planted import stripes\n\ndef own():\n    return stripes('stripes')\n"
+        "TASKS = [own]\n"
     )
     run(seek(trials=6, pruner="none"), workspace=tmp_path, tasks_from=file, engine="inline")
     with pytest.raises(SpecError, match=r"other values of: .*generation \(6 -> 3\)"):

@@ -194,7 +194,7 @@ def _normed(
     if norm.over == "item" and places > 1:
         rows = rows.reshape(*z.shape[:-2], -1, places * z.shape[-1])
     momentum = how.numbers.get("norm_momentum", NORM_MOMENTUM.default)
-    return norm.apply(
+    y = norm.apply(
         rows,
         parameters.get(f"gain{i}"),
         parameters.get(f"shift{i}"),
@@ -202,7 +202,8 @@ def _normed(
         running_var=buffers.get(f"running_var{i}"),
         momentum=momentum if how.averaged is None else 1 / (how.averaged + 1),
         training=how.training,
-    ).reshape(z.shape)
+    )
+    return y if y.shape == z.shape else y.reshape(z.shape)
 
 
 def dropped(i: int, z: Tensor, noise: Noise, places: int) -> Tensor:

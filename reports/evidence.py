@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.compare import FEW_FAMILIES, Array, Comparison, Unit, compare
-from reports.guards import READ_OUT, EvidenceError, margin_of, only_evidence, standing
+from reports.guards import READ_OUT, EvidenceError, margin_of, only_evidence, standing, unjudged
 from reports.question import Question
 from reports.record import StudyRecord
 from trainers.evaluation import Arm, Evaluation
@@ -95,7 +95,7 @@ class Evidence:
 
 
 def gather(record: StudyRecord) -> tuple[Evidence, ...]:
-    """The evidence for every row, by question and regime.
+    """The evidence for every row that has a task to be judged on, by question and regime.
 
     Raises:
         EvidenceError: The study is interim, exploratory, or breaks a guard.
@@ -103,6 +103,7 @@ def gather(record: StudyRecord) -> tuple[Evidence, ...]:
     now = standing(record)
     if now.kind != "evidence":
         raise EvidenceError(f"no verdict for study '{record.name}' ({now.kind}): {now.reason}")
+    gaps = unjudged(record)
     rows: dict[tuple[str, str], list[Evaluation]] = {}
     for row in record.evaluations:
         if row.slot.phase == "confirm":
@@ -111,6 +112,7 @@ def gather(record: StudyRecord) -> tuple[Evidence, ...]:
         from_rows(record, question, regime, rows.get((question.factor, regime), ()))
         for question in record.questions
         for regime in question.regimes
+        if (question.factor, regime) not in gaps
     )
 
 

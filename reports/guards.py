@@ -32,9 +32,10 @@ class EvidenceError(ValueError):
 class Standing:
     """What a study may say at this moment."""
 
-    kind: Literal["evidence", "interim", "exploratory", "refused"]
+    kind: Literal["evidence", "interim", "exploratory", "refused", "unjudged"]
     """evidence: verdicts; interim: not all planned runs are there; exploratory: an adaptive sampler
-    chose the points; refused: a guard found the comparison unequal or incomplete."""
+    chose the points; refused: a guard found the comparison unequal or incomplete; unjudged: the pilot left
+    no task to judge on."""
     reason: str = ""
 
 
@@ -57,7 +58,26 @@ def standing(record: StudyRecord) -> Standing:
         check(record)
     except EvidenceError as error:
         return Standing(kind="refused", reason=str(error))
+    gaps = unjudged(record)
+    if len(gaps) == sum(len(question.regimes) for question in record.questions):
+        return Standing(
+            kind="unjudged", reason="; ".join(gap for gaps_of in gaps.values() for gap in gaps_of)
+        )
     return Standing(kind="evidence")
+
+
+def unjudged(record: StudyRecord) -> dict[tuple[str, str], tuple[str, ...]]:
+    """(factor, regime) of every row without a task to judge it on -> why the pilot left each task out."""
+    return {
+        (question.factor, regime): tuple(
+            f"{margin.task} in {regime}: {margin.reason}"
+            for margin in record.margins
+            if margin.regime == regime and not margin.accepted
+        )
+        for question in record.questions
+        for regime in question.regimes
+        if not record.tasks[question.factor][regime]
+    }
 
 
 def check(record: StudyRecord) -> None:

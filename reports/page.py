@@ -21,7 +21,8 @@ from reports import figures, wording
 from reports.decision import relation
 from reports.evidence import Evidence, gather
 from reports.figures import Picture
-from reports.guards import CHAIN, standing
+from reports.guards import CHAIN, standing, unjudged
+from reports.inside import COLUMNS, inside
 from reports.numbers import TunedNumber, tuned_numbers
 from reports.record import StudyRecord
 from reports.robustness import Robustness, robustness
@@ -101,6 +102,8 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
             standing=now,
             answers=answers,
             searches=searches,
+            insides=() if now.kind == "interim" else inside(record),
+            columns=COLUMNS,
             general=all(answer.verdict.general for answer in answers),
             phases=_phases(record),
             spent=_spent(record),
@@ -108,6 +111,7 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
             facts=[record.facts[name] for name in sorted(record.facts)],
             wording=wording,
             described=described,
+            unjudged=unjudged,
             relation=relation,
             series=range(len(figures.SERIES)),
         )

@@ -6,7 +6,7 @@ by the network that is asked to serve it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from search_spaces.catalog import FACTORS
@@ -19,6 +19,10 @@ MOMENTUM_CYCLES = frozenset(("one_cycle", "one_cycle_linear"))
 """Schedules that cycle the optimizer's momentum where it has one."""
 
 
+BATCH_NORMS = frozenset(("batch_norm", "batch_norm_no_bias"))
+"""Norms of a layer's sums by each unit's own mean."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """Two keys whose values do not go together."""
@@ -29,6 +33,8 @@ class Rule:
     """What is wrong with it, or what to know."""
     holds: Callable[[Config], bool]
     """Whether the config is such a case."""
+    same: frozenset[str] = frozenset()
+    """Values of the first key that come to the same there: to ask between them is refused."""
 
     def says(self, config: Config) -> str:
         """The two keys with their values, and what they mean together."""
@@ -44,6 +50,21 @@ def refusal(config: Config) -> str | None:
 def notes(config: Config) -> tuple[str, ...]:
     """What to know of the config: allowed, but less than it seems."""
     return tuple(rule.says(config) for rule in NOTED if rule.holds(config))
+
+
+def indistinct(asked: str, configs: Mapping[str, Config]) -> str | None:
+    """Why two levels of a question come to the same; None where all differ.
+
+    Args:
+        asked: the factor, number or setting that the question is about.
+        configs: level -> its config, on one background.
+    """
+    for rule in NOTED:
+        among = sorted(rule.same & set(configs)) if rule.keys[0] == asked else []
+        if len(among) > 1 and any(rule.holds(configs[level]) for level in among):
+            example = next(configs[level] for level in among if rule.holds(configs[level]))
+            return f"{' and '.join(among)} come to the same: {rule.says(example)}"
+    return None
 
 
 def stated(config: Config, key: str) -> Value:
@@ -62,6 +83,10 @@ def _no_momentum(config: Config) -> bool:
     return FACTORS["optimizer"].level(config.levels["optimizer"]).build.momentum_number is None
 
 
+def _symmetric(config: Config) -> bool:
+    return config.levels["weight_constraint"] == "symmetric"
+
+
 def _number(config: Config, name: str) -> float:
     """The number's value; 0 where it is not open."""
     return config.numbers.get(name, 0.0)
@@ -74,11 +99,41 @@ REFUSED: tuple[Rule, ...] = (
         holds=lambda c: _number(c, "warmup_share") > 1,
     ),
     Rule(
+        keys=("warmup_fraction", "steps"),
+        meaning="the warm-up is longer than the training",
+        holds=lambda c: _number(c, "warmup_fraction") > 1,
+    ),
+    Rule(
         keys=("warmup_share", "cooldown_share"),
         meaning="warm-up and final fall together are longer than the training",
         holds=lambda c: (
             "cooldown_share" in c.numbers and _number(c, "warmup_share") + _number(c, "cooldown_share") > 1
         ),
+    ),
+    Rule(
+        keys=("weight_constraint", "depth"),
+        meaning="one hidden layer has no square matrix to be symmetric",
+        holds=lambda c: _symmetric(c) and c.setting.network == "mlp" and c.setting.depth == 1,
+    ),
+    Rule(
+        keys=("weight_constraint", "funnel"),
+        meaning="layers of different widths have no square matrix to be symmetric",
+        holds=lambda c: _symmetric(c) and c.setting.network == "mlp" and c.setting.funnel,
+    ),
+    Rule(
+        keys=("weight_constraint", "network"),
+        meaning="kernels are no square matrices, and only those are made symmetric",
+        holds=lambda c: _symmetric(c) and c.setting.network == "cnn",
+    ),
+    Rule(
+        keys=("weight_constraint", "activation"),
+        meaning="the two maps of a gated layer side by side are no square matrix",
+        holds=lambda c: _symmetric(c) and c.setting.network != "cnn" and c.levels["activation"] == "swiglu",
+    ),
+    Rule(
+        keys=("funnel", "network"),
+        meaning="only the widths of a perceptron shrink",
+        holds=lambda c: c.setting.funnel and c.setting.network != "mlp",
     ),
     Rule(
         keys=("warmup", "schedule"),
@@ -93,11 +148,13 @@ NOTED: tuple[Rule, ...] = (
         keys=("schedule", "optimizer"),
         meaning="the schedule cycles the learning rate only, because the optimizer has no momentum",
         holds=lambda c: c.levels["schedule"] in MOMENTUM_CYCLES and _no_momentum(c),
+        same=frozenset(("one_cycle", "one_cycle_fixed_momentum")),
     ),
     Rule(
         keys=("optimizer", "weight_decay"),
         meaning="AdamW with an L2 penalty is Adam with an L2 penalty",
         holds=lambda c: c.levels["optimizer"] == "adamw" and decay_kind(c.levels) == "coupled",
+        same=frozenset(("adam", "adamw")),
     ),
     Rule(
         keys=("plateau_patience", "evaluations"),
@@ -118,6 +175,40 @@ NOTED: tuple[Rule, ...] = (
         keys=("decay_scope", "weight_decay"),
         meaning="nothing decays, so it does not matter what would",
         holds=lambda c: c.levels["decay_scope"] == "weights" and decay_kind(c.levels) == "none",
+        same=frozenset(("everything", "weights")),
+    ),
+    Rule(
+        keys=("normalization", "network"),
+        meaning="a layer without places has its features for a whole item",
+        holds=lambda c: c.levels["normalization"] == "layer_norm_all" and c.setting.network != "cnn",
+        same=frozenset(("layer_norm", "layer_norm_all")),
+    ),
+    Rule(
+        keys=("dropout", "depth"),
+        meaning="the last three hidden layers are all of them",
+        holds=lambda c: c.levels["dropout"] == "dropout_last3" and c.setting.depth <= 3,
+        same=frozenset(("dropout", "dropout_last3")),
+    ),
+    Rule(
+        keys=("dropout", "activation"),
+        meaning="alpha dropout keeps the mean and variance of SELU's outputs, not of others",
+        holds=lambda c: c.levels["dropout"] == "alpha_dropout" and c.levels["activation"] != "selu",
+    ),
+    Rule(
+        keys=("dropout", "normalization"),
+        meaning="the norm sets anew the mean and variance that alpha dropout keeps",
+        holds=lambda c: c.levels["dropout"] == "alpha_dropout" and c.levels["normalization"] != "none",
+    ),
+    Rule(
+        keys=("bias", "initializer"),
+        meaning="torch's default draws the same biases of its own",
+        holds=lambda c: c.levels["bias"] == "uniform" and c.levels["initializer"] == "torch_default",
+        same=frozenset(("as_initializer", "uniform")),
+    ),
+    Rule(
+        keys=("bias", "normalization"),
+        meaning="the norm takes a hidden layer's bias away again, or the layer has none",
+        holds=lambda c: c.levels["bias"] != "as_initializer" and c.levels["normalization"] in BATCH_NORMS,
     ),
     Rule(
         keys=("residual", "depth"),

@@ -95,6 +95,8 @@ def _told(build: Any) -> list[str]:
         usual = value == field.default or (parts and field.default is MISSING)
         if isinstance(value, (str, bool, int, float)) and not usual:
             parts.append(f"{field.name.replace('_', ' ')} {spelled(value)}")
+        elif isinstance(value, frozenset) and value and not usual:
+            parts.append(f"{field.name.replace('_', ' ')}: {', '.join(sorted(map(str, value)))}")
     return parts
 
 

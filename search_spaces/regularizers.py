@@ -1,4 +1,4 @@
-"""Weight decay: what the trainer does to weights against overfitting."""
+"""Weight decay: what pulls parameters toward zero, and which of them."""
 
 from __future__ import annotations
 

@@ -58,6 +58,7 @@ class Agenda:
         """
         self.study = protocol.spec.study
         self.protocol = protocol
+        self.diagnostics = protocol.spec.diagnostics
         self.failed_packs: list[Pack] = []
         """Packs given up in this run; the next run tries them again."""
         self._ledger = ledger

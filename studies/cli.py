@@ -330,6 +330,18 @@ def catalog(
                 print(f"  {'':18} {span_text(span)}")
 
 
+@app.command()
+def download(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Image sets, such as mnist.")],
+) -> None:
+    """Fetch published image sets into the data folder (GROUNDRULES_DATA; default: your cache)."""
+    from trainers.tasks.images import download as fetch
+    from trainers.tasks.images import image_set
+
+    for row in [image_set(name) for name in names]:  # all names are right before the first byte comes
+        print(f"{row.name} is in {fetch(row.name)}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The program: runs one command and exits."""
     sys.exit(invoke(arguments))
@@ -455,7 +467,7 @@ def _table(verdicts: Sequence[Verdict]) -> list[str]:
     for v in verdicts:
         lines += ["", f"{v.factor} @ {v.regime}: {v.recommended} ({v.label}, decided by {v.decided_by})"]
         lines.append(f"  {wording.answer(v)}")
-        textbook = " or ".join(v.textbook)
+        textbook = " or ".join(v.textbook) or "no such row"
         n = f"{v.families} families ({v.real_families} of real data), {v.blocks} blocks, {v.seeds} seeds"
         lines.append(f"  textbook: {textbook}; n = {n}")
     return [*lines, ""] if lines else []

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from search_spaces.config import Config, digest
 from trainers.evaluation import Phase
 from trainers.member import Member
-from trainers.structure import estimated_flops
+from trainers.structure import activation_bytes, estimated_flops
 from trainers.task import Task
 
 PACK_SECONDS = 60.0
 """A pack is sized to take at most about this long, so that a kill loses little."""
+
+ACTIVATION_BYTES = 256_000_000
+"""What the activations of a pack's members may take together, so that a few workers fit into memory."""
 
 FLOPS_PER_SECOND: Mapping[str, float] = {"cpu": 2e9, "cuda": 2e11, "mps": 2e10}
 """Declared speed of small stacks, by device kind. Not measured: packs must be the same whenever a
@@ -65,9 +68,13 @@ def packs(
 
 
 def pack_limit(config: Config, task: Task, pack_size: int, flops_per_second: float) -> int:
-    """How many such members a pack may hold: the study's size, or what takes about a minute."""
+    """How many such members a pack may hold: the study's size, or what time and memory allow.
+
+    Time is about a minute, memory `ACTIVATION_BYTES`; one member may take more of either.
+    """
     affordable = PACK_SECONDS * flops_per_second / estimated_flops(config, task)
-    return max(1, min(pack_size, int(affordable)))
+    fitting = ACTIVATION_BYTES // activation_bytes(config, task)
+    return max(1, min(pack_size, int(affordable), fitting))
 
 
 def equal_parts(members: Sequence[Member], size: int) -> list[Sequence[Member]]:

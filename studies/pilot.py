@@ -23,7 +23,11 @@ SEEDS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A complete recipe that is known to train: it sets a task's margin, whatever the study asks."""
+    """A complete recipe that is known to train: it sets a task's margin, whatever the study asks.
+
+    It runs in a regime's setting. Levels and numbers of a regime do not enter: a margin hangs on the task
+    and on what the network may see of it, not on a choice that is under study.
+    """
 
     levels: Mapping[str, str]
     """What it states; every other factor sits at the framework's default."""

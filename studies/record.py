@@ -97,7 +97,9 @@ def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
                 regime: {name: value for name, value in words.items() if name not in shared}
                 for regime, words in resolved["regimes"].items()
             },
-            "questions": [{"factor": q["factor"], "levels": q["said"]} for q in resolved["questions"]],
+            "questions": [
+                {"factor": q["factor"], "levels": q.get("said", q["levels"])} for q in resolved["questions"]
+            ],
             "tasks": resolved["tasks"],
             "budget": {"profile": budget["profile"], **{name: budget[name] for name in numbers}},
             **{key: resolved[key] for key in ("sampler", "pack_size", "alpha")},

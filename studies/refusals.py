@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.compatibility import notes, refusal
+from search_spaces.compatibility import indistinct, notes, refusal
 from studies.mistakes import SpecError
 from studies.plan import Chain, Protocol
 from trainers.structure import structure_key
@@ -29,8 +29,13 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
             for name in fixed.candidates(question.factor):
                 task = book[name]()
                 chain = Chain(factor=question.factor, task=name, regime=regime)
-                for level in question.levels:
-                    config = fixed.config(chain, level)
+                configs = {level: fixed.config(chain, level) for level in question.levels}
+                empty = indistinct(question.factor, configs)
+                if empty:
+                    raise SpecError(
+                        spec.file, f"questions[{i}].levels", f"{empty} (in {regime}, task {name})"
+                    )
+                for level, config in configs.items():
                     place = f"({level} in {regime}, task {name})"
                     if config.id not in known:
                         known.add(config.id)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from search_spaces.factor import unknown
 from studies.ledger import Ledger
+from trainers.diagnostics.names import fit, summaries
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation
 
 Format = Literal["csv", "parquet"]
@@ -105,7 +106,8 @@ def _row(evaluation: Evaluation) -> dict[str, Any]:
         **{f"level.{name}": value for name, value in e.config.levels.items()},
         **{f"number.{name}": value for name, value in e.config.numbers.items()},
         **{f"setting.{name}": value for name, value in asdict(e.config.setting).items()},
-        **{f"diagnostics.{name}": value for name, value in e.diagnostics.items()},
+        **{f"diagnostics.{name}": value for name, value in summaries(e.diagnostics).items()},
+        **({"diagnostics.fit": fit(e.diagnostics)} if e.diagnostics else {}),
         **{f"version.{name}": value for name, value in e.versions.items()},
     }
 

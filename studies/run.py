@@ -164,7 +164,9 @@ def run_inline(agenda: Work, book: TaskBook, device: str = "cpu", watch: Watch |
     while (pack := agenda.next_pack()) is not None:
         began = time.monotonic()
         try:
-            evaluations = train_pack(pack.members, book[pack.task](), device=device)
+            evaluations = train_pack(
+                pack.members, book[pack.task](), device=device, diagnostics=agenda.diagnostics
+            )
         except Exception:  # noqa: BLE001 - a user's network may raise anything; the cause is recorded
             agenda.fail(pack, traceback.format_exc(), kind="error")
         else:

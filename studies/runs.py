@@ -15,6 +15,7 @@ from reports.search_record import EXPLORATORY
 from search_spaces.config import digest
 from studies.ledger import Committed, StudyRow
 from studies.pilot import SEEDS
+from trainers.diagnostics.names import fit, profiles, summaries
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation
 
 Detail = Literal["members_with_curves", "members", "cells"]
@@ -130,7 +131,7 @@ def sizes(row: StudyRow) -> dict[str, int]:
 
 
 def member_run(committed: Committed, *, curve: bool) -> Run:
-    """The run of one trained member."""
+    """The run of one trained member; with `curve` also its steps and, if it is judged, its layers."""
     e, s = committed.evaluation, committed.evaluation.slot
     end = committed.committed_ms
     start = end - round(1000 * committed.seconds)
@@ -139,13 +140,18 @@ def member_run(committed: Committed, *, curve: bool) -> Run:
     values = {"validation/metric": e.validation_metric, "validation/loss": e.validation_loss}
     values |= {"best_step": e.best_step, "steps": e.steps}
     values |= {f"test/{readout}": value for readout, value in (e.test or {}).items()}
-    values |= {f"diagnostics/{name}": value for name, value in e.diagnostics.items()}
+    values |= {f"diagnostics/{name}": value for name, value in summaries(e.diagnostics).items()}
+    values["seconds_per_step"] = committed.seconds / max(1, e.steps)
     metrics = [Point(key=key, value=value, ms=end) for key, value in values.items()]
     for look in e.curve if curve else ():
         at = start + (end - start) * look.step // max(1, e.config.setting.steps)
         for name, value in vars(look).items():
             if name != "step":
                 metrics.append(Point(key=f"curve/{name}", value=value, ms=at, step=look.step))
+    # A member of 20 layers has 240 such points, 8 ms to write: only those that verdicts are made of.
+    judged = s.phase in EVIDENCE_PHASES and e.arm == "tuned"
+    for name, layers in profiles(e.diagnostics).items() if curve and judged else ():
+        metrics += [Point(key=f"layers/{name}", value=value, ms=end, step=layer) for layer, value in layers]
     return Run(
         id=digest({"study": s.study, "evaluation": e.id}, size=16),
         name=f"{s.level} {s.phase} {s.index}",
@@ -162,6 +168,7 @@ def member_run(committed: Committed, *, curve: bool) -> Run:
             "groundrules.arm": e.arm,
             "groundrules.status": e.status,
             "groundrules.cause": e.cause[:500],
+            "groundrules.fit": fit(e.diagnostics),
             "groundrules.evidence": "true" if s.phase in EVIDENCE_PHASES else "false",
             "groundrules.pack": committed.pack_id,
         },
@@ -176,7 +183,7 @@ class Cell:
 
     first: Committed
     members: dict[tuple[str, int], Evaluation] = field(default_factory=dict)
-    """(phase, index) -> evaluation, without curves."""
+    """(phase, index) -> evaluation, without curves and diagnostics."""
     start_ms: int = 0
     end_ms: int = 0
 
@@ -186,7 +193,7 @@ class Cell:
         start = committed.committed_ms - round(1000 * committed.seconds)
         self.start_ms = min(self.start_ms or start, start)
         self.end_ms = max(self.end_ms, committed.committed_ms)
-        self.members[slot.phase, slot.index] = replace(committed.evaluation, curve=())
+        self.members[slot.phase, slot.index] = replace(committed.evaluation, curve=(), diagnostics={})
 
     def complete(self, sizes: Mapping[str, int]) -> bool:
         """Whether every member of its last phase has come in."""

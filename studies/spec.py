@@ -26,6 +26,7 @@ from studies.asking import Asked, change_of, understood
 from studies.mistakes import SpecError, unique
 from studies.points import places
 from studies.rules import check
+from trainers.diagnostics.names import Switch
 
 __all__ = [
     "PROFILES",
@@ -131,6 +132,9 @@ class StudySpec(Part):
     sampler: Sampler = "sobol"
     pack_size: Many = 64
     alpha: Annotated[float, Strict(), Field(gt=0, lt=0.5)] = 0.05
+    diagnostics: Switch = "ends"
+    """What is recorded of the members' inside. It changes no result, so it is no part of the protocol: a
+    study may be resumed with another value."""
 
     _file: str = PrivateAttr("study")
 
@@ -241,10 +245,10 @@ class StudySpec(Part):
 
     def resolved(self) -> dict[str, Any]:
         """Everything that holds, defaults included, as JSON-ready data: what the protocol hashes."""
-        said = {asked.name: asked.said() for asked in self.understood}
+        # Of a factor the levels' names say it all.
+        said = {a.name: {"said": a.said()} if a.kind != "factor" else {} for a in self.understood}
         questions = [
-            {**{k: v for k, v in asdict(q).items() if k != "changes"}, "said": said[q.factor]}
-            for q in self.asked
+            {**{k: v for k, v in asdict(q).items() if k != "changes"}, **said[q.factor]} for q in self.asked
         ]
         everything = {
             "study": self.study,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from studies.packing import Pack
+from trainers.diagnostics.names import Switch
 from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Work(Protocol):
     """Members in the ledger, of this and earlier runs."""
     diverged: int
     pruned: int
+    diagnostics: Switch
     failed_packs: list[Pack]
     """Packs given up in this run; the next run tries them again."""
 

@@ -150,6 +150,7 @@ class Exchange(tune.Callback):
             "content_hash": _task(pack.task, self._tasks_from).content_hash,
             "tasks_from": self._tasks_from,
             "device": self._device,
+            "diagnostics": self.agenda.diagnostics,
             "home": os.path.expanduser("~"),
         }
         return {"order": json.dumps(order)}  # one string: Tune flattens, copies and prints nested configs
@@ -238,7 +239,7 @@ def answer_order(order: dict[str, Any]) -> dict[str, Any]:
                 "return the same arrays every time (fix its random seed)"
             )
         members = [member_from_plain(row) for row in order["members"]]
-        evaluations = train_pack(members, task, device=order["device"])
+        evaluations = train_pack(members, task, device=order["device"], diagnostics=order["diagnostics"])
     except TaskDiffers as error:
         return {"kind": "task", "cause": str(error), "worker": worker}
     except Exception as error:  # noqa: BLE001 - whatever a user's network raises is this pack's failure only

@@ -28,6 +28,7 @@ DOORS: dict[str, frozenset[str]] = {
     "click": frozenset({"studies/cli.py"}),
     "rich": frozenset({"studies/cli.py", "studies/progress.py"}),
     "matplotlib": frozenset({"reports/figures.py"}),
+    "torchvision": frozenset({"trainers/tasks/images.py"}),
     "jinja2": frozenset({"reports/page.py"}),
 }
 """Library -> the only files that may import it."""
@@ -39,7 +40,7 @@ VAGUE = frozenset(
 TORCH_FREE = ("search_spaces.factor", "search_spaces.config", "trainers.evaluation", "studies.ledger")
 """Modules that read and judge, besides those of `reports`: they must work where torch is not loaded."""
 
-READ_THE_CATALOGUE = frozenset({"reports.numbers", "reports.defaults", "reports.page"})
+READ_THE_CATALOGUE = frozenset({"reports.numbers", "reports.defaults", "reports.page", "reports.search_page"})
 """They name ranges from the catalogue, whose rows hold functions of torch."""
 
 

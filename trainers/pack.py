@@ -20,17 +20,18 @@ from trainers.columns import Columns
 from trainers.diagnostics.calibration import HeldOutView
 from trainers.diagnostics.names import Switch
 from trainers.diagnostics.recorder import Recorder
+from trainers.effective import Wiring, check
 from trainers.evaluation import CurvePoint, Evaluation, Status
-from trainers.feed import CHUNK, Feed, HeldOut
+from trainers.feed import Feed, HeldOut
 from trainers.full_statistics import recompute
 from trainers.looks import Log, Patience, Plateau, look_steps
 from trainers.losses import member_losses, wrongness
 from trainers.member import Member
 from trainers.networks import Network, OwnModule, Pass, network_for
-from trainers.networks.network import Watch
+from trainers.networks.network import Noise, Watch
 from trainers.noise import NoiseSource
 from trainers.precision import LossScale, autocast, element_type
-from trainers.structure import structure_key
+from trainers.structure import judged_at_once, structure_key
 from trainers.task import Task
 from trainers.updates import Updates
 from trainers.versions import versions
@@ -199,12 +200,15 @@ class _Training:
     def _step(self, step: int, scale_K: Tensor) -> Tensor:
         """One update of every member; the losses [K] before it."""
         x_KBF, y_KB = self.feed.batch(step)
-        if step == 0 and self.recorder is not None:
-            self.recorder.begin(self.params_KP, self.buffers_KP, x_KBF, y_KB)
+        noise = self.noise.at(step)
+        if step == 0:
+            check(self.wiring(x_KBF, noise))
+            if self.recorder is not None:
+                self.recorder.begin(self.params_KP, self.buffers_KP, x_KBF, y_KB)
         how = Pass(
             training=True,
             numbers=self.forward_numbers,
-            noise=self.noise.at(step),
+            noise=noise,
             seeds=self._seeds(step),
         )
         with self._autocast():
@@ -221,6 +225,22 @@ class _Training:
         with torch.no_grad():
             self.updates.step(step, self.params_KP, self.grads_KP, scale_K, overflowed_K)
         return losses_K.detach()
+
+    def wiring(self, x_KBF: Tensor, noise: Noise) -> Wiring:
+        """What was built, for `trainers.effective` to read back."""
+        return Wiring(
+            members=self.members,
+            task=self.task,
+            network=self.network,
+            params_KP=self.params_KP,
+            buffers_KP=self.buffers_KP,
+            numbers=self.forward_numbers,
+            updates=self.updates,
+            items=self.feed.items,
+            x_KBF=x_KBF,
+            noise=noise,
+            autocast=self._autocast,
+        )
 
     def _autocast(self) -> AbstractContextManager[object]:
         return autocast(self.setting.precision, self.device)
@@ -241,9 +261,10 @@ class _Training:
         metric_K = torch.zeros(len(self.members), dtype=self.dtype, device=self.device)
         loss_K = torch.zeros_like(metric_K)
         parameters = self.network.parameters.views(self.params_KP)
-        for start in range(0, count, CHUNK):
-            x = held_out.x_RVF[:, start : start + CHUNK][self.feed.source_K]
-            y = held_out.y_RV[:, start : start + CHUNK][self.feed.source_K]
+        at_once = judged_at_once(self.network)
+        for start in range(0, count, at_once):
+            x = held_out.x_RVF[:, start : start + at_once][self.feed.source_K]
+            y = held_out.y_RV[:, start : start + at_once][self.feed.source_K]
             with self._autocast():
                 outputs = self.network.forward(parameters, self.buffers, x, how).to(self.dtype)
             loss_K += member_losses(outputs, y, self.task.kind) * y.shape[1]

@@ -10,10 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.config import Config
 from search_spaces.input_scaling import INPUT_SCALING
 from trainers.task import Task
 
 Floats = NDArray[np.float64]
+
+
+def check_input_scaling(config: Config, task: Task) -> None:
+    """ValueError where a level adds a first layer that a network of one's own does not have."""
+    name = config.levels["input_scaling"]
+    if task.network is not None and INPUT_SCALING.level(name).build.first_layer_norm:
+        allowed = [level.name for level in INPUT_SCALING.levels if not level.build.first_layer_norm]
+        raise ValueError(
+            f"task '{task.name}' has a network of its own, to which input_scaling={name} cannot add a first "
+            f"layer. Allowed there: {', '.join(allowed)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

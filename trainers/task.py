@@ -102,12 +102,11 @@ class Task:
     def content_hash(self) -> str:
         """Of the data and how it is split; a cluster checks it before it trains on its own copy.
 
-        A network of one's own and the declared augmentations are not part of it; a shape is, where
-        there is one.
+        A network of one's own is not part of it; a shape and augmentations are, where there are any.
         """
         text = f"{self.kind}|{self.n_test}|{self.x.shape}|{self.x.dtype}|{self.y.dtype}|{self.version}"
         if self.shape is not None:
-            text += f"|{self.shape}"
+            text += f"|{self.shape}|{sorted(self.augmentations)}"
         parts = hashlib.blake2b(text.encode(), digest_size=10)
         parts.update(np.ascontiguousarray(self.x).data)
         parts.update(np.ascontiguousarray(self.y).data)

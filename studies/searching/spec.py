@@ -20,6 +20,7 @@ from studies.asking import change_of
 from studies.mistakes import SpecError, unique
 from studies.searching.space import Limits, Space
 from studies.spec import Few, Many, Name, Part, Text, first_error, plain_data
+from trainers.diagnostics.names import Switch
 
 FEWEST_LOOKS = 3
 """Looks at a training that successive halving needs: two rungs and the end."""
@@ -46,6 +47,8 @@ class SearchSpec(Part):
     generation: Few = 16
     """Trials asked together; the next ones wait for all of their results."""
     pack_size: Many = 64
+    diagnostics: Switch = "ends"
+    """What is recorded of the inside of every trial; it changes no result, so the protocol leaves it out."""
 
     _file: str = PrivateAttr("study")
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import pytest
 
 from reports.evidence import from_rows
 from reports.guards import EvidenceError, standing
+from reports.page import write_report
 from reports.record import StudyRecord
 from reports.verdict import verdicts
 from search_spaces.change import Change as Stated
@@ -197,3 +199,35 @@ def test_a_setting_that_every_level_tunes_may_differ(study: StudyRecord) -> None
     tuned = changed(study, change)
     assert "settings" in refusal(tuned)
     assert standing(replace(tuned, nuisance={**study.nuisance, "batch_size": (8, 64)})).kind == "evidence"
+
+
+def without_tasks(record: StudyRecord, *regimes: str) -> StudyRecord:
+    """The study as if the pilot had left every task of these regimes out."""
+    gone = {
+        regime: () if regime in regimes else tasks for regime, tasks in record.tasks["initializer"].items()
+    }
+    margins = tuple(
+        replace(margin, accepted=False, reason="it did not train") if margin.regime in regimes else margin
+        for margin in record.margins
+    )
+    kept = replace(record, tasks={"initializer": gone}, margins=margins)
+    return changed(kept, lambda row: None if row.slot.regime in regimes else row)
+
+
+def test_a_regime_without_tasks_has_no_row_and_the_others_keep_theirs(tmp_path: Path) -> None:
+    both = planted_study({"shallow": noisy_errors([0, 1, 2]), "deep": noisy_errors([0, 1, 2])})
+    record = without_tasks(both, "deep")
+    assert [verdict.regime for verdict in verdicts(record)] == ["shallow"]
+    page = write_report(record, tmp_path).read_text(encoding="utf-8")
+    assert "initializer @ deep: no verdict, the pilot left every task out" in page
+    assert "it did not train" in page
+
+
+def test_a_study_without_any_task_says_why_there_is_no_verdict(study: StudyRecord, tmp_path: Path) -> None:
+    first = study.evaluations[0]
+    pilot = replace(first, slot=replace(first.slot, factor="", level="relu_nesterov", phase="pilot"))
+    record = replace(without_tasks(study, "deep"), evaluations=(pilot,), planned={"pilot": 1})
+    assert standing(record).kind == "unjudged"
+    with pytest.raises(EvidenceError, match=r"unjudged.*it did not train"):
+        verdicts(record)
+    assert "the pilot left every task out" in write_report(record, tmp_path).read_text(encoding="utf-8")

@@ -17,15 +17,27 @@ CASES: dict[tuple[str, str], Change] = {
     ("schedule", "optimizer"): read({"schedule": "one_cycle", "optimizer": "sgd"}),
     ("optimizer", "weight_decay"): read({"optimizer": "adamw", "weight_decay": "l2"}),
     ("plateau_patience", "evaluations"): read({"schedule": "performance", "evaluations": 5}),
+    ("weight_constraint", "depth"): read({"weight_constraint": "symmetric", "depth": 1}),
+    ("weight_constraint", "funnel"): read({"weight_constraint": "symmetric", "funnel": True}),
+    ("weight_constraint", "network"): read({"weight_constraint": "symmetric", "network": "cnn"}),
+    ("weight_constraint", "activation"): read({"weight_constraint": "symmetric", "activation": "swiglu"}),
+    ("normalization", "network"): read({"normalization": "layer_norm_all", "network": "rnn"}),
+    ("dropout", "depth"): read({"dropout": "dropout_last3", "depth": 3}),
+    ("dropout", "activation"): read({"dropout": "alpha_dropout", "activation": "relu"}),
+    ("dropout", "normalization"): read({"dropout": "alpha_dropout", "normalization": "batch_norm"}),
+    ("bias", "initializer"): read({"bias": "uniform", "initializer": "torch_default"}),
+    ("funnel", "network"): read({"funnel": True, "network": "cnn"}),
     ("warmup", "schedule"): read({"warmup": "linear", "schedule": "warmup_cosine"}),
     ("stop_patience", "evaluations"): read({"early_stopping": "patience", "evaluations": 5}),
     ("decay_scope", "weight_decay"): read({"decay_scope": "weights", "weight_decay": "none"}),
+    ("bias", "normalization"): read({"bias": "uniform", "normalization": "batch_norm"}),
     ("residual", "depth"): read({"residual": True, "depth": 1}),
 }
 """Keys of a rule -> a config that it is about."""
 
 BEYOND: dict[tuple[str, str], dict[str, float]] = {
     ("warmup_share", "steps"): {"warmup_share": 1.5},
+    ("warmup_fraction", "steps"): {"warmup_fraction": 1.5},
     ("warmup_share", "cooldown_share"): {"warmup_share": 0.6, "cooldown_share": 0.5},
 }
 """Keys of a rule -> numbers that today's ranges keep out; another range must not let them in."""
@@ -34,7 +46,10 @@ BEYOND: dict[tuple[str, str], dict[str, float]] = {
 def case(rule: Rule) -> Config:
     """A config that the rule is about."""
     if rule.keys in BEYOND:
-        lawful = complete({"schedule": "warmup_stable_decay"})
+        before = (
+            {"warmup": "linear"} if "warmup_fraction" in rule.keys else {"schedule": "warmup_stable_decay"}
+        )
+        lawful = complete(before)
         return dataclasses.replace(lawful, numbers={**lawful.numbers, **BEYOND[rule.keys]})
     change = CASES[rule.keys]
     return complete(change.levels, change.numbers, setting=Setting(**change.setting))

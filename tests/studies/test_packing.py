@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from search_spaces.config import Config
+from search_spaces.config import Config, Setting
 from search_spaces.space import complete
-from studies.packing import PACK_SECONDS, equal_parts, pack_limit, packs
+from studies.packing import ACTIVATION_BYTES, PACK_SECONDS, equal_parts, pack_limit, packs
 from studies.plan import Chain
 from tests.studies.planted import BOOK, planned, tiny
 from trainers.evaluation import Slot
 from trainers.member import Member
-from trainers.structure import estimated_flops, structure_key
+from trainers.structure import activation_bytes, estimated_flops, structure_key
+from trainers.task import Task
 
 LEVELS = ("nesterov", "adamw", "adam")
 POSITIONS = {level: i for i, level in enumerate(LEVELS)}
@@ -89,3 +92,19 @@ def test_a_pack_is_estimated_at_most_about_a_minute_but_holds_one_member_at_leas
     assert pack_limit(config, task, 64, flops_per_second=1e12) == 64
     assert pack_limit(config, task, 64, flops_per_second=10 * each / PACK_SECONDS) == 10
     assert pack_limit(config, task, 64, flops_per_second=each / 1000) == 1
+
+
+def test_a_pack_of_large_activations_holds_fewer_members() -> None:
+    images = Task.from_arrays(
+        np.random.default_rng(0).normal(size=(80, 28, 28, 1)),
+        np.arange(80) % 2,
+        kind="classification",
+        name="images",
+        shape=(28, 28, 1),
+    )
+    setting = Setting(network="cnn", depth=3, width=16, steps=1, evaluations=1)
+    small, large = (complete({}, setting=replace(setting, batch_size=size)) for size in (32, 64))
+    each = activation_bytes(small, images)
+    limit = pack_limit(small, images, 64, flops_per_second=1e15)
+    assert limit * each <= ACTIVATION_BYTES < (limit + 1) * each
+    assert 1 < pack_limit(large, images, 64, flops_per_second=1e15) < limit < 64

@@ -338,5 +338,30 @@ def test_what_cannot_mean_anything_is_refused_before_anything_is_trained(
         examine(planned(), BOOK)
 
 
+def test_to_ask_between_levels_that_come_to_the_same_is_refused() -> None:
+    def asked(*levels: str) -> Protocol:
+        question = {"factor": "optimizer", "levels": list(levels)}
+        return planned(tiny(questions=[question], background={}, fixed={"weight_decay": "l2"}))
+
+    with pytest.raises(
+        SpecError, match=r"adam and adamw come to the same: optimizer = adamw with weight_decay"
+    ):
+        examine(asked("sgd", "adam", "adamw"), BOOK)
+    (note,) = examine(asked("sgd", "adamw"), BOOK)
+    assert "AdamW with an L2 penalty" in note
+
+
+def test_a_network_that_needs_a_shape_is_refused_on_a_table() -> None:
+    fixed = planned(tiny(regimes={"dense": {}, "image": {"network": "cnn"}}))
+    with pytest.raises(SpecError, match=r"network = 'cnn'.*task 'stripes'.* in image, task stripes"):
+        examine(fixed, BOOK)
+
+
+def test_an_augmentation_that_a_task_does_not_declare_is_refused() -> None:
+    fixed = planned(tiny(questions=[{"factor": "augmentation", "levels": ["none", "shift"]}]))
+    with pytest.raises(SpecError, match=r"'stripes' does not declare .*augmentation=shift"):
+        examine(fixed, BOOK)
+
+
 def test_an_empty_change_is_a_level_too() -> None:
     assert of("combinations").asked[0].change("none") == Change()

@@ -23,8 +23,8 @@ from trainers.user_tasks import task_book
 
 BOOK = task_book(None)
 OF_ONE_FACTOR = [name for name in shipped() if name not in ("quickstart", "search")]
-UNASKED = {"network", "evaluations"}
-"""`network` needs other tasks for each of its values; `evaluations` is how often we look."""
+UNASKED = {"evaluations"}
+"""How often we look, which is no way to train."""
 
 
 def test_every_factor_and_every_setting_has_a_study_of_its_own_name() -> None:

@@ -31,7 +31,10 @@ def curved(member: Member) -> Evaluation:
         )
         for step in LOOKS
     )
-    return replace(outcome(member), curve=points, diagnostics={"grad_norm": math.inf, "dead_units": math.nan})
+    inside = {"init.signal_factor": math.inf, "best.dead_units": math.nan}
+    inside |= {f"init.activation_square.layer{i:02d}": 2.0**-i for i in (1, 2, 3)}
+    inside |= {"end.gap": 0.1, "end.train_loss": 0.9, "trivial_loss": 1.0}
+    return replace(outcome(member), curve=points, diagnostics=inside)
 
 
 def mirror(workspace: Path, *, agenda: Any = None, detail: Any = "members") -> Tracker:
@@ -113,8 +116,23 @@ def test_curves_are_kept_for_evidence_and_winners(complete: Path) -> None:
     history = client.get_metric_history(run.info.run_id, "curve/train_loss")
     assert [(point.step, point.value) for point in history] == [(step, 1 / step) for step in LOOKS]
     assert run.data.metrics["curve/train_loss"] == 1 / LOOKS[-1]
-    assert run.data.metrics["diagnostics/grad_norm"] > 1e300
-    assert math.isnan(run.data.metrics["diagnostics/dead_units"])
+
+
+def test_diagnostics_are_metrics_and_those_of_layers_are_curves_over_layers(complete: Path) -> None:
+    mirror(complete)
+    client = MlflowClient(database_uri(complete))
+    members = [run for run in runs(complete) if run.data.tags["groundrules.kind"] == "member"]
+    for run in members:
+        assert run.data.metrics["diagnostics/init.signal_factor"] > 1e300
+        assert math.isnan(run.data.metrics["diagnostics/best.dead_units"])
+        assert run.data.metrics["seconds_per_step"] > 0
+        assert run.data.tags["groundrules.fit"] == "underfits"
+        assert not any("layer0" in name for name in run.data.metrics)
+    with_layers = [run for run in members if "layers/init.activation_square" in run.data.metrics]
+    judged = {(run.data.tags["groundrules.phase"], run.data.tags["groundrules.arm"]) for run in with_layers}
+    assert judged == {("confirm", "tuned")}
+    history = client.get_metric_history(with_layers[0].info.run_id, "layers/init.activation_square")
+    assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.25), (3, 0.125)]
 
 
 @pytest.mark.parametrize(

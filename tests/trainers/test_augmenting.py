@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -169,12 +170,16 @@ def test_a_members_images_do_not_depend_on_its_companions_to_the_bit(task: Task)
             assert torch.equal(reverse[len(members) - 1 - k], x[k])
 
 
-def test_members_with_different_augmentation_and_scaling_train_in_one_pack_to_the_bit() -> None:
+@pytest.mark.parametrize("network", ["mlp", "cnn"])
+def test_members_with_different_augmentation_and_scaling_train_in_one_pack_to_the_bit(
+    network: Literal["mlp", "cnn"],
+) -> None:
+    setting = dataclasses.replace(FLOAT32, network=network)
     scalings = ["z_score", "raw", "min_max", "z_score"]
     members = [
         member(
             levels={"augmentation": name, "input_scaling": scaling, "optimizer": "adam"},
-            setting=FLOAT32,
+            setting=setting,
             index=k,
             block=k % 2,
             phase="confirm",

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.config import Setting
 from tests.trainers.packs import TINY, member, numbers_of
 from trainers.feed import Feed
 from trainers.member import Member
 from trainers.networks import Convolutional, Noise, Pass, network_for
-from trainers.networks.convolution import GROUPED_PLACES, convolve, convolve_grouped, convolve_looped
+from trainers.networks.convolution import convolve, convolve_grouped, convolve_looped, convolve_unfolded
 from trainers.networks.linear import Floats, Start
 from trainers.pack import train_pack
 from trainers.task import Task
@@ -105,17 +106,17 @@ def test_a_training_equals_a_plain_torch_loop(shape: tuple[int, ...], norm: str)
     np.testing.assert_allclose([p.validation_loss for p in curve], validation, rtol=1e-8)
 
 
-@pytest.mark.parametrize("kernel", [(3, 3), (3, 1)])
-@pytest.mark.parametrize("form", [convolve, convolve_looped, convolve_grouped])
-def test_every_form_of_the_convolution_is_torchs(form: object, kernel: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("shape", "kernel"), [((9, 8), (3, 3)), ((5, 5), (3, 3)), ((9, 1), (3, 1))])
+@pytest.mark.parametrize("form", [convolve, convolve_looped, convolve_grouped, convolve_unfolded])
+def test_every_form_of_the_convolution_is_torchs(
+    form: object, shape: tuple[int, int], kernel: tuple[int, int]
+) -> None:
     assert callable(form)
     draws = torch.Generator().manual_seed(1)
-    shape = (9, 8 if kernel[1] > 1 else 1)
     taps = kernel[0] * kernel[1]
     x = torch.randn(3, 5, *shape, 2, dtype=torch.float64, generator=draws).requires_grad_()
     weight = torch.randn(3, taps * 2, 4, dtype=torch.float64, generator=draws).requires_grad_()
     bias = torch.randn(3, 1, 4, dtype=torch.float64, generator=draws).requires_grad_()
-    assert (shape[0] * shape[1] > GROUPED_PLACES) == (kernel == (3, 3)), "convolve must be seen in both forms"
     ours = form(x, weight, bias, kernel)
     for k in range(3):
         filters = weight[k].view(*kernel, 2, 4).permute(3, 2, 0, 1)
@@ -130,10 +131,9 @@ def test_every_form_of_the_convolution_is_torchs(form: object, kernel: tuple[int
             torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-11)
 
 
-@pytest.mark.parametrize("side", [5, 9])
-def test_permuting_members_permutes_results_to_the_bit(side: int) -> None:
-    """Both forms: 25 places are convolved in groups, 81 in a loop."""
-    task = pictures((side, side, 3))
+@pytest.mark.parametrize("shape", [(5, 5, 3), (9, 9, 3), (9, 3)], ids=["grouped", "looped", "unfolded"])
+def test_permuting_members_permutes_results_to_the_bit(shape: tuple[int, ...]) -> None:
+    task = pictures(shape)
     setting = dataclasses.replace(SMALL, precision="float32", width=5)
     levels = {"normalization": "batch_norm", "dropout": "dropout", "optimizer": "adam", "activation": "gelu"}
     members = [
@@ -147,9 +147,9 @@ def test_permuting_members_permutes_results_to_the_bit(side: int) -> None:
         assert numbers_of(permuted[place]) == numbers_of(straight[k])
 
 
-@pytest.mark.parametrize("side", [5, 9])
-def test_a_member_turned_nan_changes_nobody_to_the_bit(side: int) -> None:
-    task = pictures((side, side, 3))
+@pytest.mark.parametrize("shape", [(5, 5, 3), (9, 9, 3), (9, 3)], ids=["grouped", "looped", "unfolded"])
+def test_a_member_turned_nan_changes_nobody_to_the_bit(shape: tuple[int, ...]) -> None:
+    task = pictures(shape)
     setting = dataclasses.replace(SMALL, precision="float32", width=5, steps=12)
     network = network_for(member(setting=setting).config, task)
     starts = [
@@ -244,6 +244,22 @@ def test_dropout_drops_a_channel_at_all_its_places() -> None:
     hidden = seen["hidden0"].view(5, 36, SMALL.width)
     assert not hidden[1, :, 2].any()
     assert hidden[0, :, 2].any() and hidden[1, :, 1].any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "places"), [((9, 9, 2), 81 + 16 + 4), ((11, 16), 11 + 5 + 2)], ids=["image", "sequence"]
+)
+def test_operations_are_counted_at_every_place(shape: tuple[int, ...], places: int) -> None:
+    """With 16 channels, so that a sequence's windows need no zeros, whose products torch would count."""
+    task = pictures(shape)
+    one = member(setting=dataclasses.replace(SMALL, width=16))
+    network = network_for(one.config, task)
+    start, _ = network.start(one.config, one.streams)
+    x = torch.as_tensor(task.x[:5], dtype=torch.float64)
+    with FlopCounterMode(display=False) as counted:
+        network.forward(network.parameters.views(start), {}, x, Pass(training=False))
+    assert network.flops == counted.get_total_flops() / 5
+    assert network.elements == places * 16
 
 
 def test_a_table_cannot_be_convolved() -> None:

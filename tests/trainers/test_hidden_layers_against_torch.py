@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from search_spaces.catalog import FACTORS
 from search_spaces.config import Config
 from tests.trainers.packs import TINY, blobs, member
 from trainers.feed import Feed
@@ -214,6 +215,14 @@ def test_a_perceptron_with_a_norm_on_its_inputs_has_it_before_its_first_layer() 
     torch.testing.assert_close(ours, theirs)
 
 
+def test_the_norm_on_the_inputs_is_a_level_of_input_scaling() -> None:
+    for level in FACTORS["input_scaling"].names:
+        network = network_for(member(levels={"input_scaling": level}).config, blobs())
+        names = {s.name for s in (*network.parameters.segments, *network.buffers.segments)}
+        own = {"gain_in", "shift_in", "running_mean_in", "running_var_in"}
+        assert names & own == (own if level == "batch_norm" else set())
+
+
 SYMMETRIC = Block(activation="tanh", normalization="none", symmetric=True)
 
 
@@ -229,17 +238,12 @@ def test_square_hidden_weights_are_read_as_their_symmetric_part_and_no_others() 
     assert not torch.equal(ours, plain.forward(views, {}, x, Pass(training=True)))
 
 
-def with_constraint(config: Config) -> Config:
-    return dataclasses.replace(config, levels={**config.levels, "weight_constraint": "symmetric"})
-
-
 def test_symmetric_weights_start_with_the_variance_of_the_initializer_off_the_diagonal() -> None:
     setting = dataclasses.replace(TINY, width=300)
-    one = member(levels={"initializer": "std_normal"}, setting=setting)
-    config = with_constraint(one.config)
-    network = Perceptron.of(config, 5, 3)
+    one = member(levels={"initializer": "std_normal", "weight_constraint": "symmetric"}, setting=setting)
+    network = Perceptron.of(one.config, 5, 3)
     assert network.block.symmetric
-    weight = network.parameters.views(network.start(config, one.streams)[0])["weight1"]
+    weight = network.parameters.views(network.start(one.config, one.streams)[0])["weight1"]
     assert torch.equal(weight, weight.T)
     above = weight[torch.triu(torch.ones_like(weight), 1) > 0]
     # 44,850 draws from N(0, 1): four standard errors of their variance
@@ -247,11 +251,12 @@ def test_symmetric_weights_start_with_the_variance_of_the_initializer_off_the_di
 
 
 def test_symmetric_weights_need_a_square_one() -> None:
-    shallow = member(setting=dataclasses.replace(TINY, depth=1)).config
-    gated = member(levels={"activation": "swiglu"}).config
+    symmetric = {"weight_constraint": "symmetric"}
+    shallow = member(levels=symmetric, setting=dataclasses.replace(TINY, depth=1)).config
+    gated = member(levels={**symmetric, "activation": "swiglu"}).config
     for config in (shallow, gated):
         with pytest.raises(ValueError, match="weight_constraint=symmetric needs a square weight"):
-            Perceptron.of(with_constraint(config), 5, 3)
+            Perceptron.of(config, 5, 3)
 
 
 # -- gated widths ------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.trainers.packs import TINY, member, numbers_of
 from trainers.feed import Feed
@@ -177,6 +178,18 @@ def test_permuting_members_permutes_results_to_the_bit() -> None:
     permuted = train_pack([members[k] for k in order], melodies())
     for place, k in enumerate(order):
         assert numbers_of(permuted[place]) == numbers_of(straight[k])
+
+
+def test_operations_are_counted_at_every_step() -> None:
+    task = melodies()
+    network = network_for(member(setting=SMALL).config, task)
+    start, _ = network.start(member(setting=SMALL).config, member().streams)
+    x = torch.as_tensor(task.x[:5], dtype=torch.float64)
+    with FlopCounterMode(display=False) as counted:
+        network.forward(network.parameters.views(start), {}, x, Pass(training=False))
+    first = 2 * SMALL.depth * SMALL.width**2  # from a state of zeros, which is not multiplied
+    assert network.flops == counted.get_total_flops() / 5 + first
+    assert network.elements == 7 * SMALL.depth * SMALL.width
 
 
 def test_a_table_cannot_be_read_step_by_step() -> None:

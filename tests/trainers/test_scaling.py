@@ -7,11 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from search_spaces.input_scaling import INPUT_SCALING
 from tests.trainers.packs import TINY, blobs, member, pictures
 from trainers.batch_check import single_batch_check
 from trainers.feed import Feed
 from trainers.member import Member
+from trainers.structure import structure_key
 from trainers.task import Task
 
 CPU = torch.device("cpu")
@@ -97,3 +100,17 @@ def test_the_single_batch_check_says_whether_the_scaling_worked() -> None:
     train = training_items(blobs())
     assert raw.mean == pytest.approx(train.mean())
     assert raw.sd == pytest.approx(train.std())
+
+
+def test_a_network_of_ones_own_cannot_be_given_a_first_layer() -> None:
+    task = dataclasses.replace(blobs(), network=lambda inputs, outputs, config: nn.Linear(inputs, outputs))
+    with pytest.raises(ValueError, match=r"input_scaling=batch_norm .*Allowed there: z_score, raw, min_max"):
+        structure_key(scaled("batch_norm").config, task)
+    assert structure_key(scaled("raw").config, task)
+
+
+def test_only_a_level_that_adds_a_layer_is_a_structure_of_its_own() -> None:
+    keys = {level.name: structure_key(scaled(level.name).config, blobs()) for level in INPUT_SCALING.levels}
+    for level in INPUT_SCALING.levels:
+        alone = list(keys.values()).count(keys[level.name]) == 1
+        assert alone == level.build.first_layer_norm == (level.enters == "structure")

@@ -82,7 +82,12 @@ def test_a_shape_can_be_said_in_words() -> None:
 
 def test_the_content_hash_sees_a_shape_and_is_what_it_was_without_one() -> None:
     table = classified()
-    assert classified(shape=(3, 1)).content_hash != table.content_hash
+    shaped = [
+        classified(shape=(3, 1)),
+        classified(shape=(1, 3)),
+        classified(shape=(3, 1), augmentations=["shift"]),
+    ]
+    assert len({task.content_hash for task in (table, *shaped)}) == 4
     assert table.content_hash == "f7cea67e3730eedb5af2", "studies in ledgers know their tasks by it"
 
 

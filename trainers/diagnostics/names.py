@@ -41,6 +41,8 @@ SUMMARIES: Mapping[str, str] = {
     "end.spectral_radius": "as init.spectral_radius, after the last step",
     "half.update_ratio": "median over the hidden layers, at the look nearest the middle of the training",
     "end.sparsity": "share of the weights (no biases, no norms) whose absolute value is below 0.001",
+    "end.sharpness": "what a step of length 0.05 up the gradient adds to the loss of the first batch: near 0 "
+    "in a flat minimum",
     "end.train_loss": "loss on training items without dropout and the like, after the last step",
     "end.validation_loss": "loss on the validation items after the last step",
     "end.gap": "end.validation_loss minus end.train_loss",

@@ -18,6 +18,7 @@ from search_spaces.factor import rounded
 from trainers.diagnostics.calibration import HeldOutView, trivial_loss
 from trainers.diagnostics.flow import flow
 from trainers.diagnostics.names import EXPLODED, factor
+from trainers.diagnostics.sharpness import sharpness
 from trainers.diagnostics.weights import linear_maps, sparsity, spectral_radius, update_ratios
 from trainers.layout import Layout
 from trainers.networks.network import Network
@@ -95,6 +96,16 @@ class Recorder:
         """Every member after its own last step."""
         self._pass_through("end", params_KP, buffers_KP)
         self._values["end.sparsity"] = sparsity(self._network.parameters, params_KP)
+        assert self._batch is not None
+        with self._autocast():
+            self._values["end.sharpness"] = sharpness(
+                self._network,
+                params_KP,
+                buffers_KP,
+                *self._batch,
+                kind=self._task.kind,
+                numbers=self._numbers,
+            )
 
     def fitted(self, train_loss_K: Tensor, validation_loss_K: Tensor, y_KV: Tensor) -> None:
         """Losses at the last step, the first of the training items with targets `y_KV`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from search_spaces.activations import ACTIVATION, Activation
 from search_spaces.config import Config
+from search_spaces.factor import Level
 from search_spaces.normalizations import NORM_MOMENTUM, NORMALIZATION, Normalization
 from trainers.layout import Role
 from trainers.networks.linear import symmetrized
@@ -70,13 +72,17 @@ class Block:
         """Sums that a linear map must give for every unit of a hidden layer: 2 where gated, else 1."""
         return 2 if self._activation.gated else 1
 
-    @property
+    @cached_property
     def _norm(self) -> Normalization:
         return NORMALIZATION.level(self.normalization).build
 
+    @cached_property
+    def _level(self) -> Level[Activation]:
+        return ACTIVATION.level(self.activation)
+
     @property
     def _activation(self) -> Activation:
-        return ACTIVATION.level(self.activation).build
+        return self._level.build
 
     # -- tensors -----------------------------------------------------------------------------
 
@@ -160,7 +166,7 @@ class Block:
         return how.seen(f"hidden{i}", dropped(i, z, how.noise, places))
 
     def _activated(self, i: int, z: Tensor, parameters: Tensors, how: Pass) -> Tensor:
-        level = ACTIVATION.level(self.activation)
+        level = self._level
         own = {r.name: how.numbers[r.name] for r in level.ranges}
         own |= {name: parameters[f"{name}{i}"] for name in level.build.learned}
         if level.build.noisy:
@@ -188,7 +194,7 @@ def _normed(
     if norm.over == "item" and places > 1:
         rows = rows.reshape(*z.shape[:-2], -1, places * z.shape[-1])
     momentum = how.numbers.get("norm_momentum", NORM_MOMENTUM.default)
-    return norm.apply(
+    y = norm.apply(
         rows,
         parameters.get(f"gain{i}"),
         parameters.get(f"shift{i}"),
@@ -196,7 +202,8 @@ def _normed(
         running_var=buffers.get(f"running_var{i}"),
         momentum=momentum if how.averaged is None else 1 / (how.averaged + 1),
         training=how.training,
-    ).reshape(z.shape)
+    )
+    return y if y.shape == z.shape else y.reshape(z.shape)
 
 
 def dropped(i: int, z: Tensor, noise: Noise, places: int) -> Tensor:

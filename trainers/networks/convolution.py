@@ -1,24 +1,50 @@
 """The convolution of a stack of members: each has weights of its own.
 
-Shape letters: K members, B items, H rows, W columns, C channels in, G channels out, N = K * B.
+Shape letters: K members, B items, H rows, W columns, C channels in, G channels out, N = K * B, P = H * W,
+T places of a kernel.
 
-A member may be convolved by itself, in a loop, or the whole stack at once, as one convolution in K groups.
-Forward and backward with 32 items, float32, on one thread of an EPYC core (torch 2.14.1, median of the
-best of three runs, K = 1, 4, 8, 32; `python -m tests.benchmarks.convolution_forms`), time as a multiple of
-the loop's:
+There are three forms: a loop over the members; the whole stack at once, as one convolution in K groups; and
+every place's window copied side by side, then one batched matrix product. Processor time of a forward and
+backward pass with 32 items, float32, on one busy EPYC core (torch 2.14.1, fastest pass of one run each;
+`python -m tests.benchmarks.convolution_forms`), the loop's in ms and the others' as multiples of it:
 
-(to be measured)
+    places  in  out |  K=1  grouped unfolded |  K=8  grouped unfolded |  K=32  grouped unfolded
+     8x8     1    8 |  1.4     0.36     0.21 |   4.6    0.36     0.19 |   12.4    0.52     0.32
+     8x8     8    8 |  0.9     0.72     1.60 |   4.7    0.87     2.46 |   20.7    0.60     3.14
+     8x8    32   32 |  3.0     0.76     2.30 |  24.9    0.93     2.22 |   78.9    1.53     4.23
+     4x4     8    8 |  0.6     0.94     1.18 |   4.7    0.37     0.72 |   18.4    0.23     0.83
+     4x4    32   32 |  1.9     0.84     1.28 |  12.0    0.63     1.19 |   23.3    0.90     2.10
+    16x16    8    8 |  1.5     0.96     4.33 |  10.0    1.27     4.74 |   36.4    1.14     9.36
+    16x16   32   32 |  8.5     1.04     2.26 |  61.6    1.06     4.75 |  299.1    2.02        -
+    28x28    1    8 |  0.9     1.92     1.66 |   8.2    2.29     1.32 |   30.7    1.79     2.60
+    28x28    8    8 |  2.4     0.87     7.16 |  21.7    1.32    14.92 |  102.3    1.78        -
+    28x28   32   32 | 22.3     0.94     2.62 | 191.6    1.34        - |  899.8    1.74        -
+    32x32    3   32 |  4.0     0.77     1.12 |  56.2    3.64     1.32 |  267.7    2.93        -
+    32x32    8    8 |  3.2     0.92     8.34 |  26.1    1.21    13.39 |  168.7    2.99        -
+    40x1     1   16 |  1.1     0.65     0.24 |   5.6    0.49     0.13 |   27.0    0.33     0.11
+    40x1    16   16 |  1.1     0.89     0.38 |   8.0    0.74     0.36 |   46.6    0.78     0.29
+    10x1    16   16 |  0.8     1.03     0.47 |   5.9    0.43     0.11 |   16.6    0.38     0.18
+
+So sequences are unfolded, small images grouped, and all others looped over.
 """
 
 from __future__ import annotations
+
+import itertools
+import math
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from trainers.layout import ALIGNMENT
+from trainers.networks.linear import affine
+
 GROUPED_PLACES, GROUPED_NUMBERS = 64, 1024
-"""Up to so many places (rows times columns), and numbers at them (times channels), of an item the stack is
-convolved at once. A rule of shapes alone, not of the clock, so that a run can be repeated to the bit."""
+"""Up to so many places (rows times columns), and numbers at them (times channels), of an item a stack of
+images is convolved in groups. A rule of shapes alone, not of the clock: runs can be repeated to the bit."""
+UNFOLDED_TAPS = 3
+"""Up to so many places of a kernel windows are copied: sequences."""
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, kernel: tuple[int, int]) -> Tensor:
@@ -33,6 +59,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, kernel: tuple[int, 
     Returns:
         [K, B, H, W, G], contiguous.
     """
+    if math.prod(kernel) <= UNFOLDED_TAPS:
+        return convolve_unfolded(x, weight, bias, kernel)
     places, channels = x.shape[2] * x.shape[3], x.shape[4]
     grouped = places <= GROUPED_PLACES and places * channels <= GROUPED_NUMBERS
     return (convolve_grouped if grouped else convolve_looped)(x, weight, bias, kernel)
@@ -56,6 +84,25 @@ def convolve_grouped(x: Tensor, weight: Tensor, bias: Tensor | None, kernel: tup
     biases = None if bias is None else bias.flatten()
     sums = functional.conv2d(side_by_side, filters, biases, padding=padding, groups=members)
     return torch.unflatten(sums, 1, (members, -1)).permute(1, 0, 3, 4, 2).contiguous()
+
+
+def convolve_unfolded(x: Tensor, weight: Tensor, bias: Tensor | None, kernel: tuple[int, int]) -> Tensor:
+    """As `convolve`, by windows [K, B * P, T * C] and a batched matrix product.
+
+    Windows are filled up with zeros to multiples of 16 numbers, so that every member's matrices start at 64
+    bytes: a matrix product may depend on that in its last bit, and no member may depend on its place.
+    """
+    rows, columns = kernel
+    height, width = x.shape[2:4]
+    around = functional.pad(x, (0, 0, columns // 2, columns // 2, rows // 2, rows // 2))
+    places = itertools.product(range(rows), range(columns))
+    windows = [around[:, :, i : i + height, j : j + width] for i, j in places]
+    missing = -weight.shape[1] % ALIGNMENT
+    if missing:
+        windows.append(x.new_zeros(()).expand(*x.shape[:-1], missing))
+        weight = functional.pad(weight, (0, 0, 0, missing))
+    sums = affine(torch.cat(windows, -1).flatten(1, 3), weight, bias)
+    return torch.unflatten(sums, 1, x.shape[1:4])
 
 
 def pooled(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The tasks that ship: published tables, signals and procedural families. One row each."""
+"""All tasks by name: published tables, signals, pictures, procedural families, image sets. One row each."""
 
 from __future__ import annotations
 
@@ -6,24 +6,30 @@ import functools
 from collections.abc import Mapping
 
 from trainers.task import TaskBook
-from trainers.tasks import boundaries, mixtures, rules, sequences, surfaces
+from trainers.tasks import boundaries, images, mixtures, pictures, rules, sequences, surfaces
+from trainers.tasks.images import ImageSet
 from trainers.tasks.procedure import Procedure
 from trainers.tasks.roles import Role
 from trainers.tasks.stored import STORED, StoredTable
 from trainers.tasks.tables import TABLES, Table
 
-ROWS: tuple[Table | StoredTable | Procedure, ...] = (
+ROWS: tuple[Table | StoredTable | Procedure | ImageSet, ...] = (
     *TABLES,
     *STORED,
     *sequences.PROCEDURES,
+    *pictures.PROCEDURES,
     *boundaries.PROCEDURES,
     *mixtures.PROCEDURES,
     *rules.PROCEDURES,
     *surfaces.PROCEDURES,
+    *images.IMAGE_SETS,
 )
 
 TASKS: TaskBook = {row.name: functools.cache(row.task) for row in ROWS}
 """Name -> the function that makes the task, once per process."""
+
+ON_REQUEST: frozenset[str] = frozenset(row.name for row in images.IMAGE_SETS)
+"""Tasks whose files the user fetches first (`groundrules download`); all others ship."""
 
 FAMILIES: Mapping[str, str] = {row.name: row.family for row in ROWS}
 """Name -> family (the statistical unit), without making the task."""

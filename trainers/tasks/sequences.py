@@ -99,6 +99,25 @@ def forecast(rng: np.random.Generator, n: int) -> Draw:
     return Draw(x=at(moment) + 0.1 * rng.standard_normal((n, 16)), y=y, bayes_error=None)
 
 
+def adding(rng: np.random.Generator, n: int) -> Draw:
+    """The sum of the two marked among 20 numbers: what was read early must be kept to the end."""
+    values = rng.uniform(-1, 1, size=(n, 20))
+    marked = rng.permuted(np.tile(np.arange(20) < 2, (n, 1)), axis=1)
+    y, bayes = with_noise(rng, (values * marked).sum(axis=1), share=0.1)
+    return Draw(x=np.stack([values, marked], axis=-1).reshape(n, -1), y=y, bayes_error=bayes)
+
+
+def motifs(rng: np.random.Generator, n: int) -> Draw:
+    """Which of five curves of 8 steps is hidden somewhere among 32 steps of two noisy readings."""
+    curves = rng.standard_normal((5, 8, 2))
+    curves /= np.sqrt((curves**2).mean(axis=(1, 2), keepdims=True))
+    y = rng.integers(0, 5, size=n)
+    first = rng.integers(4, 21, size=n)
+    x = 0.7 * rng.standard_normal((n, 32, 2))
+    x[np.arange(n)[:, None], first[:, None] + np.arange(8)] += curves[y]
+    return Draw(x=x.reshape(n, -1), y=y, bayes_error=None)
+
+
 PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         name="mnist1d",
@@ -109,6 +128,8 @@ PROCEDURES: tuple[Procedure, ...] = (
         source="MNIST-1D (Greydanus and Kobak, arXiv 2011.14439), digits moved by at most 3 places",
         licence="Apache-2.0 (templates of the package mnist1d)",
         units="own",
+        shape=(40, 1),
+        augmentations=frozenset({"shift"}),
     ),
     Procedure(
         name="tones",
@@ -118,6 +139,8 @@ PROCEDURES: tuple[Procedure, ...] = (
         draw=tones,
         source="frequency detection in white noise, phase unknown",
         units="own",
+        shape=(24, 1),
+        augmentations=frozenset({"shift"}),
     ),
     Procedure(
         name="forecast",
@@ -127,5 +150,27 @@ PROCEDURES: tuple[Procedure, ...] = (
         draw=forecast,
         source="damped oscillations, noise 0.1 in the readings and 0.1 SD in the target",
         units="own",
+        shape=(16, 1),
+    ),
+    Procedure(
+        name="adding",
+        family="adding",
+        role="external",
+        kind="regression",
+        draw=adding,
+        source="the adding problem (Hochreiter and Schmidhuber 1997) over 20 steps, noise 0.1 SD",
+        units="own",
+        shape=(20, 2),
+    ),
+    Procedure(
+        name="motifs",
+        family="motifs",
+        role="race",
+        kind="classification",
+        draw=motifs,
+        source="five random curves hidden in white noise of SD 0.7",
+        units="own",
+        shape=(32, 2),
+        augmentations=frozenset({"shift"}),
     ),
 )

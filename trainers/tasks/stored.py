@@ -39,6 +39,8 @@ class StoredTable:
     source: str
     licence: str
     kind: Kind = "classification"
+    shape: tuple[int, ...] | None = None
+    """An item's shape, channels last, where features are steps or places."""
 
     def task(self) -> Task:
         """The table as published, categorical columns one-hot; every block draws its own test part."""
@@ -49,6 +51,7 @@ class StoredTable:
             kind=self.kind,
             name=self.name,
             family=self.family,
+            shape=self.shape,
             real=True,
             source=self.source,
             licence=self.licence,
@@ -144,6 +147,7 @@ STORED: tuple[StoredTable, ...] = (
         family="penbased",
         role="race",
         items=10992,
+        shape=(8, 2),  # eight places of the pen, each right and up
         source="Pen-based recognition of handwritten digits (UCI 81, Alpaydin and Alimoglu 1996, "
         "doi 10.24432/C5MG6K)",
         licence=UCI,

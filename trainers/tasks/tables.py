@@ -1,4 +1,4 @@
-"""Measured tables that come with scikit-learn: nothing is downloaded."""
+"""Measured tables, and digits as images, that come with scikit-learn: nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ class Table:
     role: Role
     source: str
     licence: str
+    images_of: str | None = None
+    """The table of which this row is the same items as images."""
+    shape: tuple[int, int, int] | None = None
+    augmentations: frozenset[str] = frozenset()
 
     def task(self) -> Task:
         """The table as its authors measured it; every block draws its own test part."""
@@ -31,12 +35,21 @@ class Table:
         unscaled = {"scaled": False} if self.loader == "load_diabetes" else {}
         x, y = read(return_X_y=True, **unscaled)
         return Task.from_arrays(
-            x, y, kind=self.kind, name=self.name, real=True, source=self.source, licence=self.licence
+            x,
+            y,
+            kind=self.kind,
+            name=self.name,
+            family=self.family,
+            shape=self.shape,
+            augmentations=self.augmentations,
+            real=True,
+            source=self.source,
+            licence=self.licence,
         )
 
     @property
     def family(self) -> str:
-        return self.name
+        return self.images_of or self.name
 
 
 TABLES: tuple[Table, ...] = (
@@ -47,6 +60,17 @@ TABLES: tuple[Table, ...] = (
         role="race",
         source="Optical recognition of handwritten digits, test part (UCI 80, Alpaydin and Kaynak 1998)",
         licence="CC BY 4.0",
+    ),
+    Table(
+        name="digits_images",
+        images_of="digits",
+        kind="classification",
+        loader="load_digits",
+        role="race",
+        source="the items of digits as images of 8 x 8 places (UCI 80, Alpaydin and Kaynak 1998)",
+        licence="CC BY 4.0",
+        shape=(8, 8, 1),
+        augmentations=frozenset({"shift", "rotation"}),
     ),
     Table(
         name="wine",

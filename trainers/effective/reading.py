@@ -1,0 +1,68 @@
+"""One thing read back of a pack, beside what was asked.
+
+Shape letters: K members, B items, F features, P flat parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from search_spaces.config import Config
+from trainers.member import Member
+from trainers.networks.network import Network, Noise
+from trainers.task import Task
+from trainers.updates import Updates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wiring:
+    """A built pack before its first step."""
+
+    members: Sequence[Member]
+    task: Task
+    network: Network
+    params_KP: Tensor
+    buffers_KP: Tensor
+    numbers: Mapping[str, Tensor]
+    """What the members' activations and norms are given."""
+    updates: Updates
+    items: int
+    """Training items of each member."""
+    x_KBF: Tensor
+    """The first step's batch."""
+    noise: Noise
+    """What the first step drops."""
+    autocast: Callable[[], AbstractContextManager[object]]
+
+    @property
+    def configs(self) -> list[Config]:
+        return [member.config for member in self.members]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One property of every member: asked and found, [K] each; equal unless they are numbers."""
+
+    key: str
+    asked: Sequence[Any]
+    found: Sequence[Any]
+    near: float = 1e-3
+    """Relative difference that numbers may have."""
+    least: float = 1e-9
+    """Absolute difference that numbers may have."""
+
+    def wrong(self) -> int | None:
+        """The first member that does not have what it asked for."""
+        for k, (asked, found) in enumerate(zip(self.asked, self.found, strict=True)):
+            if isinstance(asked, float):
+                if not math.isclose(asked, found, rel_tol=self.near, abs_tol=self.least):
+                    return k
+            elif asked != found:
+                return k
+        return None

@@ -84,6 +84,7 @@ class Feed:
         self.items = len(trains[0])
         self.batch_size = min(setting.batch_size, self.items)
         self.steps_per_epoch = self.items // self.batch_size
+        self._shape = (len(members), self.batch_size)
         self._offset_K = (self.source_K.cpu().numpy() * self.items)[:, None]
         self._order = torch.empty(0, dtype=torch.long)
         self._epoch = -1
@@ -101,15 +102,22 @@ class Feed:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Items x [K, B, F], augmented, and y [K, B] of the 0-based step; a fresh order every epoch."""
+        numbers = self.row_numbers(step).flatten()
+        x = self._x.index_select(0, numbers).view(*self._shape, -1)
+        if self._augmenter is not None:
+            x = self._augmenter.augment(x, *divmod(step, self.steps_per_epoch))
+        return x, self._y.index_select(0, numbers).view(self._shape)
+
+    def unaugmented(self, step: int) -> Tensor:
+        """The items x [K, B, F] of the 0-based step as they are without augmentation."""
+        return self._x[self.row_numbers(step)]
+
+    def row_numbers(self, step: int) -> Tensor:
+        """Where the items of the 0-based step lie among the training items of all sources, [K, B]."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._order, self._epoch = self._shuffled(epoch), epoch
-        numbers = self._order[place]
-        shape = (len(self._members), self.batch_size)
-        x = self._x.index_select(0, numbers).view(*shape, -1)
-        if self._augmenter is not None:
-            x = self._augmenter.augment(x, epoch, place)
-        return x, self._y.index_select(0, numbers).view(shape)
+        return self._order[place].view(self._shape)
 
     def training_items(self, k: int) -> Tensor:
         """All training items [1, items, F] of member k, as they are without augmentation."""

@@ -122,6 +122,7 @@ class _Training:
         self.forward_numbers = self._forward_numbers()
         self.updates = Updates(configs, self.network.parameters, self.params_KP)
         self.smoothing_K = self._smoothing()
+        self.patience = self._patience()
         scaled = self.setting.precision == "float16"
         self.loss_scale = LossScale(len(members), device) if scaled else None
         self.recorder = None
@@ -158,7 +159,6 @@ class _Training:
         log = Log(len(self.members), self.params_KP, self.buffers_KP)
         pace = self.updates.pace
         plateau = Plateau(pace.patience_K, pace.factor_K)
-        patience = self._patience()
         steps = self.setting.steps
         looks = set(look_steps(self.setting))
         middle = min(looks, key=lambda look: abs(look - steps / 2))
@@ -176,7 +176,7 @@ class _Training:
                 log.look(step + 1, metric_K, loss_K, pace.rate_TK1[step, :, 0] * plateau.scale_K)
                 better_K = log.keep_best(metric_K, loss_K)
                 plateau.look(loss_K)
-                log.stop(patience.look(better_K), step + 1, pruned=False)
+                log.stop(self.patience.look(better_K), step + 1, pruned=False)
                 if step + 1 in rungs:
                     log.stop(metric_K > rungs[step + 1], step + 1, pruned=True)
                 if on_progress is not None:
@@ -213,7 +213,7 @@ class _Training:
         )
         with self._autocast():
             outputs_KBC = self.network.forward(self.leaves, self.buffers, x_KBF, how)
-        losses_K = member_losses(outputs_KBC.to(self.dtype), y_KB, self.task.kind, self.smoothing_K)
+        losses_K = self._losses(outputs_KBC, y_KB)
         self.grads_KP.zero_()
         if self.loss_scale is None:
             torch.autograd.backward(losses_K.sum())
@@ -226,6 +226,10 @@ class _Training:
             self.updates.step(step, self.params_KP, self.grads_KP, scale_K, overflowed_K)
         return losses_K.detach()
 
+    def _losses(self, outputs_KBC: Tensor, y_KB: Tensor) -> Tensor:
+        """What is trained on, [K]."""
+        return member_losses(outputs_KBC.to(self.dtype), y_KB, self.task.kind, self.smoothing_K)
+
     def wiring(self, x_KBF: Tensor, noise: Noise) -> Wiring:
         """What was built, for `trainers.effective` to read back."""
         return Wiring(
@@ -236,7 +240,9 @@ class _Training:
             buffers_KP=self.buffers_KP,
             numbers=self.forward_numbers,
             updates=self.updates,
-            items=self.feed.items,
+            losses=self._losses,
+            patience=self.patience,
+            feed=self.feed,
             x_KBF=x_KBF,
             noise=noise,
             autocast=self._autocast,

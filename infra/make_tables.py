@@ -93,7 +93,8 @@ def encoded(column: NDArray[np.str_]) -> NDArray[np.float64]:
         return column.astype(np.float64)[:, None]
     levels = np.unique(column)
     wanted = levels if len(levels) > 2 else levels[1:]
-    return (column[:, None] == wanted).astype(np.float64)
+    chosen: NDArray[np.float64] = (column[:, None] == wanted).astype(np.float64)
+    return chosen
 
 
 def is_numeric(cells: NDArray[np.str_]) -> bool:

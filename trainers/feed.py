@@ -104,20 +104,28 @@ class Feed:
 
         With `rows_S` only those members' items.
         """
-        epoch, place = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            self._order, self._epoch = self._shuffled(epoch), epoch
-        numbers = self._order[place].view(-1, self.batch_size)
+        numbers = self.row_numbers(step)
         if rows_S is not None and self._augmenter is None:
             numbers = numbers[rows_S]
         flat = numbers.reshape(-1)
         x = self._x.index_select(0, flat).view(*numbers.shape, -1)
         y = self._y.index_select(0, flat).view(numbers.shape)
         if self._augmenter is not None:
-            x = self._augmenter.augment(x, epoch, place)
+            x = self._augmenter.augment(x, *divmod(step, self.steps_per_epoch))
             if rows_S is not None:
                 x, y = x[rows_S], y[rows_S]
         return x, y
+
+    def unaugmented(self, step: int) -> Tensor:
+        """The items x [K, B, F] of the 0-based step as they are without augmentation."""
+        return self._x[self.row_numbers(step)]
+
+    def row_numbers(self, step: int) -> Tensor:
+        """Where the items of the 0-based step lie among the training items of all sources, [K, B]."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._order, self._epoch = self._shuffled(epoch), epoch
+        return self._order[place].view(-1, self.batch_size)
 
     def training_items(self, k: int) -> Tensor:
         """All training items [1, items, F] of member k, as they are without augmentation."""

@@ -128,6 +128,7 @@ class _Training:
         self.log = Log(self.stack)
         self.updates = Updates(configs, self.network.parameters, self.stack.params_SP)
         self.smoothing_K = self._smoothing()
+        self.patience = self._patience()
         scaled = self.setting.precision == "float16"
         self.loss_scale = LossScale(len(members), device) if scaled else None
         self.recorder = None
@@ -153,7 +154,6 @@ class _Training:
         """All steps, with a look at the validation items at evenly spaced ones."""
         log, count = self.log, len(self.members)
         plateau = Plateau(self.updates.pace.patience_K, self.updates.pace.factor_K)
-        patience = self._patience()
         steps = self.setting.steps
         looks = set(look_steps(self.setting))
         middle = min(looks, key=lambda look: abs(look - steps / 2))
@@ -176,7 +176,7 @@ class _Training:
                 log.look(step + 1, metric_K, loss_K, rate_K)
                 better_K = log.keep_best(metric_K, loss_K, self.stack)
                 plateau.look(loss_K)
-                log.stop(patience.look(better_K), step + 1, self.stack, pruned=False)
+                log.stop(self.patience.look(better_K), step + 1, self.stack, pruned=False)
                 if step + 1 in rungs:
                     log.stop(metric_K > rungs[step + 1], step + 1, self.stack, pruned=True)
                 if on_progress is not None:
@@ -221,8 +221,7 @@ class _Training:
         how = Pass(training=True, numbers=stack.numbers, noise=noise, seeds=self._seeds(step))
         with self._autocast():
             outputs_SBC = self.network.forward(stack.leaves, stack.buffers, x_SBF, how)
-        smoothing_S = None if self.smoothing_K is None else self.smoothing_K[stack.rows_S]
-        losses_S = member_losses(outputs_SBC.to(self.dtype), y_SB, self.task.kind, smoothing_S)
+        losses_S = self._losses(outputs_SBC, y_SB)
         stack.grads_SP.zero_()
         if self.loss_scale is None:
             torch.autograd.backward(losses_S.sum())
@@ -236,6 +235,11 @@ class _Training:
             self.updates.step(step, stack.params_SP, stack.grads_SP, scale_S, overflowed_S)
         return losses_S.detach()
 
+    def _losses(self, outputs_SBC: Tensor, y_SB: Tensor) -> Tensor:
+        """What the stack is trained on, [S]."""
+        smoothing_S = None if self.smoothing_K is None else self.smoothing_K[self.stack.rows_S]
+        return member_losses(outputs_SBC.to(self.dtype), y_SB, self.task.kind, smoothing_S)
+
     def wiring(self, x_KBF: Tensor, noise: Noise) -> Wiring:
         """What was built, for `trainers.effective` to read back."""
         return Wiring(
@@ -246,7 +250,9 @@ class _Training:
             buffers_KP=self.stack.buffers_SP,
             numbers=self.stack.numbers,
             updates=self.updates,
-            items=self.feed.items,
+            losses=self._losses,
+            patience=self.patience,
+            feed=self.feed,
             x_KBF=x_KBF,
             noise=noise,
             autocast=self._autocast,

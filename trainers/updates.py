@@ -5,6 +5,8 @@ Shape letters: K members, P flat parameters, T steps.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from search_spaces.clipping import CLIPPING
 from search_spaces.config import Config
 from search_spaces.factor import Level
 from search_spaces.optimizers import OPTIMIZER, Step
+from search_spaces.optimizers.rule import Apply
 from search_spaces.parts import Part
 from search_spaces.schedules import SCHEDULE, WARMUP, Schedule
 from search_spaces.weight_constraints import WEIGHT_CONSTRAINT
@@ -86,6 +89,14 @@ class Updates:
         self._move(step, params_KP, grads_KP, scale_K)
         for row, before in zip(rows, spared, strict=False):
             row[skipped_K] = before
+
+    def rehearsal(self, apply: Apply | None = None) -> Updates:
+        """These updates with a state of their own, to be tried dry; `apply` sees what the rule would see."""
+        twin = copy.copy(self)
+        twin._state = {name: tensor.clone() for name, tensor in self._state.items()}
+        if apply is not None:
+            twin._rule = dataclasses.replace(self._rule, apply=apply, measure=None)
+        return twin
 
     def _move(self, step: int, params_KP: Tensor, grads_KP: Tensor, scale_K: Tensor) -> None:
         rate_K1 = self.pace.rate_TK1[step] * scale_K[:, None]

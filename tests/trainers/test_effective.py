@@ -71,7 +71,7 @@ def test_every_level_reads_back_as_itself(factor: str) -> None:
         ("width", {"width": 9}, {}),
         ("residual", {"residual": True}, {}),
         ("residual", {}, {"residual": True}),
-        ("funnel", {}, {"funnel": True, "depth": 2, "width": 64}),
+        ("width", {"funnel": False}, {"funnel": True, "depth": 2, "width": 64}),
         ("batch_size", {"batch_size": 4}, {}),
         ("steps", {"steps": 10}, {}),
         ("precision", {"precision": "float64"}, {}),
@@ -79,8 +79,7 @@ def test_every_level_reads_back_as_itself(factor: str) -> None:
     ],
 )
 def test_a_setting_that_was_not_built_is_noticed(key: str, asked: Mapping[str, Any], built: Any) -> None:
-    wide = {name: value for name, value in built.items() if name != "funnel"}
-    want = dataclasses.replace(FLOAT32, **{**wide, "residual": False, **asked})
+    want = dataclasses.replace(FLOAT32, **{**built, "residual": False, **asked})
     have = dataclasses.replace(FLOAT32, **built)
     with pytest.raises(ValueError, match=rf"block 0\): {key} was asked to be .*, but what was built applies"):
         check(asking(members(setting=want), built_as=members(setting=have)))
@@ -106,9 +105,10 @@ def test_a_setting_that_was_not_built_is_noticed(key: str, asked: Mapping[str, A
         ("clipping", "clipping", "shrink", "norm"),
         ("learning_rate", "schedule", "cosine", "constant"),
         ("learning_rate", "schedule", "linear", "one_cycle_linear"),
-        ("momentum", "optimizer", "nesterov", "sgd"),
+        ("momentum_number.first", "optimizer", "nesterov", "sgd"),
         ("gradient_share", "optimizer", "sgd", "nesterov"),
-        ("updates_as_alone", "optimizer", "adam", "rmsprop"),
+        ("momentum_number.first", "optimizer", "adam", "rmsprop"),
+        ("updates_as_alone", "optimizer", "adam", "adamax"),
     ],
 )
 def test_a_level_that_was_not_built_is_noticed(key: str, factor: str, asked: str, built: str) -> None:
@@ -118,7 +118,7 @@ def test_a_level_that_was_not_built_is_noticed(key: str, factor: str, asked: str
         # A rate of 1, so that what a step takes off the weights is seen.
         levels = {factor: level}
         decays = {"weight_decay": 0.5} if level == "decoupled" else {}
-        rate = 0.1 if level in ("adam", "rmsprop") else 1.0
+        rate = 0.1 if level in ("adam", "adamax", "rmsprop") else 1.0
         return members(levels=levels, numbers={"learning_rate": rate, **decays}, setting=setting)
 
     with pytest.raises(ValueError, match=rf"{key}[a-z0-9.]* was asked to be"):
@@ -132,9 +132,10 @@ def test_a_level_that_was_not_built_is_noticed(key: str, factor: str, asked: str
         ("norm_momentum", {"normalization": "batch_norm"}, "norm_momentum", (0.1, 0.3)),
         ("learning_rate.first", {}, "learning_rate", (0.1, 0.2)),
         ("dropout_rate", {"dropout": "dropout"}, "dropout_rate", (0.1, 0.6)),
-        ("momentum", {"optimizer": "momentum"}, "momentum", (0.9, 0.8)),
+        ("momentum_number", {"optimizer": "momentum"}, "momentum", (0.9, 0.8)),
         ("clipping", {"clipping": "norm"}, "clip_norm", (1.0, 2.0)),
-        ("updates_as_alone", {"optimizer": "adam"}, "beta1", (0.9, 0.5)),
+        ("momentum_number", {"optimizer": "adam"}, "beta1", (0.9, 0.5)),
+        ("updates_as_alone", {"optimizer": "adam"}, "beta2", (0.999, 0.9)),
         ("updates_as_alone", {"optimizer": "rmsprop"}, "alpha", (0.9, 0.99)),
         ("initializer.weight0", {"initializer": "he_normal"}, "init_gain", (4.0, 0.5)),
     ],

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from trainers.effective.items import item_readings
 from trainers.effective.network import network_readings
 from trainers.effective.reading import Reading, Wiring
 from trainers.effective.training import training_readings
@@ -43,5 +44,6 @@ def check(wiring: Wiring) -> None:
 @torch.no_grad()
 def readings(wiring: Wiring) -> Iterator[Reading]:
     """Everything that can be read back of this pack."""
+    yield from item_readings(wiring)
     yield from network_readings(wiring)
     yield from training_readings(wiring)

@@ -1,37 +1,27 @@
-"""What a built network does to numbers it is given: layers, blocks, norms, first weights, formats.
+"""What shape a built network has: formats, layers, widths, skip connections, symmetric weights.
 
-Shape letters: K members, B items, F features.
+Shape letters: K members, B items, F features, P flat parameters.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterator
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from search_spaces.activations import ACTIVATION
 from search_spaces.config import Config
-from search_spaces.factor import Level
-from search_spaces.normalizations import NORMALIZATION, Normalization
+from trainers.effective.blocks import ITEMS, block_readings
+from trainers.effective.masks import close, mask_readings
+from trainers.effective.passes import Probe, forward
 from trainers.effective.reading import Reading, Wiring
+from trainers.effective.starts import start_readings
 from trainers.layout import Layout
-from trainers.networks.block import Block
-from trainers.networks.linear import Start, filled
-from trainers.networks.network import Pass
+from trainers.networks import network_for
+from trainers.networks.convolutional import Convolutional
 from trainers.networks.own_module import OwnModule
 from trainers.networks.perceptron import Perceptron
-
-SCALE_FREE = {"none": False, "batch_norm": True, "layer_norm": True, "rms_norm": True}
-"""Whether a block with this norm gives the same when its sums are doubled."""
-
-FEW = 8
-"""Numbers in a first weight or bias from which its root mean square is looked at."""
 
 FORMATS = {
     "float32": ("float32", "float32"),
@@ -41,11 +31,14 @@ FORMATS = {
 }
 """Precision -> what parameters are kept in and what outputs come in."""
 
+UNGATED = "relu"
+"""An activation that takes one sum for each unit."""
+
 
 def network_readings(wiring: Wiring) -> Iterator[Reading]:
     """What can be read back of the network; of a user's own module only its number formats."""
-    plain = _Probe()
-    _forward(wiring, plain)
+    plain = Probe()
+    forward(wiring, plain, wiring.x_KBF[:, :ITEMS])
     kept, given = (str(t.dtype).removeprefix("torch.") for t in (wiring.params_KP, plain.seen["output"]))
     count = len(wiring.members)
     asked = [FORMATS[c.setting.precision] for c in wiring.configs]
@@ -54,57 +47,66 @@ def network_readings(wiring: Wiring) -> Iterator[Reading]:
         return
     layers = sum(name.startswith("hidden") for name in plain.seen)
     yield Reading(key="depth", asked=[c.setting.depth for c in wiring.configs], found=[layers] * count)
+    yield from _widths(wiring, plain)
     if isinstance(wiring.network, Perceptron):
-        yield from _perceptron(wiring, plain)
-        yield from _first_weights(wiring)
-    yield from _blocks(wiring, plain)
+        yield from _residual(wiring, plain)
+    if not isinstance(wiring.network, Convolutional):
+        yield from _symmetric(wiring)
+    yield from start_readings(wiring)
+    yield from block_readings(wiring, plain)
+    yield from mask_readings(wiring)
 
 
-class _Probe:
-    """A watch that replaces some tensors and keeps others."""
-
-    def __init__(self, replaced: Mapping[str, Tensor] | None = None, *, silent: bool = False):
-        self.replaced = replaced or {}
-        self.silent = silent
-        """Hidden outputs that are not replaced become zero."""
-        self.seen: dict[str, Tensor] = {}
-
-    def __call__(self, name: str, z: Tensor) -> Tensor:
-        self.seen[name] = z
-        if name in self.replaced:
-            return self.replaced[name].to(z.dtype).expand_as(z)
-        return torch.zeros_like(z) if self.silent and name.startswith("hidden") else z
-
-
-def _forward(wiring: Wiring, probe: _Probe, *, training: bool = False) -> Tensor:
-    """The running statistics [K, P] that one pass leaves behind; the pack's own stay as they are."""
-    buffers_KP = wiring.buffers_KP.clone()
-    how = Pass(training=training, numbers=wiring.numbers, watch=probe)
-    parameters = wiring.network.parameters.views(wiring.params_KP)
-    x_KBF = wiring.x_KBF[:, : max(2, min(8, wiring.x_KBF.shape[1]))]
-    with wiring.autocast():
-        wiring.network.forward(parameters, wiring.network.buffers.views(buffers_KP), x_KBF, how)
-    return buffers_KP
-
-
-def _perceptron(wiring: Wiring, probe: _Probe) -> Iterator[Reading]:
-    """Widths from what flows, and skip connections: does the first layer reach the end around the rest?"""
-    count = len(wiring.members)
-    hidden = [z.shape[-1] for name, z in probe.seen.items() if name.startswith("hidden")]
-    setting = wiring.configs[0].setting
-    if wiring.network.sites.width == hidden[0] and not _gated(wiring.configs[0]):
-        yield Reading(key="width", asked=[setting.width] * count, found=[hidden[0]] * count)
-    narrowing = any(a > b for a, b in itertools.pairwise(hidden))
-    if not setting.funnel:
-        yield Reading(key="funnel", asked=[False] * count, found=[narrowing] * count)
-    outputs = int(probe.seen["output"].shape[-1])
+def _widths(wiring: Wiring, plain: Probe) -> Iterator[Reading]:
+    """Units of each hidden layer from what flows; of gated ones, which are fewer, the number of weights."""
+    count, perceptron = len(wiring.members), isinstance(wiring.network, Perceptron)
+    hidden = tuple(z.shape[-1] for name, z in plain.seen.items() if name.startswith("hidden"))
+    outputs = int(plain.seen["output"].shape[-1])
     yield Reading(key="outputs", asked=[wiring.task.n_outputs] * count, found=[outputs] * count)
+    if any(ACTIVATION.level(c.levels["activation"]).build.gated for c in wiring.configs):
+        found = float(_weights(wiring.network.parameters))
+        yield Reading(
+            key="gated_weights",
+            asked=[_ungated(wiring, config) for config in wiring.configs],
+            found=[found] * count,
+            # One unit more or less of each layer changes the number by up to twice its share.
+            near=min(0.9, 0.03 + 2 / min(hidden)),
+        )
+    else:
+        asked = [
+            _hidden(c, outputs) if perceptron else (c.setting.width,) * len(hidden) for c in wiring.configs
+        ]
+        yield Reading(key="width", asked=asked, found=[hidden] * count)
+
+
+def _hidden(config: Config, outputs: int) -> tuple[int, ...]:
+    """Widths of a perceptron's hidden layers: alike, or falling by equal ratios to twice the outputs."""
+    width, depth = config.setting.width, config.setting.depth
+    if not config.setting.funnel or depth == 1:
+        return (width,) * depth
+    last = min(width, max(2 * outputs, 2))
+    return tuple(round(width * (last / width) ** (i / (depth - 1))) for i in range(depth))
+
+
+def _ungated(wiring: Wiring, config: Config) -> float:
+    """Weights of the config's network with an activation without gates."""
+    levels = {**config.levels, "activation": UNGATED}
+    return float(_weights(network_for(dataclasses.replace(config, levels=levels), wiring.task).parameters))
+
+
+def _weights(layout: Layout) -> int:
+    return sum(segment.size for segment in layout.segments if segment.role == "weight")
+
+
+def _residual(wiring: Wiring, plain: Probe) -> Iterator[Reading]:
+    """Skip connections: does the first layer reach the end around the rest?"""
+    hidden = [z.shape[-1] for name, z in plain.seen.items() if name.startswith("hidden")]
     if len(hidden) < 2 or hidden[0] != hidden[1]:
         return
     one = torch.ones(())
-    dark, lit = _Probe(silent=True), _Probe({"hidden0": one}, silent=True)
+    dark, lit = Probe(silent=True), Probe({"hidden0": one}, silent=True)
     for watch in (dark, lit):
-        _forward(wiring, watch)
+        forward(wiring, watch, wiring.x_KBF[:, :1])
     moved = (dark.seen["output"] != lit.seen["output"]).flatten(1).any(1).tolist()
     weightless = all(c.levels["initializer"] == "zeros" for c in wiring.configs)
     if not weightless:
@@ -112,109 +114,37 @@ def _perceptron(wiring: Wiring, probe: _Probe) -> Iterator[Reading]:
         yield Reading(key="residual", asked=asked, found=moved)
 
 
-def _blocks(wiring: Wiring, probe: _Probe) -> Iterator[Reading]:
-    """The first block's answer to a grid, against that of a block built anew for each member alone."""
-    shape = probe.seen["sum0"].shape
-    grid = torch.linspace(-3.0, 3.0, shape[1] * shape[2])
-    # Not in order, or every unit's batch would be the same line: norms are to have something to do.
-    grid = grid[torch.randperm(len(grid), generator=torch.Generator().manual_seed(0))]
-    grid = grid.view(shape[1:]).to(wiring.params_KP.device, wiring.params_KP.dtype)
-    level = NORMALIZATION.level(wiring.configs[0].levels["normalization"])
-    if level.build.over == "item" and not isinstance(wiring.network, Perceptron):
-        return
-    yield from _norm(wiring, level, grid) if level.name in SCALE_FREE else ()
-    answer = _Probe({"sum0": grid})
-    _forward(wiring, answer)
-    found = [
-        _named(config, grid, h) for config, h in zip(wiring.configs, answer.seen["hidden0"], strict=True)
-    ]
-    asked = [config.levels["activation"] for config in wiring.configs]
-    yield Reading(key="activation", asked=asked, found=found)
-
-
-def _norm(wiring: Wiring, level: Level[Normalization], grid: Tensor) -> Iterator[Reading]:
-    """What the norm is told by: scale does not pass it, it has parameters, its statistics run."""
-    count = len(wiring.members)
-    once, twice = _Probe({"sum0": grid}), _Probe({"sum0": 2 * grid})
-    left_KP = _forward(wiring, once, training=True)
-    _forward(wiring, twice, training=True)
-    a, b = (p.seen["hidden0"].float().flatten(1) for p in (once, twice))
-    same = ((a - b).norm(dim=1) <= 0.01 * a.norm(dim=1)).tolist()
-    yield Reading(key="normalization.scale_free", asked=[SCALE_FREE[level.name]] * count, found=same)
-    trained = any(s.name == "gain0" for s in wiring.network.parameters.segments)
-    yield Reading(key="normalization.trained", asked=[level.build.affine] * count, found=[trained] * count)
-    if level.build.running and isinstance(wiring.network, Perceptron):  # others share them over places
-        mean = wiring.network.buffers.views(left_KP)["running_mean0"].flatten(1)
-        batch = grid.mean(0)
-        weight = (mean * batch).sum(1) / batch.square().sum()
-        momenta = [c.numbers["norm_momentum"] for c in wiring.configs]
-        yield Reading(key="norm_momentum", asked=momenta, found=weight.tolist())
-
-
-def _named(config: Config, grid: Tensor, found: Tensor) -> str:
-    """The name of the activation that answers the grid like this: the one asked for, if it does."""
-    asked = config.levels["activation"]
-    for name in (asked, *(name for name in ACTIVATION.names if name != asked)):
-        expected = _answer(config, name, grid)
-        if expected.shape == found.shape and torch.allclose(
-            expected.float(), found.float(), rtol=0.02, atol=0.02 if found.element_size() < 4 else 1e-3
-        ):
-            return name
-    return "none of the catalogue with these numbers"
-
-
-def _answer(config: Config, activation: str, grid: Tensor) -> Tensor:
-    """What a fresh block of one member answers, with this activation in it."""
-    block = dataclasses.replace(Block.of(config), activation=activation)
-    features = grid.shape[-1] // block.maps
-    layouts = Layout.of(block.parameters(0, features)), Layout.of(block.buffers(0, features))
-    start = block.start(0, features)
-    parameters, buffers = (layout.views(filled(layout, start).to(grid)) for layout in layouts)
-    spans = {r.name: r.default for r in ACTIVATION.level(activation).ranges}
-    values = {**spans, **config.numbers}
-    numbers = {name: torch.as_tensor(value).to(grid) for name, value in values.items()}
-    return block.apply(0, grid, parameters, buffers, Pass(training=False, numbers=numbers))
-
-
-def _first_weights(wiring: Wiring) -> Iterator[Reading]:
-    """Root mean squares of first weights and biases against the initializer's own law.
-
-    A fresh draw of the same shape stands for the law; their ratio varies by about 1 / sqrt(n), and fewer
-    than eight numbers say nothing.
-    """
+def _symmetric(wiring: Wiring) -> Iterator[Reading]:
+    """Whether the square weights of hidden layers may be transposed without anybody noticing."""
     layout = wiring.network.parameters
-    views = layout.views(wiring.params_KP)
-    maps = [s for s in layout.segments if s.role == "weight"]
-    for segment in layout.segments:
-        if segment.role not in ("weight", "bias"):
-            continue
-        number = segment.name.removeprefix("weight").removeprefix("bias")
-        weight = views.get(f"weight{number}")
-        if weight is None or weight.ndim != 3 or segment.size < FEW:
-            continue
-        fan_in, fan_out = weight.shape[1:]
-        hidden = number != str(len(maps) - 1)
-        several = 2 if hidden and _gated(wiring.configs[0]) else 1
-        shape = (int(fan_in), int(fan_out) // several, number == "0", hidden, several)
-        squares = views[segment.name].double().square().flatten(1).mean(1).sqrt().tolist()
-        asked = [_law(Start.of(config), *shape)[segment.role] for config in wiring.configs]
-        yield Reading(
-            key=f"initializer.{segment.name}",
-            asked=asked,
-            found=squares,
-            near=min(0.95, 5 / math.sqrt(segment.size)),
-        )
-
-
-@lru_cache(maxsize=4096)
-def _law(
-    start: Start, fan_in: int, fan_out: int, reads_inputs: bool, hidden: bool, maps: int
-) -> dict[str, float]:
-    """Role -> root mean square that a start asks of one map's weights and biases."""
-    draws = np.random.default_rng(0)
-    weight, bias = start.draw(fan_in, fan_out, draws, reads_inputs=reads_inputs, hidden=hidden, maps=maps)
-    return {"weight": float(np.sqrt((weight**2).mean())), "bias": float(np.sqrt((bias**2).mean()))}
-
-
-def _gated(config: Config) -> bool:
-    return ACTIVATION.level(config.levels["activation"]).build.gated
+    names = [s.name for s in layout.segments if s.role == "weight"][:-1]
+    straight_KP = wiring.params_KP.clone()
+    square = [name for name in names if len({*layout.views(straight_KP)[name].shape[1:]}) == 1]
+    square = [name for name in square if layout.views(straight_KP)[name].shape[1] > 1]
+    if not square or ACTIVATION.level(wiring.configs[0].levels["activation"]).build.gated:
+        return
+    draws = torch.Generator().manual_seed(0)
+    for name in square:
+        weight = layout.views(straight_KP)[name]
+        weight.copy_(torch.randn(weight.shape[1:], generator=draws).to(weight) / weight.shape[1] ** 0.5)
+    turned_KP = straight_KP.clone()
+    for name in square:
+        view = layout.views(turned_KP)[name]
+        view.copy_(layout.views(straight_KP)[name].mT)
+    # Every layer reads the same ramp, so none can be silent.
+    x_KBF = torch.linspace(-1.0, 1.0, wiring.x_KBF.shape[2]).to(straight_KP)
+    x_KBF = x_KBF.expand(len(straight_KP), 1, -1)
+    units = {s.name: s.shape[-1] for s in layout.segments if s.role == "weight"}
+    ramps = {
+        f"hidden{i}": torch.linspace(-1.0, 1.0, units[f"weight{i}"]).to(straight_KP)
+        for i in range(wiring.network.sites.layers)
+    }
+    straight, turned = Probe(ramps), Probe(ramps)
+    forward(wiring, straight, x_KBF, params_KP=straight_KP)
+    forward(wiring, turned, x_KBF, params_KP=turned_KP)
+    same_K = torch.ones(len(straight_KP), dtype=torch.bool, device=straight_KP.device)
+    for name, sums in straight.seen.items():
+        if name.startswith("sum"):
+            same_K &= close(sums, turned.seen[name])
+    asked = [c.levels["weight_constraint"] == "symmetric" for c in wiring.configs]
+    yield Reading(key="symmetric", asked=asked, found=same_K.tolist())

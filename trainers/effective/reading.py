@@ -14,6 +14,8 @@ from typing import Any
 from torch import Tensor
 
 from search_spaces.config import Config
+from trainers.feed import Feed
+from trainers.looks import Patience
 from trainers.member import Member
 from trainers.networks.network import Network, Noise
 from trainers.task import Task
@@ -32,8 +34,12 @@ class Wiring:
     numbers: Mapping[str, Tensor]
     """What the members' activations and norms are given."""
     updates: Updates
-    items: int
-    """Training items of each member."""
+    losses: Callable[[Tensor, Tensor], Tensor]
+    """(outputs [K, B, C], targets [K, B]) -> what each member is trained on, [K]."""
+    patience: Patience
+    """Who stops when."""
+    feed: Feed
+    """All items."""
     x_KBF: Tensor
     """The first step's batch."""
     noise: Noise
@@ -43,6 +49,15 @@ class Wiring:
     @property
     def configs(self) -> list[Config]:
         return [member.config for member in self.members]
+
+
+SAMPLED = 4
+"""Members of a pack that stand for all where looking at every one would take too long."""
+
+
+def sampled(count: int) -> list[int]:
+    """A few of so many members, the first and the last among them."""
+    return sorted({*range(0, count, max(1, -(-count // (SAMPLED - 1)))), count - 1}) if count else []
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
-"""What a built pack's training does: batches, masks, schedules, and updates tried dry.
+"""What a built pack's updates do: schedules, clipping, decay, constraints, momentum and rules, tried dry.
 
-Shape letters: K members, B items, P flat parameters, T steps.
+Shape letters: K members, P flat parameters, T steps.
 """
 
 from __future__ import annotations
@@ -15,67 +15,59 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from search_spaces.config import Config
-from search_spaces.space import decay_kind
-from trainers.effective.reading import Reading, Wiring
-from trainers.updates import Updates, schedule
+from search_spaces.optimizers import OPTIMIZER, Step
+from search_spaces.schedules import SCHEDULE, Schedule
+from search_spaces.schedules.warmups import WARMUP_START
+from trainers.effective.pulls import move, pull_readings
+from trainers.effective.reading import Reading, Wiring, sampled
+from trainers.updates import Updates
 
 PLAIN = ("sgd", "momentum", "nesterov")
-"""Rules whose first step from zeros is the gradient times the rate, so that clipping can be read off."""
+"""Rules whose first step from zeros is the gradient times the rate, so that momentum can be read off."""
 
 LARGE, SMALL = 1e4, 1e-3
 """Gradient norms that every clipping rule touches, and that none does."""
 
-SAMPLED = 4
-"""Members of a pack whose updates are repeated alone."""
-
-DECAYS = {"optimizer_default", "none", "decoupled", "l2"}
-"""Levels whose decay is a share of the weights."""
-
-NEAR_ZERO = 1e-3
-"""Parameters of the decay's dry step: no constraint on norms touches them."""
-
 
 def training_readings(wiring: Wiring) -> Iterator[Reading]:
-    """What can be read back of everything but the network."""
-    configs, count = wiring.configs, len(wiring.members)
-    wanted = [min(c.setting.batch_size, wiring.items) for c in configs]
-    yield Reading(key="batch_size", asked=wanted, found=[wiring.x_KBF.shape[1]] * count)
-    yield from _masks(wiring)
+    """What can be read back of the updates, and of what ends a training."""
+    configs = wiring.configs
     rates_TK = wiring.updates.pace.rate_TK1.squeeze(-1).double()
-    yield Reading(key="steps", asked=[c.setting.steps for c in configs], found=[len(rates_TK)] * count)
-    yield from _rates(configs, rates_TK)
-    yield from _decay(wiring, rates_TK)
+    courses = [_course(config) for config in configs]
+    yield Reading(key="steps", asked=[c.setting.steps for c in configs], found=[len(rates_TK)] * len(configs))
+    if len(rates_TK) != configs[0].setting.steps:
+        return
+    yield from _rates(configs, courses, rates_TK)
+    yield from _endings(wiring, courses)
+    yield from _clipping(wiring, courses)
+    yield from pull_readings(wiring, rates_TK)
     free = all(c.levels["weight_constraint"] != "max_norm" for c in configs)
     if configs[0].levels["optimizer"] in PLAIN and free:
-        yield from _plain(wiring, rates_TK)
+        yield from _plain(wiring, courses, rates_TK)
     yield _alone(wiring)
 
 
-def _masks(wiring: Wiring) -> Iterator[Reading]:
-    """Zero share of the first step's masks, and whether the survivors make up for the dropped."""
-    asked = [c.numbers.get("dropout_rate", 0.0) for c in wiring.configs]
-    noise = wiring.noise
-    if not wiring.network.sites.layers:
-        return
-    names = {c.levels["dropout"] for c in wiring.configs}
-    if not names <= {"none", "dropout"}:
-        drops = noise.scale is not None or noise.inputs is not None or bool(noise.weights)
-        yield Reading(key="dropout.drops", asked=[any(asked)], found=[drops])
-        return
-    masks = noise.scale
-    if masks is None:
-        yield Reading(key="dropout_rate", asked=asked, found=[0.0] * len(asked))
-        return
-    share_K = (masks == 0).double().mean(dim=(0, 2, 3))
-    spread = 6 * 0.5 / math.sqrt(masks[:, 0].numel()) + 1e-4
-    yield Reading(key="dropout_rate", asked=asked, found=share_K.tolist(), near=0.0, least=spread)
-    kept_K = masks.amax(dim=(0, 2, 3)).double()
-    yield Reading(key="dropout_scale", asked=[1 / (1 - rate) for rate in asked], found=kept_K.tolist())
+def _course(config: Config) -> Schedule:
+    """The schedule that the config's level asks for, after its warm-up: a line up from a tenth."""
+    own = {r.name: config.numbers[r.name] for r in SCHEDULE.level(config.levels["schedule"]).ranges}
+    steps = config.setting.steps
+    warmup = round(config.numbers.get("warmup_fraction", 0.0) * steps)
+    course: Schedule = SCHEDULE.level(config.levels["schedule"]).build(steps - warmup, **own)
+    if not warmup:
+        return course
+    line = np.linspace(WARMUP_START, 1.0, warmup, endpoint=False) * course.multiplier[0]
+    momentum = course.momentum
+    return Schedule(
+        multiplier=np.concatenate([line, course.multiplier]),
+        momentum=None if momentum is None else np.concatenate([np.full(warmup, momentum[0]), momentum]),
+        patience=course.patience,
+        factor=course.factor,
+    )
 
 
-def _rates(configs: Sequence[Config], rates_TK: Tensor) -> Iterator[Reading]:
+def _rates(configs: Sequence[Config], courses: Sequence[Schedule], rates_TK: Tensor) -> Iterator[Reading]:
     """The table of rates against each member's schedule made anew: its ends, its peak and its mean."""
-    tables = [schedule(c).multiplier * c.numbers["learning_rate"] for c in configs]
+    tables = [s.multiplier * c.numbers["learning_rate"] for s, c in zip(courses, configs, strict=True)]
     columns = rates_TK.T.cpu().numpy()
     ends: dict[str, Callable[[NDArray[np.float64]], float]] = {
         "first": lambda rates: float(rates[0]),
@@ -88,62 +80,48 @@ def _rates(configs: Sequence[Config], rates_TK: Tensor) -> Iterator[Reading]:
         yield Reading(key=f"learning_rate.{name}", asked=asked, found=found)
 
 
-def _decay(wiring: Wiring, rates_TK: Tensor) -> Iterator[Reading]:
-    """What one step without gradients takes off the weights, as a share of them."""
-    configs = wiring.configs
-    step = len(rates_TK) // 2
-    if not {c.levels["weight_decay"] for c in configs} <= DECAYS:
+def _endings(wiring: Wiring, courses: Sequence[Schedule]) -> Iterator[Reading]:
+    """How many looks without improvement are waited for: until the rate is cut, and until training ends."""
+    pace, configs = wiring.updates.pace, wiring.configs
+    yield Reading(key="plateau_patience", asked=[s.patience for s in courses], found=pace.patience_K.tolist())
+    yield Reading(key="plateau_factor", asked=[s.factor for s in courses], found=pace.factor_K.tolist())
+    patient = [c.numbers.get("stop_patience") for c in configs]
+    asked = [math.inf if looks is None else float(math.floor(looks)) for looks in patient]
+    waited_K = torch.full_like(pace.patience_K, math.inf)
+    dry, worse_K = copy.deepcopy(wiring.patience), torch.zeros_like(waited_K, dtype=torch.bool)
+    for look in range(max((int(looks) for looks in asked if looks < math.inf), default=0) + 2):
+        waited_K[dry.look(worse_K) & torch.isinf(waited_K)] = look
+    yield Reading(key="stop_patience", asked=asked, found=waited_K.tolist())
+
+
+def _clipping(wiring: Wiring, courses: Sequence[Schedule]) -> Iterator[Reading]:
+    """What reaches the rule, whichever it is, of a very large gradient, and the momentum it is told."""
+    configs, size = wiring.configs, wiring.params_KP.shape[1]
+    name = OPTIMIZER.level(configs[0].levels["optimizer"]).build.momentum_number
+    kept: list[float] = []
+    told: list[float] = []
+
+    def seen(params: Tensor, grads: Tensor, state: dict[str, Tensor], now: Step) -> None:
+        kept[:] = (grads.double().mean(1) * math.sqrt(size) / LARGE).tolist()
+        if name is not None:
+            told[:] = torch.as_tensor(now.numbers.get(name, math.nan)).flatten().tolist()
+
+    zeros_KP, dry = torch.zeros_like(wiring.params_KP), wiring.updates.rehearsal(seen)
+    move(dry, 0, zeros_KP, torch.full_like(zeros_KP, LARGE / math.sqrt(size)))
+    yield Reading(key="clipping", asked=[_kept(c, size) for c in configs], found=list(kept), near=5e-3)
+    if name is None:
         return
-    params_KP = torch.full_like(wiring.params_KP, NEAR_ZERO)
-    _step(copy.deepcopy(wiring.updates), step, params_KP, torch.zeros_like(params_KP))
-    weights = [s for s in wiring.network.parameters.segments if s.role in ("weight", "own")]
-    if not weights:
-        return
-    first = params_KP[:, weights[0].start].double()
-    # Parameters of 0.001 in single precision: the share is known to about 1e-7.
-    lost = (1 - first / float(torch.tensor(NEAR_ZERO, dtype=params_KP.dtype))).tolist()
-    kinds = [decay_kind(c.levels) for c in configs]
-    strengths = [
-        0.0 if kind == "none" else c.numbers.get("weight_decay", 0.0)
-        for c, kind in zip(configs, kinds, strict=True)
-    ]
-    shares = [s * r for s, r in zip(strengths, rates_TK[step].tolist(), strict=True)]
-    if all(kind != "coupled" for kind in kinds) or configs[0].levels["optimizer"] in ("sgd", "momentum"):
-        yield Reading(key="weight_decay.share", asked=shares, found=lost, least=3e-7)
+    for when, step in (("first", 0), ("middle", configs[0].setting.steps // 2)):
+        if step:
+            move(dry, step, zeros_KP, torch.zeros_like(zeros_KP))
+        asked = [_momentum(c, s, name, step) for c, s in zip(configs, courses, strict=True)]
+        found = told if len(told) == len(asked) else told * len(asked)
+        yield Reading(key=f"momentum_number.{when}", asked=asked, found=list(found))
 
 
-def _plain(wiring: Wiring, rates_TK: Tensor) -> Iterator[Reading]:
-    """Clipping and momentum of the SGD family, from two dry steps that begin at zero."""
-    configs, rule = wiring.configs, wiring.configs[0].levels["optimizer"]
-    steps = len(rates_TK)
-    step = min(steps // 2, max(steps - 2, 0))
-    size = wiring.params_KP.shape[1]
-    wanted = [_momentum(c, step) for c in configs]
-
-    def moved(norm: float, times: int) -> Tensor:
-        """Mean change [K] in units of the gradient, of the last of so many steps with equal gradients."""
-        dry, params_KP = copy.deepcopy(wiring.updates), torch.zeros_like(wiring.params_KP)
-        for i in range(times):
-            params_KP.zero_()  # there is nothing to decay at zero
-            _step(dry, step + i, params_KP, torch.full_like(params_KP, norm / math.sqrt(size)))
-        return -params_KP.double().mean(1) * math.sqrt(size) / norm / rates_TK[step + times - 1]
-
-    small_K, large_K = moved(SMALL, 1), moved(LARGE, 1)
-    kept = (large_K / small_K).tolist()
-    yield Reading(key="clipping", asked=[_kept(c, size) for c in configs], found=kept, near=5e-3)
-    if rule == "nesterov":
-        yield Reading(key="momentum", asked=wanted, found=(small_K - 1).tolist(), least=2e-3)
-    elif rule == "momentum" and step + 2 <= steps:
-        later = [_momentum(c, step + 1) for c in configs]
-        yield Reading(key="momentum", asked=later, found=(moved(SMALL, 2) - 1).tolist(), least=2e-3)
-    else:
-        yield Reading(key="gradient_share", asked=[1.0] * len(configs), found=small_K.tolist())
-
-
-def _momentum(config: Config, step: int) -> float:
+def _momentum(config: Config, course: Schedule, name: str, step: int) -> float:
     """The momentum asked for at that step, cycled or not."""
-    cycled = schedule(config).momentum
-    return float(cycled[step]) if cycled is not None else float(config.numbers.get("momentum", 0.0))
+    return float(config.numbers[name] if course.momentum is None else course.momentum[step])
 
 
 def _kept(config: Config, size: int) -> float:
@@ -156,10 +134,38 @@ def _kept(config: Config, size: int) -> float:
     return numbers["shrink_factor"] if level == "shrink" else 1.0
 
 
+def _plain(wiring: Wiring, courses: Sequence[Schedule], rates_TK: Tensor) -> Iterator[Reading]:
+    """What the SGD family makes of its momentum, from two dry steps that begin at zero."""
+    configs, rule = wiring.configs, wiring.configs[0].levels["optimizer"]
+    steps = len(rates_TK)
+    step = min(steps // 2, max(steps - 2, 0))
+    size = wiring.params_KP.shape[1]
+
+    def wanted(at: int) -> list[float]:
+        return [_momentum(c, s, "momentum", at) for c, s in zip(configs, courses, strict=True)]
+
+    def moved(times: int) -> list[float]:
+        """Mean change [K] in units of the gradient, of the last of so many steps with equal gradients."""
+        dry, params_KP = wiring.updates.rehearsal(), torch.zeros_like(wiring.params_KP)
+        for i in range(times):
+            params_KP.zero_()  # there is nothing to decay at zero
+            move(dry, step + i, params_KP, torch.full_like(params_KP, SMALL / math.sqrt(size)))
+        change_K = -params_KP.double().mean(1) * math.sqrt(size) / SMALL
+        found: list[float] = (change_K / rates_TK[step + times - 1]).tolist()
+        return found
+
+    if rule == "nesterov":
+        yield Reading(key="momentum", asked=wanted(step), found=[m - 1 for m in moved(1)], least=2e-3)
+    elif rule == "momentum" and step + 2 <= steps:
+        yield Reading(key="momentum", asked=wanted(step + 1), found=[m - 1 for m in moved(2)], least=2e-3)
+    else:
+        yield Reading(key="gradient_share", asked=[1.0] * len(configs), found=moved(1))
+
+
 def _alone(wiring: Wiring) -> Reading:
     """Whether two dry steps move a member as they would move it alone: no member has another's numbers.
 
-    A few members stand for the pack, the first and the last among them; all together took 6 % of the time.
+    A few members stand for the pack; all together took 6 % of the time.
     """
     layout, rows_KP = wiring.network.parameters, wiring.params_KP
     draws = torch.Generator().manual_seed(0)
@@ -168,20 +174,16 @@ def _alone(wiring: Wiring) -> Reading:
         for norm in (LARGE, 1.0)
     ]
     steps = min(2, len(wiring.updates.pace.rate_TK1))
-    together_KP, dry = rows_KP.clone(), copy.deepcopy(wiring.updates)
+    together_KP, dry = rows_KP.clone(), wiring.updates.rehearsal()
     for step in range(steps):
-        _step(dry, step, together_KP, pushes[step].expand_as(rows_KP).clone())
+        move(dry, step, together_KP, pushes[step].expand_as(rows_KP).clone())
     same = [True] * len(wiring.configs)
-    for k in {*range(0, len(same), max(1, -(-len(same) // (SAMPLED - 1)))), len(same) - 1}:
+    for k in sampled(len(same)):
         config = wiring.configs[k]
         alone_1P = rows_KP[k : k + 1].clone()
         own = Updates([config], layout, alone_1P)
         for step in range(steps):
-            _step(own, step, alone_1P, pushes[step][None].clone())
+            move(own, step, alone_1P, pushes[step][None].clone())
         a, b = (moved - rows_KP[k] for moved in (alone_1P[0], together_KP[k]))
         same[k] = bool(torch.linalg.vector_norm(a - b) <= 1e-3 * torch.linalg.vector_norm(a) + 1e-12)
     return Reading(key="updates_as_alone", asked=[True] * len(same), found=same)
-
-
-def _step(updates: Updates, step: int, params_KP: Tensor, grads_KP: Tensor) -> None:
-    updates.step(step, params_KP, grads_KP, torch.ones_like(params_KP[:, 0]))

@@ -102,7 +102,7 @@ def _clipping(wiring: Wiring, courses: Sequence[Schedule]) -> Iterator[Reading]:
     told: list[float] = []
 
     def seen(params: Tensor, grads: Tensor, state: dict[str, Tensor], now: Step) -> None:
-        kept[:] = (grads.double().mean(1) * math.sqrt(size) / LARGE).tolist()
+        kept[:] = (grads.mean(1) * math.sqrt(size) / LARGE).tolist()
         if name is not None:
             told[:] = torch.as_tensor(now.numbers.get(name, math.nan)).flatten().tolist()
 
@@ -150,7 +150,7 @@ def _plain(wiring: Wiring, courses: Sequence[Schedule], rates_TK: Tensor) -> Ite
         for i in range(times):
             params_KP.zero_()  # there is nothing to decay at zero
             move(dry, step + i, params_KP, torch.full_like(params_KP, SMALL / math.sqrt(size)))
-        change_K = -params_KP.double().mean(1) * math.sqrt(size) / SMALL
+        change_K = -params_KP.mean(1).double() * math.sqrt(size) / SMALL
         found: list[float] = (change_K / rates_TK[step + times - 1]).tolist()
         return found
 

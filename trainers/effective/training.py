@@ -14,13 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from search_spaces.clipping import CLIPPING
 from search_spaces.config import Config
 from search_spaces.optimizers import OPTIMIZER, Step
 from search_spaces.schedules import SCHEDULE, Schedule
 from search_spaces.schedules.warmups import WARMUP_START
 from trainers.effective.pulls import move, pull_readings
 from trainers.effective.reading import Reading, Wiring, sampled
-from trainers.updates import Updates
+from trainers.updates import Updates, schedule
 
 PLAIN = ("sgd", "momentum", "nesterov")
 """Rules whose first step from zeros is the gradient times the rate, so that momentum can be read off."""
@@ -49,6 +50,8 @@ def training_readings(wiring: Wiring) -> Iterator[Reading]:
 
 def _course(config: Config) -> Schedule:
     """The schedule that the config's level asks for, after its warm-up: a line up from a tenth."""
+    if config.levels["warmup"] not in ("none", "linear"):
+        return schedule(config)
     own = {r.name: config.numbers[r.name] for r in SCHEDULE.level(config.levels["schedule"]).ranges}
     steps = config.setting.steps
     warmup = round(config.numbers.get("warmup_fraction", 0.0) * steps)
@@ -131,7 +134,14 @@ def _kept(config: Config, size: int) -> float:
         return numbers["clip_norm"] / LARGE
     if level == "value":
         return min(1.0, numbers["clip_value"] * math.sqrt(size) / LARGE)
-    return numbers["shrink_factor"] if level == "shrink" else 1.0
+    if level == "shrink":
+        return numbers["shrink_factor"]
+    clip = CLIPPING.level(level)
+    if clip.build is None:
+        return 1.0
+    row = torch.full((1, size), LARGE / math.sqrt(size), dtype=torch.float64)
+    kept = clip.build(row, **{r.name: numbers[r.name] for r in clip.ranges})
+    return float(kept.mean() * math.sqrt(size) / LARGE)
 
 
 def _plain(wiring: Wiring, courses: Sequence[Schedule], rates_TK: Tensor) -> Iterator[Reading]:

@@ -29,6 +29,9 @@ PLAIN = ("sgd", "momentum", "nesterov")
 LARGE, SMALL = 1e4, 1e-3
 """Gradient norms that every clipping rule touches, and that none does."""
 
+SPARING = ("none", "norm", "value", "shrink")
+"""Clipping that leaves small gradients alone."""
+
 
 def training_readings(wiring: Wiring) -> Iterator[Reading]:
     """What can be read back of the updates, and of what ends a training."""
@@ -42,7 +45,9 @@ def training_readings(wiring: Wiring) -> Iterator[Reading]:
     yield from _endings(wiring, courses)
     yield from _clipping(wiring, courses)
     yield from pull_readings(wiring, rates_TK)
-    free = all(c.levels["weight_constraint"] != "max_norm" for c in configs)
+    free = all(
+        c.levels["weight_constraint"] != "max_norm" and c.levels["clipping"] in SPARING for c in configs
+    )
     if configs[0].levels["optimizer"] in PLAIN and free:
         yield from _plain(wiring, courses, rates_TK)
     yield _alone(wiring)

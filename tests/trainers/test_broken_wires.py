@@ -304,7 +304,7 @@ def test_a_funnel_that_does_not_narrow_is_noticed(monkeypatch: pytest.MonkeyPatc
     ("key", "levels", "change"),
     [
         ("initializer.weight0", {"initializer": "std_normal"}, {"gain": 0.2}),
-        ("initializer.weight", {"initializer": "activation_gain_normal"}, {"activation_gain": 0.1}),
+        ("initializer.[a-z]+", {"initializer": "activation_gain_normal"}, {"activation_gain": 0.1}),
         ("bias0.zero", {"bias": "uniform"}, {"bias": zero_bias}),
     ],
 )

@@ -52,6 +52,19 @@ def test_every_recorded_name_is_explained(kind: str) -> None:
     assert calibrated & set(done.diagnostics) == (calibrated if kind == "classification" else set())
 
 
+def test_the_first_batch_tells_how_inputs_were_scaled() -> None:
+    setting = dataclasses.replace(TINY, batch_size=64)  # all training items at once
+    pack = [
+        member(levels={"input_scaling": level}, setting=setting) for level in ("z_score", "min_max", "raw")
+    ]
+    z, limits, raw = (done.diagnostics for done in train_pack(pack, blobs()))
+    assert z["init.input_mean"] == pytest.approx(0, abs=1e-6)
+    assert z["init.input_sd"] == pytest.approx(1)
+    assert (limits["init.input_low"], limits["init.input_high"]) == (-1, 1)
+    assert raw["init.input_mean"] == pytest.approx(1, abs=0.3), "three clouds around 0, 1 and 2"
+    assert raw["init.input_sd"] > 1
+
+
 def test_only_members_that_may_read_test_items_are_calibrated_on_them() -> None:
     (done,) = train_pack([member(phase="retune")], blobs())
     assert "best.validation_nll" in done.diagnostics

@@ -93,13 +93,12 @@ def test_members_scaled_alike_share_one_copy_of_the_items() -> None:
 def test_the_single_batch_check_says_whether_the_scaling_worked() -> None:
     """One batch of all 64 training items: the statistics are then those of the items."""
     levels = ("z_score", "min_max", "raw")
-    z, limits, raw = single_batch_check(feed(*(scaled(name) for name in levels), task=blobs()))
-    assert z.mean == pytest.approx(0, abs=1e-9)
-    assert z.sd == pytest.approx(1)
-    assert (limits.low, limits.high) == (-1, 1)
+    x_KBF, _ = feed(*(scaled(name) for name in levels), task=blobs()).batch(0)
+    found = single_batch_check(x_KBF)
     train = training_items(blobs())
-    assert raw.mean == pytest.approx(train.mean())
-    assert raw.sd == pytest.approx(train.std())
+    assert found.mean_K.tolist() == pytest.approx([0, float(x_KBF[1].mean()), train.mean()], abs=1e-9)
+    assert found.sd_K.tolist() == pytest.approx([1, float(x_KBF[1].std(correction=0)), train.std()])
+    assert (float(found.low_K[1]), float(found.high_K[1])) == (-1, 1)
 
 
 def test_a_network_of_ones_own_cannot_be_given_a_first_layer() -> None:

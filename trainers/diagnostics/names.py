@@ -29,6 +29,11 @@ PROFILES: Mapping[str, str] = {
 """One value per layer, at "init", "end" or (update_ratio) "half" of the training."""
 
 SUMMARIES: Mapping[str, str] = {
+    "init.input_mean": "mean of the first batch over all its items and features, as the network gets them: "
+    "near 0 where inputs are standardized",
+    "init.input_sd": "their SD (of n): near 1 where inputs are standardized",
+    "init.input_low": "the smallest of them",
+    "init.input_high": "the largest of them",
     "init.signal_factor": "what the second moment of activations is multiplied by from one hidden layer to "
     "the next, before the first step (geometric mean): 1 keeps the signal, 0.5 halves it in each layer",
     "init.gradient_factor": "the same for gradients, from one hidden layer back to the one before",

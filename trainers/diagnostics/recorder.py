@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from search_spaces.factor import rounded
+from trainers.batch_check import single_batch_check
 from trainers.diagnostics.calibration import HeldOutView, trivial_loss
 from trainers.diagnostics.flow import flow
 from trainers.diagnostics.names import EXPLODED, factor
@@ -53,6 +54,13 @@ class Recorder:
     def begin(self, params_KP: Tensor, buffers_KP: Tensor, x_KBF: Tensor, y_KB: Tensor) -> None:
         """Before the first step, with its batch: the end is looked at through the same items."""
         self._batch = (x_KBF, y_KB)
+        inputs = single_batch_check(x_KBF)
+        self._values |= {
+            "init.input_mean": inputs.mean_K,
+            "init.input_sd": inputs.sd_K,
+            "init.input_low": inputs.low_K,
+            "init.input_high": inputs.high_K,
+        }
         self._pass_through("init", params_KP, buffers_KP)
 
     def loss(self, losses_K: Tensor) -> None:

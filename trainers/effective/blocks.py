@@ -46,10 +46,12 @@ def block_readings(wiring: Wiring, plain: Probe) -> Iterator[Reading]:
     yield from _norms(wiring, level, grid, x_BF.to(wiring.params_KP).expand(len(wiring.members), -1, -1))
     if level.build.over == "item" and not isinstance(wiring.network, Perceptron):
         return
-    answer = Probe({"sum0": grid})
+    answer = Probe({"sum0": grid}, until="hidden0")
     forward(wiring, answer, wiring.x_KBF[:, :ITEMS])
+    known: dict[tuple[object, ...], Tensor] = {}
     found = [
-        _named(config, grid, h) for config, h in zip(wiring.configs, answer.seen["hidden0"], strict=True)
+        _named(config, grid, h, known)
+        for config, h in zip(wiring.configs, answer.seen["hidden0"], strict=True)
     ]
     asked = [config.levels["activation"] for config in wiring.configs]
     yield Reading(key="activation", asked=asked, found=found)
@@ -64,7 +66,7 @@ def _shuffled(shape: torch.Size) -> Tensor:
 def _norms(wiring: Wiring, level: Level[Normalization], grid: Tensor, x_KBF: Tensor) -> Iterator[Reading]:
     """What norms are told by: scale does not pass them, they have parameters, their statistics run."""
     count, configs = len(wiring.members), wiring.configs
-    once, twice = Probe({"sum0": grid}), Probe({"sum0": 2 * grid})
+    once, twice = Probe({"sum0": grid}, until="hidden0"), Probe({"sum0": 2 * grid}, until="hidden0")
     left_KP = forward(wiring, once, x_KBF, training=True)
     forward(wiring, twice, 2 * x_KBF, training=True)
     first = [INPUT_SCALING.level(c.levels["input_scaling"]).build.first_layer_norm for c in configs]
@@ -90,7 +92,7 @@ def _norms(wiring: Wiring, level: Level[Normalization], grid: Tensor, x_KBF: Ten
         return
     # The batch is the same, so what is left of the difference is the weight of the old.
     shifted_KP = wiring.buffers_KP + 1
-    shifted = Probe({"sum0": grid})
+    shifted = Probe({"sum0": grid}, until="hidden0")
     shifted_KP = forward(wiring, shifted, x_KBF, training=True, buffers_KP=shifted_KP)
     steps = wiring.network.steps if isinstance(wiring.network, Recurrent) else 1
     momenta = [c.numbers.get("norm_momentum", NORM_MOMENTUM.default) for c in configs]
@@ -115,11 +117,14 @@ def _same(once: Tensor, twice: Tensor) -> list[bool]:
     return same
 
 
-def _named(config: Config, grid: Tensor, found: Tensor) -> str:
+def _named(config: Config, grid: Tensor, found: Tensor, known: dict[tuple[object, ...], Tensor]) -> str:
     """The name of the activation that answers the grid like this: the one asked for, if it does."""
     asked = config.levels["activation"]
     for name in (asked, *(name for name in ACTIVATION.names if name != asked)):
-        expected = _answer(config, name, grid)
+        key = (name, Block.of(config), *(config.numbers.get(r.name) for r in ACTIVATION.level(name).ranges))
+        if key not in known:
+            known[key] = _answer(config, name, grid)
+        expected = known[key]
         if expected.shape == found.shape and torch.allclose(
             expected.float(), found.float(), rtol=0.02, atol=0.02 if found.element_size() < 4 else 1e-3
         ):

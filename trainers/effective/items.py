@@ -21,7 +21,7 @@ from trainers.task import Task
 DRAWN = 64
 """Items after which one that is to be augmented has been changed: a flip spares half of them."""
 
-FIRST_STEPS = 64
+FIRST_STEPS = 16
 """Steps of the first epoch whose items are counted."""
 
 COMPARED = 16
@@ -44,19 +44,18 @@ def item_readings(wiring: Wiring) -> Iterator[Reading]:
     rows = [feed.training_items(k)[0] for k in range(count)]
     yield Reading(key="train_size", asked=asked, found=[len(own) for own in rows])
     plain_KBF = feed.unaugmented(0)
-    yield _order(wiring, rows)
+    yield _order(wiring, rows, plain_KBF)
     yield _scaling(wiring, rows)
     yield from _augmentation(wiring, plain_KBF)
     yield from _loss(wiring)
 
 
-def _order(wiring: Wiring, rows: list[Tensor]) -> Reading:
+def _order(wiring: Wiring, rows: list[Tensor], first_KBF: Tensor) -> Reading:
     """Whether an epoch's batches are different items of the member's own; of a few members."""
     feed, found = wiring.feed, [True] * len(rows)
     steps = range(min(feed.steps_per_epoch, wiring.configs[0].setting.steps, FIRST_STEPS))
     who = sampled(len(rows))
     numbers = torch.stack([feed.row_numbers(step)[who] for step in steps], dim=1).flatten(1)
-    first_KBF = feed.unaugmented(0)
     for k, own in zip(who, numbers, strict=True):
         item, known = first_KBF[k, 0, :COMPARED], rows[k][:, :COMPARED]
         found[k] = len(own.unique()) == own.numel() and bool((known == item).all(-1).any())
@@ -86,16 +85,18 @@ def _scaled(asked: str, rows: Tensor, task: Task, numbers: NDArray[np.int64]) ->
     untouched = torch.allclose(rows[few], raw, rtol=1e-3, atol=1e-6)
     if asked in ("raw", "batch_norm"):
         return asked if untouched else "not raw"
+    if asked not in ("z_score", "min_max"):
+        return asked  # of a level that promises something else nothing is known here
     grouped = rows.reshape(-1, task.shape[-1]) if task.shape is not None and task.is_image else rows
-    low, high = grouped.amin(0), grouped.amax(0)
-    varied = high > low
     if asked == "min_max":
-        right = torch.where(varied, (low + 1).abs() + (high - 1).abs(), low.abs())
-        return asked if bool((right < 1e-3).all()) else "not in [-1, 1]"
-    mean, sd = grouped.mean(0), grouped.std(0, correction=0)
-    # A feature whose SD is a tiny share of its mean keeps few digits in single precision.
-    right = mean.abs() + torch.where(varied, (sd - 1).abs(), 0.0)
-    return asked if bool((right < 0.02).all()) else "raw" if untouched else "not of mean 0 and SD 1"
+        low, high = grouped.amin(0), grouped.amax(0)
+        wrong = torch.where(high > low, (low + 1).abs() + (high - 1).abs(), low.abs())
+        return asked if bool((wrong < 1e-3).all()) else "not in [-1, 1]"
+    mean = grouped.mean(0)
+    sd = (grouped.square().mean(0) - mean.square()).clamp_min(0).sqrt()
+    # A constant feature is only centred.
+    wrong = mean.abs() + torch.where(sd > 1e-3, (sd - 1).abs(), 0.0)
+    return asked if bool((wrong < 0.02).all()) else "raw" if untouched else "not of mean 0 and SD 1"
 
 
 def _augmentation(wiring: Wiring, plain_KBF: Tensor) -> Iterator[Reading]:

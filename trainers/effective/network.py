@@ -103,48 +103,44 @@ def _residual(wiring: Wiring, plain: Probe) -> Iterator[Reading]:
     hidden = [z.shape[-1] for name, z in plain.seen.items() if name.startswith("hidden")]
     if len(hidden) < 2 or hidden[0] != hidden[1]:
         return
-    one = torch.ones(())
-    dark, lit = Probe(silent=True), Probe({"hidden0": one}, silent=True)
+    heavy = [k for k, c in enumerate(wiring.configs) if c.levels["initializer"] != "zeros"]
+    if not heavy:
+        return
+    one = wiring.alone(heavy[0])
+    dark, lit = Probe(silent=True), Probe({"hidden0": torch.ones(())}, silent=True)
     for watch in (dark, lit):
-        forward(wiring, watch, wiring.x_KBF[:, :1])
-    moved = (dark.seen["output"] != lit.seen["output"]).flatten(1).any(1).tolist()
-    weightless = all(c.levels["initializer"] == "zeros" for c in wiring.configs)
-    if not weightless:
-        asked = [c.setting.residual and c.levels["initializer"] != "zeros" for c in wiring.configs]
-        yield Reading(key="residual", asked=asked, found=moved)
+        forward(one, watch, one.x_KBF[:, :1])
+    moved = bool((dark.seen["output"] != lit.seen["output"]).any())
+    asked = [c.setting.residual for c in wiring.configs]
+    yield Reading(key="residual", asked=asked, found=[moved] * len(asked))
 
 
 def _symmetric(wiring: Wiring) -> Iterator[Reading]:
     """Whether the square weights of hidden layers may be transposed without anybody noticing."""
-    layout = wiring.network.parameters
+    one, layout = wiring.alone(0), wiring.network.parameters
     names = [s.name for s in layout.segments if s.role == "weight"][:-1]
-    straight_KP = wiring.params_KP.clone()
-    square = [name for name in names if len({*layout.views(straight_KP)[name].shape[1:]}) == 1]
-    square = [name for name in square if layout.views(straight_KP)[name].shape[1] > 1]
+    straight_KP, turned_KP = one.params_KP.clone(), one.params_KP.clone()
+    straight, turned = (layout.views(row) for row in (straight_KP, turned_KP))
+    square = [n for n in names if straight[n].shape[1] == straight[n].shape[2] > 1]
     if not square or ACTIVATION.level(wiring.configs[0].levels["activation"]).build.gated:
         return
     draws = torch.Generator().manual_seed(0)
     for name in square:
-        weight = layout.views(straight_KP)[name]
-        weight.copy_(torch.randn(weight.shape[1:], generator=draws).to(weight) / weight.shape[1] ** 0.5)
-    turned_KP = straight_KP.clone()
-    for name in square:
-        view = layout.views(turned_KP)[name]
-        view.copy_(layout.views(straight_KP)[name].mT)
+        weight = torch.randn(straight[name].shape[1:], generator=draws).to(straight_KP)
+        straight[name].copy_(weight / len(weight) ** 0.5)
+        turned[name].copy_(straight[name].mT)
     # Every layer reads the same ramp, so none can be silent.
-    x_KBF = torch.linspace(-1.0, 1.0, wiring.x_KBF.shape[2]).to(straight_KP)
-    x_KBF = x_KBF.expand(len(straight_KP), 1, -1)
+    x_KBF = torch.linspace(-1.0, 1.0, wiring.x_KBF.shape[2]).to(straight_KP).expand(1, 1, -1)
     units = {s.name: s.shape[-1] for s in layout.segments if s.role == "weight"}
     ramps = {
         f"hidden{i}": torch.linspace(-1.0, 1.0, units[f"weight{i}"]).to(straight_KP)
         for i in range(wiring.network.sites.layers)
     }
-    straight, turned = Probe(ramps), Probe(ramps)
-    forward(wiring, straight, x_KBF, params_KP=straight_KP)
-    forward(wiring, turned, x_KBF, params_KP=turned_KP)
-    same_K = torch.ones(len(straight_KP), dtype=torch.bool, device=straight_KP.device)
-    for name, sums in straight.seen.items():
-        if name.startswith("sum"):
-            same_K &= close(sums, turned.seen[name])
+    seen = []
+    for row in (straight_KP, turned_KP):
+        probe = Probe(ramps)
+        forward(one, probe, x_KBF, params_KP=row)
+        seen.append(probe.seen)
+    same = all(bool(close(z, seen[1][name])) for name, z in seen[0].items() if name.startswith("sum"))
     asked = [c.levels["weight_constraint"] == "symmetric" for c in wiring.configs]
-    yield Reading(key="symmetric", asked=asked, found=same_K.tolist())
+    yield Reading(key="symmetric", asked=asked, found=[same] * len(asked))

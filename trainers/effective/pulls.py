@@ -21,6 +21,9 @@ from trainers.updates import Updates
 HEAVY = 8.0
 """The one parameter of every segment that is not zero: above every radius that can be asked for."""
 
+HELD = ("none", "symmetric", "max_norm")
+"""Constraints of which it is known what they do to a heavy weight."""
+
 
 def pull_readings(wiring: Wiring, rates_TK: Tensor) -> Iterator[Reading]:
     """One step without gradients, with a recorder in the rule's place.
@@ -62,6 +65,8 @@ def pull_readings(wiring: Wiring, rates_TK: Tensor) -> Iterator[Reading]:
         ]
         found = _furthest(pull, pulled_KS[:, which])
         yield Reading(key=f"weight_decay.pull{end}", asked=pull, found=found, least=1e-11)
+        if not all(c.levels["weight_constraint"] in HELD for c in configs):
+            continue
         left = [HEAVY * (1 - s) for s in share]
         if not others:
             left = [min(a, c.numbers.get("max_norm_radius", a)) for a, c in zip(left, configs, strict=True)]

@@ -5,6 +5,7 @@ Shape letters: K members, B items, F features, P flat parameters.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -45,6 +46,17 @@ class Wiring:
     noise: Noise
     """What the first step drops."""
     autocast: Callable[[], AbstractContextManager[object]]
+
+    def alone(self, k: int) -> Wiring:
+        """Member k's row, for what all members of a structure have in common."""
+        return dataclasses.replace(
+            self,
+            members=self.members[k : k + 1],
+            params_KP=self.params_KP[k : k + 1],
+            buffers_KP=self.buffers_KP[k : k + 1],
+            numbers={name: values[k : k + 1] for name, values in self.numbers.items()},
+            x_KBF=self.x_KBF[k : k + 1],
+        )
 
     @property
     def configs(self) -> list[Config]:

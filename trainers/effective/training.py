@@ -14,19 +14,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from search_spaces.clipping import CLIPPING
 from search_spaces.config import Config
 from search_spaces.optimizers import OPTIMIZER, Step
 from search_spaces.schedules import SCHEDULE, Schedule
 from search_spaces.schedules.warmups import WARMUP_START
 from trainers.effective.pulls import move, pull_readings
 from trainers.effective.reading import Reading, Wiring, sampled
-from trainers.updates import Updates
+from trainers.updates import Updates, schedule
 
 PLAIN = ("sgd", "momentum", "nesterov")
 """Rules whose first step from zeros is the gradient times the rate, so that momentum can be read off."""
 
 LARGE, SMALL = 1e4, 1e-3
 """Gradient norms that every clipping rule touches, and that none does."""
+
+SPARING = ("none", "norm", "value", "shrink")
+"""Clipping that leaves small gradients alone."""
 
 
 def training_readings(wiring: Wiring) -> Iterator[Reading]:
@@ -41,7 +45,9 @@ def training_readings(wiring: Wiring) -> Iterator[Reading]:
     yield from _endings(wiring, courses)
     yield from _clipping(wiring, courses)
     yield from pull_readings(wiring, rates_TK)
-    free = all(c.levels["weight_constraint"] != "max_norm" for c in configs)
+    free = all(
+        c.levels["weight_constraint"] != "max_norm" and c.levels["clipping"] in SPARING for c in configs
+    )
     if configs[0].levels["optimizer"] in PLAIN and free:
         yield from _plain(wiring, courses, rates_TK)
     yield _alone(wiring)
@@ -49,6 +55,8 @@ def training_readings(wiring: Wiring) -> Iterator[Reading]:
 
 def _course(config: Config) -> Schedule:
     """The schedule that the config's level asks for, after its warm-up: a line up from a tenth."""
+    if config.levels["warmup"] not in ("none", "linear"):
+        return schedule(config)
     own = {r.name: config.numbers[r.name] for r in SCHEDULE.level(config.levels["schedule"]).ranges}
     steps = config.setting.steps
     warmup = round(config.numbers.get("warmup_fraction", 0.0) * steps)
@@ -102,7 +110,7 @@ def _clipping(wiring: Wiring, courses: Sequence[Schedule]) -> Iterator[Reading]:
     told: list[float] = []
 
     def seen(params: Tensor, grads: Tensor, state: dict[str, Tensor], now: Step) -> None:
-        kept[:] = (grads.double().mean(1) * math.sqrt(size) / LARGE).tolist()
+        kept[:] = (grads.mean(1) * math.sqrt(size) / LARGE).tolist()
         if name is not None:
             told[:] = torch.as_tensor(now.numbers.get(name, math.nan)).flatten().tolist()
 
@@ -131,7 +139,14 @@ def _kept(config: Config, size: int) -> float:
         return numbers["clip_norm"] / LARGE
     if level == "value":
         return min(1.0, numbers["clip_value"] * math.sqrt(size) / LARGE)
-    return numbers["shrink_factor"] if level == "shrink" else 1.0
+    if level == "shrink":
+        return numbers["shrink_factor"]
+    clip = CLIPPING.level(level)
+    if clip.build is None:
+        return 1.0
+    row = torch.full((1, size), LARGE / math.sqrt(size), dtype=torch.float64)
+    kept = clip.build(row, **{r.name: numbers[r.name] for r in clip.ranges})
+    return float(kept.mean() * math.sqrt(size) / LARGE)
 
 
 def _plain(wiring: Wiring, courses: Sequence[Schedule], rates_TK: Tensor) -> Iterator[Reading]:
@@ -150,7 +165,7 @@ def _plain(wiring: Wiring, courses: Sequence[Schedule], rates_TK: Tensor) -> Ite
         for i in range(times):
             params_KP.zero_()  # there is nothing to decay at zero
             move(dry, step + i, params_KP, torch.full_like(params_KP, SMALL / math.sqrt(size)))
-        change_K = -params_KP.double().mean(1) * math.sqrt(size) / SMALL
+        change_K = -params_KP.mean(1).double() * math.sqrt(size) / SMALL
         found: list[float] = (change_K / rates_TK[step + times - 1]).tolist()
         return found
 

@@ -118,7 +118,8 @@ class Feed:
 
     def unaugmented(self, step: int) -> Tensor:
         """The items x [K, B, F] of the 0-based step as they are without augmentation."""
-        return self._x.index_select(0, self.row_numbers(step).flatten()).view(*self._shape, -1)
+        numbers = self.row_numbers(step)
+        return self._x.index_select(0, numbers.flatten()).view(*numbers.shape, -1)
 
     def row_numbers(self, step: int) -> Tensor:
         """Where the items of the 0-based step lie among the training items of all sources, [K, B]."""

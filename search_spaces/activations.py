@@ -168,6 +168,7 @@ def _level(
     claim: str,
     note: str = "",
     ranges: tuple[Range, ...] = (),
+    formula: str = "",
 ) -> Level[Activation]:
     return Level(
         name=name,
@@ -177,6 +178,7 @@ def _level(
         cost_rank=rank,
         ranges=ranges,
         note=note,
+        formula=formula,
     )
 
 
@@ -197,6 +199,7 @@ ACTIVATION: Factor[Activation] = Factor(
             5,
             "000 001 004",
             "saturates on both sides, so lower layers learn little",
+            formula="1 / (1 + exp(-x))",
         ),
         _level(
             "tanh",
@@ -204,6 +207,7 @@ ACTIVATION: Factor[Activation] = Factor(
             9,
             "001 003 004",
             "saturates too, but is centred on zero and near-linear there",
+            formula="(exp(x) - exp(-x)) / (exp(x) + exp(-x))",
         ),
         _level(
             "relu",
@@ -211,6 +215,7 @@ ACTIVATION: Factor[Activation] = Factor(
             0,
             "001 004; Glorot et al. 2011 (PMLR 15)",
             "does not saturate above zero and is very fast; good for most tasks",
+            formula="max(x, 0)",
         ),
         _level(
             "leaky_relu",
@@ -228,6 +233,7 @@ ACTIVATION: Factor[Activation] = Factor(
             "001; Xu et al. 2015, arXiv:1505.00853; torch 2.14 RReLU",
             "a slope drawn at random in training is leaky ReLU that also regularizes",
             "Slopes from U(1/8, 1/3) for every element; their mean in evaluation.",
+            formula="x where x > 0, else slope * x, slope from U(1/8, 1/3) in training, their mean otherwise",
         ),
         _level(
             "prelu",
@@ -252,6 +258,7 @@ ACTIVATION: Factor[Activation] = Factor(
             10,
             "001 004; Klambauer et al. 2017, arXiv:1706.02515",
             "a plain dense stack of SELU self-normalizes if it starts as LeCun normal",
+            formula="1.0507 * (max(x, 0) + 1.6733 * min(exp(x) - 1, 0))",
         ),
         _level(
             "gelu",
@@ -260,6 +267,7 @@ ACTIVATION: Factor[Activation] = Factor(
             "001; Hendrycks and Gimpel 2016, arXiv:1606.08415",
             "smooth, tends to beat earlier activations, but is slower",
             "The exact form x * Phi(x).",
+            formula="x * Phi(x), Phi being the distribution function of N(0, 1)",
         ),
         _level(
             "silu",
@@ -268,6 +276,7 @@ ACTIVATION: Factor[Activation] = Factor(
             "001; Ramachandran et al. 2017, arXiv:1710.05941",
             "Swish is better for deep networks and complex tasks",
             "Swish with beta fixed at 1, torch's SiLU.",
+            formula="x / (1 + exp(-x))",
         ),
         _level(
             "swish_learned",
@@ -285,6 +294,7 @@ ACTIVATION: Factor[Activation] = Factor(
             "a gated Swish beats Swish, at more cost",
             "Hidden layers are narrowed until the network has about as many parameters as with any other "
             "activation (the paper's 2/3 of the width; here 0.71 between hidden layers).",
+            formula="silu(x1) * x2 for the two halves x1, x2 of a layer's sums, which are twice its outputs",
         ),
         _level(
             "gelu_tanh",
@@ -293,6 +303,7 @@ ACTIVATION: Factor[Activation] = Factor(
             "001; Hendrycks and Gimpel 2016, arXiv:1606.08415; torch 2.14 GELU(approximate='tanh')",
             "an approximation of GELU that needs no error function",
             "On this CPU slower than the exact form.",
+            formula="x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))",
         ),
         _level(
             "gelu_sigmoid",
@@ -308,6 +319,7 @@ ACTIVATION: Factor[Activation] = Factor(
             19,
             "001; Misra 2019, arXiv:1908.08681; torch 2.14 Mish",
             "a smooth relative of Swish, x * tanh(softplus(x))",
+            formula="x * tanh(log(1 + exp(x)))",
         ),
         _level(
             "relu_squared",
@@ -323,6 +335,7 @@ ACTIVATION: Factor[Activation] = Factor(
             "001; Dugas et al. 2000; Glorot et al. 2011 (PMLR 15); torch 2.14 Softplus",
             "a smooth ReLU, log(1 + exp(x)), that never is exactly zero",
             "001 has it inside Mish only. Beyond x = 20 it is x, as in torch.",
+            formula="log(1 + exp(x))",
         ),
         _level(
             "hard_sigmoid",
@@ -331,6 +344,7 @@ ACTIVATION: Factor[Activation] = Factor(
             "001; Courbariaux et al. 2015, arXiv:1511.00363; torch 2.14 Hardsigmoid",
             "a piecewise linear logistic is faster on small devices",
             "torch's slope of 1/6; Keras had 1/5.",
+            formula="min(max(x / 6 + 1 / 2, 0), 1)",
         ),
         _level(
             "hard_tanh",
@@ -338,6 +352,7 @@ ACTIVATION: Factor[Activation] = Factor(
             4,
             "001; Collobert 2004; torch 2.14 Hardtanh",
             "a piecewise linear tanh is cheaper and as good",
+            formula="min(max(x, -1), 1)",
         ),
         _level(
             "hard_swish",
@@ -345,6 +360,7 @@ ACTIVATION: Factor[Activation] = Factor(
             3,
             "001; Howard et al. 2019, arXiv:1905.02244; torch 2.14 Hardswish",
             "Swish with a hard sigmoid is faster and no worse",
+            formula="x * min(max(x / 6 + 1 / 2, 0), 1)",
         ),
         _level(
             "penalized_tanh",

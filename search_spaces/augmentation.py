@@ -41,6 +41,7 @@ AUGMENTATION: Factor[Augmentation] = Factor(
             enters="numbers",
             source=Source(document="torch 2.14", claim="items are used as they are"),
             cost_rank=0,
+            formula="items as they are",
         ),
         Level(
             name="flip",
@@ -52,6 +53,7 @@ AUGMENTATION: Factor[Augmentation] = Factor(
             ),
             cost_rank=1,
             note="Left and right are exchanged with probability 1/2.",
+            formula="left and right exchanged with probability 1/2",
         ),
         Level(
             name="shift",
@@ -64,6 +66,7 @@ AUGMENTATION: Factor[Augmentation] = Factor(
             cost_rank=2,
             note="By whole places, up to an eighth of each side (at least 1), uniformly; the border is "
             "repeated (RandomCrop's padding_mode 'edge'). A sequence is shifted along its steps.",
+            formula="moved by whole places, up to an eighth of each side",
         ),
         Level(
             name="declared",
@@ -74,6 +77,7 @@ AUGMENTATION: Factor[Augmentation] = Factor(
             ),
             cost_rank=3,
             note="Everything the task declares to leave its labels right; a rotation by up to 15 degrees.",
+            formula="every transformation that the task declares to leave its labels right",
         ),
         Level(
             name="rotation",
@@ -87,6 +91,7 @@ AUGMENTATION: Factor[Augmentation] = Factor(
             ranges=(ROTATION_DEGREES,),
             note="Bilinear between places, the border repeated; RandomRotation takes the nearest place and "
             "fills with 0.",
+            formula="turned by up to rotation_degrees, to either side",
         ),
     ),
     framework_default="none",

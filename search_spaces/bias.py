@@ -18,6 +18,7 @@ BIAS: Factor[Draw | None] = Factor(
                 claim="biases belong to the initializer: torch's default draws them, others are zero",
             ),
             cost_rank=0,
+            formula="U(-r, r), r = sqrt(1 / fan_in), with initializer torch_default, else 0",
         ),
         Level(
             name="zeros",
@@ -25,6 +26,7 @@ BIAS: Factor[Draw | None] = Factor(
             enters="weights",
             source=Source(document="001 003; Keras Dense", claim="biases can start at zero"),
             cost_rank=1,
+            formula="0",
         ),
         Level(
             name="uniform",
@@ -36,6 +38,7 @@ BIAS: Factor[Draw | None] = Factor(
             ),
             cost_rank=2,
             note="U(-1/sqrt(fan_in), 1/sqrt(fan_in)), which torch_default has of its own.",
+            formula="U(-r, r), r = sqrt(1 / fan_in)",
         ),
     ),
     framework_default="as_initializer",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from search_spaces.catalog import FACTORS
 from search_spaces.change import Value, spelled
 from search_spaces.config import Config
+from search_spaces.initializers import zero_bias
 from search_spaces.schedules import warms_up
 from search_spaces.space import decay_kind
 
@@ -59,7 +60,7 @@ def indistinct(asked: str, configs: Mapping[str, Config]) -> str | None:
         asked: the factor, number or setting that the question is about.
         configs: level -> its config, on one background.
     """
-    for rule in NOTED:
+    for rule in (*NOTED, *EQUAL):
         among = sorted(rule.same & set(configs)) if rule.keys[0] == asked else []
         if len(among) > 1 and any(rule.holds(configs[level]) for level in among):
             example = next(configs[level] for level in among if rule.holds(configs[level]))
@@ -77,6 +78,11 @@ def stated(config: Config, key: str) -> Value:
         value: Value = getattr(config.setting, key)
         return value
     raise ValueError(f"'{key}' is no factor, open number or setting of this config")
+
+
+def _starts_at_zero(config: Config) -> bool:
+    """Whether the initializer's own biases do."""
+    return FACTORS["initializer"].level(config.levels["initializer"]).build.bias is zero_bias
 
 
 def _no_momentum(config: Config) -> bool:
@@ -217,3 +223,37 @@ NOTED: tuple[Rule, ...] = (
     ),
 )
 """Combinations that are allowed and told."""
+
+EQUAL: tuple[Rule, ...] = (
+    Rule(
+        keys=("bias", "initializer"),
+        meaning="its biases start at zero as it is",
+        holds=lambda c: c.levels["bias"] == "zeros" and _starts_at_zero(c),
+        same=frozenset(("as_initializer", "zeros")),
+    ),
+    Rule(
+        keys=("dropout", "depth"),
+        meaning="the last hidden layer is the only one",
+        holds=lambda c: c.levels["dropout"] == "dropout_last1" and c.setting.depth == 1,
+        same=frozenset(("dropout", "dropout_last1", "dropout_last3")),
+    ),
+    Rule(
+        keys=("optimizer", "weight_decay"),
+        meaning="AdamW is Adam once both decay alike",
+        holds=lambda c: c.levels["optimizer"] == "adamw" and c.levels["weight_decay"] != "optimizer_default",
+        same=frozenset(("adam", "adamw")),
+    ),
+    Rule(
+        keys=("weight_decay", "optimizer"),
+        meaning="the optimizer brings no decay of its own",
+        holds=lambda c: c.levels["weight_decay"] == "optimizer_default" and decay_kind(c.levels) == "none",
+        same=frozenset(("none", "optimizer_default")),
+    ),
+    Rule(
+        keys=("weight_decay", "optimizer"),
+        meaning="that is the decay it brings",
+        holds=lambda c: c.levels["weight_decay"] == "decoupled" and c.levels["optimizer"] == "adamw",
+        same=frozenset(("decoupled", "optimizer_default")),
+    ),
+)
+"""Nothing wrong and nothing to note, but two levels that differ elsewhere are one here."""

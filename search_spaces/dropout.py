@@ -44,7 +44,9 @@ DROPOUT_RATE = Range(
 )
 
 
-def _level(name: str, build: Dropout, rank: int, document: str, claim: str, note: str) -> Level[Dropout]:
+def _level(
+    name: str, build: Dropout, rank: int, document: str, claim: str, note: str, formula: str
+) -> Level[Dropout]:
     return Level(
         name=name,
         build=build,
@@ -53,6 +55,7 @@ def _level(name: str, build: Dropout, rank: int, document: str, claim: str, note
         cost_rank=rank,
         ranges=(DROPOUT_RATE,),
         note=note,
+        formula=formula,
     )
 
 
@@ -66,6 +69,7 @@ DROPOUT: Factor[Dropout] = Factor(
             enters="numbers",
             source=Source(document="001 003", claim="no dropout unless the network overfits"),
             cost_rank=0,
+            formula="nothing is dropped",
         ),
         _level(
             "dropout",
@@ -74,6 +78,7 @@ DROPOUT: Factor[Dropout] = Factor(
             "001 003 004; Srivastava et al. 2014 (JMLR 15)",
             "dropout slows convergence by a lot but generalizes way better",
             "After hidden activations, not on inputs. The default rate is torch's 0.5; 000 says 0.1.",
+            formula="hidden outputs: 0 with probability dropout_rate, else h / (1 - dropout_rate)",
         ),
         _level(
             "dropout_last1",
@@ -82,6 +87,7 @@ DROPOUT: Factor[Dropout] = Factor(
             "001 004",
             "dropping units in the last hidden layer only is enough",
             "With one hidden layer the same as dropout.",
+            formula="dropout of the last hidden layer only",
         ),
         _level(
             "dropout_last3",
@@ -90,6 +96,7 @@ DROPOUT: Factor[Dropout] = Factor(
             "001 004",
             "dropping units in the last three hidden layers only is enough",
             "With up to three hidden layers the same as dropout.",
+            formula="dropout of the last three hidden layers only",
         ),
         _level(
             "dropout_inputs",
@@ -98,6 +105,7 @@ DROPOUT: Factor[Dropout] = Factor(
             "001 004; Srivastava et al. 2014 (JMLR 15)",
             "input units may be dropped, outputs never",
             "Inputs only, each value of an item on its own, after an input norm. The paper's rate is 0.2.",
+            formula="inputs: 0 with probability dropout_rate, else x / (1 - dropout_rate)",
         ),
         _level(
             "alpha_dropout",
@@ -106,6 +114,7 @@ DROPOUT: Factor[Dropout] = Factor(
             "001 004; Klambauer et al. 2017, arXiv:1706.02515; torch 2.14 AlphaDropout",
             "dropout that keeps the mean and variance of SELU's outputs",
             "After hidden activations, like dropout. The paper uses rates of 0.05 and 0.1.",
+            formula="hidden outputs: -1.7581 with probability dropout_rate, then scaled and shifted",
         ),
         _level(
             "dropconnect",
@@ -116,6 +125,7 @@ DROPOUT: Factor[Dropout] = Factor(
             "000 describes dropout so. Incoming weights of hidden layers, not their biases; one mask per "
             "step for all items of the batch, where the paper draws one per item; evaluated with the mean "
             "weights, where the paper samples.",
+            formula="hidden layers' weights: 0 with probability dropout_rate, else w / (1 - dropout_rate)",
         ),
     ),
     framework_default="none",

@@ -36,6 +36,7 @@ EARLY_STOPPING: Factor[EarlyStopping] = Factor(
             cost_rank=0,
             note="Trains to the end. The best validation look is read out beside the last step, here as "
             "everywhere.",
+            formula="all steps are trained",
         ),
         Level(
             name="patience",
@@ -49,6 +50,7 @@ EARLY_STOPPING: Factor[EarlyStopping] = Factor(
             ranges=(STOP_PATIENCE,),
             note="An improvement is a smaller validation metric, or an equal one with a smaller loss. "
             "Patience counts looks, of which a training has a fixed number. Keras' default patience is 0.",
+            formula="training ends at the first look that is more than stop_patience looks after the best",
         ),
     ),
     framework_default="read_out_only",

@@ -128,6 +128,8 @@ class Level(Generic[Built]):
     """The numbers this level opens; they exist only where the level is chosen."""
     note: str = ""
     """Where we deviate from the source."""
+    formula: str = ""
+    """What it does, for the catalogue, where the function behind it does not say so in its own words."""
 
 
 @dataclass(frozen=True, kw_only=True)

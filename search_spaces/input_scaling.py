@@ -66,6 +66,7 @@ INPUT_SCALING: Factor[InputScaling] = Factor(
             ),
             cost_rank=0,
             note=f"By the numbers of the training items alone. {CHANNELS} {UNIT}",
+            formula="(x - mean) / sd of each feature (of n, not n - 1); a constant one is only centred",
         ),
         Level(
             name="raw",
@@ -73,6 +74,7 @@ INPUT_SCALING: Factor[InputScaling] = Factor(
             enters="numbers",
             source=Source(document="002", claim="normalized data work well; these are what they were"),
             cost_rank=1,
+            formula="x",
         ),
         Level(
             name="min_max",
@@ -81,6 +83,7 @@ INPUT_SCALING: Factor[InputScaling] = Factor(
             source=Source(document="002", claim="values between -1 and 1 work as well as z-scores"),
             cost_rank=2,
             note=f"Held-out items may lie outside. {CHANNELS}",
+            formula="(x - middle) / half-width of each feature's range: [-1, 1]; a constant one becomes 0",
         ),
         Level(
             name="batch_norm",
@@ -92,6 +95,7 @@ INPUT_SCALING: Factor[InputScaling] = Factor(
             ),
             cost_rank=3,
             note="Its running statistics follow the momentum of the framework, and eval mode uses them.",
+            formula="batch norm of the items as they are, as the first layer",
         ),
     ),
     framework_default="z_score",

@@ -32,6 +32,7 @@ LABEL_SMOOTHING: Factor[LabelSmoothing] = Factor(
             enters="numbers",
             source=Source(document="torch 2.14 CrossEntropyLoss", claim="label_smoothing is 0 by default"),
             cost_rank=0,
+            formula="cross-entropy",
         ),
         Level(
             name="label_smoothing",
@@ -45,6 +46,7 @@ LABEL_SMOOTHING: Factor[LabelSmoothing] = Factor(
             ranges=(SMOOTHING,),
             note="Not in the seed documents; 0.1 is the paper's. In training only: validation and test "
             "losses are not smoothed. Classification only.",
+            formula="(1 - smoothing) * cross-entropy + smoothing * mean over classes of -log(probability)",
         ),
     ),
     framework_default="none",

@@ -74,8 +74,11 @@ def span_text(span: Range) -> str:
 
 
 def meaning(level: Level[Any]) -> str:
-    """What a level does, from what it builds: its formula, or the name of torch's own function."""
-    return "; ".join(dict.fromkeys(_told(level.build))) or "nothing"
+    """What a level does: its formula, with the name of torch's own function, or what its function says."""
+    told = "; ".join(dict.fromkeys(_told(level.build)))
+    if not level.formula:
+        return told or "nothing"
+    return f"{level.formula}: {told}" if told.startswith("torch.") else level.formula
 
 
 def _told(build: Any) -> list[str]:

@@ -201,6 +201,7 @@ NORMALIZATION: Factor[Normalization] = Factor(
             enters="structure",
             source=Source(document="001", claim="no normalization if shallow"),
             cost_rank=0,
+            formula="x",
         ),
         Level(
             name="batch_norm",
@@ -225,6 +226,7 @@ NORMALIZATION: Factor[Normalization] = Factor(
             cost_rank=5,
             ranges=(NORM_MOMENTUM,),
             note=MOMENTUM_NOTE,
+            formula="batch_norm of the activation's outputs",
         ),
         Level(
             name="batch_norm_no_bias",
@@ -237,6 +239,7 @@ NORMALIZATION: Factor[Normalization] = Factor(
             cost_rank=6,
             ranges=(NORM_MOMENTUM,),
             note=f"Before the activation; hidden linear maps have no bias. {MOMENTUM_NOTE}",
+            formula="batch_norm of sums without a bias",
         ),
         Level(
             name="layer_norm",
@@ -260,6 +263,7 @@ NORMALIZATION: Factor[Normalization] = Factor(
             cost_rank=3,
             note="Before the activation. Gain and shift have the shape of a whole item, as in torch's "
             "LayerNorm([channels, height, width]). Where a layer has no places (mlp, rnn) it is layer_norm.",
+            formula="gain * (x - mean) / sqrt(var + 1e-5) + shift, mean and variance of a whole item",
         ),
         Level(
             name="rms_norm",

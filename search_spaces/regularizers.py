@@ -69,6 +69,7 @@ WEIGHT_DECAY: Factor[WeightDecay] = Factor(
             ),
             cost_rank=0,
             note="The optimizer opens the number, if any. Adam's decay (000) is coupled, and 0 by default.",
+            formula="what the optimizer brings: AdamW and Muon decoupled decay, the others nothing",
         ),
         Level(
             name="none",
@@ -77,6 +78,7 @@ WEIGHT_DECAY: Factor[WeightDecay] = Factor(
             source=Source(document="001", claim="early stopping first; weight decay only if needed"),
             cost_rank=1,
             note="AdamW without decay is Adam.",
+            formula="nothing decays",
         ),
         Level(
             name="decoupled",
@@ -88,6 +90,7 @@ WEIGHT_DECAY: Factor[WeightDecay] = Factor(
             ),
             cost_rank=2,
             ranges=(DECOUPLED_DECAY,),
+            formula="w -= learning_rate * weight_decay * w, before the step",
         ),
         Level(
             name="l2",
@@ -101,6 +104,7 @@ WEIGHT_DECAY: Factor[WeightDecay] = Factor(
             ranges=(L2_DECAY,),
             note="torch's default is 0, which is the level none; 1e-4 is that of 001's parameter groups. "
             "With an adaptive optimizer not the same as decoupled decay, though 003 calls both weight decay.",
+            formula="grads += weight_decay * w",
         ),
         Level(
             name="l1",
@@ -114,6 +118,7 @@ WEIGHT_DECAY: Factor[WeightDecay] = Factor(
             ranges=(L1_STRENGTH,),
             note="1e-4 is 001's and what 000's code has (10e-5; its text says 1e-5). A subgradient step "
             "never lands on zero exactly. Takes the place of the optimizer's own decay.",
+            formula="grads += l1_strength * sign(w)",
         ),
     ),
     framework_default="optimizer_default",
@@ -132,6 +137,7 @@ DECAY_SCOPE: Factor[DecayScope] = Factor(
             source=Source(document="torch 2.14 torch.optim", claim="one weight_decay for all parameters"),
             cost_rank=0,
             note="Without a weight decay or penalty both levels are the same.",
+            formula="all parameters",
         ),
         Level(
             name="weights",
@@ -144,6 +150,7 @@ DECAY_SCOPE: Factor[DecayScope] = Factor(
             cost_rank=1,
             note="001 does it with two parameter groups. Of a user's own network, tensors of two dimensions "
             "and more are weights.",
+            formula="weights of maps and kernels, but no biases, norms' gains and shifts, or learned slopes",
         ),
     ),
     framework_default="everything",

@@ -61,6 +61,7 @@ WEIGHT_CONSTRAINT: Factor[WeightConstraint] = Factor(
             enters="numbers",
             source=Source(document="001", claim="the guidelines table asks for no constraint"),
             cost_rank=0,
+            formula="weights as the optimizer leaves them",
         ),
         Level(
             name="symmetric",
@@ -71,6 +72,7 @@ WEIGHT_CONSTRAINT: Factor[WeightConstraint] = Factor(
             ),
             cost_rank=1,
             note="A parametrization of square hidden matrices; others stay as they are.",
+            formula="(V + V^T) / 2 in place of every square hidden matrix V",
         ),
         Level(
             name="max_norm",

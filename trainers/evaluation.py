@@ -26,7 +26,7 @@ class Slot:
 
     study: str
     factor: str
-    """The scientific factor whose level is being judged ('' in the pilot)."""
+    """The scientific factor whose level is being judged ('' in the pilot and in a search)."""
     task: str
     regime: str
     block: int

@@ -99,17 +99,25 @@ class Feed:
                 dtype=dtype,
             )
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Items x [K, B, F], augmented, and y [K, B] of the 0-based step; a fresh order every epoch."""
+    def batch(self, step: int, rows_S: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Items x [K, B, F], augmented, and y [K, B] of the 0-based step; a fresh order every epoch.
+
+        With `rows_S` only those members' items.
+        """
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._order, self._epoch = self._shuffled(epoch), epoch
-        numbers = self._order[place]
-        shape = (len(self._members), self.batch_size)
-        x = self._x.index_select(0, numbers).view(*shape, -1)
+        numbers = self._order[place].view(-1, self.batch_size)
+        if rows_S is not None and self._augmenter is None:
+            numbers = numbers[rows_S]
+        flat = numbers.reshape(-1)
+        x = self._x.index_select(0, flat).view(*numbers.shape, -1)
+        y = self._y.index_select(0, flat).view(numbers.shape)
         if self._augmenter is not None:
             x = self._augmenter.augment(x, epoch, place)
-        return x, self._y.index_select(0, numbers).view(shape)
+            if rows_S is not None:
+                x, y = x[rows_S], y[rows_S]
+        return x, y
 
     def training_items(self, k: int) -> Tensor:
         """All training items [1, items, F] of member k, as they are without augmentation."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from search_spaces.config import Setting
 from trainers.evaluation import CurvePoint
+from trainers.stack import Stack
 
 PLATEAU_THRESHOLD = 1e-4
 """Relative improvement of the validation loss that counts, as in torch's ReduceLROnPlateau."""
@@ -27,7 +28,9 @@ def look_steps(setting: Setting) -> list[int]:
 class Log:
     """What is written down while a pack trains: losses, looks, deaths, the best parameters."""
 
-    def __init__(self, count: int, params_KP: Tensor, buffers_KP: Tensor):
+    def __init__(self, start: Stack):
+        """`start` is the whole pack before the first step."""
+        params_KP, buffers_KP, count = start.params_SP, start.buffers_SP, len(start.rows_S)
         device, dtype = params_KP.device, params_KP.dtype
         self.alive_K = torch.ones(count, dtype=torch.bool, device=device)
         """Has not diverged."""
@@ -38,7 +41,6 @@ class Log:
         self.best_loss_K = torch.full((count,), math.inf, dtype=dtype, device=device)
         self.best_step_K = torch.zeros(count, dtype=torch.long, device=device)
         self.best_params_KP, self.best_buffers_KP = params_KP.clone(), buffers_KP.clone()
-        self._params_KP, self._buffers_KP = params_KP, buffers_KP
         self._stopped_params_KP, self._stopped_buffers_KP = params_KP.clone(), buffers_KP.clone()
         self._summed_K = torch.zeros(count, dtype=dtype, device=device)
         self._since = 0
@@ -62,21 +64,18 @@ class Log:
         self.ended_at_K[broken_K] = step
         self.alive_K &= ~broken_K
 
-    def stop(self, which_K: Tensor, step: int, *, pruned: bool) -> None:
+    def stop(self, which_K: Tensor, step: int, stack: Stack, *, pruned: bool) -> None:
         """Members that end here in good health; what they are now is their last step."""
         which_K = which_K & self.training_K
         self.ended_at_K[which_K] = step
         self.pruned_K |= which_K if pruned else torch.zeros_like(which_K)
-        self._stopped_params_KP[which_K] = self._params_KP[which_K]
-        self._stopped_buffers_KP[which_K] = self._buffers_KP[which_K]
+        _copy(stack, which_K, self._stopped_params_KP, self._stopped_buffers_KP)
 
-    def last(self) -> tuple[Tensor, Tensor]:
-        """Every member's parameters and buffers after its own last step."""
-        ended_K1 = ~self.training_K[:, None]
-        return (
-            torch.where(ended_K1, self._stopped_params_KP, self._params_KP),
-            torch.where(ended_K1, self._stopped_buffers_KP, self._buffers_KP),
-        )
+    def last(self, stack: Stack) -> tuple[Tensor, Tensor]:
+        """Every member's parameters and buffers after its own last step; `stack` holds who still trains."""
+        params_KP, buffers_KP = self._stopped_params_KP.clone(), self._stopped_buffers_KP.clone()
+        _copy(stack, self.training_K, params_KP, buffers_KP)
+        return params_KP, buffers_KP
 
     def look(self, step: int, metric_K: Tensor, loss_K: Tensor, rate_K: Tensor) -> None:
         """One look at the validation items closes an interval of the curve."""
@@ -88,7 +87,7 @@ class Log:
         self._looks.append((step, train, loss, metric, rate))
         self._summed_K, self._since, self._step = torch.zeros_like(self._summed_K), 0, step
 
-    def keep_best(self, metric_K: Tensor, loss_K: Tensor) -> Tensor:
+    def keep_best(self, metric_K: Tensor, loss_K: Tensor, stack: Stack) -> Tensor:
         """Members whose metric improved, or tied with a smaller loss, leave a copy of themselves.
 
         Returns:
@@ -101,8 +100,7 @@ class Log:
         self.best_metric_K = torch.where(better, metric_K, self.best_metric_K)
         self.best_loss_K = torch.where(better, loss_K, self.best_loss_K)
         self.best_step_K[better] = self._step
-        self.best_params_KP[better] = self._params_KP[better]
-        self.best_buffers_KP[better] = self._buffers_KP[better]
+        _copy(stack, better, self.best_params_KP, self.best_buffers_KP)
         return better
 
     def cause(self, k: int) -> str:
@@ -122,6 +120,13 @@ class Log:
             for step, train, loss, metric, rate in self._looks
             if not ended or step < ended or (step == ended and not diverged)
         )
+
+
+def _copy(stack: Stack, which_K: Tensor, params_KP: Tensor, buffers_KP: Tensor) -> None:
+    """What those members are now, into their rows."""
+    which_S = which_K[stack.rows_S]
+    params_KP[stack.rows_S[which_S]] = stack.params_SP[which_S]
+    buffers_KP[stack.rows_S[which_S]] = stack.buffers_SP[which_S]
 
 
 class Patience:

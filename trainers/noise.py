@@ -132,18 +132,19 @@ class NoiseSource:
         everybody = [True] * len(members)
         self._uniform = self._draws(everybody, "activation", rows) if noisy else None
 
-    def at(self, step: int) -> Noise:
-        """The noise of the 0-based step; steps are asked for in order."""
+    def at(self, step: int, rows_S: Tensor | None = None) -> Noise:
+        """The noise of the 0-based step, of those members alone; steps are asked for in order."""
+        rows = slice(None) if rows_S is None else rows_S.cpu().numpy()
         scale = offset = None
         if isinstance(self._units, Saturated):
-            scale, offset = (self._by_layer(values) for values in self._units.at(step))
+            scale, offset = (self._by_layer(values[rows]) for values in self._units.at(step))
         elif self._units is not None:
-            scale = self._by_layer(self._units.at(step))
-        inputs = None if self._inputs is None else self._tensor(self._inputs.at(step))
-        weights = {} if self._weights is None else self._by_name(self._tensor(self._weights.at(step)))
+            scale = self._by_layer(self._units.at(step)[rows])
+        inputs = None if self._inputs is None else self._tensor(self._inputs.at(step)[rows])
+        weights = {} if self._weights is None else self._by_name(self._tensor(self._weights.at(step)[rows]))
         uniform = None
         if self._uniform is not None:
-            bits = self._uniform.at(step)
+            bits = self._uniform.at(step)[rows]
 
             def uniform(layer: int) -> Tensor:
                 return self._tensor((bits[:, layer] + 0.5) / GRID)

@@ -1,7 +1,7 @@
 """Train members together as one stack: the only place that adds the leading member axis.
 
-Shape letters: K members, B items of a batch, V held-out items, C outputs, P flat parameters,
-T steps. A single run is a pack of one.
+Shape letters: K members of the pack, S of the stack that still trains, B items of a batch, V held-out
+items, C outputs, P flat parameters, T steps. A single run is a pack of one.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor
 
-from search_spaces.activations import ACTIVATION
-from search_spaces.normalizations import NORMALIZATION
 from trainers.columns import Columns
 from trainers.diagnostics.calibration import HeldOutView
 from trainers.diagnostics.names import Switch
 from trainers.diagnostics.recorder import Recorder
 from trainers.effective import Wiring, check
 from trainers.evaluation import CurvePoint, Evaluation, Status
-from trainers.feed import Feed, HeldOut
+from trainers.feed import Feed
 from trainers.full_statistics import recompute
+from trainers.judging import Judge
 from trainers.looks import Log, Patience, Plateau, look_steps
-from trainers.losses import member_losses, wrongness
+from trainers.losses import member_losses
 from trainers.member import Member
 from trainers.networks import Network, OwnModule, Pass, network_for
-from trainers.networks.network import Noise, Watch
+from trainers.networks.network import Noise
 from trainers.noise import NoiseSource
 from trainers.precision import LossScale, autocast, element_type
-from trainers.structure import judged_at_once, structure_key
+from trainers.stack import Stack
+from trainers.structure import structure_key
 from trainers.task import Task
 from trainers.updates import Updates
 from trainers.versions import versions
@@ -105,6 +105,7 @@ class _Training:
             self.network.module.to(device=device, dtype=self.dtype)
             self.module_seeds = [int(m.streams.stream("module").integers(2**62)) for m in members]
         self.feed = Feed(members, task, device=device, dtype=self.dtype)
+        self.judge = Judge(task, self.feed.source_K, self._autocast)
         self.noise = NoiseSource(
             members,
             self.network,
@@ -114,29 +115,24 @@ class _Training:
             device=device,
         )
         starts = [self.network.start(m.config, m.streams) for m in members]
-        self.params_KP = torch.stack([p for p, _ in starts]).to(device, self.dtype)
-        self.buffers_KP = torch.stack([b for _, b in starts]).to(device, self.dtype)
-        self.grads_KP = torch.zeros_like(self.params_KP)
-        self.leaves = self.network.parameters.leaves(self.params_KP, self.grads_KP)
-        self.buffers = self.network.buffers.views(self.buffers_KP)
-        self.forward_numbers = self._forward_numbers()
-        self.updates = Updates(configs, self.network.parameters, self.params_KP)
+        params, buffers = (torch.stack(rows).to(device, self.dtype) for rows in zip(*starts, strict=True))
+        self.stack = Stack(
+            network=self.network,
+            configs=configs,
+            rows_S=torch.arange(len(members), device=device),
+            params_SP=params,
+            buffers_SP=buffers,
+        )
+        self.everybody = self.stack
+        """The stack before anybody ended."""
+        self.log = Log(self.stack)
+        self.updates = Updates(configs, self.network.parameters, self.stack.params_SP)
         self.smoothing_K = self._smoothing()
         scaled = self.setting.precision == "float16"
         self.loss_scale = LossScale(len(members), device) if scaled else None
         self.recorder = None
         if diagnostics != "none":
-            self.recorder = Recorder(
-                self.network, task, numbers=self.forward_numbers, autocast=self._autocast
-            )
-
-    def _forward_numbers(self) -> dict[str, Tensor]:
-        levels = self.configs[0].levels
-        ranges = (
-            *ACTIVATION.level(levels["activation"]).ranges,
-            *NORMALIZATION.level(levels["normalization"]).ranges,
-        )
-        return Columns(configs=self.configs, dtype=self.dtype, device=self.device).numbers(ranges, trailing=2)
+            self.recorder = Recorder(self.network, task, numbers=self.stack.numbers, autocast=self._autocast)
 
     def _smoothing(self) -> Tensor | None:
         """How much each member's training labels are smoothed; None where nobody's are."""
@@ -155,38 +151,43 @@ class _Training:
 
     def run(self, on_progress: Progress | None) -> list[Evaluation]:
         """All steps, with a look at the validation items at evenly spaced ones."""
-        log = Log(len(self.members), self.params_KP, self.buffers_KP)
-        pace = self.updates.pace
-        plateau = Plateau(pace.patience_K, pace.factor_K)
+        log, count = self.log, len(self.members)
+        plateau = Plateau(self.updates.pace.patience_K, self.updates.pace.factor_K)
         patience = self._patience()
         steps = self.setting.steps
         looks = set(look_steps(self.setting))
         middle = min(looks, key=lambda look: abs(look - steps / 2))
         rungs = self._rungs()
         for step in range(steps):
-            before_KP = self.params_KP.clone() if self.recorder and step + 1 == middle else None
-            losses_K = self._step(step, plateau.scale_K)
+            before_SP = self.stack.params_SP.clone() if self.recorder and step + 1 == middle else None
+            losses_K = self.stack.spread(self._step(step, plateau.scale_K), count, math.nan)
             if self.recorder is not None:
-                self.recorder.loss(losses_K)
-                if before_KP is not None:
-                    self.recorder.moved(before_KP, self.params_KP)
+                self.recorder.loss(torch.where(log.training_K, losses_K, 0.0))
+                if before_SP is not None:
+                    rows = (before_SP, self.stack.params_SP)
+                    before_KP, after_KP = (self.stack.spread(row, count, math.nan) for row in rows)
+                    going_K1 = log.training_K[:, None]
+                    self.recorder.moved(torch.where(going_K1, before_KP, math.nan), after_KP)
             log.add(losses_K, step + 1)
             if step + 1 in looks:
-                metric_K, loss_K = self._judge(self.feed.validation)
-                log.look(step + 1, metric_K, loss_K, pace.rate_TK1[step, :, 0] * plateau.scale_K)
-                better_K = log.keep_best(metric_K, loss_K)
+                found = self.judge.judge(self.stack, self.feed.validation)
+                rate_S = self.updates.pace.rate_TK1[step, :, 0] * plateau.scale_K[self.stack.rows_S]
+                metric_K, loss_K, rate_K = (self.stack.spread(v, count, math.nan) for v in (*found, rate_S))
+                log.look(step + 1, metric_K, loss_K, rate_K)
+                better_K = log.keep_best(metric_K, loss_K, self.stack)
                 plateau.look(loss_K)
-                log.stop(patience.look(better_K), step + 1, pruned=False)
+                log.stop(patience.look(better_K), step + 1, self.stack, pruned=False)
                 if step + 1 in rungs:
-                    log.stop(metric_K > rungs[step + 1], step + 1, pruned=True)
+                    log.stop(metric_K > rungs[step + 1], step + 1, self.stack, pruned=True)
                 if on_progress is not None:
                     on_progress((step + 1) / steps)
                 if not log.training_K.any():
                     break
-        tests = self._tests(log)
-        curves = [log.curve(k) for k in range(len(self.members))]
-        inside = self._inside(log, curves)
-        return [self._evaluation(k, log, tests, curves[k], inside[k]) for k in range(len(self.members))]
+                self._narrow()
+        tests = self._tests()
+        curves = [log.curve(k) for k in range(count)]
+        inside = self._inside(curves)
+        return [self._evaluation(k, tests, curves[k], inside[k]) for k in range(count)]
 
     def _rungs(self) -> dict[int, Tensor]:
         """Step -> the largest validation metric [K] with which each member goes on after it."""
@@ -197,34 +198,43 @@ class _Training:
                 found.setdefault(step, none)[k] = metric
         return found
 
+    def _narrow(self) -> None:
+        """Members that have ended leave the stack once they are many enough; nobody's numbers change."""
+        kept_S = self.stack.leaving(self.log.training_K)
+        if kept_S is None:
+            return
+        self.stack = self.stack.narrowed(kept_S)
+        self.updates = self.updates.narrowed(kept_S, self.stack.params_SP)
+        if self.loss_scale is not None:
+            self.loss_scale = self.loss_scale.narrowed(kept_S)
+
     def _step(self, step: int, scale_K: Tensor) -> Tensor:
-        """One update of every member; the losses [K] before it."""
-        x_KBF, y_KB = self.feed.batch(step)
-        noise = self.noise.at(step)
+        """One update of every member of the stack; the losses [S] before it."""
+        stack = self.stack
+        rows_S = None if stack is self.everybody else stack.rows_S
+        x_SBF, y_SB = self.feed.batch(step, rows_S)
+        noise = self.noise.at(step, rows_S)
         if step == 0:
-            check(self.wiring(x_KBF, noise))
+            check(self.wiring(x_SBF, noise))
             if self.recorder is not None:
-                self.recorder.begin(self.params_KP, self.buffers_KP, x_KBF, y_KB)
-        how = Pass(
-            training=True,
-            numbers=self.forward_numbers,
-            noise=noise,
-            seeds=self._seeds(step),
-        )
+                self.recorder.begin(stack.params_SP, stack.buffers_SP, x_SBF, y_SB)
+        how = Pass(training=True, numbers=stack.numbers, noise=noise, seeds=self._seeds(step))
         with self._autocast():
-            outputs_KBC = self.network.forward(self.leaves, self.buffers, x_KBF, how)
-        losses_K = member_losses(outputs_KBC.to(self.dtype), y_KB, self.task.kind, self.smoothing_K)
-        self.grads_KP.zero_()
+            outputs_SBC = self.network.forward(stack.leaves, stack.buffers, x_SBF, how)
+        smoothing_S = None if self.smoothing_K is None else self.smoothing_K[stack.rows_S]
+        losses_S = member_losses(outputs_SBC.to(self.dtype), y_SB, self.task.kind, smoothing_S)
+        stack.grads_SP.zero_()
         if self.loss_scale is None:
-            torch.autograd.backward(losses_K.sum())
-            overflowed_K = None
+            torch.autograd.backward(losses_S.sum())
+            overflowed_S = None
         else:
-            torch.autograd.backward((losses_K * self.loss_scale.scale_K).sum())
-            overflowed_K = self.loss_scale.unscale(self.grads_KP)
-            self.loss_scale.learn(overflowed_K)
+            torch.autograd.backward((losses_S * self.loss_scale.scale_K).sum())
+            overflowed_S = self.loss_scale.unscale(stack.grads_SP)
+            self.loss_scale.learn(overflowed_S)
         with torch.no_grad():
-            self.updates.step(step, self.params_KP, self.grads_KP, scale_K, overflowed_K)
-        return losses_K.detach()
+            scale_S = scale_K if rows_S is None else scale_K[rows_S]
+            self.updates.step(step, stack.params_SP, stack.grads_SP, scale_S, overflowed_S)
+        return losses_S.detach()
 
     def wiring(self, x_KBF: Tensor, noise: Noise) -> Wiring:
         """What was built, for `trainers.effective` to read back."""
@@ -232,9 +242,9 @@ class _Training:
             members=self.members,
             task=self.task,
             network=self.network,
-            params_KP=self.params_KP,
-            buffers_KP=self.buffers_KP,
-            numbers=self.forward_numbers,
+            params_KP=self.stack.params_SP,
+            buffers_KP=self.stack.buffers_SP,
+            numbers=self.stack.numbers,
             updates=self.updates,
             items=self.feed.items,
             x_KBF=x_KBF,
@@ -249,93 +259,62 @@ class _Training:
         """What a user's module draws its own noise from: each member's stream, a step further on."""
         if self.module_seeds is None:
             return None
-        return [seed + step for seed in self.module_seeds]
+        return [self.module_seeds[k] + step for k in self.stack.rows_S.tolist()]
 
     # -- judging -----------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def _judge(self, held_out: HeldOut, watch: Watch | None = None) -> tuple[Tensor, Tensor]:
-        """Metric [K] and loss [K] of the current parameters on the members' own held-out items."""
-        how = Pass(training=False, numbers=self.forward_numbers, watch=watch)
-        count = held_out.y_RV.shape[1]
-        metric_K = torch.zeros(len(self.members), dtype=self.dtype, device=self.device)
-        loss_K = torch.zeros_like(metric_K)
-        parameters = self.network.parameters.views(self.params_KP)
-        at_once = judged_at_once(self.network)
-        for start in range(0, count, at_once):
-            x = held_out.x_RVF[:, start : start + at_once][self.feed.source_K]
-            y = held_out.y_RV[:, start : start + at_once][self.feed.source_K]
-            with self._autocast():
-                outputs = self.network.forward(parameters, self.buffers, x, how).to(self.dtype)
-            loss_K += member_losses(outputs, y, self.task.kind) * y.shape[1]
-            metric_K += wrongness(outputs, y, self.task.kind)
-        metric_K /= count
-        if self.task.kind == "regression":
-            metric_K = metric_K.sqrt()
-        return metric_K, loss_K / count
+    def _best(self) -> Stack:
+        """Everybody at the best validation step."""
+        return self.everybody.holding(self.log.best_params_KP, self.log.best_buffers_KP)
 
-    def _tests(self, log: Log) -> dict[str, Tensor] | None:
+    def _tests(self) -> dict[str, Tensor] | None:
         """One read of the test items, its read-outs: the best validation step and the last step.
 
         Where a network of ours keeps running statistics, a third: the best validation step once more,
         with the statistics of all training items.
         """
-        if self.feed.test is None:
+        test = self.feed.test
+        if test is None:
             return None
-        best = (log.best_params_KP, log.best_buffers_KP)
-        readouts = {"best_validation": best, "last": log.last()}
-        if self.network.buffers.segments and not isinstance(self.network, OwnModule):
-            readouts["recomputed"] = best
         found = {}
-        for name, (params_KP, buffers_KP) in readouts.items():
-            self.params_KP.copy_(params_KP)
-            self.buffers_KP.copy_(buffers_KP)
-            if name == "recomputed":
-                recompute(
-                    self.network,
-                    self.params_KP,
-                    self.buffers_KP,
-                    self.feed.training_items,
-                    self.forward_numbers,
-                    self._autocast,
-                )
-            view = HeldOutView() if self.recorder and name == "best_validation" else None
-            found[name], _ = self._judge(self.feed.test, view)
-            if self.recorder and view:
-                self.recorder.held_out("test", view, self.feed.test.y_RV[self.feed.source_K])
+        view = HeldOutView() if self.recorder else None
+        found["best_validation"], _ = self.judge.judge(self._best(), test, view)
+        if self.recorder and view:
+            self.recorder.held_out("test", view, test.y_RV[self.feed.source_K])
+        found["last"], _ = self.judge.judge(self.everybody.holding(*self.log.last(self.stack)), test)
+        if self.network.buffers.segments and not isinstance(self.network, OwnModule):
+            whole = self._best()
+            rows = (whole.params_SP, whole.buffers_SP)
+            recompute(self.network, *rows, self.feed.training_items, whole.numbers, self._autocast)
+            found["recomputed"], _ = self.judge.judge(whole, test)
         return found
 
-    def _inside(self, log: Log, curves: Sequence[Sequence[CurvePoint]]) -> list[dict[str, float]]:
+    def _inside(self, curves: Sequence[Sequence[CurvePoint]]) -> list[dict[str, float]]:
         """The members' diagnostics; those that diverged have no end."""
         if self.recorder is None:
             return [{} for _ in self.members]
-        last_params_KP, last_buffers_KP = log.last()
-        self.params_KP.copy_(log.best_params_KP)
-        self.buffers_KP.copy_(log.best_buffers_KP)
         view = HeldOutView(units=True)
-        self._judge(self.feed.validation, view)
+        self.judge.judge(self._best(), self.feed.validation, view)
         self.recorder.held_out("validation", view, self.feed.validation.y_RV[self.feed.source_K])
-        self.params_KP.copy_(last_params_KP)
-        self.buffers_KP.copy_(last_buffers_KP)
-        self.recorder.end(self.params_KP, self.buffers_KP)
-        _, train_loss_K = self._judge(self.feed.training)
+        last = self.everybody.holding(*self.log.last(self.stack))
+        self.recorder.end(last.params_SP, last.buffers_SP)
+        _, train_loss_K = self.judge.judge(last, self.feed.training)
         losses = [curve[-1].validation_loss if curve else math.nan for curve in curves]
         validation_loss_K = torch.tensor(losses, dtype=self.dtype, device=self.device)
         self.recorder.fitted(train_loss_K, validation_loss_K, self.feed.training.y_RV[self.feed.source_K])
         return [
             {name: value for name, value in row.items() if alive or name.startswith(("init.", "loss."))}
-            for row, alive in zip(self.recorder.per_member(), log.alive_K.tolist(), strict=True)
+            for row, alive in zip(self.recorder.per_member(), self.log.alive_K.tolist(), strict=True)
         ]
 
     def _evaluation(
         self,
         k: int,
-        log: Log,
         tests: Mapping[str, Tensor] | None,
         curve: tuple[CurvePoint, ...],
         inside: Mapping[str, float],
     ) -> Evaluation:
-        member = self.members[k]
+        member, log = self.members[k], self.log
         finished = bool(log.alive_K[k])
         pruned = bool(log.pruned_K[k])
         status: Status = "diverged" if not finished else "pruned" if pruned else "finished"

@@ -45,6 +45,12 @@ class LossScale:
         grads_KP.div_(self.scale_K[:, None])
         return ~torch.isfinite(grads_KP).all(dim=1)
 
+    def narrowed(self, kept: Tensor) -> LossScale:
+        """For the members `kept` alone."""
+        scale = LossScale(len(kept), self.scale_K.device)
+        scale.scale_K, scale._clean_K = self.scale_K[kept], self._clean_K[kept]
+        return scale
+
     def learn(self, overflowed_K: Tensor) -> None:
         """Adapts the scales to what this step showed."""
         self._clean_K = torch.where(overflowed_K, 0.0, self._clean_K + 1)

@@ -58,6 +58,12 @@ class Updates:
         self._clips = self._clipping()
         self._constraints = self._constraining()
 
+    def narrowed(self, kept: Tensor, params_KP: Tensor) -> Updates:
+        """For the members `kept` alone, whose rows are now `params_KP`; what they have learned stays."""
+        updates = Updates([self._configs[k] for k in kept.tolist()], self._layout, params_KP)
+        updates._state = {name: rows[kept] for name, rows in self._state.items()}
+        return updates
+
     def step(
         self,
         step: int,

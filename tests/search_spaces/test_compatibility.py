@@ -8,7 +8,7 @@ import pytest
 
 from search_spaces.catalog import FACTORS
 from search_spaces.change import Change
-from search_spaces.compatibility import NOTED, REFUSED, Rule, notes, refusal
+from search_spaces.compatibility import EQUAL, NOTED, REFUSED, Rule, indistinct, notes, refusal
 from search_spaces.config import Config, Setting
 from search_spaces.space import complete
 from search_spaces.vocabulary import read
@@ -74,3 +74,53 @@ def test_no_level_is_refused_on_top_of_the_frameworks_defaults_without_a_rule_on
 def test_the_frameworks_defaults_are_neither_refused_nor_noted() -> None:
     assert refusal(complete({})) is None
     assert notes(complete({})) == ()
+
+
+def told(asked: str, *levels: str, **background: object) -> str | None:
+    """Why those levels come to the same on that background."""
+    stated = [read({asked: level, **background}) for level in levels]
+    return indistinct(
+        asked,
+        {
+            level: complete(change.levels, change.numbers, setting=Setting(**change.setting))
+            for level, change in zip(levels, stated, strict=True)
+        },
+    )
+
+
+def test_zero_biases_are_those_of_an_initializer_that_starts_them_at_zero() -> None:
+    said = told("bias", "as_initializer", "zeros", initializer="he_normal")
+    assert said is not None
+    assert said.startswith(
+        "as_initializer and zeros come to the same: bias = zeros with initializer = he_normal"
+    )
+    assert told("bias", "as_initializer", "zeros", initializer="torch_default") is None
+    assert told("bias", "zeros", "uniform", initializer="he_normal") is None
+
+
+@pytest.mark.parametrize("other", ["dropout", "dropout_last3"])
+def test_dropout_in_the_last_layer_is_dropout_where_there_is_one(other: str) -> None:
+    said = told("dropout", other, "dropout_last1", depth=1)
+    assert said is not None
+    assert "dropout = dropout_last1 with depth = 1" in said
+    assert told("dropout", other, "dropout_last1", depth=2) is None
+    assert told("dropout", "none", "dropout_last1", depth=1) is None
+
+
+@pytest.mark.parametrize("decay", ["none", "decoupled", "l2", "l1"])
+def test_adamw_is_adam_once_both_decay_alike(decay: str) -> None:
+    assert told("optimizer", "adam", "adamw", weight_decay=decay) is not None
+    assert told("optimizer", "adam", "adamw") is None
+    assert told("optimizer", "adam", "nadam", weight_decay=decay) is None
+
+
+def test_the_optimizers_own_decay_is_one_of_the_named_ones() -> None:
+    assert told("weight_decay", "none", "optimizer_default", optimizer="nesterov") is not None
+    assert told("weight_decay", "none", "optimizer_default", optimizer="adamw") is None
+    assert told("weight_decay", "decoupled", "optimizer_default", optimizer="adamw") is not None
+    assert told("weight_decay", "decoupled", "optimizer_default", optimizer="muon") is None
+
+
+@pytest.mark.parametrize("rule", [rule for rule in (*NOTED, *EQUAL) if rule.same], ids=lambda r: r.meaning)
+def test_levels_that_come_to_the_same_are_levels(rule: Rule) -> None:
+    assert rule.same <= set(FACTORS[rule.keys[0]].names)

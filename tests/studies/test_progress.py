@@ -17,6 +17,7 @@ class Counts:
     finished: int = 0
     planned: int = 100
     diverged: int = 0
+    pruned: int = 0
     failed_packs: list[object] = field(default_factory=list)
     deep: int = 0
     """How many of the finished members took ten times the work of the others; 20 of all planned do."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import studies
+from search_spaces.change import Value
 from search_spaces.config import Setting
 from studies.kinds import load
 from studies.ledger import Ledger
@@ -20,7 +21,7 @@ from studies.run import run
 from studies.searching.generations import next_members
 from studies.searching.halving import rung_looks, rungs
 from studies.searching.joint import Told, importances
-from studies.searching.plan import protocol_of
+from studies.searching.plan import protocol_of, search_protocol
 from studies.searching.record import search_record
 from studies.spec import SpecError
 from studies.work import ATTEMPTS
@@ -67,7 +68,7 @@ def test_settings_and_all_levels_of_a_factor_can_be_searched() -> None:
     )
     names = [d.name for d in spec.joint.dimensions]
     assert names == ["initializer", "width", "weight_decay", "depth", "l2.weight_decay"]
-    point: dict[str, str | float] = {
+    point: dict[str, Value] = {
         "initializer": "he_normal",
         "width": 8,
         "weight_decay": "l2",
@@ -319,8 +320,10 @@ def test_the_shipped_search_is_of_the_other_kind() -> None:
 def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "tasks.py"
     file.write_text(
-        "from tests.studies.planted import stripes\n\ndef own():\n    return stripes('stripes')\n"
-        "TASKS = [own]\n"
+        "from tests.studies.planted import stripes\n"
+        "def own():\n    return stripes('stripes')\n"
+        "TASKS = [own]\n",
+        encoding="utf-8",
     )
     run(seek(trials=6, pruner="none"), workspace=tmp_path, tasks_from=file, engine="inline")
     with pytest.raises(SpecError, match=r"other values of: .*generation \(6 -> 3\)"):
@@ -330,16 +333,12 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_users_network_is_not_asked_for_what_it_does_not_take() -> None:
-    own = stripes("stripes")
-    book = {
-        "stripes": lambda: Task(
-            **{**vars(own), "network": lambda inputs, outputs, config: None, "honours": frozenset()}
-        )
-    }
-    from studies.searching.plan import search_protocol
+    def own() -> Task:
+        network = {"network": lambda inputs, outputs, config: None, "honours": frozenset()}
+        return Task(**{**vars(stripes("stripes")), **network})
 
     with pytest.raises(SpecError, match=r"space.activation: the network of task 'stripes'"):
-        search_protocol(seek(), book)
+        search_protocol(seek(), {"stripes": own})
 
 
 def _kind(member: Member) -> tuple[str, str]:

@@ -20,6 +20,9 @@ MOMENTUM_CYCLES = frozenset(("one_cycle", "one_cycle_linear"))
 """Schedules that cycle the optimizer's momentum where it has one."""
 
 
+KEEP_THE_MOMENT = frozenset(("selu", "identity"))
+"""Activations that hand on the second moment of N(0, 1) as it is: they ask for a gain of 1."""
+
 BATCH_NORMS = frozenset(("batch_norm", "batch_norm_no_bias"))
 """Norms of a layer's sums by each unit's own mean."""
 
@@ -254,6 +257,18 @@ EQUAL: tuple[Rule, ...] = (
         meaning="that is the decay it brings",
         holds=lambda c: c.levels["weight_decay"] == "decoupled" and c.levels["optimizer"] == "adamw",
         same=frozenset(("decoupled", "optimizer_default")),
+    ),
+    *(
+        Rule(
+            keys=("initializer", "activation"),
+            meaning="it asks for a gain of 1",
+            holds=lambda c: (
+                c.levels["initializer"].startswith("activation_gain_")
+                and c.levels["activation"] in KEEP_THE_MOMENT
+            ),
+            same=frozenset((f"activation_gain_{form}", f"lecun_{form}")),
+        )
+        for form in ("normal", "uniform")
     ),
 )
 """Nothing wrong and nothing to note, but two levels that differ elsewhere are one here."""

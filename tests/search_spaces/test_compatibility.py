@@ -10,6 +10,7 @@ from search_spaces.catalog import FACTORS
 from search_spaces.change import Change
 from search_spaces.compatibility import EQUAL, NOTED, REFUSED, Rule, indistinct, notes, refusal
 from search_spaces.config import Config, Setting
+from search_spaces.gains import activation_gain
 from search_spaces.space import complete
 from search_spaces.vocabulary import read
 
@@ -119,6 +120,15 @@ def test_the_optimizers_own_decay_is_one_of_the_named_ones() -> None:
     assert told("weight_decay", "none", "optimizer_default", optimizer="adamw") is None
     assert told("weight_decay", "decoupled", "optimizer_default", optimizer="adamw") is not None
     assert told("weight_decay", "decoupled", "optimizer_default", optimizer="muon") is None
+
+
+@pytest.mark.parametrize("form", ["normal", "uniform"])
+@pytest.mark.parametrize("activation", FACTORS["activation"].names)
+def test_an_activation_that_asks_for_a_gain_of_1_starts_as_lecun(activation: str, form: str) -> None:
+    numbers = complete({"activation": activation}).numbers
+    same = told("initializer", f"activation_gain_{form}", f"lecun_{form}", activation=activation) is not None
+    assert same == (activation_gain(activation, numbers) == pytest.approx(1, abs=1e-6))
+    assert told("initializer", "activation_gain_normal", "lecun_uniform", activation=activation) is None
 
 
 @pytest.mark.parametrize("rule", [rule for rule in (*NOTED, *EQUAL) if rule.same], ids=lambda r: r.meaning)

@@ -152,7 +152,9 @@ def defaults(record: StudyRecord, verdicts: tuple[Verdict, ...]) -> Defaults:
     rows, numbers = [], []
     for verdict in verdicts:
         body = evidence[(verdict.factor, verdict.regime)]
-        rows.append(_row(verdict, robustness(body, verdict, looks=looks).leave_one_task_out))
+        meaning = body.question.meanings.get(verdict.recommended)
+        said = (f"{verdict.recommended} means {meaning}",) if meaning else ()
+        rows.append(_row(verdict, robustness(body, verdict, looks=looks).leave_one_task_out, said))
         numbers += [
             Number(
                 name=n.name,
@@ -217,7 +219,7 @@ def load(text: str, name: str = "defaults file") -> Defaults:
     return from_plain(Defaults, data, name)
 
 
-def _row(verdict: Verdict, leave_one_out: float | None) -> Row:
+def _row(verdict: Verdict, leave_one_out: float | None, meaning: tuple[str, ...]) -> Row:
     head, bound = verdict.headline, verdict.regret_bound
     gain = None
     if head is not None and all(map(math.isfinite, head.interval)):
@@ -243,7 +245,7 @@ def _row(verdict: Verdict, leave_one_out: float | None) -> Row:
             upper_bound_margins=None if bound is None or not math.isfinite(bound) else _short(bound),
             leave_one_task_out=None if leave_one_out is None else _short(leave_one_out),
         ),
-        caveats=(*_contradiction(verdict), *verdict.caveats),
+        caveats=(*meaning, *_contradiction(verdict), *verdict.caveats),
     )
 
 

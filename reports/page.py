@@ -29,6 +29,7 @@ from reports.robustness import Robustness, robustness
 from reports.scope import described, scope_of
 from reports.tuning import search_of
 from reports.verdict import Verdict, judge
+from search_spaces.change import spelled
 
 PHASES = ("pilot", *CHAIN)
 
@@ -249,6 +250,7 @@ def environment() -> Environment:
     )
     found.filters["signed"] = lambda value: _number(value, "+.2f")
     found.filters["short"] = lambda value: _number(value, ".4g")
+    found.filters["spelled"] = spelled
     found.filters["percent"] = lambda value: f"{value:.0%}"
     # Drawn by us; matplotlib escaped the names in it.
     found.filters["drawing"] = lambda picture: Markup(picture.svg)

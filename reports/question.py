@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from search_spaces.change import Change, Kind
+from search_spaces.change import Change, Kind, spelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,13 @@ class Question:
         """Everything that the levels may differ in, as (kind, name)."""
         return frozenset(part for level in self.levels for part in self.change(level).parts)
 
+    @property
+    def meanings(self) -> dict[str, str]:
+        """Level -> what it states, of named combinations; {} where a level's name says it all."""
+        if self.factor in {name for _, name in self.parts}:
+            return {}
+        return {level: _said(self.change(level)) for level in self.levels}
+
     def settings(self, name: str, usual: Any) -> tuple[Any, ...]:
         """The values of one setting over the levels as listed; `usual` where a level states none."""
         return tuple(dict.fromkeys(self.change(level).setting.get(name, usual) for level in self.levels))
@@ -54,3 +61,12 @@ class Question:
     def by_cost(self) -> tuple[str, ...]:
         """The levels, cheapest first."""
         return tuple(sorted(self.levels, key=self.cost.__getitem__))
+
+
+def _said(change: Change) -> str:
+    """A change in words; a list is a level and its number."""
+    said = []
+    for name, value in sorted(change.words().items()):
+        parts = value if isinstance(value, list) else [value]
+        said.append(f"{name} {' '.join(spelled(part) for part in parts)}")
+    return ", ".join(said) or "nothing changed"

@@ -70,6 +70,7 @@ def history(record: SearchRecord) -> Picture:
         axes.set_yticks(*_ticks(low, high))
         axes.set_ylim(low, high)
         axes.set_xlabel("trial")
+        axes.locator_params(axis="x", integer=True)
         axes.set_ylabel(_error(record))
         axes.grid(axis="y", color=GRID, lw=0.6)
         return Picture(

@@ -97,10 +97,11 @@ class Range:
 
     def narrowed(self, low: float, high: float) -> Range:
         """The same number searched between `low` and `high`; ValueError beyond its own limits."""
-        if not self.low <= low < high <= self.high:
-            raise ValueError(
-                f"{self.name}: [{low:g}, {high:g}] must lie within its limits [{self.low:g}, {self.high:g}]"
-            )
+        span = f"{self.name}: [{low:g}, {high:g}]"
+        if low >= high:
+            raise ValueError(f"{span} must rise: low < high, within [{self.low:g}, {self.high:g}]")
+        if not self.low <= low < high <= self.high:  # NaN too
+            raise ValueError(f"{span} must lie within its limits [{self.low:g}, {self.high:g}]")
         return replace(self, low=low, high=high)
 
     def _scaled(self, value: float) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 from reports.record import Margin
 from search_spaces.config import Setting
 from search_spaces.space import complete, framework_levels
+from studies.points import taken
 from trainers.evaluation import Evaluation, Slot
 from trainers.feed import trivial_error
 from trainers.member import Member
@@ -94,10 +95,7 @@ def pilot_members(
     seen: set[str] = set()
     usual = framework_levels()
     for name, recipe in RECIPES.items():
-        levels = {
-            factor: usual[factor] if factor in unhonoured else level
-            for factor, level in recipe.levels.items()
-        }
+        levels = taken(recipe.levels, unhonoured)
         config = complete(levels, {"learning_rate": recipe.learning_rate}, setting=setting, base=usual)
         if config.id in seen:
             continue

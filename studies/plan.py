@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,17 +13,15 @@ from reports.record import Margin, TaskFacts
 from search_spaces.change import Change
 from search_spaces.config import SETTING_NAMES, Config, Setting, digest
 from search_spaces.factor import Range, unknown
-from search_spaces.space import complete, framework_levels
+from search_spaces.space import complete, framework_levels, open_ranges
 from studies.pilot import ACCEPTANCE, RECIPES
-from studies.points import point, searched
+from studies.points import point, searched, taken
 from studies.search import GENERATION
 from studies.spec import SpecError, StudySpec
+from trainers.checks import HONOURED, ONLY_OURS
 from trainers.randomness import stream
 from trainers.task import Task, TaskBook
 from trainers.versions import versions
-
-NETWORK_FACTORS = frozenset(("activation", "normalization", "dropout"))
-"""What a user's own network has to build itself; it `honours` the ones it takes from the config."""
 
 RULES: Mapping[str, Any] = {
     "recipes": {name: recipe.plain() for name, recipe in RECIPES.items()},
@@ -52,8 +51,8 @@ class Protocol:
     facts: Mapping[str, TaskFacts]
     """In the order the study declares its tasks."""
     unhonoured: Mapping[str, frozenset[str]]
-    """Task -> factors that its own network does not take from the config; they stay at the
-    framework's default there, and questions about them skip the task."""
+    """Task -> what its own network does not take from the config: factors, levels (factor=level) and
+    settings. Factors stay at the framework's default there, and questions about any of it skip the task."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data."""
@@ -98,10 +97,7 @@ class Protocol:
             turn, at = divmod(place // 2, len(levels))
             order = stream(self.spec.study, "background", factor, turn).permutation(len(levels))
             found[factor] = levels[0 if place % 2 == 0 else int(order[at])]
-        return {
-            factor: usual[factor] if factor in self.unhonoured[task] else level
-            for factor, level in found.items()
-        }
+        return taken(found, self.unhonoured[task])
 
     def config(self, chain: Chain, level: str, numbers: Mapping[str, float] | None = None) -> Config:
         """One point of a cell: `numbers` over the library defaults of everything that is open.
@@ -133,8 +129,25 @@ class Protocol:
 
     def candidates(self, factor: str) -> tuple[str, ...]:
         """The declared tasks on which everything that the question varies can be varied."""
-        varied = {name for kind, name in self.question(factor).parts if kind == "factor"}
-        return tuple(task for task in self.spec.tasks if not varied & self.unhonoured[task])
+        return tuple(task for task in self.spec.tasks if not self.untaken(factor, task))
+
+    def untaken(self, factor: str, task: str) -> tuple[str, ...]:
+        """What the question varies and the task's own network does not take; () where it has none.
+
+        A number is not taken where the level that opens it is not.
+        """
+        missing = self.unhonoured[task]
+        if not missing:
+            return ()
+        found: dict[str, None] = {}
+        question = self.question(factor)
+        for regime, level in itertools.product(self.spec.regimes, question.levels):
+            change = question.change(level)
+            words = [*change.levels, *change.setting, *(f"{f}={to}" for f, to in change.levels.items())]
+            found |= dict.fromkeys(word for word in words if word in missing)
+            spans = open_ranges(self._point(Chain(factor=factor, task=task, regime=regime), level).levels)
+            found |= dict.fromkeys(name for name in change.numbers if name not in spans)
+        return tuple(found)
 
     def unpiloted(self, margins: Mapping[tuple[str, str], Margin]) -> list[tuple[str, str]]:
         """(task, regime) pairs that need a pilot, given those that have one.
@@ -225,19 +238,26 @@ def protocol(spec: StudySpec, book: TaskBook) -> Protocol:
     """Builds every declared task once, for its facts.
 
     Raises:
-        SpecError: a task that is neither shipped nor the user's.
-        ValueError: a task that cannot be built.
+        SpecError: a task that is neither shipped nor the user's, or cannot be built.
     """
     for name in spec.tasks:
         if name not in book:
             rule = f"{unknown('task', name, book)} (add your own with --tasks-from FILE.py)"
             raise SpecError(spec.file, "tasks", rule)
-    tasks = {name: book[name]() for name in spec.tasks}
+    tasks = {name: built(spec.file, book, name) for name in spec.tasks}
     return Protocol(
         spec=spec,
         facts={name: task_facts(task, spec.study) for name, task in tasks.items()},
-        unhonoured={name: _unhonoured(task) for name, task in tasks.items()},
+        unhonoured={name: unhonoured(task) for name, task in tasks.items()},
     )
+
+
+def built(file: str, book: TaskBook, name: str) -> Task:
+    """The task; SpecError where it cannot be built."""
+    try:
+        return book[name]()
+    except ValueError as error:
+        raise SpecError(file, "tasks", str(error)) from None
 
 
 def planned_members(spec: StudySpec, chains: Iterable[Chain], pilots: int) -> dict[str, int]:
@@ -270,5 +290,8 @@ def task_facts(task: Task, study: str) -> TaskFacts:
     )
 
 
-def _unhonoured(task: Task) -> frozenset[str]:
-    return frozenset() if task.network is None else NETWORK_FACTORS - task.honours
+def unhonoured(task: Task) -> frozenset[str]:
+    """What a task's own network does not take from the config: factors, levels and settings."""
+    if task.network is None:
+        return frozenset()
+    return (HONOURED - task.honours) | ONLY_OURS | {"network"}

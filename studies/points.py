@@ -49,17 +49,14 @@ def point(
         regime: where.
         background: factor -> level on this task.
         change: what the question's level states.
-        unhonoured: factors that stay at the framework's default here, whatever is said of them.
+        unhonoured: factors and levels (factor=level) in whose place the framework's default stands here.
     """
     usual = framework_levels()
     base = Change(levels=background).over(
         Change(levels={**usual, **spec.held}, numbers=spec.stated.numbers, setting=spec.setting)
     )
     below = spec.change(regime).over(base)
-    levels = {
-        factor: usual[factor] if factor in unhonoured else level
-        for factor, level in {**below.levels, **change.levels}.items()
-    }
+    levels = taken({**below.levels, **change.levels}, unhonoured)
     spans = open_ranges(levels)
     numbers = {name: value for name, value in below.numbers.items() if name in spans}
     return Change(
@@ -67,6 +64,15 @@ def point(
         numbers={**numbers, **change.numbers},
         setting={**below.setting, **change.setting},
     )
+
+
+def taken(levels: Mapping[str, str], unhonoured: Collection[str]) -> dict[str, str]:
+    """Levels as a network of a user's own takes them: what it does not honour is the framework's default."""
+    usual = framework_levels()
+    return {
+        factor: usual[factor] if {factor, f"{factor}={level}"} & set(unhonoured) else level
+        for factor, level in levels.items()
+    }
 
 
 def places(spec: StudySpec) -> Iterator[Place]:

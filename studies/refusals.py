@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
 from search_spaces.compatibility import indistinct, notes, refusal
+from search_spaces.config import Config
 from studies.mistakes import SpecError
 from studies.plan import Chain, Protocol
 from trainers.structure import structure_key
@@ -11,8 +15,6 @@ from trainers.task import TaskBook
 
 def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
     """Looks at every level of every question in every regime, on every declared task.
-
-    Networks of a user's own are not built here: what they make of a config is their business.
 
     Returns:
         What is allowed but means less than it seems, each once.
@@ -25,6 +27,7 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
     found: dict[str, None] = {}
     known: set[str] = set()
     for i, question in enumerate(spec.asked):
+        found |= dict.fromkeys(_left_out(fixed, question.factor))
         for regime in spec.regimes:
             for name in fixed.candidates(question.factor):
                 task = book[name]()
@@ -35,6 +38,10 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                     raise SpecError(
                         spec.file, f"questions[{i}].levels", f"{empty} (in {regime}, task {name})"
                     )
+                twins = _twins(configs, items=len(task.split(spec.study, 0).train))
+                if twins:
+                    rule = f"{' and '.join(twins)} come to the same training (in {regime}, task {name})"
+                    raise SpecError(spec.file, f"questions[{i}].levels", rule)
                 for level, config in configs.items():
                     place = f"({level} in {regime}, task {name})"
                     if config.id not in known:
@@ -43,9 +50,30 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                         if broken:
                             raise SpecError(spec.file, f"questions[{i}]", f"{broken} {place}")
                         found |= dict.fromkeys(notes(config))
-                    if task.network is None:
-                        try:
-                            structure_key(config, task)
-                        except ValueError as error:
-                            raise SpecError(spec.file, f"questions[{i}]", f"{error} {place}") from None
+                    try:
+                        structure_key(config, task)
+                    except ValueError as error:
+                        raise SpecError(spec.file, f"questions[{i}]", f"{error} {place}") from None
     return tuple(found)
+
+
+def _twins(configs: Mapping[str, Config], *, items: int) -> tuple[str, str] | None:
+    """Two levels that train alike on so many items: a smaller task uses all it has, and one batch at most."""
+    seen: dict[str, str] = {}
+    for level, config in configs.items():
+        size = min(config.setting.train_size, items)
+        batch = min(config.setting.batch_size, size)
+        used = replace(config, setting=replace(config.setting, train_size=size, batch_size=batch))
+        if (twin := seen.setdefault(used.id, level)) != level:
+            return twin, level
+    return None
+
+
+def _left_out(fixed: Protocol, factor: str) -> Iterator[str]:
+    """Which tasks the question skips, because of their own networks."""
+    for task in fixed.spec.tasks:
+        if names := fixed.untaken(factor, task):
+            yield (
+                f"the question on {factor} leaves out task {task}, whose own network does not take "
+                f"{' and '.join(names)} from the configuration"
+            )

@@ -21,6 +21,8 @@ MIN_OF_CLASS = 8
 part of 60 % that misses a class of 8 is drawn about once in 1500 times (0.4 ** 8)."""
 HONOURED = frozenset({"activation", "normalization", "dropout"})
 """Factors that a network of one's own may build from the config."""
+ONLY_OURS = frozenset({"input_scaling=batch_norm", "weight_constraint=symmetric"})
+"""Levels that change a network from within: a network of one's own is never given them."""
 
 AUGMENTATIONS = frozenset({"shift", "flip", "rotation"})
 """What can be done to an item's places; a sequence can only be shifted."""

@@ -161,7 +161,7 @@ def _sampler(name: str, seed: int, study: str, task: str, trials: int, columns: 
         # yet count as bad ones, so that they do not all go to one place (`constant_liar`).
         return TPESampler(seed=seed, n_startup_trials=STARTUP, group=True, constant_liar=True)
     if name == "gp":
-        return GPSampler(seed=seed, n_startup_trials=STARTUP)
+        return GPSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False)
     if name == "random":
         return RandomSampler(seed=seed)
     if name == "qmc":

@@ -13,7 +13,7 @@ from search_spaces.config import Config, digest
 from search_spaces.factor import unknown
 from search_spaces.space import framework_levels
 from studies.mistakes import SpecError
-from studies.plan import NETWORK_FACTORS, task_facts
+from studies.plan import built, task_facts, unhonoured
 from studies.searching.halving import DEPTH, ETA
 from studies.searching.joint import STARTUP
 from studies.searching.space import Point
@@ -42,7 +42,7 @@ class SearchProtocol:
     spec: SearchSpec
     facts: TaskFacts
     unhonoured: frozenset[str]
-    """Factors that the task's own network does not take from the config."""
+    """What the task's own network does not take from the config: factors, levels and settings."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data."""
@@ -80,21 +80,27 @@ def search_protocol(spec: SearchSpec, book: TaskBook) -> SearchProtocol:
     """Builds the task once, for its facts.
 
     Raises:
-        SpecError: an unknown task, or a factor searched or fixed that the task's own network does not take.
-        ValueError: a task that cannot be built.
+        SpecError: a task that is unknown or cannot be built, or something searched or fixed that the
+            task's own network does not take.
     """
     if spec.task not in book:
         rule = f"{unknown('task', spec.task, book)} (add your own with --tasks-from FILE.py)"
         raise SpecError(spec.file, "tasks", rule)
-    task = book[spec.task]()
-    unhonoured = frozenset() if task.network is None else NETWORK_FACTORS - task.honours
-    for factor in sorted(unhonoured):
-        own = f"the network of task '{task.name}' does not take {factor} from the configuration"
-        if factor in spec.joint.choices:
-            raise SpecError(spec.file, f"space.{factor}", own)
-        if spec.joint.held.levels[factor] != framework_levels()[factor]:
-            raise SpecError(spec.file, f"fixed.{factor}", own)
-    return SearchProtocol(spec=spec, facts=task_facts(task, spec.study), unhonoured=unhonoured)
+    task = built(spec.file, book, spec.task)
+    missing = unhonoured(task)
+    for name, values in spec.joint.choices.items():
+        for word in (name, *(f"{name}={value}" for value in values)):
+            if word in missing:
+                raise SpecError(spec.file, f"space.{name}", _untaken(task, word))
+    for name, level in spec.joint.held.levels.items():
+        for word in (name, f"{name}={level}"):
+            if word in missing and level != framework_levels()[name]:
+                raise SpecError(spec.file, f"fixed.{name}", _untaken(task, word))
+    return SearchProtocol(spec=spec, facts=task_facts(task, spec.study), unhonoured=missing)
+
+
+def _untaken(task: Task, word: str) -> str:
+    return f"the network of task '{task.name}' does not take {word} from the configuration"
 
 
 def protocol_of(plain: Mapping[str, Any]) -> SearchProtocol:
@@ -109,8 +115,6 @@ def protocol_of(plain: Mapping[str, Any]) -> SearchProtocol:
 
 def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
     """Looks at every pair of choices, at the ends of every number, before anything is trained.
-
-    Networks of a user's own are not built here: what they make of a config is their business.
 
     Returns:
         What is allowed but means less than it seems, each once.
@@ -128,8 +132,7 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
             try:
                 config = space.config(point)
                 problem = refusal(config)
-                if task.network is None:
-                    structure_key(config, task)
+                structure_key(config, task)
             except ValueError as error:
                 raise SpecError(file, "space", f"{error} ({_words(picked)})") from None
             if problem:
@@ -137,6 +140,11 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
             found |= dict.fromkeys(notes(config))
         if len(broken) == 2:
             raise SpecError(file, "space", f"{broken[0]} ({_words(picked)})")
+    at_times = [found.name for found in space.dimensions if found.where]
+    if fixed.spec.sampler == "gp" and at_times:
+        found[
+            f"sampler gp models no number that a choice opens: {', '.join(at_times)} are drawn at random"
+        ] = None
     return tuple(found)
 
 

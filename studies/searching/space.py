@@ -59,7 +59,7 @@ class Space:
         Raises:
             ValueError: limits beyond those of the number there.
         """
-        levels = self._levels(picked)
+        levels = self.levels(picked)
         spans = open_ranges(levels)
         for name in sorted(self.numbers):
             if name in SETTING_NAMES:
@@ -70,7 +70,7 @@ class Space:
     def config(self, point: Point) -> Config:
         """The complete configuration at a point: what is not searched is held, or at its library default."""
         picked = {name: point[name] for name in self.choices}
-        levels = self._levels(picked)
+        levels = self.levels(picked)
         values: dict[str, float] = {}
         setting = dict(self.held.setting)
         for parameter, span in self.open(picked):
@@ -114,7 +114,8 @@ class Space:
                     seen.add(key)
                     yield one
 
-    def _levels(self, picked: Mapping[str, Value]) -> dict[str, str]:
+    def levels(self, picked: Mapping[str, Value]) -> dict[str, str]:
+        """Factor -> level with those choices."""
         chosen = {name: str(value) for name, value in picked.items() if name in FACTORS}
         return {**framework_levels(), **self.held.levels, **chosen}
 
@@ -127,7 +128,7 @@ class Space:
         """Numbers whose limits hang on the level, or whose name is that of a choice."""
         limits: dict[str, set[tuple[float, float, bool]]] = {}
         for picked in self.pairs():
-            for name, span in open_ranges(self._levels(picked)).items():
+            for name, span in open_ranges(self.levels(picked)).items():
                 if name in self.numbers:
                     narrow = self._narrowed(name, span)
                     limits.setdefault(name, set()).add((narrow.low, narrow.high, narrow.log))
@@ -137,7 +138,7 @@ class Space:
         """The choices that open a parameter which is not always open."""
         found: dict[str, None] = {}
         for picked in self.pairs():
-            levels = self._levels(picked)
+            levels = self.levels(picked)
             for name, span in self.open(picked):
                 if name == parameter:
                     found["=".join(_opener(span.name, levels))] = None

@@ -13,7 +13,7 @@ from search_spaces.catalog import FACTORS
 from search_spaces.change import Change, Value
 from search_spaces.config import SETTING_LIMITS, SETTING_NAMES, Setting
 from search_spaces.factor import unknown
-from search_spaces.space import framework_levels
+from search_spaces.space import framework_levels, open_ranges, openers
 from search_spaces.vocabulary import NUMBERS, is_number, kinds
 from search_spaces.vocabulary import read as read_words
 from studies.asking import change_of
@@ -211,15 +211,25 @@ def _or_all(name: str) -> str:
 
 
 def _check_numbers(spec: SearchSpec, space: Space) -> None:
-    """Every number is opened by a level of this study, and searched within its limits."""
+    """Every number is opened by a level of this study, and searched or fixed within its limits."""
     opened: set[str] = set()
     for picked in space.pairs():
+        spans = open_ranges(space.levels(picked))
+        for name, value in space.held.numbers.items():
+            if name in spans:
+                opened.add(name)
+                try:
+                    spans[name].check(value)
+                except ValueError as error:
+                    raise SpecError(spec.file, f"fixed.{name}", str(error)) from None
         for name in space.numbers:
             alone = Space(choices=space.choices, numbers={name: space.numbers[name]}, held=space.held)
             try:
                 opened |= {span.name for _, span in alone.open(picked)}
             except ValueError as error:
                 raise SpecError(spec.file, f"space.{name}", str(error)) from None
-    for name in space.numbers:
+    keys = {**dict.fromkeys(space.numbers, "space"), **dict.fromkeys(space.held.numbers, "fixed")}
+    for name, key in keys.items():
         if name not in opened:
-            raise SpecError(spec.file, f"space.{name}", "no level of this study opens this number")
+            rule = f"number '{name}' needs {' or '.join(openers(name))}, which no level of this study is"
+            raise SpecError(spec.file, f"{key}.{name}", rule)

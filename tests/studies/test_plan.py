@@ -7,15 +7,19 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from reports.record import Margin
-from search_spaces.config import Config
+from search_spaces.config import Config, Setting
+from search_spaces.space import complete
 from studies.plan import Chain, Plan, Protocol, planned_members, protocol
+from studies.refusals import examine
 from studies.spec import SpecError
 from tests.studies.planted import BOOK, TINY, planned, stripes, tiny
+from trainers.networks import network_for
 from trainers.task import Task, TaskBook, TaskBuilder
 
 
@@ -111,6 +115,59 @@ def test_what_a_users_network_does_not_build_stays_at_the_default_and_is_not_ask
     assert fixed.candidates("activation") == ("stripes", "stairs")
     levels = fixed.config(Chain(factor="activation", task="rings", regime="deep"), "relu").levels
     assert (levels["normalization"], levels["dropout"]) == ("none", "dropout")
+
+
+def test_levels_and_settings_of_our_own_networks_skip_a_network_of_a_users_own() -> None:
+    def own(inputs: int, outputs: int, config: Config) -> torch.nn.Module:
+        return torch.nn.Linear(inputs, outputs)
+
+    ring: Task = replace(stripes("rings"), network=own)
+    book: TaskBook = {**BOOK, "rings": lambda: ring}
+    asked: tuple[tuple[str, list[Any], dict[str, Any], str], ...] = (
+        ("input_scaling", ["z_score", "batch_norm"], {}, "input_scaling=batch_norm"),
+        ("weight_constraint", ["none", "symmetric"], {}, "weight_constraint=symmetric"),
+        ("dropout_rate", [0.1, 0.3], {"dropout": "dropout"}, "dropout_rate"),
+    )
+    for factor, levels, fixed, word in asked:
+        regimes = {"deep": {"depth": 3}}
+        spec = tiny(questions=[{"factor": factor, "levels": levels}], fixed=fixed, regimes=regimes)
+        found = protocol(spec, book)
+        assert found.candidates(factor) == ("stripes", "stairs")
+        assert any(
+            f"leaves out task rings, whose own network does not take {word}" in n
+            for n in examine(found, book)
+        )
+    networks = tiny(questions=[{"factor": "network", "levels": ["mlp", "cnn"]}])
+    assert protocol(networks, book).untaken("network", "rings") == ("network",)
+    constraints = tiny(questions=[{"factor": "weight_constraint", "levels": ["none", "max_norm"]}])
+    assert "rings" in protocol(constraints, book).candidates("weight_constraint")
+
+
+def test_a_level_that_only_our_networks_realise_is_the_default_in_a_users_own() -> None:
+    def own(inputs: int, outputs: int, config: Config) -> torch.nn.Module:
+        return torch.nn.Linear(inputs, outputs)
+
+    ring: Task = replace(stripes("rings"), network=own)
+    book: TaskBook = {**BOOK, "rings": lambda: ring}
+    regimes = {"deep": {"depth": 3, "weight_constraint": "symmetric", "input_scaling": "batch_norm"}}
+    fixed = protocol(tiny(regimes=regimes), book)
+    held = {
+        task: fixed.config(Chain(factor="initializer", task=task, regime="deep"), "he_normal").levels
+        for task in ("rings", "stripes")
+    }
+    assert (held["rings"]["weight_constraint"], held["rings"]["input_scaling"]) == ("none", "z_score")
+    assert held["stripes"]["weight_constraint"] == "symmetric"
+    symmetric = complete({"weight_constraint": "symmetric"}, setting=Setting(depth=3))
+    with pytest.raises(ValueError, match=r"'rings' has a network of its own.*weight_constraint=symmetric"):
+        network_for(symmetric, book["rings"]())
+
+
+def test_a_task_that_cannot_be_built_is_named_with_file_and_key() -> None:
+    def away() -> Task:
+        raise ValueError("task 'away' is not here")
+
+    with pytest.raises(SpecError, match=r"tiny.yaml: tasks: task 'away' is not here"):
+        protocol(tiny(tasks=["stripes", "away"]), {**BOOK, "away": away})
 
 
 def test_an_unknown_task_is_the_study_files_mistake() -> None:

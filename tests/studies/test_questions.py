@@ -83,6 +83,10 @@ def test_such_a_study_runs_to_its_page_and_its_defaults(name: str, workspace: Pa
     for format in ("yaml", "json", "markdown"):
         text = render(defaults(record, found), format)
         for question in spec.asked:
+            for level, meaning in question.meanings.items():
+                assert f"{level}</strong> ({meaning})" in html
+                if level in {v.recommended for v in found if v.factor == question.factor}:
+                    assert f"{level} means {meaning}" in " ".join(text.split())
             assert question.factor in text
             assert question.factor in html
 
@@ -349,6 +353,22 @@ def test_to_ask_between_levels_that_come_to_the_same_is_refused() -> None:
         examine(asked("sgd", "adam", "adamw"), BOOK)
     (note,) = examine(asked("sgd", "adamw"), BOOK)
     assert "AdamW with an L2 penalty" in note
+
+
+@pytest.mark.parametrize(
+    ("factor", "levels"),
+    [
+        ("train_size", [1000, 2000]),
+        ("batch_size", [1000, 2000]),
+        ("recipe", {"usual": {}, "said": {"dropout": "none"}}),
+    ],
+)
+def test_levels_that_come_to_the_same_training_are_refused(factor: str, levels: Any) -> None:
+    fixed = planned(tiny(questions=[{"factor": factor, "levels": levels}]))
+    with pytest.raises(
+        SpecError, match=r"questions\[0\].levels: .* come to the same training .in shallow, task"
+    ):
+        examine(fixed, BOOK)
 
 
 def test_a_network_that_needs_a_shape_is_refused_on_a_table() -> None:

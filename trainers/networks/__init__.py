@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_WORDS, Config
+from trainers.checks import ONLY_OURS
 from trainers.networks.convolutional import Convolutional
 from trainers.networks.network import Network, Noise, Pass, Sites
 from trainers.networks.own_module import OwnModule
@@ -58,5 +59,10 @@ def _own(config: Config, task: Task) -> OwnModule:
             raise ValueError(
                 f"task '{task.name}' has a network of its own that does not honour '{name}': "
                 f"only {name}={default} can be asked there, not {config.levels[name]}"
+            )
+    for name, level in config.levels.items():
+        if f"{name}={level}" in ONLY_OURS:
+            raise ValueError(
+                f"task '{task.name}' has a network of its own, which {name}={level} cannot change from within"
             )
     return OwnModule.of(config, task)

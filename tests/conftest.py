@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tests.surroundings import SILENCE, THREADS, do_without
 # Here, before any test imports a library: each reads these once.
 os.environ.update(SILENCE | THREADS | {"MPLBACKEND": "Agg"})
 os.environ.pop("GROUNDRULES_WORKSPACE", None)
+# A shell ignores Ctrl-C in what it starts in the background, and so would all that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

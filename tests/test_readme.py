@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from studies.cli import invoke
+from studies.kinds import load as load_any
+from studies.searching.spec import SearchSpec
 from studies.spec import load
 from trainers.tasks import FAMILIES
 from trainers.user_tasks import load_user_tasks
@@ -23,9 +26,27 @@ def block(language: str, holding: str) -> str:
 
 def test_the_study_it_shows_is_a_study(tmp_path: Path) -> None:
     file = tmp_path / "my_study.yaml"
-    file.write_text(block("yaml", "study:"), encoding="utf-8")
+    file.write_text(block("yaml", "study: my-activations"), encoding="utf-8")
     study = load(file)
     assert set(study.tasks) - set(FAMILIES) == {"churn"}, "every other task it names ships"
+
+
+def test_the_questions_it_shows_can_be_asked(tmp_path: Path) -> None:
+    file = tmp_path / "my_study.yaml"
+    asked = yaml.safe_load(block("yaml", "factor: recipe"))
+    shown = yaml.safe_load(block("yaml", "study: my-activations"))
+    kept = {key: shown[key] for key in ("study", "regimes", "setting", "tasks", "budget")}
+    text = yaml.safe_dump({**kept, **asked, "fixed": {"dropout": "dropout"}, "nuisance": ["learning_rate"]})
+    file.write_text(text, encoding="utf-8")
+    assert [q.name for q in load(file).understood] == ["optimizer", "dropout_rate", "batch_size", "recipe"]
+
+
+def test_the_search_it_shows_is_a_search(tmp_path: Path) -> None:
+    file = tmp_path / "my_search.yaml"
+    file.write_text(block("yaml", "kind: search"), encoding="utf-8")
+    search = load_any(file)
+    assert isinstance(search, SearchSpec)
+    assert set(search.tasks) <= set(FAMILIES)
 
 
 def test_the_task_file_it_shows_makes_that_task(tmp_path: Path) -> None:

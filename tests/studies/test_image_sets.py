@@ -28,7 +28,7 @@ def test_a_study_on_a_set_that_is_not_there_ends_with_one_line_that_says_what_to
     spec.write_text(yaml.safe_dump(data), encoding="utf-8")
     assert invoke([command, str(spec), "--workspace", str(tmp_path / "ws")]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: task 'cifar10'") and said.count("\n") == 1
+    assert said.startswith(f"error: {spec}: tasks: task 'cifar10'") and said.count("\n") == 1
     assert str(folder / "cifar-10-batches-py" / "data_batch_1") in said
     assert "groundrules download cifar10" in said
 

@@ -77,8 +77,8 @@ def test_ray_finds_what_one_process_finds_after_a_worker_was_killed(tmp_path: Pa
         f"    if os.getpid() != {os.getpid()} and not flag.exists():\n"
         "        flag.touch(); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    file = user_file(tmp_path, "dots", misdeed)
-    spec = small("stripes", "dots")
+    file = user_file(tmp_path, "specks", misdeed)
+    spec = small("stripes", "specks")
     with open_study(tmp_path / "alone", spec, file)[0] as alone:
         run(spec, workspace=tmp_path / "alone", tasks_from=file, engine="inline")
         expected = alone.evaluations(spec.study)
@@ -104,36 +104,36 @@ def test_ray_finds_what_one_process_finds_after_a_worker_was_killed(tmp_path: Pa
 
 
 def test_an_exception_costs_only_its_own_packs_and_leaves_its_cause(tmp_path: Path) -> None:
-    misdeed = f"if os.getpid() != {os.getpid()}: raise RuntimeError('the dots\\n are gone')"
-    file = user_file(tmp_path, "dots", misdeed)
-    ledger, agenda = open_study(tmp_path / "ws", small("stripes", "dots"), file)
+    misdeed = f"if os.getpid() != {os.getpid()}: raise RuntimeError('the specks\\n are gone')"
+    file = user_file(tmp_path, "specks", misdeed)
+    ledger, agenda = open_study(tmp_path / "ws", small("stripes", "specks"), file)
     with ledger:
         run_ray(agenda, tasks_from=file, workers=2)
-        assert {pack.task for pack in agenda.failed_packs} == {"dots"}
+        assert {pack.task for pack in agenda.failed_packs} == {"specks"}
         assert {e.slot.task for e in ledger.evaluations(agenda.study)} == {"stripes"}
         causes = {attempt.cause for attempt in ledger.attempts(agenda.study) if attempt.kind == "error"}
     assert agenda.done
     assert len(causes) == 1
-    assert "RuntimeError: the dots are gone (my_tasks.py, line" in causes.pop()
+    assert "RuntimeError: the specks are gone (my_tasks.py, line" in causes.pop()
 
 
 def test_a_task_that_is_not_the_same_everywhere_is_refused(tmp_path: Path) -> None:
-    file = user_file(tmp_path, "dots", seed="None")
-    ledger, agenda = open_study(tmp_path / "ws", small("dots"), file)
-    with ledger, pytest.raises(ValueError, match="task 'dots' has other data in a worker"):
+    file = user_file(tmp_path, "specks", seed="None")
+    ledger, agenda = open_study(tmp_path / "ws", small("specks"), file)
+    with ledger, pytest.raises(ValueError, match="task 'specks' has other data in a worker"):
         run_ray(agenda, tasks_from=file, workers=1)
 
 
 def test_a_complete_study_does_not_load_ray(tmp_path: Path) -> None:
-    file = user_file(tmp_path, "dots")
+    file = user_file(tmp_path, "specks")
     workspace = tmp_path / "ws"
-    run(small("stripes", "dots"), workspace=workspace, tasks_from=file, engine="inline")
+    run(small("stripes", "specks"), workspace=workspace, tasks_from=file, engine="inline")
     script = (
         "import sys; from pathlib import Path\n"
         "from studies.run import run; from tests.studies.test_workers import small\n"
         "for name in [name for name in sys.modules if name.split('.')[0] == 'ray']: del sys.modules[name]\n"
         "workspace, file = map(Path, sys.argv[1:])\n"
-        "summary = run(small('stripes', 'dots'), workspace=workspace, tasks_from=file, engine='ray')\n"
+        "summary = run(small('stripes', 'specks'), workspace=workspace, tasks_from=file, engine='ray')\n"
         "assert summary.complete and summary.trained == 0, summary\n"
         "assert 'ray' not in sys.modules, 'ray was loaded'"
     )

@@ -143,6 +143,9 @@ def descend(
         numbers: of those levels; missing ones are the library's.
         starts: drawn from the surface's own stream, the same for every recipe.
         steps: updates.
+
+    Raises:
+        ValueError: an update rule for matrices, which has none to work on here.
     """
     setting = Setting(steps=steps, evaluations=1, precision="float64")
     corner, far = torch.tensor(surface.low), torch.tensor(surface.high)
@@ -154,7 +157,11 @@ def descend(
     ]
     params_KP = torch.zeros(len(cases), ALIGNMENT, dtype=torch.float64)
     params_KP[:, :2] = start_S2[[s for _, s in cases]]
-    updates = Updates(configs, Layout.of({"point": ((2,), "own")}), params_KP)
+    layout = Layout.of({"point": ((2,), "own")})
+    check = OPTIMIZER.level(configs[0].levels["optimizer"]).build.check
+    if check is not None:
+        check(layout.segments)
+    updates = Updates(configs, layout, params_KP)
     steady_K = torch.ones(len(cases), dtype=torch.float64)
     path, losses = [params_KP[:, :2].clone()], []
     for step in range(steps):
@@ -201,17 +208,20 @@ def main() -> None:
     asked = parser.parse_args()
     print(f"learning rates (of {RATES}) with which at least half of {STARTS} starts reach the optimum in")
     print(f"{asked.steps} steps; constant rate, all other numbers at torch's defaults\n")
-    print(f"{'':15s}" + "".join(f"{name:>15s}" for name in SURFACES))
+    print(f"{'':15s}" + "".join(f"{name:>15s}" for name in SURFACES) + "  straightness on the quadratic")
     for optimizer in OPTIMIZER.names:
         try:
-            cells = [
-                descend(surface, {"optimizer": optimizer}, rates(optimizer), steps=asked.steps)
-                for surface in SURFACES.values()
-            ]
+            cells = {
+                name: descend(surface, {"optimizer": optimizer}, rates(optimizer), steps=asked.steps)
+                for name, surface in SURFACES.items()
+            }
         except ValueError as error:  # a rule for matrices has none to work on
             print(f"{optimizer:15s} {error}")
             continue
-        print(f"{optimizer:15s}" + "".join(f"{cell.rates_that_reach:15d}" for cell in cells), flush=True)
+        counts = "".join(f"{cell.rates_that_reach:15d}" for cell in cells.values())
+        bowl = cells["quadratic"]
+        straight = bowl.straightness_K[bowl.reached_K].nanmedian()
+        print(f"{optimizer:15s}{counts}{straight:31.2f}", flush=True)
     counts = ", ".join(f"{extrema(times)} at {times}" for times in range(1, 9))
     print(f"\nextrema of f(x) = -3.5 x^2 + 3.5 x applied so many times: {counts}")
 

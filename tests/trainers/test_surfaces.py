@@ -75,3 +75,8 @@ def test_rates_span_the_optimizers_own_range() -> None:
     found = rates("adam", 3)
     assert found[0] < found[1] < found[2]
     assert found[1] == pytest.approx((found[0] * found[2]) ** 0.5, rel=1e-5)
+
+
+def test_a_rule_for_matrices_is_refused_where_there_is_none() -> None:
+    with pytest.raises(ValueError, match="muon"):
+        descend(SURFACES["ravine"], {"optimizer": "muon"}, [0.01])

@@ -55,6 +55,12 @@ CREATE TABLE attempts (
 """
 
 
+COMMITTED = (
+    "SELECT e.sequence, e.evaluation, e.pack, p.committed_ms, p.seconds / p.members"
+    " FROM evaluations e JOIN packs p ON p.study = e.study AND p.id = e.pack"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyRow:
     """One study as the ledger lists it."""
@@ -329,18 +335,21 @@ class Ledger:
     def committed_after(self, study: str, sequence: int, limit: int) -> list[Committed]:
         """The next `limit` evaluations committed after `sequence` (0: from the beginning)."""
         rows = self._db.execute(
-            "SELECT e.sequence, e.evaluation, e.pack, p.committed_ms, p.seconds / p.members"
-            " FROM evaluations e JOIN packs p ON p.study = e.study AND p.id = e.pack"
-            " WHERE e.study = ? AND e.sequence > ? ORDER BY e.sequence LIMIT ?",
+            f"{COMMITTED} WHERE e.study = ? AND e.sequence > ? ORDER BY e.sequence LIMIT ?",
             (study, sequence, limit),
         )
-        return [
-            Committed(
-                sequence=at, evaluation=Evaluation.from_plain(json.loads(text)), pack_id=pack,
-                committed_ms=ms, seconds=seconds,
-            )
-            for at, text, pack, ms, seconds in rows
-        ]  # fmt: skip
+        return [_committed(row) for row in rows]
+
+    def committed_of(
+        self, study: str, factor: str, task: str, regime: str, *, until: int
+    ) -> Iterator[Committed]:
+        """The evaluations of one chain that were committed at `until` or before, in that order."""
+        rows = self._db.execute(
+            f"{COMMITTED} WHERE e.study = ? AND e.factor = ? AND e.task = ? AND e.regime = ?"
+            " AND e.sequence <= ? ORDER BY e.sequence",
+            (study, factor, task, regime, until),
+        )
+        return map(_committed, rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -384,6 +393,12 @@ def _check_schema(connection: sqlite3.Connection, file: Path) -> None:
             f"{file} has schema version {version}, newer than this program's {SCHEMA_VERSION};"
             " upgrade groundrules"
         )
+
+
+def _committed(row: tuple[int, str, str, int, float]) -> Committed:
+    sequence, text, pack, ms, seconds = row
+    evaluation = Evaluation.from_plain(json.loads(text))
+    return Committed(sequence=sequence, evaluation=evaluation, pack_id=pack, committed_ms=ms, seconds=seconds)
 
 
 def _canonical(evaluations: Iterator[Evaluation]) -> tuple[Evaluation, ...]:

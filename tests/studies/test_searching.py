@@ -345,3 +345,11 @@ def test_a_users_network_is_not_asked_for_what_it_does_not_take() -> None:
 
 def _kind(member: Member) -> tuple[str, str]:
     return member.config.levels["activation"], member.config.levels["optimizer"]
+
+
+def test_what_mlflow_shows_of_a_search_is_chosen_outside_of_what_is_hashed() -> None:
+    brief = seek(tracking="cells")
+    assert (seek().tracking, brief.tracking) == ("members", "cells")
+    assert seek().resolved() == brief.resolved()
+    with pytest.raises(SpecError, match=r"tracking.*'evidence'.*'members' or 'cells'"):
+        seek(tracking="evidence")

@@ -55,6 +55,7 @@ CREATE TABLE attempts (
 """
 
 
+WITHOUT_CURVES = "json_set(evaluation, '$.curve', json('[]'), '$.diagnostics', json('{}'))"
 COMMITTED = (
     "SELECT e.sequence, e.evaluation, e.pack, p.committed_ms, p.seconds / p.members"
     " FROM evaluations e JOIN packs p ON p.study = e.study AND p.id = e.pack"
@@ -319,10 +320,21 @@ class Ledger:
         )
         return {(factor, task, regime): count for factor, task, regime, count in rows}
 
-    def chain(self, study: str, factor: str, task: str, regime: str) -> tuple[Evaluation, ...]:
-        """The evaluations of one chain (factor '' for the pilot), in canonical order."""
+    def chain(
+        self, study: str, factor: str, task: str, regime: str, *, curves: bool = True
+    ) -> tuple[Evaluation, ...]:
+        """The evaluations of one chain (factor '' for the pilot), in canonical order.
+
+        Args:
+            study: its name.
+            factor: the chain's question,
+            task: task,
+            regime: and regime.
+            curves: False leaves curves and diagnostics out, which are most of what is kept.
+        """
+        what = "evaluation" if curves else WITHOUT_CURVES
         rows = self._db.execute(
-            "SELECT evaluation FROM evaluations WHERE study = ? AND factor = ? AND task = ? AND regime = ?",
+            f"SELECT {what} FROM evaluations WHERE study = ? AND factor = ? AND task = ? AND regime = ?",
             (study, factor, task, regime),
         )
         return _canonical(Evaluation.from_plain(json.loads(text)) for (text,) in rows)

@@ -10,9 +10,9 @@ from studies.packing import Pack, pack_limit, packs
 from studies.searching.generations import next_members
 from studies.searching.plan import LEVEL, REGIME, SearchProtocol
 from studies.stage import Stage
+from studies.structures import structures
 from trainers.evaluation import Evaluation
 from trainers.member import Member
-from trainers.structure import structure_key
 from trainers.task import TaskBook
 
 
@@ -42,6 +42,7 @@ class SearchAgenda:
         self.failed_packs: list[Pack] = []
         self._ledger = ledger
         self._task = book[protocol.spec.task]()
+        self._structure = structures(self._task)
         self._speed = flops_per_second
         status = Counter(ledger.filled(self.study).values())
         self.finished = sum(status.values())
@@ -136,7 +137,7 @@ class SearchAgenda:
         laid_out = packs(
             members,
             positions={LEVEL: 0},
-            structure=lambda config: structure_key(config, self._task),
+            structure=self._structure,
             limit=lambda config: pack_limit(config, self._task, self.protocol.spec.pack_size, self._speed),
         )
         self._stage.add(p for p in laid_out if not all(m.slot.id in done for m in p.members))

@@ -13,12 +13,13 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports.record import Margin
 from search_spaces.factor import unknown
+from trainers.diagnostics.names import summaries
 from trainers.evaluation import PHASES, Evaluation
 
 if TYPE_CHECKING:  # packs know the trainer; a ledger must be readable where torch is not loaded
@@ -339,10 +340,18 @@ class Ledger:
         )
         return _canonical(Evaluation.from_plain(json.loads(text)) for (text,) in rows)
 
-    def evaluations(self, study: str) -> tuple[Evaluation, ...]:
-        """Every evaluation of the study, in an order that does not depend on the order of commits."""
+    def evaluations(self, study: str, *, layers: bool = True) -> tuple[Evaluation, ...]:
+        """Every evaluation of the study, in an order that does not depend on the order of commits.
+
+        Args:
+            study: its name.
+            layers: False leaves out what was recorded layer by layer, half of the memory of a deep study.
+        """
         rows = self._db.execute("SELECT evaluation FROM evaluations WHERE study = ?", (study,))
-        return _canonical(Evaluation.from_plain(json.loads(text)) for (text,) in rows)
+        made = (Evaluation.from_plain(json.loads(text)) for (text,) in rows)
+        return _canonical(
+            made if layers else (replace(e, diagnostics=summaries(e.diagnostics)) for e in made)
+        )
 
     def committed_after(self, study: str, sequence: int, limit: int) -> list[Committed]:
         """The next `limit` evaluations committed after `sequence` (0: from the beginning)."""

@@ -17,8 +17,9 @@ from search_spaces.config import Setting, digest
 from studies.ledger import Committed, StudyRow
 from studies.pilot import SEEDS
 from trainers.diagnostics.names import fit, profiles, summaries
-from trainers.evaluation import EVIDENCE_PHASES, Evaluation
+from trainers.evaluation import EVIDENCE_PHASES, CurvePoint, Evaluation
 
+CURVES = tuple(f"curve/{name}" for name in CurvePoint.__dataclass_fields__ if name != "step")
 INTERIM = "interim, not evidence"
 
 
@@ -141,9 +142,8 @@ def member_run(committed: Committed, *, curve: bool) -> Run:
     metrics = [Point(key=key, value=value, ms=end) for key, value in values.items()]
     for look in e.curve if curve else ():
         at = start + (end - start) * look.step // max(1, e.config.setting.steps)
-        for name, value in vars(look).items():
-            if name != "step":
-                metrics.append(Point(key=f"curve/{name}", value=value, ms=at, step=look.step))
+        for name, value in zip(CURVES, look.values[1:], strict=True):
+            metrics.append(Point(key=name, value=value, ms=at, step=look.step))
     # A member of 20 layers has 240 such points, 8 ms to write: only those that verdicts are made of.
     judged = s.phase in EVIDENCE_PHASES and e.arm == "tuned"
     for name, layers in profiles(e.diagnostics).items() if curve and judged else ():

@@ -54,7 +54,7 @@ LOOK_SECONDS = 3.0
 """How often the ledger is looked at."""
 PROGRESS_SECONDS = 15.0
 """How often the study run's progress is written."""
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 """How long the end of a run waits for the last of it."""
 BATCH = 500
 """Members in one transaction."""

@@ -122,15 +122,18 @@ def kills(asked: argparse.Namespace) -> None:
 
 def _killed(words: list[str], workspace: Path, victim: str, draw: random.Random) -> int:
     """Starts a study and kills; returns how many members the ledger held."""
+    shown = "SELECT COUNT(*) FROM tags WHERE key = 'groundrules.evaluation'"
     driver = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    while not _count(workspace / "mlflow.db", "SELECT COUNT(*) FROM runs"):
+    try:
+        while driver.poll() is None and not _count(workspace / "mlflow.db", shown):
+            time.sleep(0.1)
+        time.sleep(draw.uniform(0, 3))
         assert driver.poll() is None, "it ended before it could be killed: ask for more families"
-        time.sleep(0.1)
-    time.sleep(draw.uniform(0, 3))
-    assert driver.poll() is None, "it ended before it could be killed: ask for more families"
-    at = _count(workspace / "ledger.sqlite", "SELECT COUNT(*) FROM evaluations")
-    os.kill(driver.pid if victim == "driver" else _worker_of(driver.pid), signal.SIGKILL)
-    code = driver.wait()
+        at = _count(workspace / "ledger.sqlite", "SELECT COUNT(*) FROM evaluations")
+        os.kill(driver.pid if victim == "driver" else _worker_of(driver.pid), signal.SIGKILL)
+        code = driver.wait()
+    finally:
+        driver.kill()
     assert code == (-signal.SIGKILL if victim == "driver" else 0), code
     return at
 
@@ -193,7 +196,7 @@ def _count(file: Path, question: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5, help="0: only the kills")
     parser.add_argument("--families", type=int, default=8)
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--kills", type=int, default=2, help="how often; workers and drivers take turns")
@@ -206,7 +209,8 @@ def main() -> None:
         found = one(study(asked.families, asked.blocks, detail), detail, asked.workers, Path(folder))
         print(json.dumps(found))
         return
-    costs(asked)
+    if asked.repeats:
+        costs(asked)
     kills(asked)
 
 

@@ -111,11 +111,11 @@ def inside(record: StudyRecord) -> tuple[Inside, ...]:
 
 
 def _confirmed(record: StudyRecord, question: Question, regime: str, level: str) -> list[Evaluation]:
-    place = (question.factor, regime, level, "confirm", "tuned")
+    place = (level, "confirm", "tuned")
     return [
         row
-        for row in record.evaluations
-        if (row.slot.factor, row.slot.regime, row.slot.level, row.slot.phase, row.arm) == place
+        for row in record.of(question.factor, regime)
+        if (row.slot.level, row.slot.phase, row.arm) == place
     ]
 
 

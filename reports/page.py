@@ -221,9 +221,8 @@ def _spent(record: StudyRecord) -> list[dict[str, Any]]:
             for level in question.by_cost:
                 rows = [
                     row
-                    for row in record.evaluations
-                    if (row.slot.factor, row.slot.regime, row.slot.level) == (question.factor, regime, level)
-                    and row.slot.phase in CHAIN
+                    for row in record.of(question.factor, regime)
+                    if row.slot.level == level and row.slot.phase in CHAIN
                 ]
                 runs = Counter(row.slot.phase for row in rows)
                 table.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from reports.question import Question
 from trainers.evaluation import Evaluation
@@ -98,3 +99,15 @@ class StudyRecord:
     abandoned_plans: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: str = "cpu"
+
+    def of(self, factor: str, regime: str) -> tuple[Evaluation, ...]:
+        """The evaluations of one question in one regime, in their order."""
+        return self._by_row.get((factor, regime), ())
+
+    @cached_property
+    def _by_row(self) -> dict[tuple[str, str], tuple[Evaluation, ...]]:
+        """Found once: a page asks for every level of every row, and there may be 100,000 evaluations."""
+        found: dict[tuple[str, str], list[Evaluation]] = {}
+        for row in self.evaluations:
+            found.setdefault((row.slot.factor, row.slot.regime), []).append(row)
+        return {place: tuple(rows) for place, rows in found.items()}

@@ -47,10 +47,8 @@ def search_of(record: StudyRecord, question: Question, regime: str) -> Search:
     margins = {m.task: m.delta for m in record.margins if m.regime == regime and m.accepted}
     rows = [
         row
-        for row in record.evaluations
-        if (row.slot.factor, row.slot.regime, row.slot.phase) == (question.factor, regime, "retune")
-        and row.slot.task in margins
-        and row.status != "failed"
+        for row in record.of(question.factor, regime)
+        if row.slot.phase == "retune" and row.slot.task in margins and row.status != "failed"
     ]
     rows.sort(key=lambda row: (row.slot.task, row.slot.block, row.slot.index))
     best: dict[tuple[str, int], float] = {}
@@ -83,11 +81,11 @@ def best_so_far(trials: tuple[Trial, ...]) -> tuple[float, Array]:
 
     Means over tasks and blocks of regrets capped at 8 margins; validation scores, hence optimistic.
     """
-    places = sorted({(t.task, t.block) for t in trials})
+    places = {place: i for i, place in enumerate(sorted({(t.task, t.block) for t in trials}))}
     count = max((t.index for t in trials), default=0)
     regret = np.full((len(places), count + 1), np.inf)
     for t in trials:
-        regret[places.index((t.task, t.block)), t.index] = t.regret
+        regret[places[t.task, t.block], t.index] = t.regret
     capped = np.minimum(regret, REGRET_SHOWN)
     curve: Array = np.minimum.accumulate(capped[:, 1:], axis=1).mean(axis=0)
     return float(capped[:, 0].mean()) if len(places) else float("nan"), curve

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, get_args
 
 Precision = Literal["float32", "float64", "bfloat16", "float16"]
@@ -100,10 +101,25 @@ class Config:
     def from_plain(data: Mapping[str, Any]) -> Config:
         """The inverse of `plain`."""
         return Config(
-            levels=dict(data["levels"]), numbers=dict(data["numbers"]), setting=Setting(**data["setting"])
+            levels=_levels(tuple(data["levels"].items())),
+            numbers={sys.intern(name): value for name, value in data["numbers"].items()},
+            setting=_setting(tuple(data["setting"].items())),
         )
 
     @cached_property
     def id(self) -> str:
         """Equal for equal points, in any process."""
         return digest(self.plain())
+
+
+# The members of a study share few settings and few sets of levels: each is kept once.
+
+
+@lru_cache(maxsize=4096)
+def _levels(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    return dict(items)
+
+
+@lru_cache(maxsize=4096)
+def _setting(items: tuple[tuple[str, Any], ...]) -> Setting:
+    return Setting(**dict(items))

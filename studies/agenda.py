@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from reports.record import Margin
 from search_spaces.space import complete
-from studies.chain import next_members
+from studies.chain import Memory, Place, next_members, place
 from studies.ledger import Ledger
 from studies.packing import Pack, pack_limit, packs
 from studies.pilot import margin, pilot_members
 from studies.plan import Chain, Plan, Protocol, planned_members
 from studies.stage import Stage
+from studies.structures import structures
 from trainers.evaluation import Evaluation
 from trainers.member import Member
-from trainers.structure import estimated_flops, structure_key
+from trainers.structure import estimated_flops
 from trainers.task import TaskBook
 
 PILOT_WEIGHT = 4.0
@@ -30,8 +32,9 @@ class _Progress:
 
     chain: Chain
     stage: Stage = field(default_factory=Stage)
-    started: bool = False
-    """Its current stage has been laid out; done lazily, because asking Optuna takes time."""
+    done: dict[Place, Evaluation] = field(default_factory=dict)
+    """What the ledger holds of it, without curves and diagnostics."""
+    memory: Memory = field(default_factory=Memory)
 
 
 class Agenda:
@@ -73,13 +76,18 @@ class Agenda:
         self.work_done = 0.0
         """Floating-point operations behind the members in the ledger, as estimated."""
         self._works: dict[tuple[str, str, str], float] = {}
-        for place, count in ledger.chain_counts(self.study).items():
-            self.work_done += count * self._member_work(*place)
+        for where, count in ledger.chain_counts(self.study).items():
+            self.work_done += count * self._member_work(*where)
         self._running: dict[str, Pack] = {}
         self._margins: dict[tuple[str, str], Margin] = {}
         self._pilots: dict[tuple[str, str], int] = {}
         """(task, regime) -> pilot members, of every pilot that was opened."""
         self._progress: dict[Chain, _Progress] = {}
+        """What has been started and is not complete, in the order of its start."""
+        self._waiting: deque[Chain] = deque()
+        """Chains of the plan that have not been started: asking Optuna takes time, so it is done when due."""
+        self._expected: tuple[dict[str, int], float] | None = None
+        """Members by phase and work of the whole study, until a margin changes it."""
         self.plan: Plan | None = None
         """None until the pilot has fixed the margins."""
         self._pilot()
@@ -91,14 +99,21 @@ class Agenda:
 
     def planned_by_phase(self) -> dict[str, int]:
         """Phase -> members; the same estimate."""
-        pilots = sum(self._pilots.values())
-        return planned_members(self.protocol.spec, self._expected_chains(), pilots)
+        return dict(self._outlook()[0])
 
     @property
     def work_planned(self) -> float:
         """Floating-point operations of the whole study, as estimated; the unit of the time left."""
-        pilots = sum(count * self._member_work("", *pair) for pair, count in self._pilots.items())
-        return pilots + sum(self._work(chain) for chain in self._expected_chains())
+        return self._outlook()[1]
+
+    def _outlook(self) -> tuple[dict[str, int], float]:
+        """Asked for ten times a second, so it is kept while nothing changes it."""
+        if self._expected is None:
+            chains = self._expected_chains()
+            members = planned_members(self.protocol.spec, chains, sum(self._pilots.values()))
+            pilots = sum(count * self._member_work("", *pair) for pair, count in self._pilots.items())
+            self._expected = members, pilots + sum(self._work(chain) for chain in chains)
+        return self._expected
 
     @property
     def plan_hash(self) -> str:
@@ -125,18 +140,26 @@ class Agenda:
     @property
     def done(self) -> bool:
         """Nothing is running and nothing more can be started (complete, or the rest has failed)."""
-        return not self._running and not any(p.stage.ready or not p.started for p in self._progress.values())
+        return not (self._running or self._waiting or any(p.stage.ready for p in self._progress.values()))
 
     def next_pack(self) -> Pack | None:
         """The next pack to train; None: nothing is ready now (see `done`), others are running."""
         for progress in self._progress.values():
-            if not progress.started:
-                self._advance(progress)
             if progress.stage.ready:
-                pack = progress.stage.ready.popleft()
-                self._running[pack.id] = pack
-                return pack
+                return self._handed_out(progress)
+        while self._waiting:
+            progress = _Progress(chain=self._waiting.popleft())
+            self._progress[progress.chain] = progress
+            progress.done = self._trained(progress.chain)
+            self._advance(progress)
+            if progress.stage.ready:
+                return self._handed_out(progress)
         return None
+
+    def _handed_out(self, progress: _Progress) -> Pack:
+        pack = progress.stage.ready.popleft()
+        self._running[pack.id] = pack
+        return pack
 
     def commit(self, pack: Pack, evaluations: Sequence[Evaluation], *, seconds: float, worker: str) -> None:
         """Writes the pack to the ledger in one transaction; then its chain advances.
@@ -159,6 +182,10 @@ class Agenda:
         progress = self._of(pack)
         if progress is None:
             return
+        if new == len(evaluations):
+            progress.done |= {place(e.slot): _light(e) for e in evaluations}
+        else:  # the ledger had some of them, and those count
+            progress.done = self._trained(progress.chain)
         if progress.stage.landed(pack):
             self._advance(progress)
 
@@ -186,18 +213,20 @@ class Agenda:
         """Starts what still needs a pilot; with nothing left, freezes the plan."""
         while new := [pair for pair in self.protocol.unpiloted(self._margins) if self._unknown(*pair)]:
             for task, regime in new:
-                progress = _Progress(chain=Chain(factor="", task=task, regime=regime), started=True)
+                progress = _Progress(chain=Chain(factor="", task=task, regime=regime))
                 self._progress[progress.chain] = progress
+                progress.done = self._trained(progress.chain)
                 members = self._pilot_members(progress.chain)
                 self._pilots[task, regime] = len(members)
-                self._open(progress, members, self._done(progress.chain))
+                self._expected = None
+                self._open(progress, members)
                 if not progress.stage.open:
-                    self._settle(progress.chain)
+                    self._settle(progress)
         if not self.protocol.unpiloted(self._margins):
             self._freeze()
 
     def _unknown(self, task: str, regime: str) -> bool:
-        return Chain(factor="", task=task, regime=regime) not in self._progress
+        return (task, regime) not in self._pilots
 
     def _pilot_members(self, chain: Chain) -> list[Member]:
         spec = self.protocol.spec
@@ -209,11 +238,14 @@ class Agenda:
             self.protocol.unhonoured[chain.task],
         )
 
-    def _settle(self, chain: Chain) -> None:
+    def _settle(self, progress: _Progress) -> None:
         """The margin of one task-regime, from its complete pilot."""
-        evaluations = tuple(self._done(chain).values())
+        chain = progress.chain
+        evaluations = tuple(self._trained(chain).values())  # in an order that does not hang on the packs'
         found = margin(self._book[chain.task](), chain.regime, evaluations)
         self._margins[chain.task, chain.regime] = found
+        self._expected = None
+        del self._progress[chain]
 
     def _freeze(self) -> None:
         spec = self.protocol.spec
@@ -224,11 +256,12 @@ class Agenda:
         self.plan = Plan(protocol=self.protocol, margins=tuple(ordered))
         self._ledger.start_plan(self.study, self.plan.hash, self.plan.plain(), self.plan.margins)
         counts = self._ledger.chain_counts(self.study)
-        self._progress = {
-            chain: _Progress(chain=chain)
+        self._expected = None
+        self._waiting.extend(
+            chain
             for chain in sorted(self.plan.chains, key=self._work, reverse=True)
             if counts.get((chain.factor, chain.task, chain.regime), 0) < self._size(chain)
-        }
+        )
 
     def _size(self, chain: Chain) -> int:
         return sum(planned_members(self.protocol.spec, [chain], 0).values())
@@ -239,14 +272,14 @@ class Agenda:
 
     def _member_work(self, factor: str, task: str, regime: str) -> float:
         """Floating-point operations of one member there: the mean over levels that change the setting."""
-        place = (factor, task, regime)
-        if place not in self._works:
+        where = (factor, task, regime)
+        if where not in self._works:
             settings = self.protocol.settings(factor, regime)
             flops = [
                 estimated_flops(complete({}, setting=s), self._book[task]()) for s in dict.fromkeys(settings)
             ]
-            self._works[place] = statistics.fmean(flops)
-        return self._works[place] * (1.0 if factor else PILOT_WEIGHT)
+            self._works[where] = statistics.fmean(flops)
+        return self._works[where] * (1.0 if factor else PILOT_WEIGHT)
 
     def _expected_chains(self) -> list[Chain]:
         """The chains of the plan; before it is frozen, those that no rejection has removed yet."""
@@ -264,37 +297,41 @@ class Agenda:
 
     def _advance(self, progress: _Progress) -> None:
         """The current stage is committed: opens the next one that has something to train."""
-        progress.started = True
         if not progress.chain.factor:
-            self._settle(progress.chain)
+            self._settle(progress)
             self._pilot()
             return
-        chain = progress.chain
-        done = self._done(chain)
-        members = next_members(self.protocol, chain, done)
+        members = next_members(self.protocol, progress.chain, progress.done, progress.memory)
         for member in members:
-            known = done.get(member.slot.id)
+            known = progress.done.get(place(member.slot))
             if known is not None and known.config != member.config:
                 raise ValueError(
                     f"study '{self.study}': the ledger holds other numbers for {member.slot} than this "
                     "installation asks for; resume with the versions it was started with"
                 )
-        self._open(progress, members, done)
+        self._open(progress, members)
+        if not members:
+            del self._progress[progress.chain]
 
-    def _done(self, chain: Chain) -> dict[str, Evaluation]:
-        rows = self._ledger.chain(self.study, chain.factor, chain.task, chain.regime)
-        return {evaluation.id: evaluation for evaluation in rows}
+    def _trained(self, chain: Chain) -> dict[Place, Evaluation]:
+        """What the ledger holds of a chain: read once, when it is started; then commits add to it."""
+        rows = self._ledger.chain(self.study, chain.factor, chain.task, chain.regime, curves=False)
+        return {place(row.slot): row for row in rows}
 
-    def _open(self, progress: _Progress, members: Sequence[Member], done: Mapping[str, Evaluation]) -> None:
+    def _open(self, progress: _Progress, members: Sequence[Member]) -> None:
         """Packs one stage; packs that the ledger holds whole are left out."""
         if not members:
             return
-        chain = progress.chain
+        chain, done = progress.chain, progress.done
         task = self._book[chain.task]()
         laid_out = packs(
             members,
             positions=self.protocol.positions[chain.factor],
-            structure=lambda config: structure_key(config, task),
+            structure=structures(task),
             limit=lambda config: pack_limit(config, task, self.protocol.spec.pack_size, self._speed),
         )
-        progress.stage.add(p for p in laid_out if not all(m.slot.id in done for m in p.members))
+        progress.stage.add(p for p in laid_out if not all(place(m.slot) in done for m in p.members))
+
+
+def _light(evaluation: Evaluation) -> Evaluation:
+    return replace(evaluation, curve=(), diagnostics={})

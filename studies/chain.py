@@ -1,13 +1,14 @@
 """One chain: retune every level with the same budget, promote the best, confirm the chosen.
 
-A chain has no state of its own. What is to be trained next is a function of the protocol and of what
-has been trained; a resume calls the same function.
+What is to be trained next is a function of the protocol and of what has been trained; a resume calls the
+same function. `Memory` only spares it the way that it has gone before.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from search_spaces.config import Config
 from studies.plan import Chain, Protocol
@@ -15,36 +16,85 @@ from studies.search import ADAPTIVE, GENERATION, Search
 from trainers.evaluation import Arm, Evaluation, Phase, Slot
 from trainers.member import Member
 
-Done = Mapping[str, Evaluation]
-"""Slot id -> its evaluation, of one chain."""
+Place = tuple[int, str, Phase, int]
+"""(block, level, phase, index): a slot within its chain. Looked up several times for every member, and hashed
+a hundred times faster than the slot's id."""
+
+Done = Mapping[Place, Evaluation]
+"""Place -> its evaluation, of one chain."""
 
 
-def next_members(protocol: Protocol, chain: Chain, done: Done) -> list[Member]:
+@dataclass(kw_only=True)
+class _Ongoing:
+    """One cell's search on its way."""
+
+    search: Search
+    generation: int = -1
+    """The last that was asked,"""
+    points: list[dict[str, float]] = field(default_factory=list)
+    """and its points."""
+
+    def reach(
+        self, generation: int, stages: Sequence[range], done: Done, cell: tuple[int, str]
+    ) -> list[dict[str, float]]:
+        """The points of a generation; those before it are asked and told first, where they have not been."""
+        while self.generation < generation:
+            for index in stages[self.generation] if self.generation >= 0 else ():
+                self.search.tell(index, done[(*cell, "retune", index)].validation_metric)
+            self.generation += 1
+            self.points = self.search.ask(len(stages[self.generation]))
+        return self.points
+
+
+@dataclass(kw_only=True)
+class Memory:
+    """The searches of one chain, for as long as it is worked on in this process.
+
+    Without it every generation of an adaptive sampler would ask for all earlier ones again.
+    """
+
+    generation: int = 0
+    """The first that may have an empty slot."""
+    searches: dict[tuple[int, str], _Ongoing] = field(default_factory=dict)
+
+
+def place(slot: Slot) -> Place:
+    """Where a slot of this chain is."""
+    return (slot.block, slot.level, slot.phase, slot.index)
+
+
+def next_members(protocol: Protocol, chain: Chain, done: Done, memory: Memory | None = None) -> list[Member]:
     """Every member of the chain's current stage, trained ones included; empty when the chain is complete.
 
     The whole stage is returned so that packs do not depend on what is already trained. A stage is a
     generation of retune members (one generation unless the sampler is adaptive), then the promoted
     candidates, then both arms of the confirmation. Each needs all results of the one before.
+
+    Args:
+        protocol: what is fixed.
+        chain: which one.
+        done: what has been trained of it; grows from call to call.
+        memory: of the earlier calls; the members are the same without it.
     """
-    first = _retune(protocol, chain, done)
+    first = _retune(protocol, chain, done, memory or Memory())
     if first:
         return first
     chosen: dict[tuple[int, str], Config] = {}
     promotion: list[Member] = []
     for block, level in cells(protocol, chain):
-        candidates = promoted(protocol, chain, block, level, done)
+        candidates = promoted(protocol, block, level, done)
         members = _promote(protocol, chain, block, level, candidates)
         promotion += members
-        if all(m.slot.id in done for m in members):
-            chosen[block, level] = choose(candidates, [done[m.slot.id] for m in members])
-    if any(m.slot.id not in done for m in promotion):
+        if all(place(m.slot) in done for m in members):
+            chosen[block, level] = choose(candidates, [done[place(m.slot)] for m in members])
+    if any(place(m.slot) not in done for m in promotion):
         return promotion
     confirmation = [
         member
         for (block, level), config in chosen.items()
         for member in _confirm(protocol, chain, block, level, config)
     ]
-    return confirmation if any(m.slot.id not in done for m in confirmation) else []
+    return confirmation if any(place(m.slot) not in done for m in confirmation) else []
 
 
 def cells(protocol: Protocol, chain: Chain) -> Iterator[tuple[int, str]]:
@@ -54,12 +104,10 @@ def cells(protocol: Protocol, chain: Chain) -> Iterator[tuple[int, str]]:
             yield block, level
 
 
-def promoted(protocol: Protocol, chain: Chain, block: int, level: str, done: Done) -> list[Evaluation]:
+def promoted(protocol: Protocol, block: int, level: str, done: Done) -> list[Evaluation]:
     """The best designed points by validation, best first; the library default (index 0) is never one."""
     budget = protocol.spec.effective_budget
-    rows = [
-        done[slot(protocol, chain, block, level, "retune", index).id] for index in range(1, budget.trials + 1)
-    ]
+    rows = [done[block, level, "retune", index] for index in range(1, budget.trials + 1)]
     return sorted(rows, key=lambda e: (e.validation_metric, e.validation_loss, e.slot.index))[
         : budget.promoted
     ]
@@ -100,34 +148,26 @@ def slot(protocol: Protocol, chain: Chain, block: int, level: str, phase: Phase,
     )
 
 
-def _retune(protocol: Protocol, chain: Chain, done: Done) -> list[Member]:
+def _retune(protocol: Protocol, chain: Chain, done: Done, memory: Memory) -> list[Member]:
     """The first generation with an empty slot; [] when every trial of every cell is done."""
-    trials = protocol.spec.effective_budget.trials
     places = list(cells(protocol, chain))
-    size = GENERATION if protocol.spec.sampler in ADAPTIVE else trials
-    # Trial 0, the library default, goes with the first generation.
-    ends = [min(end, trials) + 1 for end in range(size, trials + size, size)]
-    stages = [range(low, high) for low, high in zip([0, *ends[:-1]], ends, strict=True)]
-
-    def empty(stage: range) -> bool:
-        return any(
-            slot(protocol, chain, block, level, "retune", index).id not in done
-            for block, level in places
-            for index in stage
-        )
-
-    current = next((i for i, stage in enumerate(stages) if empty(stage)), None)
-    if current is None:
+    stages = _generations(protocol)
+    while memory.generation < len(stages) and all(
+        (block, level, "retune", index) in done
+        for index in stages[memory.generation]
+        for block, level in places
+    ):
+        memory.generation += 1
+    if memory.generation == len(stages):
+        memory.searches.clear()
         return []
     members: list[Member] = []
     for block, level in places:
-        search = _search(protocol, chain, block, level)
-        for stage in stages[:current]:
-            search.ask(len(stage))
-            for index in stage:
-                told = done[slot(protocol, chain, block, level, "retune", index).id]
-                search.tell(index, told.validation_metric)
-        for index, numbers in zip(stages[current], search.ask(len(stages[current])), strict=True):
+        if (block, level) not in memory.searches:
+            memory.searches[block, level] = _Ongoing(search=_search(protocol, chain, block, level))
+        at = memory.searches[block, level]
+        points = at.reach(memory.generation, stages, done, (block, level))
+        for index, numbers in zip(stages[memory.generation], points, strict=True):
             members.append(
                 Member(
                     slot=slot(protocol, chain, block, level, "retune", index),
@@ -137,6 +177,14 @@ def _retune(protocol: Protocol, chain: Chain, done: Done) -> list[Member]:
                 )
             )
     return members
+
+
+def _generations(protocol: Protocol) -> list[range]:
+    """Trial numbers that are asked together; trial 0, the library default, goes with the first."""
+    trials = protocol.spec.effective_budget.trials
+    size = GENERATION if protocol.spec.sampler in ADAPTIVE else trials
+    ends = [min(end, trials) + 1 for end in range(size, trials + size, size)]
+    return [range(low, high) for low, high in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def _search(protocol: Protocol, chain: Chain, block: int, level: str) -> Search:

@@ -87,14 +87,6 @@ class Table(StrEnum):
     parquet = "parquet"
 
 
-class Detail(StrEnum):
-    """How much of a study MLflow is told."""
-
-    members_with_curves = "members_with_curves"
-    members = "members"
-    cells = "cells"
-
-
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A study file, or the name of one that ships.")]
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study in the workspace.")]
 Workspace = Annotated[
@@ -186,7 +178,6 @@ def run(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, or a torch device.")] = "cpu",
     gpu_fraction: Annotated[float, typer.Option(min=0, max=1, help="Share of a GPU for each worker.")] = 0.0,
-    tracked: Annotated[Detail, typer.Option("--tracked", help="What MLflow is told.")] = Detail.members,
     as_json: Json = False,
 ) -> None:
     """Run a study here; the same command again resumes, and repeats nothing."""
@@ -202,7 +193,7 @@ def run(
         _no_profile(study, profile)
     elif profile:
         study = study.with_profile(profile.value)
-    tracker = Tracker(workspace, study.study, detail=tracked.value)
+    tracker = Tracker(workspace, study.study, detail=study.tracking)
     with interrupted_by_sigterm(), Display() as display:
 
         def watch(agenda: Any) -> None:

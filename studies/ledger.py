@@ -13,12 +13,13 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports.record import Margin
 from search_spaces.factor import unknown
+from trainers.diagnostics.names import summaries
 from trainers.evaluation import PHASES, Evaluation
 
 if TYPE_CHECKING:  # packs know the trainer; a ledger must be readable where torch is not loaded
@@ -53,6 +54,13 @@ CREATE TABLE attempts (
     kind TEXT NOT NULL, cause TEXT NOT NULL, worker TEXT NOT NULL, seconds REAL NOT NULL,
     at_ms INTEGER NOT NULL);
 """
+
+
+WITHOUT_CURVES = "json_set(evaluation, '$.curve', json('[]'), '$.diagnostics', json('{}'))"
+COMMITTED = (
+    "SELECT e.sequence, e.evaluation, e.pack, p.committed_ms, p.seconds / p.members"
+    " FROM evaluations e JOIN packs p ON p.study = e.study AND p.id = e.pack"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,34 +321,56 @@ class Ledger:
         )
         return {(factor, task, regime): count for factor, task, regime, count in rows}
 
-    def chain(self, study: str, factor: str, task: str, regime: str) -> tuple[Evaluation, ...]:
-        """The evaluations of one chain (factor '' for the pilot), in canonical order."""
+    def chain(
+        self, study: str, factor: str, task: str, regime: str, *, curves: bool = True
+    ) -> tuple[Evaluation, ...]:
+        """The evaluations of one chain (factor '' for the pilot), in canonical order.
+
+        Args:
+            study: its name.
+            factor: the chain's question,
+            task: task,
+            regime: and regime.
+            curves: False leaves curves and diagnostics out, which are most of what is kept.
+        """
+        what = "evaluation" if curves else WITHOUT_CURVES
         rows = self._db.execute(
-            "SELECT evaluation FROM evaluations WHERE study = ? AND factor = ? AND task = ? AND regime = ?",
+            f"SELECT {what} FROM evaluations WHERE study = ? AND factor = ? AND task = ? AND regime = ?",
             (study, factor, task, regime),
         )
         return _canonical(Evaluation.from_plain(json.loads(text)) for (text,) in rows)
 
-    def evaluations(self, study: str) -> tuple[Evaluation, ...]:
-        """Every evaluation of the study, in an order that does not depend on the order of commits."""
+    def evaluations(self, study: str, *, layers: bool = True) -> tuple[Evaluation, ...]:
+        """Every evaluation of the study, in an order that does not depend on the order of commits.
+
+        Args:
+            study: its name.
+            layers: False leaves out what was recorded layer by layer, half of the memory of a deep study.
+        """
         rows = self._db.execute("SELECT evaluation FROM evaluations WHERE study = ?", (study,))
-        return _canonical(Evaluation.from_plain(json.loads(text)) for (text,) in rows)
+        made = (Evaluation.from_plain(json.loads(text)) for (text,) in rows)
+        return _canonical(
+            made if layers else (replace(e, diagnostics=summaries(e.diagnostics)) for e in made)
+        )
 
     def committed_after(self, study: str, sequence: int, limit: int) -> list[Committed]:
         """The next `limit` evaluations committed after `sequence` (0: from the beginning)."""
         rows = self._db.execute(
-            "SELECT e.sequence, e.evaluation, e.pack, p.committed_ms, p.seconds / p.members"
-            " FROM evaluations e JOIN packs p ON p.study = e.study AND p.id = e.pack"
-            " WHERE e.study = ? AND e.sequence > ? ORDER BY e.sequence LIMIT ?",
+            f"{COMMITTED} WHERE e.study = ? AND e.sequence > ? ORDER BY e.sequence LIMIT ?",
             (study, sequence, limit),
         )
-        return [
-            Committed(
-                sequence=at, evaluation=Evaluation.from_plain(json.loads(text)), pack_id=pack,
-                committed_ms=ms, seconds=seconds,
-            )
-            for at, text, pack, ms, seconds in rows
-        ]  # fmt: skip
+        return [_committed(row) for row in rows]
+
+    def committed_of(
+        self, study: str, factor: str, task: str, regime: str, *, until: int
+    ) -> Iterator[Committed]:
+        """The evaluations of one chain that were committed at `until` or before, in that order."""
+        rows = self._db.execute(
+            f"{COMMITTED} WHERE e.study = ? AND e.factor = ? AND e.task = ? AND e.regime = ?"
+            " AND e.sequence <= ? ORDER BY e.sequence",
+            (study, factor, task, regime, until),
+        )
+        return map(_committed, rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -384,6 +414,12 @@ def _check_schema(connection: sqlite3.Connection, file: Path) -> None:
             f"{file} has schema version {version}, newer than this program's {SCHEMA_VERSION};"
             " upgrade groundrules"
         )
+
+
+def _committed(row: tuple[int, str, str, int, float]) -> Committed:
+    sequence, text, pack, ms, seconds = row
+    evaluation = Evaluation.from_plain(json.loads(text))
+    return Committed(sequence=sequence, evaluation=evaluation, pack_id=pack, committed_ms=ms, seconds=seconds)
 
 
 def _canonical(evaluations: Iterator[Evaluation]) -> tuple[Evaluation, ...]:

@@ -42,7 +42,7 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
         for regime, names in regimes.items()
         for task in names
     ]
-    evaluations = ledger.evaluations(study)
+    evaluations = ledger.evaluations(study, layers=False)
     pilots = Counter(e.slot.phase for e in evaluations)["pilot"]
     return StudyRecord(
         name=row.name,

@@ -9,23 +9,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any
 
 from reports.search_record import EXPLORATORY
-from search_spaces.config import digest
+from search_spaces.config import Setting, digest
 from studies.ledger import Committed, StudyRow
 from studies.pilot import SEEDS
 from trainers.diagnostics.names import fit, profiles, summaries
-from trainers.evaluation import EVIDENCE_PHASES, Evaluation
+from trainers.evaluation import EVIDENCE_PHASES, CurvePoint, Evaluation
 
-Detail = Literal["members_with_curves", "members", "cells"]
-"""How much is mirrored: every member with its curve; every member, curves where they matter; cells only."""
-
-DETAILS: tuple[Detail, ...] = ("members_with_curves", "members", "cells")
-CURVE_PHASES = ("promote", "search", *EVIDENCE_PHASES)
-"""Members whose curves are mirrored at detail 'members': the winners of each cell's search, the trials of
-search studies, and the evidence."""
-
+CURVES = tuple(f"curve/{name}" for name in CurvePoint.__dataclass_fields__ if name != "step")
 INTERIM = "interim, not evidence"
 
 
@@ -52,6 +46,8 @@ class Run:
     running: bool = False
     killed: bool = False
     """Stopped before its end."""
+    opens: bool = False
+    """Shown as running before its end comes, and closed then."""
     start_ms: int
     end_ms: int | None = None
     tags: Mapping[str, str]
@@ -82,6 +78,7 @@ def study_run(row: StudyRow) -> Run:
         id=study_run_id(row.name),
         name=row.name,
         running=True,
+        opens=True,
         start_ms=row.started_ms,
         tags={
             **_tags(row.name, "study"),
@@ -108,6 +105,7 @@ def _search_run(row: StudyRow) -> Run:
         id=study_run_id(row.name),
         name=row.name,
         running=True,
+        opens=True,
         start_ms=row.started_ms,
         tags={
             **_tags(row.name, "study"),
@@ -135,7 +133,6 @@ def member_run(committed: Committed, *, curve: bool) -> Run:
     e, s = committed.evaluation, committed.evaluation.slot
     end = committed.committed_ms
     start = end - round(1000 * committed.seconds)
-    setting = {name: str(value) for name, value in asdict(e.config.setting).items()}
     numbers = {name: f"{value:g}" for name, value in e.config.numbers.items()}
     values = {"validation/metric": e.validation_metric, "validation/loss": e.validation_loss}
     values |= {"best_step": e.best_step, "steps": e.steps}
@@ -145,9 +142,8 @@ def member_run(committed: Committed, *, curve: bool) -> Run:
     metrics = [Point(key=key, value=value, ms=end) for key, value in values.items()]
     for look in e.curve if curve else ():
         at = start + (end - start) * look.step // max(1, e.config.setting.steps)
-        for name, value in vars(look).items():
-            if name != "step":
-                metrics.append(Point(key=f"curve/{name}", value=value, ms=at, step=look.step))
+        for name, value in zip(CURVES, look.values[1:], strict=True):
+            metrics.append(Point(key=name, value=value, ms=at, step=look.step))
     # A member of 20 layers has 240 such points, 8 ms to write: only those that verdicts are made of.
     judged = s.phase in EVIDENCE_PHASES and e.arm == "tuned"
     for name, layers in profiles(e.diagnostics).items() if curve and judged else ():
@@ -172,53 +168,74 @@ def member_run(committed: Committed, *, curve: bool) -> Run:
             "groundrules.evidence": "true" if s.phase in EVIDENCE_PHASES else "false",
             "groundrules.pack": committed.pack_id,
         },
-        params={**e.config.levels, **numbers, **setting},
+        params={**e.config.levels, **numbers, **_setting(e.config.setting)},
         metrics=tuple(metrics),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a cell remembers of a member."""
+
+    phase: str
+    index: int
+    arm: str
+    status: str
+    validation: float
+    test: float | None
 
 
 @dataclass(kw_only=True)
 class Cell:
     """What is known of one cell so far."""
 
-    first: Committed
-    members: dict[tuple[str, int], Evaluation] = field(default_factory=dict)
-    """(phase, index) -> evaluation, without curves and diagnostics."""
+    any_member: Evaluation
+    """The first that came in, without curve and diagnostics: its slot and its setting are the cell's."""
+    members: list[_Seen] = field(default_factory=list)
     start_ms: int = 0
     end_ms: int = 0
+    shown: bool = False
+    """Its run has been opened by this process."""
+
+    @staticmethod
+    def of(committed: Committed) -> Cell:
+        """The cell of a member, nothing in it yet."""
+        return Cell(any_member=replace(committed.evaluation, curve=(), diagnostics={}))
 
     def add(self, committed: Committed) -> None:
         """One more member."""
-        slot = committed.evaluation.slot
+        e = committed.evaluation
         start = committed.committed_ms - round(1000 * committed.seconds)
         self.start_ms = min(self.start_ms or start, start)
         self.end_ms = max(self.end_ms, committed.committed_ms)
-        self.members[slot.phase, slot.index] = replace(committed.evaluation, curve=(), diagnostics={})
+        test = e.test["best_validation"] if e.test else None
+        self.members.append(_Seen(e.slot.phase, e.slot.index, e.arm, e.status, e.validation_metric, test))
 
     def complete(self, sizes: Mapping[str, int]) -> bool:
         """Whether every member of its last phase has come in."""
-        slot = self.first.evaluation.slot
-        last = slot.phase if slot.phase in ("pilot", "search") else "confirm"
-        return sum(phase == last for phase, _ in self.members) == sizes[last]
+        phase = self.any_member.slot.phase
+        last = phase if phase in ("pilot", "search") else "confirm"
+        return len(self.members) >= sizes[last] and sum(m.phase == last for m in self.members) == sizes[last]
 
     def run(self) -> Run:
         """The run of the complete cell: what its search found and what its confirmation said."""
-        e, s = self.first.evaluation, self.first.evaluation.slot
+        e, s = self.any_member, self.any_member.slot
         values: dict[str, float] = {"members": len(self.members)}
-        values["diverged"] = sum(m.status == "diverged" for m in self.members.values())
+        values["diverged"] = sum(m.status == "diverged" for m in self.members)
         if s.phase == "search":
-            values["pruned"] = sum(m.status == "pruned" for m in self.members.values())
+            values["pruned"] = sum(m.status == "pruned" for m in self.members)
         for name, found in self._means().items():
             values[name] = found
-        shared = {k: str(v) for k, v in asdict(e.config.setting).items()}
+        asked = {s.factor or "recipe": s.level} if s.phase != "search" else {}
         return Run(
             id=cell_run_id(e),
             name=f"{s.task} {s.regime} block {s.block} {s.level}",
             parent=study_run_id(s.study),
+            opens=True,
             start_ms=self.start_ms,
             end_ms=self.end_ms,
             tags={**_cell_tags(e), "groundrules.kind": "cell", "groundrules.evidence": "false"},
-            params={**({s.factor or "recipe": s.level} if s.phase != "search" else {}), **shared},
+            params={**asked, **_setting(e.config.setting)},
             metrics=tuple(Point(key=k, value=v, ms=self.end_ms) for k, v in values.items()),
         )
 
@@ -229,19 +246,25 @@ class Cell:
 
     def _means(self) -> dict[str, float]:
         found: dict[str, list[float]] = {}
-        for (phase, index), e in self.members.items():
-            if phase == "retune" and index == 0:
-                found["validation/library_default"] = [e.validation_metric]
-            elif phase == "search":
-                if e.status == "finished":
-                    found.setdefault("validation/retune", []).append(e.validation_metric)
-            elif phase in ("retune", "pilot"):
-                found.setdefault(f"validation/{phase}", []).append(e.validation_metric)
-            elif phase in EVIDENCE_PHASES and e.test:
-                found.setdefault(f"test/{e.arm}", []).append(e.test["best_validation"])
+        for m in self.members:
+            if m.phase == "retune" and m.index == 0:
+                found["validation/library_default"] = [m.validation]
+            elif m.phase == "search":
+                if m.status == "finished":
+                    found.setdefault("validation/retune", []).append(m.validation)
+            elif m.phase in ("retune", "pilot"):
+                found.setdefault(f"validation/{m.phase}", []).append(m.validation)
+            elif m.phase in EVIDENCE_PHASES and m.test is not None:
+                found.setdefault(f"test/{m.arm}", []).append(m.test)
         best = found.pop("validation/retune", None)
         means = {name: statistics.fmean(sorted(values)) for name, values in sorted(found.items())}
         return {**means, "validation/best_tuned": min(best)} if best else means
+
+
+@lru_cache(maxsize=256)
+def _setting(setting: Setting) -> Mapping[str, str]:
+    """The setting as parameters; a study has few of them."""
+    return {name: str(value) for name, value in asdict(setting).items()}
 
 
 def _tags(study: str, kind: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ from search_spaces.config import Setting
 from search_spaces.factor import unknown
 from search_spaces.space import framework_levels, open_ranges
 from studies.asking import Asked, change_of, understood
+from studies.detail import Detail
 from studies.mistakes import SpecError, unique
 from studies.points import places
 from studies.rules import check
@@ -135,6 +136,8 @@ class StudySpec(Part):
     diagnostics: Switch = "ends"
     """What is recorded of the members' inside. It changes no result, so it is no part of the protocol: a
     study may be resumed with another value."""
+    tracking: Detail = "members"
+    """How much MLflow shows; no part of the protocol either."""
 
     _file: str = PrivateAttr("study")
 

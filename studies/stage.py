@@ -28,7 +28,8 @@ class Stage:
     def landed(self, pack: Pack) -> bool:
         """The pack is committed; True if it was the last of its stage."""
         self.open.discard(pack.id)
-        self.ready = deque(p for p in self.ready if p.id != pack.id)
+        if pack.id in self._attempts:  # given up for lost, and perhaps waiting for its next attempt
+            self.ready = deque(p for p in self.ready if p.id != pack.id)
         return not self.open
 
     def failed(self, pack: Pack) -> bool:

@@ -5,9 +5,10 @@ writes it in one transaction, with ids and times that follow from the ledger. A 
 missing store, or a second run of the same study costs nothing but the repetition of that look.
 Training never waits for MLflow and never fails because of it.
 
-Member runs are inserted in bulk through MLflow's own table classes (about 1 ms of CPU each); the
-client's create_run, log_batch and set_terminated take about 30 ms together, a third of what it takes
-to train a small member. Everything rare goes through MLflow's store object.
+Member runs are inserted in bulk into MLflow's own tables (about 1 ms of CPU each, against 16 to 30 ms by
+the client's create_run, log_batch and set_terminated). Everything rare goes through MLflow's store object.
+The study file's `tracking` says how much is shown; a resume with more detail adds what is missing, one with
+less leaves what is there.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports.search_record import EXPLORATORY
+from studies.detail import DETAILS, Detail, contains, shown, with_curve
 from studies.ledger import Committed, Ledger, StudyRow
 from studies.progress import Pace, Standing
 from studies.runs import (
-    CURVE_PHASES,
     INTERIM,
     Cell,
-    Detail,
+    Point,
     Run,
     cell_run_id,
     member_run,
@@ -43,6 +44,7 @@ from studies.runs import (
 
 if TYPE_CHECKING:
     from studies.work import Work
+    from trainers.evaluation import Slot
 
 log = logging.getLogger("groundrules.tracking")
 
@@ -52,12 +54,27 @@ LOOK_SECONDS = 3.0
 """How often the ledger is looked at."""
 PROGRESS_SECONDS = 15.0
 """How often the study run's progress is written."""
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 """How long the end of a run waits for the last of it."""
-BATCH = 200
+BATCH = 500
 """Members in one transaction."""
+CACHE_KB = 64_000
+"""What SQLite may keep of MLflow's database in memory; its 2 MB are too few for the indices of 1,000 runs."""
 SEQUENCE = "groundrules.sequence"
-"""The experiment's tag that says how much of the ledger it holds."""
+"""The experiment's tag that says how much of the ledger it holds,"""
+SHOWN = "groundrules.tracking"
+"""and at which detail."""
+CLOSING = "UPDATE runs SET status = ?, start_time = ?, end_time = ? WHERE run_uuid = ? AND status = 'RUNNING'"
+COLUMNS = {
+    "runs": (
+        "run_uuid", "name", "user_id", "status", "start_time", "end_time", "lifecycle_stage", "artifact_uri",
+        "experiment_id", "source_type", "source_name", "source_version", "entry_point_name",
+    ),
+    "tags": ("run_uuid", "key", "value"),
+    "params": ("run_uuid", "key", "value"),
+}  # fmt: skip
+VALUES = ("run_uuid", "key", "value", "is_nan", "timestamp", "step")
+"""The columns of MLflow's two tables of metrics."""
 LARGEST = sys.float_info.max
 """MLflow stores infinities as the largest double."""
 
@@ -130,7 +147,7 @@ class Tracker:
         self._ticked.wait(20)
         mirror: _Mirror | None = None
         failures = 0
-        if self._stop.is_set() and _mirrored(self._workspace, self._study):
+        if self._stop.is_set() and _mirrored(self._workspace, self._study, self._detail):
             return
         while True:
             last = self._stop.wait(LOOK_SECONDS if failures < 3 else 10 * LOOK_SECONDS)
@@ -158,20 +175,21 @@ class Tracker:
             mirror.close()
 
 
-def _seal(workspace: Path, sequence: int) -> str:
+def _seal(workspace: Path, sequence: int, detail: Detail) -> str:
     """What is noted when everything up to `sequence` is in this very database file."""
-    return f"{sequence} {(workspace / DATABASE).stat().st_ino}"
+    return f"{sequence} {(workspace / DATABASE).stat().st_ino} {detail}"
 
 
-def _mirrored(workspace: Path, study: str) -> bool:
+def _mirrored(workspace: Path, study: str, detail: Detail) -> bool:
     """Whether MLflow has all of a complete study, told without the seconds it takes to load MLflow."""
     try:
         seal = (workspace / ARTIFACTS / study / "mirrored").read_text(encoding="utf-8")
-        now = _seal(workspace, int(seal.split()[0]))
+        sequence = int(seal.split()[0])
+        now = _seal(workspace, sequence, detail)
     except (OSError, ValueError, IndexError):
         return False
     with Ledger.open(workspace) as ledger:
-        return seal == now and not ledger.committed_after(study, int(seal.split()[0]), 1)
+        return seal == now and not ledger.committed_after(study, sequence, 1)
 
 
 def log_report(workspace: Path, study: str, folder: Path) -> Path:
@@ -199,7 +217,10 @@ class _Mirror:
         search = self._row.protocol["spec"].get("kind") == "search"
         self._answer = EXPLORATORY if search else "The answer is in report/index.html."
         self._cells: dict[str, Cell] = {}
-        self._sequence = 0
+        """Cells at work."""
+        self._known: set[tuple[str, str, str]] = set()
+        """(factor, task, regime) whose cells have been taken up where an earlier run left them."""
+        self._sequence = self._earlier = self._store.sequence(detail)
         self._progress_at = -math.inf
         self._store.write([study_run(self._row)])
         self._store.log_datasets(study_run_id(study), self._row.protocol["facts"])
@@ -207,14 +228,11 @@ class _Mirror:
     def look(self, standing: Standing | None, *, last: bool) -> None:
         """Writes what is new; a finished and mirrored study is left alone."""
         study = self._row.name
-        if not self._sequence and not self._ledger.committed_after(study, self._store.sequence(), 1):
-            if last and self._store.ended(study_run_id(study)):
-                return
-            batch = []
-        else:  # cells are judged whole, so a resume reads from the beginning
-            batch = self._ledger.committed_after(study, self._sequence, BATCH)
+        batch = self._ledger.committed_after(study, self._sequence, BATCH)
+        if not batch and last and self._sequence == self._earlier and self._store.ended(study_run_id(study)):
+            return
         while batch:
-            self._store.write(self._runs(batch), sequence=batch[-1].sequence)
+            self._store.write(self._runs(batch), mark=(batch[-1].sequence, self._detail))
             self._sequence = batch[-1].sequence
             batch = self._ledger.committed_after(study, self._sequence, BATCH)
         if standing and (last or time.monotonic() - self._progress_at >= PROGRESS_SECONDS):
@@ -224,23 +242,45 @@ class _Mirror:
     def _runs(self, batch: Sequence[Committed]) -> Iterator[Run]:
         touched: dict[str, Cell] = {}
         for committed in batch:
-            key = cell_run_id(committed.evaluation)
-            cell = touched[key] = self._cells.setdefault(key, Cell(first=committed))
-            cell.add(committed)
-        for cell in touched.values():
-            yield cell.run() if cell.complete(self._sizes) else cell.opened()
-        if self._detail != "cells":
-            for committed in batch:
-                phase = committed.evaluation.slot.phase
-                curve = self._detail == "members_with_curves" or phase in CURVE_PHASES
-                yield member_run(committed, curve=curve)
+            self._take_up(committed.evaluation.slot)
+            key, cell = self._cell(committed)
+            touched[key] = cell
+        for key, cell in touched.items():
+            if cell.complete(self._sizes):
+                yield cell.run()
+                self._cells.pop(key, None)
+            elif not cell.shown:
+                cell.shown = True
+                yield cell.opened()
+        for committed in batch:
+            if shown(committed.evaluation, self._detail):
+                yield member_run(committed, curve=with_curve(committed.evaluation, self._detail))
+
+    def _cell(self, committed: Committed) -> tuple[str, Cell]:
+        """The cell of a member, with the member in it."""
+        key = cell_run_id(committed.evaluation)
+        if key not in self._cells:
+            self._cells[key] = Cell.of(committed)
+        self._cells[key].add(committed)
+        return key, self._cells[key]
+
+    def _take_up(self, slot: Slot) -> None:
+        """A cell is judged whole: what an earlier run has mirrored of its chain is read once more."""
+        chain = (slot.factor, slot.task, slot.regime)
+        if chain in self._known:
+            return
+        self._known.add(chain)
+        if self._earlier:
+            for committed in self._ledger.committed_of(self._row.name, *chain, until=self._earlier):
+                key, cell = self._cell(committed)
+                if cell.complete(self._sizes):
+                    del self._cells[key]
 
     def seal(self) -> None:
         """Notes that everything is there, for the next run of the same command."""
-        study = self._row.name
-        text = _seal(self._workspace, max(self._sequence, self._store.sequence()))
-        folder = self._workspace / ARTIFACTS / study
+        folder = self._workspace / ARTIFACTS / self._row.name
         folder.mkdir(parents=True, exist_ok=True)
+        text = _seal(self._workspace, self._sequence, self._detail)
         (folder / "mirrored").write_text(text, encoding="utf-8")
 
     def close(self) -> None:
@@ -258,6 +298,7 @@ class _Store:
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # or it tells how it makes its tables
         self._models = models
         self._artifacts = workspace / ARTIFACTS / study
+        self._address = self._artifacts.as_uri()
         database, artifacts = workspace / DATABASE, (workspace / ARTIFACTS).as_uri()
         if not database.exists():
             with tempfile.TemporaryDirectory() as elsewhere:
@@ -284,68 +325,76 @@ class _Store:
                 "groundrules.study": study,
             }
             rows = [ExperimentTag(key, value) for key, value in tags.items()]
-            return int(self._store.create_experiment(study, self._artifacts.as_uri(), rows))
+            return int(self._store.create_experiment(study, self._address, rows))
         if found.lifecycle_stage != "active":
             self._store.restore_experiment(found.experiment_id)
         return int(found.experiment_id)
 
-    def sequence(self) -> int:
-        """The ledger's sequence up to which everything is here."""
+    def sequence(self, detail: Detail) -> int:
+        """The ledger's sequence up to which everything is here that this detail shows."""
         tags = self._store.get_experiment(str(self._experiment)).tags
+        held = tags.get(SHOWN, "members")  # before there was a choice
+        if held not in DETAILS or not contains(held, detail):
+            return 0
         return int(tags.get(SEQUENCE, 0))
 
     def ended(self, run_id: str) -> bool:
         """Whether the run has been closed as finished."""
         return bool(self._store.get_run(run_id).info.status == "FINISHED")
 
-    def write(self, runs: Iterable[Run], *, sequence: int | None = None) -> None:
-        """Inserts runs in one transaction; what is there already stays, an open run may be closed."""
-        m, runs = self._models, list(runs)
+    def write(self, runs: Iterable[Run], *, mark: tuple[int, Detail] | None = None) -> None:
+        """Inserts runs in one transaction; what is there already stays, an open run may be closed.
+
+        Args:
+            runs: any, also ones that were written before.
+            mark: the ledger's sequence up to which everything is then here, and at which detail.
+        """
+        runs, m = list(runs), self._models
         points = [(run.id, point) for run in runs for point in run.metrics]
         latest = {(id_, p.key): (id_, p) for id_, p in sorted(points, key=lambda pair: pair[1].step)}
-        rows: dict[Any, list[dict[str, Any]]] = {
+        rows: dict[Any, list[tuple[Any, ...]]] = {
             m.SqlRun: [self._row(run) for run in runs],
-            m.SqlTag: [
-                {"run_uuid": run.id, "key": k, "value": v} for run in runs for k, v in _tags(run).items()
-            ],
-            m.SqlParam: [
-                {"run_uuid": run.id, "key": k, "value": v} for run in runs for k, v in run.params.items()
-            ],
+            m.SqlTag: [(run.id, key, value) for run in runs for key, value in _tags(run).items()],
+            m.SqlParam: [(run.id, key, value) for run in runs for key, value in run.params.items()],
             m.SqlMetric: [_metric(*pair) for pair in points],
             m.SqlLatestMetric: [_metric(*pair) for pair in latest.values()],
         }
+        closed = [(_status(r), r.start_ms, r.end_ms, r.id) for r in runs if r.opens and not r.running]
+        marks = [] if mark is None else [(SEQUENCE, str(mark[0])), (SHOWN, mark[1])]
         with self._engine.begin() as connection:
+            connection.exec_driver_sql(f"PRAGMA cache_size = -{CACHE_KB}")
+            # As text: SQLAlchemy takes longer to prepare 80 rows of one member than SQLite to insert them.
             for table, values in rows.items():
                 if values:
-                    connection.execute(table.__table__.insert().prefix_with("OR IGNORE"), values)
-            for run in runs:
-                if not run.running:
-                    open_one = (m.SqlRun.run_uuid == run.id) & (m.SqlRun.status == "RUNNING")
-                    closing = m.SqlRun.__table__.update().where(open_one)
-                    connection.execute(
-                        closing.values(status=_status(run), start_time=run.start_ms, end_time=run.end_ms)
-                    )
-            if sequence is not None:
-                tag = {"experiment_id": self._experiment, "key": SEQUENCE, "value": str(sequence)}
+                    connection.exec_driver_sql(self._insertion(table), values)
+            if closed:
+                connection.exec_driver_sql(CLOSING, closed)
+            for key, value in marks:
+                tag = {"experiment_id": self._experiment, "key": key, "value": value}
                 replacing = m.SqlExperimentTag.__table__.insert().prefix_with("OR REPLACE")
                 connection.execute(replacing, tag)
 
-    def _row(self, run: Run) -> dict[str, Any]:
-        return {
-            "run_uuid": run.id,
-            "name": run.name,
-            "user_id": "groundrules",
-            "status": _status(run),
-            "start_time": run.start_ms,
-            "end_time": run.end_ms,
-            "lifecycle_stage": "active",
-            "artifact_uri": f"{(self._artifacts / run.id).as_uri()}/artifacts",
-            "experiment_id": self._experiment,
-            "source_type": "LOCAL",
-            "source_name": "groundrules",
-            "source_version": "",
-            "entry_point_name": "",
-        }
+    def _insertion(self, table: Any) -> str:
+        names = COLUMNS.get(table.__tablename__, VALUES)
+        marks = ", ".join("?" * len(names))
+        return f"INSERT OR IGNORE INTO {table.__tablename__} ({', '.join(names)}) VALUES ({marks})"
+
+    def _row(self, run: Run) -> tuple[Any, ...]:
+        return (
+            run.id,
+            run.name,
+            "groundrules",
+            _status(run),
+            run.start_ms,
+            run.end_ms,
+            "active",
+            f"{self._address}/{run.id}/artifacts",
+            self._experiment,
+            "LOCAL",
+            "groundrules",
+            "",
+            "",
+        )
 
     def log_datasets(self, run_id: str, tasks: Sequence[Mapping[str, Any]]) -> None:
         """The study's data sets as inputs of its run; MLflow keeps each digest once."""
@@ -413,16 +462,11 @@ def _tags(run: Run) -> dict[str, str]:
     return {key: value for key, value in {**run.tags, **named}.items() if value}
 
 
-def _metric(run_id: str, point: Any) -> dict[str, Any]:
+def _metric(run_id: str, point: Point) -> tuple[Any, ...]:
     value = float(point.value)
-    return {
-        "run_uuid": run_id,
-        "key": point.key,
-        "value": 0.0 if math.isnan(value) else max(-LARGEST, min(LARGEST, value)),
-        "is_nan": math.isnan(value),
-        "timestamp": point.ms,
-        "step": point.step,
-    }
+    bad = math.isnan(value)
+    kept = 0.0 if bad else max(-LARGEST, min(LARGEST, value))
+    return (run_id, point.key, kept, bad, point.ms, point.step)
 
 
 def _brief(error: Exception) -> str:

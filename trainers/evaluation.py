@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from search_spaces.config import Config, digest
@@ -50,7 +51,7 @@ class Slot:
         return (self.factor, self.task, self.regime, self.block, self.level)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CurvePoint:
     """One look at a member while it trains."""
 
@@ -118,16 +119,22 @@ class Evaluation:
     @staticmethod
     def from_plain(data: Mapping[str, Any]) -> Evaluation:
         """The inverse of `plain`."""
-        row = _decoded(dict(data))
-        row["slot"] = Slot(**row["slot"])
+        row = dict(data)
+        row["slot"] = Slot(**{name: _shared(value) for name, value in row["slot"].items()})
         row["config"] = Config.from_plain(row["config"])
         row["curve"] = tuple(
             CurvePoint(
-                step=step, train_loss=train, validation_loss=loss, validation_metric=metric,
-                learning_rate=rate,
+                step=step, train_loss=_number(train), validation_loss=_number(loss),
+                validation_metric=_number(metric), learning_rate=_number(rate),
             )
             for step, train, loss, metric, rate in row["curve"]
         )  # fmt: skip
+        for name in _NUMERIC:
+            row[name] = _number(row[name])
+        for name in _MAPPINGS:
+            if row[name] is not None:
+                row[name] = {_shared(key): _number(value) for key, value in row[name].items()}
+        row["versions"] = _same(tuple(row["versions"].items()))
         return Evaluation(**row)
 
 
@@ -143,13 +150,15 @@ def _word(value: Any) -> Any:
     return value
 
 
-def _decoded(row: dict[str, Any]) -> dict[str, Any]:
-    row.update({name: _number(row[name]) for name in _NUMERIC})
-    row["curve"] = [[_number(item) for item in point] for point in row["curve"]]
-    for name in _MAPPINGS:
-        if row[name] is not None:
-            row[name] = {key: _number(item) for key, item in row[name].items()}
-    return row
+def _shared(value: Any) -> Any:
+    """A word that many rows have in common, kept once: reports hold 100,000 evaluations."""
+    return sys.intern(value) if type(value) is str else value
+
+
+@lru_cache(maxsize=1024)
+def _same(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """One mapping for all evaluations of one installation."""
+    return dict(items)
 
 
 def _number(value: Any) -> Any:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from studies.ledger import Ledger
 from studies.packing import Pack, pack_limit, packs
-from studies.searching.generations import next_members
+from studies.searching.generations import Memory, next_members
 from studies.searching.plan import LEVEL, REGIME, SearchProtocol
 from studies.stage import Stage
+from studies.structures import structures
 from trainers.evaluation import Evaluation
 from trainers.member import Member
-from trainers.structure import structure_key
 from trainers.task import TaskBook
 
 
@@ -42,6 +43,7 @@ class SearchAgenda:
         self.failed_packs: list[Pack] = []
         self._ledger = ledger
         self._task = book[protocol.spec.task]()
+        self._structure = structures(self._task)
         self._speed = flops_per_second
         status = Counter(ledger.filled(self.study).values())
         self.finished = sum(status.values())
@@ -50,6 +52,8 @@ class SearchAgenda:
         self._running: dict[str, Pack] = {}
         self._stage = Stage()
         ledger.start_plan(self.study, protocol.hash, {"protocol": protocol.hash}, ())
+        self._memory = Memory.of(protocol)
+        self._done = self._trained()
         self._advance()
 
     @property
@@ -109,6 +113,10 @@ class SearchAgenda:
         self.finished += new
         self.diverged += sum(e.status == "diverged" for e in evaluations)
         self.pruned += sum(e.status == "pruned" for e in evaluations)
+        if new == len(evaluations):
+            self._done |= {e.slot.index: replace(e, diagnostics={}) for e in evaluations}
+        else:  # the ledger had some of them, and those count
+            self._done = self._trained()
         if self._stage.landed(pack):
             self._advance()
 
@@ -126,20 +134,24 @@ class SearchAgenda:
             self._ledger.attempt(self.study, pack, kind="given_up", cause=cause)
             self.failed_packs.append(pack)
 
+    def _trained(self) -> dict[int, Evaluation]:
+        """Trial number -> what the ledger holds: read once, when the search is taken up."""
+        rows = self._ledger.chain(self.study, "", self.protocol.spec.task, REGIME)
+        return {row.slot.index: replace(row, diagnostics={}) for row in rows}
+
     def _advance(self) -> None:
         """Asks for the next generation and packs it; packs that the ledger holds whole are left out."""
-        rows = self._ledger.chain(self.study, "", self.protocol.spec.task, REGIME)
-        done = {row.id: row for row in rows}
-        members = next_members(self.protocol, done)
+        done = self._done
+        members = next_members(self.protocol, done, self._memory)
         for member in members:
-            self._check(member, done.get(member.slot.id))
+            self._check(member, done.get(member.slot.index))
         laid_out = packs(
             members,
             positions={LEVEL: 0},
-            structure=lambda config: structure_key(config, self._task),
+            structure=self._structure,
             limit=lambda config: pack_limit(config, self._task, self.protocol.spec.pack_size, self._speed),
         )
-        self._stage.add(p for p in laid_out if not all(m.slot.id in done for m in p.members))
+        self._stage.add(p for p in laid_out if not all(m.slot.index in done for m in p.members))
 
     def _check(self, member: Member, known: Evaluation | None) -> None:
         if known is not None and known.config != member.config:

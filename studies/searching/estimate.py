@@ -13,7 +13,8 @@ from studies.packing import FLOPS_PER_SECOND, pack_limit, packs
 from studies.searching.generations import next_members
 from studies.searching.plan import LEVEL, examine, search_protocol
 from studies.searching.spec import SearchSpec
-from trainers.structure import estimated_flops, structure_key
+from studies.structures import structures
+from trainers.structure import estimated_flops
 from trainers.user_tasks import task_book
 
 FIXED = 24
@@ -68,7 +69,7 @@ def search_outline(spec: SearchSpec, *, tasks_from: Path | None = None, device: 
     laid_out = packs(
         first,
         positions={LEVEL: 0},
-        structure=lambda config: structure_key(config, task),
+        structure=structures(task),
         limit=lambda config: pack_limit(config, task, spec.pack_size, speed),
     )
     measured = measured_speed(device)

@@ -3,51 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from search_spaces.compatibility import refusal
-from studies.searching.halving import rungs
-from studies.searching.joint import Told, ask
+from studies.searching.halving import Ladder
+from studies.searching.joint import Conversation, Told
 from studies.searching.plan import SearchProtocol
+from studies.searching.space import Point
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 
-Done = Mapping[str, Evaluation]
-"""Slot id -> its evaluation."""
+Done = Mapping[int, Evaluation]
+"""Trial number -> its evaluation."""
 
 
-def next_members(fixed: SearchProtocol, done: Done) -> list[Member]:
+@dataclass(kw_only=True)
+class Memory:
+    """What one search has told Optuna and seen at its rungs, for as long as this process works on it."""
+
+    talk: Conversation
+    ladder: Ladder
+    generation: int = -1
+    """The last that was asked,"""
+    points: list[Point] = field(default_factory=list)
+    """and its points."""
+
+    @staticmethod
+    def of(fixed: SearchProtocol) -> Memory:
+        """At the beginning of a search."""
+        spec = fixed.spec
+        talk = Conversation(
+            spec.joint,
+            study=spec.study,
+            task=spec.task,
+            trials=spec.trials,
+            sampler=spec.sampler,
+            refused=refusal,
+        )
+        return Memory(talk=talk, ladder=Ladder(spec.joint.held.setting["evaluations"]))
+
+
+def next_members(fixed: SearchProtocol, done: Done, memory: Memory | None = None) -> list[Member]:
     """The first generation with an empty slot, trained members included; [] when every trial is done.
 
     The whole generation is returned so that packs do not depend on what is already trained. Neither do its
     points and rungs: they come from the generations before it, which are complete.
+
+    Args:
+        fixed: the protocol.
+        done: what has been trained; grows from call to call.
+        memory: of the earlier calls; the members are the same without it.
     """
     spec = fixed.spec
-    first = next((n for n in range(spec.trials) if fixed.slot(n).id not in done), None)
+    memory = memory or Memory.of(fixed)
+    known = max(0, memory.generation) * spec.generation
+    first = next((n for n in range(known, spec.trials) if n not in done), None)
     if first is None:
         return []
     generation = first // spec.generation
     start = generation * spec.generation
-    earlier = [done[fixed.slot(number).id] for number in range(start)]
-    points = ask(
-        spec.joint,
-        [told(fixed, row) for row in earlier],
-        count=min(spec.generation, spec.trials - start),
-        study=spec.study,
-        task=spec.task,
-        generation=generation,
-        trials=spec.trials,
-        sampler=spec.sampler,
-        refused=refusal,
-    )
+    if generation != memory.generation:
+        fresh = [done[number] for number in range(memory.talk.told, start)]
+        memory.talk.tell([told(fixed, row) for row in fresh])
+        memory.ladder.add(fresh)
+        memory.points = memory.talk.ask(min(spec.generation, spec.trials - start), generation=generation)
+        memory.generation = generation
     members = []
-    for number, point in enumerate(points, start):
+    for number, point in enumerate(memory.points, start):
         config = fixed.config(point)
         members.append(
             Member(
                 slot=fixed.slot(number),
                 config=config,
                 seed_index=number,
-                rungs=rungs(config.setting, earlier) if spec.pruner == "successive_halving" else (),
+                rungs=memory.ladder.rungs(config.setting) if spec.pruner == "successive_halving" else (),
             )
         )
     return members

@@ -7,8 +7,9 @@ in which packs end, and a resumed search stops the same trials.
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from search_spaces.config import Setting
 from trainers.evaluation import Evaluation
@@ -29,24 +30,40 @@ def rung_looks(evaluations: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(look for look in looks if look < evaluations))
 
 
+class Ladder:
+    """What has been seen at each rung so far, kept in order as trials come in."""
+
+    def __init__(self, evaluations: int) -> None:
+        """With so many looks in one training."""
+        self._seen: dict[int, list[float]] = {look: [] for look in rung_looks(evaluations)}
+
+    def add(self, rows: Iterable[Evaluation]) -> None:
+        """Members of a complete generation; a diverged one counts as the worst, at every rung."""
+        for row in rows:
+            for look, seen in self._seen.items():
+                if (metric := _at(row, look)) is not None:
+                    bisect.insort(seen, metric)
+
+    def rungs(self, setting: Setting) -> Rungs:
+        """Where a member with this setting is judged, and by what.
+
+        Returns:
+            One entry for each rung at which at least ETA members have been seen.
+        """
+        steps = look_steps(setting)
+        found = []
+        for look, seen in self._seen.items():
+            place = len(seen) // ETA
+            if place and math.isfinite(seen[place - 1]):
+                found.append((steps[look - 1], seen[place - 1]))
+        return tuple(found)
+
+
 def rungs(setting: Setting, earlier: Sequence[Evaluation]) -> Rungs:
-    """Where a member with this setting is judged, and by what.
-
-    Args:
-        setting: of the member.
-        earlier: all members of complete generations; a diverged one counts as the worst, at every rung.
-
-    Returns:
-        One entry for each rung at which at least ETA members have been seen.
-    """
-    steps = look_steps(setting)
-    found = []
-    for look in rung_looks(setting.evaluations):
-        seen = sorted(metric for row in earlier if (metric := _at(row, look)) is not None)
-        place = len(seen) // ETA
-        if place and math.isfinite(seen[place - 1]):
-            found.append((steps[look - 1], seen[place - 1]))
-    return tuple(found)
+    """The rungs of a member with this setting after all of these, members of complete generations."""
+    ladder = Ladder(setting.evaluations)
+    ladder.add(earlier)
+    return ladder.rungs(setting)
 
 
 def _at(row: Evaluation, look: int) -> float | None:

@@ -1,7 +1,9 @@
 """The door to Optuna for joint spaces: what it is told, the next points, importances.
 
-Nothing is kept between two calls: an in-memory study is built from what has been trained, and the sampler's
-seed hangs on the generation. So a resumed search asks for the same points as one that was never stopped.
+What is asked is a function of what has been trained: the sampler's seed hangs on the generation, and of the
+trials asked earlier only the results are told. So a resumed search asks for the same points as one that was
+never stopped. Each trial is told once; a generation costs what Optuna's sampler takes for it (TPE with 1,000
+trials 16 ms a trial, as much as by Optuna's own loop, and growing with their number).
 """
 
 from __future__ import annotations
@@ -87,6 +89,88 @@ class Designed(BaseSampler):
         return _range(param_distribution).at(unit)
 
 
+class GroupedTPE(TPESampler):
+    """Optuna's, which would find the same groups of parameters anew for every trial of a generation."""
+
+    def __init__(self, seed: int) -> None:
+        # A level's own numbers are drawn together (`group`). The trials of a generation that have no result
+        # yet count as bad ones, so that they do not all go to one place (`constant_liar`).
+        super().__init__(seed=seed, n_startup_trials=STARTUP, group=True, constant_liar=True)
+        self._found: dict[str, BaseDistribution] | None = None
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        if self._found is None:
+            self._found = super().infer_relative_search_space(study, trial)
+        return dict(self._found)
+
+
+class Conversation:
+    """One search's talk with Optuna: results are told as they come, points asked generation by generation."""
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        study: str,
+        task: str,
+        trials: int,
+        sampler: str,
+        refused: Callable[[Config], str | None] = lambda config: None,
+    ) -> None:
+        """Nothing told, nothing asked.
+
+        Args:
+            space: what may be chosen.
+            study: the study's name; the randomness hangs on it,
+            task: and on the task's name.
+            trials: of the whole search: the size of a design.
+            sampler: 'tpe', 'gp', 'random' or 'qmc'.
+            refused: why a configuration means nothing; such a point is replaced.
+        """
+        self._space, self._study, self._task, self._trials = space, study, task, trials
+        self._name, self._refused = sampler, refused
+        self._memory = optuna.create_study(direction="minimize")
+        self.told = 0
+        """Trials whose results the sampler knows."""
+
+    def tell(self, told: Sequence[Told]) -> None:
+        """The next trials, by number."""
+        with _quiet():
+            self._memory.add_trials([_frozen(self._space, one) for one in told])
+        self.told += len(told)
+
+    def ask(self, count: int, *, generation: int) -> list[Point]:
+        """The points of one generation: a function of what was told and of its number.
+
+        Raises:
+            ValueError: an unknown sampler, or a space in which hardly any point means something.
+        """
+        seed = integer_seed(self._study, self._task, "joint", generation)
+        columns = [found.name for found in self._space.dimensions]
+        points: list[Point] = []
+        asked: list[optuna.Trial] = []
+        with _quiet():
+            chosen = _sampler(self._name, seed, self._study, self._task, self._trials, columns)
+            self._memory.sampler = chosen
+            for number in range(self.told, self.told + count):
+                for draw in range(DRAWS):
+                    if isinstance(chosen, Designed):
+                        chosen.move_to(number, draw)
+                    trial = self._memory.ask()
+                    point = _suggested(trial, self._space)
+                    problem = self._refused(self._space.config(point))
+                    if problem is None:
+                        asked.append(trial)
+                        points.append(point)
+                        break
+                    self._memory.tell(trial, state=TrialState.FAIL)
+                else:
+                    raise ValueError(f"of {DRAWS} points in a row none can be trained: {problem}")
+            for trial in asked:  # told anew with its result, at the rounded values that were trained
+                self._memory.tell(trial, state=TrialState.FAIL)
+        return points
+
+
 def ask(
     space: Space,
     told: Sequence[Told],
@@ -99,43 +183,14 @@ def ask(
     sampler: str,
     refused: Callable[[Config], str | None] = lambda config: None,
 ) -> list[Point]:
-    """The points of one generation: a function of the arguments alone.
-
-    Args:
-        space: what may be chosen.
-        told: every trial of the earlier generations, by number.
-        count: points asked for.
-        study: the study's name; the randomness hangs on it,
-        task: on the task's name,
-        generation: and on the generation.
-        trials: of the whole search: the size of a design.
-        sampler: 'tpe', 'gp', 'random' or 'qmc'.
-        refused: why a configuration means nothing; such a point is replaced.
+    """The points of one generation after every trial of the earlier ones; arguments as of `Conversation`.
 
     Raises:
-        ValueError: an unknown sampler, or a space in which hardly any point means something.
+        ValueError: as `Conversation.ask`.
     """
-    seed = integer_seed(study, task, "joint", generation)
-    columns = [found.name for found in space.dimensions]
-    points: list[Point] = []
-    with _quiet():
-        chosen = _sampler(sampler, seed, study, task, trials, columns)
-        memory = optuna.create_study(sampler=chosen, direction="minimize")
-        memory.add_trials([_frozen(space, one) for one in told])
-        for number in range(len(told), len(told) + count):
-            for draw in range(DRAWS):
-                if isinstance(chosen, Designed):
-                    chosen.move_to(number, draw)
-                trial = memory.ask()
-                point = _suggested(trial, space)
-                problem = refused(space.config(point))
-                if problem is None:
-                    points.append(point)
-                    break
-                memory.tell(trial, state=TrialState.FAIL)
-            else:
-                raise ValueError(f"of {DRAWS} points in a row none can be trained: {problem}")
-    return points
+    talk = Conversation(space, study=study, task=task, trials=trials, sampler=sampler, refused=refused)
+    talk.tell(told)
+    return talk.ask(count, generation=generation)
 
 
 def importances(space: Space, told: Sequence[Told]) -> tuple[tuple[str, float], ...]:
@@ -157,9 +212,7 @@ def importances(space: Space, told: Sequence[Told]) -> tuple[tuple[str, float], 
 
 def _sampler(name: str, seed: int, study: str, task: str, trials: int, columns: Sequence[str]) -> BaseSampler:
     if name == "tpe":
-        # A level's own numbers are drawn together (`group`). The trials of a generation that have no result
-        # yet count as bad ones, so that they do not all go to one place (`constant_liar`).
-        return TPESampler(seed=seed, n_startup_trials=STARTUP, group=True, constant_liar=True)
+        return GroupedTPE(seed)
     if name == "gp":
         return GPSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False)
     if name == "random":

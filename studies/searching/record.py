@@ -28,7 +28,7 @@ def search_record(ledger: Ledger, study: str) -> SearchRecord:
         raise ValueError(f"study '{study}' in {ledger.workspace} is a guideline study, not a search study")
     fixed = protocol_of(row.protocol)
     spec, space = fixed.spec, fixed.spec.joint
-    evaluations = by_number(ledger.evaluations(study))
+    evaluations = by_number(ledger.evaluations(study, layers=False))
     trials = [told(fixed, evaluation) for evaluation in evaluations]
     looks = rung_looks(Setting(**space.held.setting).evaluations)
     held = {**space.held.levels, **{name: spelled(value) for name, value in space.held.numbers.items()}}

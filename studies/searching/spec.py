@@ -17,6 +17,7 @@ from search_spaces.space import framework_levels, open_ranges, openers
 from search_spaces.vocabulary import NUMBERS, is_number, kinds
 from search_spaces.vocabulary import read as read_words
 from studies.asking import change_of
+from studies.detail import SearchDetail
 from studies.mistakes import SpecError, unique
 from studies.searching.space import Limits, Space
 from studies.spec import Few, Many, Name, Part, Text, first_error, plain_data
@@ -49,6 +50,8 @@ class SearchSpec(Part):
     pack_size: Many = 64
     diagnostics: Switch = "ends"
     """What is recorded of the inside of every trial; it changes no result, so the protocol leaves it out."""
+    tracking: SearchDetail = "members"
+    """How much MLflow shows; no part of the protocol either."""
 
     _file: str = PrivateAttr("study")
 

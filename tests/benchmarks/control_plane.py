@@ -1,11 +1,15 @@
 """B3: what the control plane costs per member, with packs that train nothing.
 
-    python -m tests.benchmarks.control_plane [--sizes 100 1000 10000 100000] [--engine inline|ray] [--mlflow]
+    python -m tests.benchmarks.control_plane [--sizes 100 1000 10000 100000] [--kind guideline|search]
+                                             [--engine inline|ray] [--mlflow curves|members|evidence|cells]
 
-A study of each size is planned, searched (Optuna), packed, committed to the ledger and resumed by the
-real code; only `train_pack` is replaced, by answers that follow from the slot. Every size runs in a
-process of its own, because memory is measured at its peak. CPU seconds of the driver are divided by
-members: the machine's other work enters them little.
+A study of each size is planned, searched (Optuna), packed, committed to the ledger, opened again (resume),
+listed and reported by the real code; only `train_pack` is replaced, by answers that follow from the slot,
+with curves and diagnostics of the usual length. `--kind search` asks TPE for so many trials of the shipped
+space. A guideline study of 8 tasks has at least 1,280 members. Every size runs in two processes of its own,
+one for the report, because memory is measured at its peak. CPU seconds of the driver are divided by
+members: the machine's other work enters them little. What a run costs whatever its size (loading torch,
+Ray, MLflow) is in it.
 """
 
 from __future__ import annotations
@@ -17,11 +21,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from studies.detail import DETAILS, Detail
 from studies.run import Engine
+from studies.spec import read
 from trainers.evaluation import CurvePoint, Evaluation
 from trainers.member import Member
 from trainers.randomness import stream
@@ -35,6 +43,8 @@ REGIMES = {"shallow": {"depth": 2}, "deep": {"depth": 8}}
 RUNS = 15
 """Members per cell of the quick profile."""
 LOOKS = 10
+SUMMARIES, PROFILES = 23, 11
+"""Recorded of a perceptron: numbers of a member, and numbers of each of its layers."""
 
 
 def spec(members: int) -> dict[str, Any]:
@@ -69,19 +79,27 @@ def answer(member: Member) -> Evaluation:
         )
         for i in range(LOOKS)
     )  # fmt: skip
+    layers = range(1, member.config.setting.depth + 1)
+    inside = {f"end.made_up_{i}": error for i in range(SUMMARIES)}
+    inside |= {f"init.made_up_{i}.layer{layer:02d}": error for i in range(PROFILES) for layer in layers}
     return Evaluation(
         slot=slot, arm=member.arm, config=member.config, status="finished", validation_metric=error,
-        validation_loss=error, best_step=steps, curve=curve, steps=steps,
+        validation_loss=error, best_step=steps, curve=curve, steps=steps, diagnostics=inside,
         test={"best_validation": error, "last": error} if member.reads_test else None,
     )  # fmt: skip
 
 
-def measure(members: int, engine: Engine, mlflow: bool, workspace: Path) -> dict[str, float]:
-    """Runs, resumes and lists one study; seconds, and what the process peaked at."""
+def search(trials: int) -> dict[str, Any]:
+    """The shipped search with so many trials."""
+    return {**read("search"), "study": "control-plane", "trials": trials}
+
+
+def measure(
+    members: int, kind: str, engine: Engine, mlflow: Detail | None, workspace: Path
+) -> dict[str, float]:
+    """Runs and resumes one study; seconds, and what the process peaked at."""
     import studies.run
-    from studies.ledger import Ledger
-    from studies.record import study_record
-    from studies.spec import parse
+    from studies.kinds import parse
 
     setattr(studies.run, "train_pack", answers)  # noqa: B010 - the one part that is replaced
     if engine == "ray":
@@ -92,8 +110,8 @@ def measure(members: int, engine: Engine, mlflow: bool, workspace: Path) -> dict
     if mlflow:
         from studies.tracking import Tracker
 
-        tracker = Tracker(workspace, "control-plane")
-    study = parse(spec(members))
+        tracker = Tracker(workspace, "control-plane", detail=mlflow)
+    study = parse(search(members) if kind == "search" else spec(members))
     watched = tracker.watch if tracker else None
     began, cpu = time.perf_counter(), time.process_time()
     done = studies.run.run(
@@ -110,18 +128,34 @@ def measure(members: int, engine: Engine, mlflow: bool, workspace: Path) -> dict
     again = studies.run.run(study, workspace=workspace, engine="inline")
     found["resume"] = time.perf_counter() - began
     assert again.trained == 0 and again.complete
-    began = time.perf_counter()
-    with Ledger.open(workspace) as ledger:
-        found["list"] = time.perf_counter() - began + _timed(ledger.studies)
-        found["record"] = _timed(lambda: study_record(ledger, study.study))
-    found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found["peak_mb"] = _peak()
     found["ledger_mb"] = sum(f.stat().st_size for f in workspace.glob("ledger*")) / 1e6
     return found
 
 
-def _timed(call: Any) -> float:
+def tell(workspace: Path) -> dict[str, float]:
+    """Lists the workspace's studies with their standing, and writes the report; seconds, and the peak."""
+    from studies.cli import invoke
+    from studies.ledger import Ledger
+
+    def listing() -> int:
+        with Ledger.open(workspace) as ledger:
+            rows = [(row.title, sum(ledger.chain_counts(row.name).values())) for row in ledger.studies()]
+        return 0 if rows else 1
+
+    with redirect_stdout(StringIO()):
+        listed = _timed(listing)
+        told = _timed(lambda: invoke(["report", "control-plane", "--workspace", str(workspace)]))
+    return {"list": listed, "report": told, "report_mb": _peak()}
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _timed(call: Callable[[], int]) -> float:
     began = time.perf_counter()
-    call()
+    assert call() == 0
     return time.perf_counter() - began
 
 
@@ -143,37 +177,47 @@ def _no_op_trainer(workers: Any) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10_000, 100_000])
+    parser.add_argument("--kind", choices=("guideline", "search"), default="guideline")
     parser.add_argument("--engine", choices=("inline", "ray"), default="inline")
-    parser.add_argument("--mlflow", action="store_true", help="mirror the ledger into MLflow meanwhile")
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--mlflow", choices=DETAILS, help="mirror the ledger into MLflow meanwhile")
+    parser.add_argument("--one", nargs=2, metavar=("SIZE", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--told", metavar="FOLDER", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one is not None:
-        with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(measure(asked.one, asked.engine, asked.mlflow, Path(folder))))
-        return
-    print(f"engine {asked.engine}, MLflow {'on' if asked.mlflow else 'off'}")
-    print(f"{'members':>8} {'wall s':>8} {'CPU ms/member':>14} {'resume s':>9} {'list s':>7} {'record s':>9}"
-          f" {'peak MB':>8} {'ledger MB':>10}")  # fmt: skip
+        size, folder = asked.one
+        print(json.dumps(measure(int(size), asked.kind, asked.engine, asked.mlflow, Path(folder))))
+    elif asked.told is not None:
+        print(json.dumps(tell(Path(asked.told))))
+    else:
+        _table(asked)
+
+
+def _table(asked: argparse.Namespace) -> None:
+    """One line for each size."""
+    print(f"{asked.kind} study, engine {asked.engine}, MLflow {asked.mlflow or 'off'}")
+    columns = {"members": "members", "seconds": "wall s", "each": "CPU ms/member", "resume": "resume s",
+               "peak_mb": "peak MB", "ledger_mb": "ledger MB", "list": "list s", "report": "report s",
+               "report_mb": "its peak MB"}  # fmt: skip
+    print("  ".join(columns.values()))
+    shared = ["--kind", asked.kind, "--engine", asked.engine]
+    shared += ["--mlflow", asked.mlflow] if asked.mlflow else []
     for size in asked.sizes:
-        command = [
-            sys.executable,
-            "-m",
-            "tests.benchmarks.control_plane",
-            "--one",
-            str(size),
-            "--engine",
-            asked.engine,
-        ]
-        ran = subprocess.run(
-            [*command, *(["--mlflow"] if asked.mlflow else [])], check=True, stdout=subprocess.PIPE
-        )
-        row = json.loads(ran.stdout.splitlines()[-1])
+        with tempfile.TemporaryDirectory() as folder:
+            row = _in_a_process([*shared, "--one", str(size), folder])
+            row |= _in_a_process(["--told", folder])
+        row["each"] = 1e3 * row["cpu"] / row["members"]
+        digits = {"members": 0, "peak_mb": 0, "report_mb": 0, "list": 3}
         print(
-            f"{row['members']:8.0f} {row['seconds']:8.2f} {1e3 * row['cpu'] / row['members']:14.2f}"
-            f" {row['resume']:9.2f} {row['list']:7.3f} {row['record']:9.2f} {row['peak_mb']:8.0f}"
-            f" {row['ledger_mb']:10.1f}",
+            "  ".join(f"{row[name]:{len(title)}.{digits.get(name, 2)}f}" for name, title in columns.items()),
             flush=True,
         )
+
+
+def _in_a_process(words: Sequence[str]) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.benchmarks.control_plane", *words]
+    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    found: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])
+    return found
 
 
 if __name__ == "__main__":

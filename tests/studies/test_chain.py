@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from search_spaces.space import complete, framework_levels
-from studies.chain import choose, next_members
+from studies.chain import Memory, Place, choose, next_members, place
 from studies.plan import Chain, Protocol
 from tests.studies.planted import outcome, planned, tiny
 from trainers.evaluation import Evaluation
@@ -19,10 +19,10 @@ CHAIN = Chain(factor="initializer", task="stripes", regime="deep")
 
 def stages(fixed: Protocol, chain: Chain = CHAIN) -> Iterator[list[Member]]:
     """Every stage of a chain whose members are trained by `outcome`."""
-    done: dict[str, Evaluation] = {}
+    done: dict[Place, Evaluation] = {}
     while members := next_members(fixed, chain, done):
         yield members
-        done |= {m.slot.id: outcome(m) for m in members}
+        done |= {place(m.slot): outcome(m) for m in members}
 
 
 def test_every_level_gets_the_planned_budget_in_every_block() -> None:
@@ -69,7 +69,7 @@ def test_trial_0_is_the_library_default_and_is_never_promoted() -> None:
         assert m.config == complete(
             m.config.levels, setting=fixed.spec.settings("deep"), base=framework_levels()
         )
-    done = {m.slot.id: loves_defaults(m) for m in retune}
+    done = {place(m.slot): loves_defaults(m) for m in retune}
     promote = next_members(fixed, CHAIN, done)
     assert {m.slot.phase for m in promote} == {"promote"}
     defaults = {m.config.id for m in zero}
@@ -85,7 +85,7 @@ def test_the_best_by_validation_are_promoted_ties_by_loss_then_by_index() -> Non
         return replace(outcome(member), validation_metric=metric, validation_loss=loss)
 
     retune = next_members(fixed, CHAIN, {})
-    done = {m.slot.id: scored(m) for m in retune}
+    done = {place(m.slot): scored(m) for m in retune}
     by_place = {(m.slot.level, m.slot.index): m.config for m in retune}
     promote = next_members(fixed, CHAIN, done)
     for level in ("he_normal", "torch_default"):
@@ -96,12 +96,12 @@ def test_the_best_by_validation_are_promoted_ties_by_loss_then_by_index() -> Non
 def test_the_candidate_with_the_best_mean_over_fresh_seeds_is_confirmed_beside_the_default() -> None:
     fixed = planned(tiny(budget={"families": 2, "blocks": 1, "trials": 3, "promote_seeds": 2}))
     retune = next_members(fixed, CHAIN, {})
-    done = {m.slot.id: outcome(m) for m in retune}
+    done = {place(m.slot): outcome(m) for m in retune}
     promote = next_members(fixed, CHAIN, done)
     assert [m.slot.index for m in promote if m.slot.level == "he_normal"] == [0, 1, 2, 3]
     assert [m.seed_index for m in promote if m.slot.level == "he_normal"] == [0, 1, 0, 1]
     second = {0: 0.3, 1: 0.1, 2: 0.18, 3: 0.18}  # means 0.2 and 0.18
-    done |= {m.slot.id: outcome(m, error=second[m.slot.index]) for m in promote}
+    done |= {place(m.slot): outcome(m, error=second[m.slot.index]) for m in promote}
     confirm = next_members(fixed, CHAIN, done)
     of_level = [m for m in confirm if m.slot.level == "he_normal"]
     chosen = next(m.config for m in promote if m.slot.level == "he_normal" and m.slot.index == 2)
@@ -119,10 +119,10 @@ def test_the_candidate_with_the_best_mean_over_fresh_seeds_is_confirmed_beside_t
 
 def test_a_chain_where_everything_diverges_still_ends() -> None:
     fixed = planned()
-    done: dict[str, Evaluation] = {}
+    done: dict[Place, Evaluation] = {}
     trained = 0
     while members := next_members(fixed, CHAIN, done):
-        done |= {m.slot.id: outcome(m, status="diverged") for m in members}
+        done |= {place(m.slot): outcome(m, status="diverged") for m in members}
         trained += len(members)
     assert trained == 2 * 2 * fixed.spec.effective_budget.runs_per_cell
 
@@ -136,15 +136,27 @@ def test_equal_candidates_go_to_the_earlier_trial() -> None:
 def test_an_interrupted_search_asks_for_the_same_points(sampler: str) -> None:
     fixed = planned(tiny(sampler=sampler, budget={"families": 2, "blocks": 1, "trials": 10}))
     whole = list(stages(fixed))
-    done: dict[str, Evaluation] = {}
+    done: dict[Place, Evaluation] = {}
     for stage in whole:
         half = stage[: len(stage) // 2]
-        done |= {m.slot.id: outcome(m) for m in half}
+        done |= {place(m.slot): outcome(m) for m in half}
         assert next_members(fixed, CHAIN, done) == stage
-        done |= {m.slot.id: outcome(m) for m in stage}
+        done |= {place(m.slot): outcome(m) for m in stage}
     assert next_members(fixed, CHAIN, done) == []
     generations = [len(stage) for stage in whole if stage[0].slot.phase == "retune"]
     assert generations == ([22] if sampler == "random" else [10, 8, 4])
+
+
+@pytest.mark.parametrize("sampler", ["sobol", "tpe"])
+def test_a_chain_that_remembers_its_searches_asks_for_the_same_members(sampler: str) -> None:
+    fixed = planned(tiny(sampler=sampler, budget={"families": 2, "blocks": 2, "trials": 14}))
+    done: dict[Place, Evaluation] = {}
+    memory = Memory()
+    for stage in stages(fixed):
+        assert next_members(fixed, CHAIN, done, memory) == stage
+        assert next_members(fixed, CHAIN, done, memory) == stage
+        done |= {place(m.slot): outcome(m) for m in stage}
+    assert next_members(fixed, CHAIN, done, memory) == []
 
 
 def test_permuting_the_names_of_levels_permutes_the_members_and_nothing_else() -> None:

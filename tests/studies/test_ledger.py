@@ -19,6 +19,7 @@ import pytest
 from studies.ledger import FILE, Ledger
 from studies.packing import Pack
 from tests.studies.planted import agenda_of, outcome, started, train_all
+from trainers.evaluation import CurvePoint
 
 ROOT = Path(__file__).parents[2]
 
@@ -223,3 +224,34 @@ def test_every_plan_ever_started_is_kept(workspace: Path) -> None:
     for hashed in ("a", "b", "a"):
         ledger.start_plan("tiny", hashed, {"tasks": {}}, [])
     assert [(plan.revision, plan.hash) for plan in ledger.plans("tiny")] == [(1, "a"), (2, "b")]
+
+
+def test_rows_come_without_what_is_recorded_along_the_way_where_it_is_not_wanted(workspace: Path) -> None:
+    ledger, (pack, *_) = first_packs(workspace)
+    inside = {"end.gap": 0.1, "init.activation_mean.layer01": float("nan")}
+    points = tuple(
+        CurvePoint(step=s, train_loss=0.1, validation_loss=0.2, validation_metric=0.3, learning_rate=1e-3)
+        for s in (2, 4)
+    )
+    made = [replace(outcome(m), curve=points, diagnostics=inside) for m in pack.members]
+    made[0] = replace(made[0], validation_loss=float("inf"), validation_metric=1 / 3)
+    ledger.commit("tiny", pack, made, seconds=1.0, worker="w")
+    light = ledger.chain("tiny", pack.factor, pack.task, pack.regime, curves=False)
+    assert sorted(light, key=attrgetter("id")) == sorted(
+        (replace(e, curve=(), diagnostics={}) for e in made), key=attrgetter("id")
+    )
+    assert {tuple(e.diagnostics) for e in ledger.evaluations("tiny", layers=False)} == {("end.gap",)}
+
+
+def test_a_chain_can_be_read_up_to_a_commit(workspace: Path) -> None:
+    ledger, packs = first_packs(workspace)
+    for pack in packs:
+        ledger.commit("tiny", pack, [outcome(m) for m in pack.members], seconds=1.0, worker="w")
+    one = packs[0]
+    rows = [
+        row
+        for row in ledger.committed_after("tiny", 0, 1000)
+        if (row.evaluation.slot.task, row.evaluation.slot.regime) == (one.task, one.regime)
+    ]
+    until = rows[2].sequence
+    assert list(ledger.committed_of("tiny", one.factor, one.task, one.regime, until=until)) == rows[:3]

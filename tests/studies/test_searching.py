@@ -18,7 +18,7 @@ from studies.ledger import Ledger
 from studies.packing import Pack
 from studies.record import study_record
 from studies.run import run
-from studies.searching.generations import next_members
+from studies.searching.generations import Memory, next_members
 from studies.searching.halving import rung_looks, rungs
 from studies.searching.joint import Told, importances
 from studies.searching.plan import protocol_of, search_protocol
@@ -28,6 +28,7 @@ from studies.work import ATTEMPTS
 from studies.workers import member_from_plain, member_plain
 from tests.studies.planted import BOOK, stripes
 from tests.studies.searches import agenda_of, outcome, planned, seek, started, train_all
+from trainers.evaluation import Evaluation
 from trainers.member import Member
 from trainers.pack import train_pack
 from trainers.task import Task
@@ -232,7 +233,7 @@ def test_a_rung_lets_the_best_third_of_earlier_generations_pass() -> None:
     assert list(found) == [2, 6]
     at_first = sorted(row.curve[0].validation_metric if row.curve else np.inf for row in earlier)
     assert found[2] == at_first[1]  # two of six
-    second = next_members(fixed, {row.id: row for row in earlier})
+    second = next_members(fixed, {row.slot.index: row for row in earlier})
     assert {m.rungs for m in second} == {tuple(found.items())}
 
 
@@ -345,3 +346,23 @@ def test_a_users_network_is_not_asked_for_what_it_does_not_take() -> None:
 
 def _kind(member: Member) -> tuple[str, str]:
     return member.config.levels["activation"], member.config.levels["optimizer"]
+
+
+def test_what_mlflow_shows_of_a_search_is_chosen_outside_of_what_is_hashed() -> None:
+    brief = seek(tracking="cells")
+    assert (seek().tracking, brief.tracking) == ("members", "cells")
+    assert seek().resolved() == brief.resolved()
+    with pytest.raises(SpecError, match=r"tracking.*'evidence'.*'members' or 'cells'"):
+        seek(tracking="evidence")
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "random", "qmc"])
+def test_a_search_that_remembers_what_it_told_asks_for_the_same_members(sampler: str) -> None:
+    fixed = planned(seek(sampler=sampler))
+    memory = Memory.of(fixed)
+    done: dict[int, Evaluation] = {}
+    while members := next_members(fixed, done, memory):
+        assert next_members(fixed, done, memory) == members
+        assert next_members(fixed, done) == members
+        done |= {m.slot.index: outcome(m) for m in members}
+    assert len(done) == fixed.spec.trials

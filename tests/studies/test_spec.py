@@ -195,3 +195,15 @@ def test_diagnostics_are_a_switch_outside_of_what_is_hashed() -> None:
     assert silent.resolved() == plain.resolved()
     with pytest.raises(SpecError, match=r"diagnostics.*'none' or 'ends'"):
         parse({**plain.model_dump(exclude_unset=True), "diagnostics": "all"})
+
+
+def test_what_mlflow_shows_is_chosen_outside_of_what_is_hashed() -> None:
+    plain = tiny()
+    assert plain.tracking == "members"
+    brief = parse({**plain.model_dump(exclude_unset=True), "tracking": "cells"})
+    assert brief.tracking == "cells"
+    assert plain.resolved() == brief.resolved()
+    with pytest.raises(
+        SpecError, match=r"tracking.*'everything'.*'curves', 'members', 'evidence' or 'cells'"
+    ):
+        parse({**plain.model_dump(exclude_unset=True), "tracking": "everything"})

@@ -71,6 +71,11 @@ def content(workspace: Path) -> dict[str, Any]:
     }
 
 
+def timeless(workspace: Path) -> dict[str, Any]:
+    """The content but for what hangs on the moment."""
+    return {key: (p, {**t, "groundrules.pack": ""}, m) for key, (p, t, m, _) in content(workspace).items()}
+
+
 @pytest.fixture
 def complete(workspace: Path) -> Path:
     """A complete study in a ledger, with curves; nothing in MLflow."""
@@ -105,13 +110,13 @@ def test_study_cells_and_members_form_a_tree_that_tags_find(complete: Path) -> N
     assert {run.info.status for run in runs(complete)} == {"FINISHED"}
 
 
-def test_curves_are_kept_for_evidence_and_winners(complete: Path) -> None:
+def test_curves_are_kept_for_the_evidence(complete: Path) -> None:
     mirror(complete)
     client = MlflowClient(database_uri(complete))
     with_curve = Counter(
         run.data.tags["groundrules.phase"] for run in runs(complete) if "curve/train_loss" in run.data.metrics
     )
-    assert set(with_curve) == {"promote", "confirm"}
+    assert set(with_curve) == {"confirm"}
     run = next(run for run in runs(complete) if run.data.tags.get("groundrules.phase") == "confirm")
     history = client.get_metric_history(run.info.run_id, "curve/train_loss")
     assert [(point.step, point.value) for point in history] == [(step, 1 / step) for step in LOOKS]
@@ -139,7 +144,9 @@ def test_diagnostics_are_metrics_and_those_of_layers_are_curves_over_layers(comp
     ("detail", "kinds", "curves"),
     [
         ("cells", {"study", "cell"}, set()),
-        ("members_with_curves", {"study", "cell", "member"}, {"pilot", "retune", "promote", "confirm"}),
+        ("evidence", {"study", "cell", "member"}, {"confirm"}),
+        ("members", {"study", "cell", "member"}, {"confirm"}),
+        ("curves", {"study", "cell", "member"}, {"pilot", "retune", "promote", "confirm"}),
     ],
 )
 def test_detail_says_how_much_is_told(complete: Path, detail: str, kinds: set[str], curves: set[str]) -> None:
@@ -148,6 +155,63 @@ def test_detail_says_how_much_is_told(complete: Path, detail: str, kinds: set[st
     assert {run.data.tags["groundrules.kind"] for run in found} == kinds
     phases = {run.data.tags["groundrules.phase"] for run in found if "curve/train_loss" in run.data.metrics}
     assert phases == curves
+
+
+def test_only_the_evidence_is_shown_member_by_member_where_the_file_says_so(complete: Path) -> None:
+    mirror(complete, detail="evidence")
+    shown = {r.data.tags["groundrules.evaluation"] for r in runs(complete) if _is_member(r)}
+    with Ledger.open(complete) as ledger:
+        rows = ledger.evaluations("tiny")
+    assert shown == {e.id for e in rows if e.slot.phase == "confirm"}
+
+
+@pytest.mark.parametrize("first", ["cells", "evidence", "members"])
+def test_a_resume_with_more_detail_adds_what_is_missing(tmp_path: Path, first: str) -> None:
+    """Half a study at one detail and the rest at more is as if it had been more from the start."""
+    whole, changed = tmp_path / "whole", tmp_path / "changed"
+    for workspace, before in ((whole, "curves"), (changed, first)):
+        ledger, fixed = started(workspace)
+        with ledger:
+            agenda = agenda_of(ledger, fixed)
+            for _ in range(12):
+                pack = agenda.next_pack()
+                assert pack is not None
+                train(agenda, pack, curved)
+            mirror(workspace, agenda=agenda, detail=before)
+            train_all(agenda, make=curved)
+            mirror(workspace, agenda=agenda, detail="curves")
+
+    assert timeless(changed) == timeless(whole)
+    assert _histories(changed) == _histories(whole)
+
+
+def test_a_resume_with_less_detail_leaves_what_is_there(workspace: Path) -> None:
+    ledger, fixed = started(workspace)
+    with ledger:
+        agenda = agenda_of(ledger, fixed)
+        pack = agenda.next_pack()
+        assert pack is not None
+        train(agenda, pack, curved)
+        mirror(workspace, agenda=agenda, detail="members")
+        train_all(agenda, make=curved)
+        assert mirror(workspace, agenda=agenda, detail="cells").problem == ""
+        cells = {e.slot.cell for e in ledger.evaluations("tiny")}
+        assert len(_members(workspace)) == len(pack.members)
+        found = [run for run in runs(workspace) if run.data.tags["groundrules.kind"] == "cell"]
+        assert len(found) == len(cells)
+        assert {run.info.status for run in found} == {"FINISHED"}
+        mirror(workspace, agenda=agenda, detail="members")
+        assert len(_members(workspace)) == len(ledger.evaluations("tiny"))
+
+
+def test_another_detail_is_seen_though_the_study_was_complete(complete: Path) -> None:
+    ledger, fixed = started(complete)
+    with ledger:
+        agenda = agenda_of(ledger, fixed)
+        mirror(complete, agenda=agenda, detail="cells")
+        assert not _members(complete)
+        mirror(complete, agenda=agenda, detail="members")
+        assert len(_members(complete)) == len(ledger.evaluations("tiny"))
 
 
 def test_mirroring_again_changes_nothing(complete: Path) -> None:
@@ -169,11 +233,6 @@ def test_a_run_in_pieces_ends_as_one_in_a_single_go(complete: Path, tmp_path: Pa
                 if pack is not None:
                     train(agenda, pack, curved)
             mirror(pieces)
-
-    def timeless(workspace: Path) -> dict[str, Any]:
-        return {
-            key: (p, {**t, "groundrules.pack": ""}, m) for key, (p, t, m, _) in content(workspace).items()
-        }
 
     assert timeless(pieces) == timeless(complete)
 
@@ -218,6 +277,22 @@ def test_while_a_study_runs_its_members_appear(workspace: Path) -> None:
         finally:
             tracker.stop()
     assert len(_members(workspace)) == len(pack.members)
+
+
+def _is_member(run: Run) -> bool:
+    return bool(run.data.tags["groundrules.kind"] == "member")
+
+
+def _histories(workspace: Path) -> set[tuple[str, str, int, float]]:
+    """Every point of every curve."""
+    client = MlflowClient(database_uri(workspace))
+    return {
+        (run.info.run_id, key, point.step, point.value)
+        for run in runs(workspace)
+        for key in run.data.metrics
+        if key.startswith(("curve/", "layers/"))
+        for point in client.get_metric_history(run.info.run_id, key)
+    }
 
 
 def _members(workspace: Path) -> list[Run]:

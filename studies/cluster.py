@@ -133,7 +133,7 @@ class Cluster:
             self._error = error
         self._ready.set()
         self._over.wait()
-        ray.shutdown()
+        self.close()
 
     def open(self) -> None:
         """Starts Ray's own processes and connects to them."""
@@ -148,6 +148,10 @@ class Cluster:
             logging_level=logging.CRITICAL,
             _temp_dir=str(self.folder / "r"),  # Ray opens it to everyone; the folder above stays ours
         )
+
+    def close(self) -> None:
+        """Disconnects and ends what `open` started."""
+        ray.shutdown()
 
 
 def gpus(workers: int, gpu_fraction: float) -> int:

@@ -17,6 +17,10 @@ import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
@@ -30,11 +34,11 @@ from tests.benchmarks.pack_curve import CASES, members
 from trainers.diagnostics.names import Switch
 from trainers.evaluation import Evaluation
 
-SECONDS = "GROUNDRULES_BENCHMARK_SLEEP"
-"""The environment variable that tells the workers how long a pack takes."""
+SECONDS, MEETING = "GROUNDRULES_BENCHMARK_SLEEP", "GROUNDRULES_BENCHMARK_MEETING"
+"""The environment variables that tell workers how long a pack takes, and where and how many of them meet."""
 MEMBERS = 16
 ATTENDANCE = "pilot"
-"""The phase of packs that take no time: workers answer them until all have been heard of."""
+"""The phase of each worker's first pack, which lasts until all workers have one."""
 
 
 class SleepingTrainer(PackTrainer):
@@ -47,7 +51,9 @@ class SleepingTrainer(PackTrainer):
 
         order = json.loads(self._order)
         pack = [member_from_plain(row) for row in order["members"]]
-        if pack[0].slot.phase != ATTENDANCE:
+        if pack[0].slot.phase == ATTENDANCE:
+            _meet()
+        else:
             time.sleep(float(os.environ[SECONDS]))
         found = {
             "evaluations": [answer(member).plain() for member in pack],
@@ -57,8 +63,16 @@ class SleepingTrainer(PackTrainer):
         return {"answer": json.dumps(found), "done": True}
 
 
+def _meet() -> None:
+    """Returns when all workers have come here."""
+    place, count = os.environ[MEETING].rsplit(":", 1)
+    Path(place, uuid4().hex).touch()
+    while len(os.listdir(place)) < int(count):
+        time.sleep(0.02)
+
+
 class Sleep:
-    """The order of work: packs without end until every worker was heard of, then so many that sleep."""
+    """The order of work: a first pack for every worker, then, when all have met, so many that sleep."""
 
     diagnostics: Switch = "none"
     failed_packs: Sequence[Pack] = ()
@@ -69,7 +83,7 @@ class Sleep:
         """Who trained the packs that are counted."""
         self._expected, self._packs = workers, packs
         self._given = 0
-        self._running = 0
+        self._invited = 0
         self.began = self.ended = 0.0
 
     @property
@@ -77,10 +91,10 @@ class Sleep:
         return len(self.work) == self._packs
 
     def next_pack(self) -> Pack | None:
-        if len(self.workers) < self._expected:
-            self._running += 1
-            return pack(ATTENDANCE, self._running, 1)
-        if self._given == self._packs:
+        if self._invited < self._expected:
+            self._invited += 1
+            return pack(ATTENDANCE, self._invited, 1)
+        if len(self.workers) < self._expected or self._given == self._packs:
             return None
         self.began = self.began or time.perf_counter()
         self._given += 1
@@ -99,8 +113,6 @@ class Sleep:
 
 def pack(phase: Any, number: int, count: int) -> Pack:
     """A pack of members as a study would make them."""
-    from dataclasses import replace
-
     rows = tuple(
         replace(row, slot=replace(row.slot, phase=phase, block=number))
         for row in members(CASES[0], count, 100)
@@ -117,9 +129,9 @@ class Raylets(Cluster):
         import ray
         from ray.cluster_utils import Cluster as Machines
 
-        node = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
+        node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
         head = {**node, "include_dashboard": False, "temp_dir": str(self.folder / "r")}
-        self._machines = Machines(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
+        self._machines: Any = Machines(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
         for _ in range(self.workers - 1):
             self._machines.add_node(**node)
         ray.init(address=self._machines.address, namespace=uuid4().hex, log_to_driver=False, logging_level=50)
@@ -134,7 +146,10 @@ def throughput(workers: int, packs: int, raylets: bool) -> dict[str, float]:
     work = Sleep(workers, packs * workers)
     cpu = time.process_time()
     kind = Raylets if raylets else Cluster
-    with kind(workers) as cluster, patch.object(studies.workers, "PackTrainer", SleepingTrainer):
+    with ExitStack() as exits:
+        os.environ[MEETING] = f"{exits.enter_context(TemporaryDirectory())}:{workers}"
+        exits.enter_context(patch.object(studies.workers, "PackTrainer", SleepingTrainer))
+        cluster = exits.enter_context(kind(workers))
         began = time.perf_counter()
         run_ray(work, cluster=cluster.start())  # type: ignore[arg-type]
         whole = time.perf_counter() - began

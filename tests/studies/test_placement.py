@@ -35,6 +35,7 @@ class PlacedTrainer(PackTrainer):
             return super().step()
         import ray
 
+        context: Any = ray.get_runtime_context()
         began = time.time()
         folder = Path(os.environ[MEETING])
         (folder / f"{os.getpid()}.here").touch()
@@ -44,7 +45,7 @@ class PlacedTrainer(PackTrainer):
         fact = {
             "pid": os.getpid(),
             "gpu": os.environ["CUDA_VISIBLE_DEVICES"],
-            "share": ray.get_runtime_context().get_assigned_resources().get("GPU"),
+            "share": context.get_assigned_resources().get("GPU"),
             "began": began,
             "ended": time.time(),
         }
@@ -59,7 +60,7 @@ class PlacedTrainer(PackTrainer):
 
 def most_at_once(facts: Sequence[dict[str, Any]]) -> int:
     """How many of the packs overlapped in time."""
-    return max(sum(a["began"] <= b["began"] < a["ended"] for a in facts) for b in facts)
+    return max(len([a for a in facts if a["began"] <= b["began"] < a["ended"]]) for b in facts)
 
 
 def test_workers_share_gpus_by_fractions_and_live_as_long_as_the_study(

@@ -185,7 +185,7 @@ def main() -> None:
             "ours": lambda seed=seed: ours(seed, asked),
             "optuna": lambda seed=seed: peer(["-c", OPTUNA, str(some), str(seed)], some, seed),
             "tune": lambda seed=seed: peer(
-                ["-m", "tests.benchmarks.peers.ray_tune", str(few), str(seed)], few
+                ["-m", "tests.benchmarks.peers.ray_tune", str(few), str(seed)], few, seed
             ),
         }
         # Who goes first changes, so that nobody gains from what a busy machine does over time.

@@ -10,7 +10,7 @@ from reports.record import Margin
 from search_spaces.space import complete
 from studies.chain import next_members
 from studies.ledger import Ledger
-from studies.packing import Pack, pack_limit, packs
+from studies.packing import Pack, longest_first, pack_limit, packs
 from studies.pilot import margin, pilot_members
 from studies.plan import Chain, Plan, Protocol, planned_members
 from studies.stage import Stage
@@ -297,4 +297,5 @@ class Agenda:
             structure=lambda config: structure_key(config, task),
             limit=lambda config: pack_limit(config, task, self.protocol.spec.pack_size, self._speed),
         )
-        progress.stage.add(p for p in laid_out if not all(m.slot.id in done for m in p.members))
+        missing = [p for p in laid_out if not all(m.slot.id in done for m in p.members)]
+        progress.stage.add(longest_first(missing, task))

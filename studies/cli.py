@@ -187,7 +187,9 @@ def run(
         int | None, typer.Option(min=1, max=1024, help="Packs at a time; default: CPUs.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, or a torch device.")] = "cpu",
-    gpu_fraction: Annotated[float, typer.Option(min=0, max=1, help="Share of a GPU for each worker.")] = 0.0,
+    gpu_fraction: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of a GPU for each worker: 0.25 is four packs on a GPU.")
+    ] = 0.0,
     tracked: Annotated[Detail, typer.Option("--tracked", help="What MLflow is told.")] = Detail.members,
     as_json: Json = False,
 ) -> None:

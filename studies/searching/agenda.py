@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from studies.ledger import Ledger
-from studies.packing import Pack, pack_limit, packs
-from studies.searching.generations import next_members
+from studies.packing import Pack, longest_first, pack_limit, packs
+from studies.searching.generations import next_members, pack_size
 from studies.searching.plan import LEVEL, REGIME, SearchProtocol
 from studies.stage import Stage
 from trainers.evaluation import Evaluation
@@ -43,6 +43,7 @@ class SearchAgenda:
         self._ledger = ledger
         self._task = book[protocol.spec.task]()
         self._speed = flops_per_second
+        self._size = pack_size(protocol.spec)
         status = Counter(ledger.filled(self.study).values())
         self.finished = sum(status.values())
         self.diverged = status["diverged"]
@@ -137,9 +138,10 @@ class SearchAgenda:
             members,
             positions={LEVEL: 0},
             structure=lambda config: structure_key(config, self._task),
-            limit=lambda config: pack_limit(config, self._task, self.protocol.spec.pack_size, self._speed),
+            limit=lambda config: pack_limit(config, self._task, self._size, self._speed),
         )
-        self._stage.add(p for p in laid_out if not all(m.slot.id in done for m in p.members))
+        missing = [p for p in laid_out if not all(m.slot.id in done for m in p.members)]
+        self._stage.add(longest_first(missing, self._task))
 
     def _check(self, member: Member, known: Evaluation | None) -> None:
         if known is not None and known.config != member.config:

@@ -8,11 +8,21 @@ from search_spaces.compatibility import refusal
 from studies.searching.halving import rungs
 from studies.searching.joint import Told, ask
 from studies.searching.plan import SearchProtocol
+from studies.searching.spec import SearchSpec
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 
 Done = Mapping[str, Evaluation]
 """Slot id -> its evaluation."""
+
+PARTS, LEAST = 4, 8
+"""A generation that settles on one structure still makes so many packs, each of at least LEAST members: the
+next one waits for all of them, and a single pack would keep all workers but one waiting."""
+
+
+def pack_size(spec: SearchSpec) -> int:
+    """Members of a pack, at most: by the study file alone, so that any number of workers packs alike."""
+    return min(spec.pack_size, max(LEAST, -(-spec.generation // PARTS)))
 
 
 def next_members(fixed: SearchProtocol, done: Done) -> list[Member]:

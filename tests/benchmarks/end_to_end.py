@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +104,9 @@ def ours(seed: int, asked: argparse.Namespace) -> dict[str, float]:
             "--json",
         ]
         began = time.perf_counter()
-        ran = subprocess.run(
-            [*command, "--workers", str(asked.workers)],
-            check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+        said = _said([*command, "--workers", str(asked.workers)], dict(os.environ))
         whole = time.perf_counter() - began
-        told = json.loads(ran.stdout)
+        told = json.loads(said)
         assert told["complete"], told
         with Ledger.open(workspace) as ledger:
             name = told["study"]
@@ -129,15 +126,20 @@ def peer(command: Sequence[str], trials: int, seed: int) -> dict[str, float]:
     """One search of a peer on our split: what it says, and how long its process lived."""
     place = {**os.environ, STUDY: study(seed, trials, 1, "none")["study"]}
     began = time.perf_counter()
-    ran = subprocess.run(
-        [sys.executable, *command], check=True, env=place,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    found = json.loads(ran.stdout.splitlines()[-1])
+    said = _said([sys.executable, *command], place)
+    found = json.loads(said.splitlines()[-1])
     return {
         "trials": trials, "error": found["error"], "whole": time.perf_counter() - began,
         "training": found["seconds"],
     }  # fmt: skip
+
+
+def _said(command: Sequence[str], place: Mapping[str, str]) -> str:
+    """What a command prints; its complaints are shown if it fails."""
+    ran = subprocess.run(command, env=dict(place), capture_output=True, text=True, check=False)
+    if ran.returncode:
+        sys.exit(f"{' '.join(command[:4])} ended with {ran.returncode}:\n{ran.stderr[-3000:]}")
+    return ran.stdout
 
 
 def _told(name: str, row: dict[str, float]) -> str:

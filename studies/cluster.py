@@ -92,7 +92,7 @@ class Cluster:
         assert self._thread is not None, "not started"
         self._ready.wait()
         if self._error is not None:
-            raise self._error
+            raise started_too_slowly(self._error)
         for name in LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         return self.folder
@@ -152,6 +152,16 @@ class Cluster:
     def close(self) -> None:
         """Disconnects and ends what `open` started."""
         ray.shutdown()
+
+
+def started_too_slowly(error: BaseException) -> BaseException:
+    """Ray waits 30 s for its own processes, and no setting changes that: said as what a user can do."""
+    if "timed out during startup" not in str(error):
+        return error
+    return ValueError(
+        "Ray did not start within its 30 s: this machine is too busy now; the same command again goes on, "
+        "or use --engine inline"
+    )
 
 
 def gpus(workers: int, gpu_fraction: float) -> int:

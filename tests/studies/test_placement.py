@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import studies.workers
-from studies.cluster import gpus, sharing
+from studies.cluster import gpus, sharing, started_too_slowly
 from studies.early import is_new
 from studies.run import run
 from studies.workers import REST, PackTrainer, member_from_plain, run_ray
@@ -92,6 +92,14 @@ def test_no_share_lies_on_two_gpus(workers: int, share: float, room: int, needed
     assert sharing(share) == room
     assert gpus(workers, share) == needed
     assert gpus(workers, 0.0) == 0
+
+
+def test_a_machine_too_busy_for_ray_is_told_in_a_line() -> None:
+    told = started_too_slowly(Exception("The current node timed out during startup. This could happen"))
+    assert isinstance(told, ValueError)
+    assert "too busy" in str(told)
+    other = OSError("no space left")
+    assert started_too_slowly(other) is other
 
 
 def test_a_device_of_ones_own_choice_and_shares_exclude_each_other(tmp_path: Path) -> None:

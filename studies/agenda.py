@@ -11,7 +11,7 @@ from reports.record import Margin
 from search_spaces.space import complete
 from studies.chain import Memory, Place, next_members, place
 from studies.ledger import Ledger
-from studies.packing import Pack, pack_limit, packs
+from studies.packing import Pack, longest_first, pack_limit, packs
 from studies.pilot import margin, pilot_members
 from studies.plan import Chain, Plan, Protocol, planned_members
 from studies.stage import Stage
@@ -330,7 +330,8 @@ class Agenda:
             structure=structures(task),
             limit=lambda config: pack_limit(config, task, self.protocol.spec.pack_size, self._speed),
         )
-        progress.stage.add(p for p in laid_out if not all(place(m.slot) in done for m in p.members))
+        missing = [p for p in laid_out if not all(place(m.slot) in done for m in p.members)]
+        progress.stage.add(longest_first(missing, task))
 
 
 def _light(evaluation: Evaluation) -> Evaluation:

@@ -6,6 +6,7 @@ Heavy libraries are imported inside the commands, so that help and errors answer
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -177,46 +179,59 @@ def run(
         int | None, typer.Option(min=1, max=1024, help="Packs at a time; default: CPUs.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, or a torch device.")] = "cpu",
-    gpu_fraction: Annotated[float, typer.Option(min=0, max=1, help="Share of a GPU for each worker.")] = 0.0,
+    gpu_fraction: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of a GPU for each worker: 0.25 is four packs on a GPU.")
+    ] = 0.0,
     as_json: Json = False,
 ) -> None:
     """Run a study here; the same command again resumes, and repeats nothing."""
-    from studies import run as running
+    from studies.early import is_new
     from studies.interrupts import interrupted_by_sigterm
-    from studies.kinds import load
     from studies.progress import Display
-    from studies.searching.spec import SearchSpec
-    from studies.tracking import Tracker
 
-    study = load(spec)
-    if isinstance(study, SearchSpec):
-        _no_profile(study, profile)
-    elif profile:
-        study = study.with_profile(profile.value)
-    tracker = Tracker(workspace, study.study, detail=study.tracking)
-    with interrupted_by_sigterm(), Display() as display:
+    with interrupted_by_sigterm(), ExitStack() as exits:
+        cluster = None
+        if engine is Engine.ray and is_new(spec, workspace):
+            from studies.cluster import Cluster
 
-        def watch(agenda: Any) -> None:
-            display(agenda)
-            tracker.watch(agenda)
+            cluster = exits.enter_context(Cluster(workers, gpu_fraction)).start()
+        from studies import run as running
+        from studies.kinds import load
+        from studies.searching.spec import SearchSpec
+        from studies.tracking import Tracker
 
-        summary = running.run(
-            study,
-            workspace=workspace,
-            tasks_from=tasks_from,
-            engine=engine.value,
-            workers=workers,
-            device=device,
-            gpu_fraction=gpu_fraction,
-            watch=watch,
-            tracking=tracker,
-        )
-    if tracker.problem:
-        print(
-            f"warning: MLflow lacks a part: {tracker.problem}; the same command again adds it",
-            file=sys.stderr,
-        )
-    _conclude(workspace, study.study, summary, tracker, as_json=as_json)
+        study = load(spec)
+        if isinstance(study, SearchSpec):
+            _no_profile(study, profile)
+        elif profile:
+            study = study.with_profile(profile.value)
+        tracker = Tracker(workspace, study.study, detail=study.tracking)
+        with Display() as display:
+
+            def watch(agenda: Any) -> None:
+                display(agenda)
+                tracker.watch(agenda)
+
+            summary = running.run(
+                study,
+                workspace=workspace,
+                tasks_from=tasks_from,
+                engine=engine.value,
+                workers=workers,
+                device=device,
+                gpu_fraction=gpu_fraction,
+                watch=watch,
+                tracking=tracker,
+                cluster=cluster,
+            )
+        if cluster is not None:
+            cluster.end()  # Ray takes its time; the pages are written meanwhile
+        if tracker.problem:
+            print(
+                f"warning: MLflow lacks a part: {tracker.problem}; the same command again adds it",
+                file=sys.stderr,
+            )
+        _conclude(workspace, study.study, summary, tracker, as_json=as_json)
     if not summary.complete:
         raise typer.Exit(1)
 
@@ -334,8 +349,13 @@ def download(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The program: runs one command and exits."""
-    sys.exit(invoke(arguments))
+    """The program: runs one command and exits; to take apart all that is loaded would take seconds."""
+    code = invoke(arguments)
+    with suppress(OSError):  # nobody reads any more
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def invoke(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from search_spaces.config import Config, digest
@@ -65,6 +65,11 @@ def packs(
     return tuple(
         _pack(part) for group in groups.values() for part in equal_parts(group, limit(group[0].config))
     )
+
+
+def longest_first(found: Iterable[Pack], task: Task) -> list[Pack]:
+    """The order to hand packs out in: who begins a long one last keeps the others waiting."""
+    return sorted(found, key=lambda p: -len(p.members) * estimated_flops(p.members[0].config, task))
 
 
 def pack_limit(config: Config, task: Task, pack_size: int, flops_per_second: float) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 
@@ -36,6 +36,9 @@ from trainers.pack import train_pack
 from trainers.task import TaskBook
 from trainers.user_tasks import task_book
 from trainers.versions import versions
+
+if TYPE_CHECKING:
+    from studies.cluster import Cluster
 
 Engine = Literal["ray", "inline"]
 
@@ -94,6 +97,7 @@ def run(
     gpu_fraction: float = 0.0,
     watch: Watch | None = None,
     tracking: Tracking | None = None,
+    cluster: Cluster | None = None,
 ) -> RunSummary:
     """Trains what the ledger does not hold yet.
 
@@ -107,6 +111,8 @@ def run(
         gpu_fraction: share of a GPU each worker asks Ray for.
         watch: called with the agenda as work goes on.
         tracking: started and stopped around the training.
+        cluster: for 'ray', one that was started already; it brings its own number of workers and share of
+            a GPU, and its owner stops it.
 
     Raises:
         SpecError: an unknown task, a combination that cannot mean anything, or the study was started
@@ -116,6 +122,10 @@ def run(
     """
     _check_place(engine, workers, device, gpu_fraction)
     began = time.monotonic()
+    if cluster is not None:
+        import studies.workers  # noqa: F401 - takes a second that the cluster needs anyway
+
+        cluster.wait()  # before the user's tasks are run
     book = task_book(tasks_from)
     fixed, noted = _fixed(spec, book)
     with ExitStack() as exits:
@@ -141,6 +151,7 @@ def run(
                 device=device,
                 gpu_fraction=gpu_fraction,
                 on_tick=None if watch is None else lambda: watch(agenda),
+                cluster=cluster,
             )
         return RunSummary(
             study=spec.study,
@@ -203,6 +214,10 @@ def _check_place(engine: str, workers: int | None, device: str, gpu_fraction: fl
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device '{device}' cannot be used here: {str(error).splitlines()[0]}") from None
+    if gpu_fraction and ":" in device:
+        raise ValueError(
+            f"device '{device}' with gpu_fraction: Ray chooses the GPU of each worker; say 'cuda'"
+        )
 
 
 def _start(ledger: Ledger, fixed: StudyProtocol | SearchProtocol, device: str) -> StudyRow:

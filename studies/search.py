@@ -19,7 +19,6 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import qmc
 
 from search_spaces.factor import Range, rounded
 from trainers.randomness import integer_seed
@@ -40,6 +39,8 @@ def design(*, study: str, task: str, block: int, points: int, columns: int) -> N
 
 @lru_cache(maxsize=4096)
 def _design(study: str, task: str, block: int, points: int, columns: int) -> NDArray[np.float64]:
+    from scipy.stats import qmc  # here: a second that searches without a design need not wait
+
     seed = np.random.default_rng(integer_seed(study, task, block, "design"))
     # Drawn to the next power of two and cut: a prefix does not depend on how much of it is used.
     drawn = qmc.Sobol(columns, scramble=True, rng=seed).random_base2(max(points - 1, 0).bit_length())

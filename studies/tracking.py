@@ -103,6 +103,8 @@ class Tracker:
         self._agenda: Work | None = None
         self._standing: Standing | None = None
         self._noted = -math.inf
+        self._first: int | None = None
+        """Members in the ledger when the run began."""
         self._ticked = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -111,7 +113,9 @@ class Tracker:
 
     def watch(self, agenda: Work) -> None:
         """Takes note of how far the study is; cheap, called from the training thread."""
-        if self._agenda is not None:
+        if self._first is None:
+            self._first = agenda.finished
+        if agenda.finished != self._first:
             self._ticked.set()
         self._agenda = agenda
         if time.monotonic() - self._noted > 1:
@@ -143,7 +147,7 @@ class Tracker:
         log_report(self._workspace, self._study, folder)
 
     def _work(self) -> None:
-        # Importing MLflow takes seconds, and so does Ray in the main thread: let Ray go first.
+        # Importing MLflow takes seconds, and so do the workers' imports: let the first pack come in first.
         self._ticked.wait(20)
         mirror: _Mirror | None = None
         failures = 0

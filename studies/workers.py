@@ -1,43 +1,34 @@
-"""Trains packs on Ray: one Tune trial per pack, on long-lived worker processes. The only door to Ray.
+"""Trains packs on Ray: one Tune trial per pack, on long-lived workers. With `cluster` the door to Ray.
 
 Ray places the packs and notices dead workers; what is trained next and how often a pack is tried
-again is the agenda's business, and nothing of Tune's own state is ever read back. The cluster is
-local, private to one call, without a dashboard, behind a token of its own, and gone afterwards.
-GPUs are handed out by fractions of a device; that path has never run on a real GPU.
+again is the agenda's business, and nothing of Tune's own state is ever read back. Tune ends worker
+processes that have no trial, and starting one takes seconds; so while nothing is ready a worker
+rests: a trial that does nothing until there is work. GPUs are handed out by fractions of a device;
+that path has never run on a real GPU.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
-import math
 import os
-import secrets
-import shutil
-import signal
-import sys
-import tempfile
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any
 
-RAY_CAME_FIRST = "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token"
-os.environ["RAY_AUTH_MODE"] = "token"  # read once, while Ray is imported
+from studies.cluster import Cluster  # first: it decides how Ray is imported
 
-import ray  # noqa: E402
-from ray import tune  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
+# isort: split
+from ray import tune
+from ray.tune.search import Searcher
 
-from search_spaces.config import Config  # noqa: E402
-from trainers.evaluation import Evaluation, Slot  # noqa: E402
-from trainers.member import Member  # noqa: E402
+from search_spaces.config import Config
+from trainers.evaluation import Evaluation, Slot
+from trainers.member import Member
 
 if TYPE_CHECKING:
     from studies.packing import Pack
@@ -46,20 +37,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("groundrules.workers")
 
-OBJECT_STORE_BYTES = 200_000_000
-"""A pack's result is about a megabyte; Ray would reserve 30 % of the machine's memory."""
-
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's would swallow the first Ctrl-C
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the ledger is the memory; Tune's snapshots are never read
-}
-SET_BY_RAY = ("PYTHONBREAKPOINT",)
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+REST_SECONDS = (0.02, 0.25)
+"""A worker without a pack looks again after the first of these, then less and less often."""
+REST = "rest"
+"""The order that is none."""
 
 
 class TaskDiffers(ValueError):
@@ -74,6 +55,7 @@ def run_ray(
     device: str = "cpu",
     gpu_fraction: float = 0.0,
     on_tick: Callable[[], None] | None = None,
+    cluster: Cluster | None = None,
 ) -> None:
     """Trains until the agenda is done; every pack is committed as it arrives.
 
@@ -84,6 +66,7 @@ def run_ray(
         device: 'cpu', or a torch device; chosen here, never guessed.
         gpu_fraction: share of one GPU each worker asks Ray for (0 for none).
         on_tick: called in this thread about ten times a second, and after every commit.
+        cluster: one that was started already, with its own workers and fraction; its owner stops it.
 
     Raises:
         ValueError: Ray already runs in this process; workers or gpu_fraction out of range; a task
@@ -92,18 +75,21 @@ def run_ray(
     """
     if agenda.done:
         return
-    workers = _checked(workers, gpu_fraction)
-    exchange = Exchange(agenda, tasks_from=tasks_from, device=device, on_tick=on_tick)
-    with _cluster(workers, gpu_fraction) as folder:
+    with ExitStack() as exits:
+        if cluster is None:
+            cluster = exits.enter_context(Cluster(workers, gpu_fraction)).start()
+        exchange = Exchange(agenda, tasks_from=tasks_from, device=device, on_tick=on_tick)
+        folder = cluster.wait()
         tune.run(
             PackTrainer,
             name="packs",
             num_samples=-1,
             search_alg=PackSearcher(exchange),
+            stop=exchange.ends_rest,
             callbacks=[exchange],
-            max_concurrent_trials=workers,
+            max_concurrent_trials=cluster.workers,
             reuse_actors=True,
-            resources_per_trial={"cpu": 1, "gpu": gpu_fraction},
+            resources_per_trial={"cpu": 1, "gpu": cluster.gpu_fraction},
             storage_path=str(folder / "results"),
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
@@ -133,16 +119,22 @@ class Exchange(tune.Callback):
         self._device = device
         self._on_tick = on_tick or (lambda: None)
         self._running: dict[str, tuple[Pack, float]] = {}
+        self._held: Pack | None = None
+        """Taken from the agenda for the next worker that asks."""
         self._arrived: list[tuple[str, dict[str, Any]]] = []
 
-    def next_order(self, trial_id: str) -> dict[str, Any] | str | None:
-        """What Tune's searcher answers: a trial's config, None for 'ask again', or 'finished'."""
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes it into snapshots that nobody reads."""
+        return {}
+
+    def next_order(self, trial_id: str) -> dict[str, Any] | str:
+        """What Tune's searcher answers: a trial's config, or 'finished'."""
         if self.agenda.done:
             return Searcher.FINISHED
-        pack = self.agenda.next_pack()
-        if pack is None:
-            assert self._running or self.agenda.done, "the agenda waits for packs nobody is training"
-            return None
+        if not self._ready():
+            return {"order": REST}
+        pack, self._held = self._held, None
+        assert pack is not None
         self._running[trial_id] = (pack, time.monotonic())
         order = {
             "members": [member_plain(member) for member in pack.members],
@@ -154,6 +146,18 @@ class Exchange(tune.Callback):
             "home": os.path.expanduser("~"),
         }
         return {"order": json.dumps(order)}  # one string: Tune flattens, copies and prints nested configs
+
+    def ends_rest(self, trial_id: str, result: Mapping[Any, Any]) -> bool:
+        """Whether Tune is to end this trial: one that rests while there is work, or no more to come."""
+        return "rest" in result and (self.agenda.done or self._ready())
+
+    def _ready(self) -> bool:
+        """Whether a pack can be handed out now."""
+        if self._held is None:
+            self._held = self.agenda.next_pack()
+        if self._held is None and not self._running:
+            assert self.agenda.done, "the agenda waits for packs nobody is training"
+        return self._held is not None
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **_: Any) -> None:
         answer = result.pop("answer", None)  # or Tune keeps every result in memory until the end
@@ -212,12 +216,17 @@ class PackTrainer(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self._order: str = config["order"]
+        self._rest = REST_SECONDS[0]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._order = new_config["order"]
+        self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
+        if self._order == REST:
+            time.sleep(self._rest)
+            self._rest = min(2 * self._rest, REST_SECONDS[1])
+            return {"rest": True}
         return {"answer": json.dumps(answer_order(json.loads(self._order))), "done": True}
 
 
@@ -307,109 +316,3 @@ def _task(name: str, tasks_from: str | None) -> Task:
 
 def _trial_name(trial: Any) -> str:
     return str(trial.trial_id)
-
-
-def _checked(workers: int | None, gpu_fraction: float) -> int:
-    """How many workers; ValueError where the wish cannot be met."""
-    if ray.is_initialized():
-        raise ValueError(
-            "Ray already runs in this process; call ray.shutdown() first, or use engine='inline'"
-        )
-    if RAY_CAME_FIRST:
-        raise ValueError("Ray was imported without token authentication; set RAY_AUTH_MODE=token before that")
-    if not 0 <= gpu_fraction <= 1:
-        raise ValueError(f"gpu_fraction = {gpu_fraction:g} must lie in [0, 1]")
-    if workers is None:
-        return int(1 // gpu_fraction) if gpu_fraction else len(os.sched_getaffinity(0))
-    if not 1 <= workers <= 1024:
-        raise ValueError(f"workers = {workers} must lie in [1, 1024]")
-    return workers
-
-
-@contextmanager
-def _cluster(workers: int, gpu_fraction: float) -> Iterator[Path]:
-    """A local Ray cluster in a folder of its own, both removed at the end."""
-    folder, lock = _own_folder()
-    before = {
-        name: os.environ.get(name) for name in (*ENVIRONMENT, *THREADS, *SET_BY_RAY, "RAY_AUTH_TOKEN_PATH")
-    }
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    os.environ.update(ENVIRONMENT, **THREADS, RAY_AUTH_TOKEN_PATH=str(_token_file(folder)))
-    levels = {name: logging.getLogger(name).level for name in ("ray", "ray.tune")}
-    try:
-        with _quiet_home(folder):
-            ray.init(
-                address="local",
-                num_cpus=workers,
-                num_gpus=math.ceil(workers * gpu_fraction),
-                namespace=uuid4().hex,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                _temp_dir=str(folder / "r"),  # Ray opens it to everyone; the folder above stays ours
-            )
-        for name in levels:
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are ours to tell, in one line
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_sigterm)  # Ray replaces it by one that skips our clean-up
-        yield folder
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.close()
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
-
-
-PREFIX = "groundrules-"
-
-
-def _own_folder() -> tuple[Path, IO[str]]:
-    """A new private folder and the lock that says it is in use; those of killed runs are removed.
-
-    Directly under /tmp where there is one: the names of Ray's sockets must stay below 108 bytes.
-    """
-    root = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())
-    for old in root.glob(f"{PREFIX}*/lock"):
-        with suppress(OSError), old.open("r+", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(old.parent, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
-    lock = (folder / "lock").open("w", encoding="utf-8")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return folder, lock
-
-
-def _token_file(folder: Path) -> Path:
-    """The password of this cluster, readable by its owner only."""
-    file = folder / "token"
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as text:
-        text.write(_token())
-    return file
-
-
-@contextmanager
-def _quiet_home(folder: Path) -> Iterator[None]:
-    """A home folder for Ray's own processes in which they find what cloud they are on: none.
-
-    Even without dashboard and usage statistics, Ray 2.60 asks the addresses where clouds describe
-    their machines, unless its home holds a cluster's configuration. Workers get the real home back.
-    """
-    (folder / "ray_bootstrap_config.yaml").write_text("{}\n", encoding="utf-8")
-    home = os.environ.get("HOME")
-    os.environ["HOME"] = str(folder)
-    try:
-        yield
-    finally:
-        os.environ.pop("HOME")
-        if home is not None:
-            os.environ["HOME"] = home
-
-
-@lru_cache(maxsize=1)
-def _token() -> str:
-    """One per process: Ray reads it once and remembers it."""
-    return secrets.token_hex(32)

@@ -1,7 +1,7 @@
 """What members are trained on and judged by.
 
-Scores are laid with their classes first, [C, K * B]: there torch takes the logarithm of a softmax 4 to 6 times
-faster than with the classes last (54 members of 256 items and 6 classes, one thread of an EPYC core).
+Scores are laid with their classes first, [C, K * B]: torch then takes the logarithm of a softmax 4 to 6
+times faster than with the classes last (54 members, 256 items, 6 classes, one thread of an EPYC core).
 
 Shape letters: K members, B items, C outputs.
 """

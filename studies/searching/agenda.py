@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from studies.ledger import Ledger
-from studies.packing import Pack, pack_limit, packs
-from studies.searching.generations import Memory, next_members
+from studies.packing import Pack, longest_first, pack_limit, packs
+from studies.searching.generations import Memory, next_members, pack_size
 from studies.searching.plan import LEVEL, REGIME, SearchProtocol
 from studies.stage import Stage
 from studies.structures import structures
@@ -45,6 +45,7 @@ class SearchAgenda:
         self._task = book[protocol.spec.task]()
         self._structure = structures(self._task)
         self._speed = flops_per_second
+        self._size = pack_size(protocol.spec)
         status = Counter(ledger.filled(self.study).values())
         self.finished = sum(status.values())
         self.diverged = status["diverged"]
@@ -149,9 +150,10 @@ class SearchAgenda:
             members,
             positions={LEVEL: 0},
             structure=self._structure,
-            limit=lambda config: pack_limit(config, self._task, self.protocol.spec.pack_size, self._speed),
+            limit=lambda config: pack_limit(config, self._task, self._size, self._speed),
         )
-        self._stage.add(p for p in laid_out if not all(m.slot.index in done for m in p.members))
+        missing = [p for p in laid_out if not all(m.slot.index in done for m in p.members)]
+        self._stage.add(longest_first(missing, self._task))
 
     def _check(self, member: Member, known: Evaluation | None) -> None:
         if known is not None and known.config != member.config:

@@ -10,11 +10,21 @@ from studies.searching.halving import Ladder
 from studies.searching.joint import Conversation, Told
 from studies.searching.plan import SearchProtocol
 from studies.searching.space import Point
+from studies.searching.spec import SearchSpec
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 
 Done = Mapping[int, Evaluation]
 """Trial number -> its evaluation."""
+
+PARTS, LEAST = 4, 8
+"""A generation that settles on one structure still makes so many packs, each of at least LEAST members: the
+next one waits for all of them, and a single pack would keep all workers but one waiting."""
+
+
+def pack_size(spec: SearchSpec) -> int:
+    """Members of a pack, at most: by the study file alone, so that any number of workers packs alike."""
+    return min(spec.pack_size, max(LEAST, -(-spec.generation // PARTS)))
 
 
 @dataclass(kw_only=True)

@@ -18,6 +18,7 @@ from mnist1d.data import get_dataset_args, get_templates
 from mnist1d.transform import transform
 from mnist1d.utils import ObjectView
 from scipy.stats import multivariate_normal
+from sklearn import datasets
 
 from studies.spec import load
 from trainers.inspection import RACED_FROM, inspect
@@ -270,6 +271,15 @@ def test_our_digits_are_the_packages_digits_when_the_draws_are_the_same(
             monkeypatch.setattr(np.random, name, getattr(replayed, name))
         theirs, _ = transform(templates[i], times, ObjectView(args))
         np.testing.assert_allclose(ours[i], theirs, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["digits", "wine", "breast_cancer", "diabetes"])
+def test_tables_are_read_as_scikit_learn_reads_them(name: str) -> None:
+    unscaled = {"scaled": False} if name == "diabetes" else {}
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True, **unscaled)
+    expected = Task.from_arrays(x, y, kind=TASKS[name]().kind, name=name)
+    assert np.array_equal(TASKS[name]().x, expected.x)
+    assert np.array_equal(TASKS[name]().y, expected.y)
 
 
 def test_measured_tables_are_unscaled() -> None:

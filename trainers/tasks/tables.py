@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gzip
+import importlib.util
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from trainers.task import Kind, Task
 from trainers.tasks.roles import Role
@@ -16,8 +20,8 @@ class Table:
 
     name: str
     kind: Kind
-    loader: str
-    """The function of sklearn.datasets that reads it."""
+    files: tuple[str, ...]
+    """Where scikit-learn keeps it: one file with the targets in the last column, or inputs and targets."""
     role: Role
     source: str
     licence: str
@@ -28,12 +32,7 @@ class Table:
 
     def task(self) -> Task:
         """The table as its authors measured it; every block draws its own test part."""
-        from sklearn import datasets  # here: half a second that other tasks need not wait
-
-        read: Callable[..., tuple[Any, Any]] = getattr(datasets, self.loader)
-        # scikit-learn scales diabetes by the mean and SD of all items, test items included.
-        unscaled = {"scaled": False} if self.loader == "load_diabetes" else {}
-        x, y = read(return_X_y=True, **unscaled)
+        x, y = self._read()
         return Task.from_arrays(
             x,
             y,
@@ -51,12 +50,38 @@ class Table:
     def family(self) -> str:
         return self.images_of or self.name
 
+    def _read(self) -> tuple[NDArray[np.float64], NDArray[np.float64] | NDArray[np.int64]]:
+        """Inputs and targets, as the functions of `sklearn.datasets` give them (diabetes not scaled).
+
+        Read from scikit-learn's files without importing it: that takes every worker seconds.
+        """
+        whole = np.hstack([_numbers(_folder() / file) for file in self.files])
+        x, y = whole[:, :-1], whole[:, -1]
+        return x, y.astype(np.int64) if self.kind == "classification" else y
+
+
+def _folder() -> Path:
+    """Where the installed scikit-learn keeps its tables."""
+    found = importlib.util.find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise ValueError(
+            "scikit-learn is not installed; digits, wine, breast_cancer and diabetes are its files"
+        )
+    return Path(found.origin).parent / "datasets" / "data"
+
+
+def _numbers(file: Path) -> NDArray[np.float64]:
+    """A table of numbers, packed without or plain with a line of names."""
+    with gzip.open(file, "rt") if file.suffix == ".gz" else file.open(encoding="utf-8") as text:
+        lines = text.read().splitlines()[file.suffix != ".gz" :]
+    return np.array([[float(cell) for cell in line.replace(",", " ").split()] for line in lines])
+
 
 TABLES: tuple[Table, ...] = (
     Table(
         name="digits",
         kind="classification",
-        loader="load_digits",
+        files=("digits.csv.gz",),
         role="race",
         source="Optical recognition of handwritten digits, test part (UCI 80, Alpaydin and Kaynak 1998)",
         licence="CC BY 4.0",
@@ -65,7 +90,7 @@ TABLES: tuple[Table, ...] = (
         name="digits_images",
         images_of="digits",
         kind="classification",
-        loader="load_digits",
+        files=("digits.csv.gz",),
         role="race",
         source="the items of digits as images of 8 x 8 places (UCI 80, Alpaydin and Kaynak 1998)",
         licence="CC BY 4.0",
@@ -75,7 +100,7 @@ TABLES: tuple[Table, ...] = (
     Table(
         name="wine",
         kind="classification",
-        loader="load_wine",
+        files=("wine_data.csv",),
         role="development",
         source="Wine recognition (UCI 109, Aeberhard and Forina 1992)",
         licence="CC BY 4.0",
@@ -83,7 +108,7 @@ TABLES: tuple[Table, ...] = (
     Table(
         name="breast_cancer",
         kind="classification",
-        loader="load_breast_cancer",
+        files=("breast_cancer.csv",),
         role="development",
         source="Breast cancer Wisconsin, diagnostic (UCI 17, Wolberg et al. 1995)",
         licence="CC BY 4.0",
@@ -91,7 +116,7 @@ TABLES: tuple[Table, ...] = (
     Table(
         name="diabetes",
         kind="regression",
-        loader="load_diabetes",
+        files=("diabetes_data_raw.csv.gz", "diabetes_target.csv.gz"),
         role="development",
         source="Diabetes progression (Efron et al., Least angle regression, 2004)",
         licence="no licence stated by the authors; distributed with scikit-learn (BSD-3-Clause)",

@@ -1,0 +1,27 @@
+"""Whether it pays to start the workers before a study file is read: told without the seconds torch takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from studies.ledger import Ledger
+
+SPECS = Path(__file__).parent / "specs"
+
+
+def is_new(path_or_name: str, workspace: Path) -> bool:
+    """Whether this looks like a study file whose study the workspace does not hold yet.
+
+    Only a guess: what is wrong with the file, or with the workspace, is told by those who read them.
+    """
+    shipped = SPECS / f"{path_or_name}.yaml"
+    try:
+        text = (shipped if shipped.is_file() else Path(path_or_name)).read_text(encoding="utf-8")
+        named = re.search(r"""^study:\s*["']?([^\s"'#]+)""", text, re.MULTILINE)
+        if named is None or not Path(workspace).exists():
+            return named is not None
+        with Ledger.open(workspace) as ledger:
+            return ledger.find_study(named[1]) is None
+    except (OSError, ValueError):
+        return False

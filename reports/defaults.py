@@ -4,145 +4,39 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
-from reports.decision import Label
 from reports.evidence import gather
 from reports.markdown import markdown
 from reports.numbers import tuned_numbers
 from reports.plain import from_plain, to_plain
+from reports.recipes import recipes
+from reports.recommended import (
+    SCHEMA,
+    Defaults,
+    Gain,
+    Number,
+    Plan,
+    Reading,
+    Regret,
+    Row,
+    content_hash,
+    sealed,
+)
 from reports.record import StudyRecord
 from reports.robustness import robustness
-from reports.scope import Scope, scope_of
-from reports.verdict import DecidedBy, Verdict
+from reports.scope import scope_of
+from reports.verdict import Verdict
 from search_spaces.factor import unknown
+
+__all__ = ["FORMATS", "Defaults", "defaults", "load", "render"]
 
 LONGEST_FILE = 1_000_000
 """Characters; a longer file is not a defaults file."""
 
-Format = Literal["yaml", "json", "markdown"]
-FORMATS: tuple[Format, ...] = ("yaml", "json", "markdown")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Which plan produced the file."""
-
-    hash: str
-    protocol: str
-    revision: int
-    profile: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gain:
-    """What the recommended level gains over one rival (positive: the rival is worse)."""
-
-    against: str
-    margins: float
-    interval: tuple[float, float]
-    """Two-sided 95 %."""
-    points: float
-    """Percentage points of error (regression: hundredths of the target's SD), unclipped."""
-    tasks: int
-    """Task families."""
-    blocks: int
-    seeds: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Regret:
-    """What it may cost to follow a row."""
-
-    upper_bound_margins: float | None
-    """At most this much worse than any rival (one-sided, at alpha); null where nothing bounds it."""
-    leave_one_task_out: float | None
-    """Mean loss in margins on a family that the choice has not seen; null for fewer than 8."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One recommended level."""
-
-    factor: str
-    regime: str
-    recommended: str
-    decided_by: DecidedBy
-    textbook: tuple[str, ...]
-    verdict: Label
-    tied_with: tuple[str, ...]
-    """Other levels proved as good within one margin, cheapest first."""
-    effect: Gain | None
-    regret_if_wrong: Regret
-    caveats: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Number:
-    """One number a user types in, for the recommended level of a row."""
-
-    name: str
-    regime: str
-    factor: str
-    level: str
-    optimizer: str
-    value: float
-    range: tuple[float, float]
-    cells: int
-    """Tasks x blocks behind `value`."""
-    tunability_margins: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How the numbers are to be read; the same in every file of schema 1."""
-
-    value: str = "median of the values chosen per task and block (geometric where the search was logarithmic)"
-    range: str = "interquartile range of the chosen values: search here first"
-    tunability_margins: str = (
-        "test error at the level's library defaults minus tuned error, in margins (clipped at 4): what "
-        "leaving all of a level's numbers untuned costs"
-    )
-    holds_for: str = "new tasks of this scope"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Defaults:
-    """A defaults file."""
-
-    schema: int = 1
-    table: str
-    """The study's name."""
-    scope: Scope
-    plan: Plan
-    versions: dict[str, str]
-    rows: tuple[Row, ...]
-    numbers: tuple[Number, ...]
-    reading: Reading
-
-    @property
-    def general(self) -> bool:
-        """Enough families were judged to speak of new tasks."""
-        return self.reading.holds_for == Reading.holds_for
-
-    def __post_init__(self) -> None:
-        if self.schema != 1:
-            raise ValueError(f"defaults: schema {self.schema} is not known here; this version reads schema 1")
-        keys = [(row.factor, row.regime) for row in self.rows]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ValueError(f"defaults: two rows for {key[0]}@{key[1]}")
-        for row in self.rows:
-            if row.recommended in row.tied_with:
-                raise ValueError(f"defaults: row {row.factor}@{row.regime} is tied with itself")
-            if row.effect and not row.effect.interval[0] <= row.effect.interval[1]:
-                raise ValueError(f"defaults: row {row.factor}@{row.regime}: the interval is reversed")
-        for number in self.numbers:
-            if not number.range[0] <= number.range[1]:
-                raise ValueError(f"defaults: {number.name}@{number.regime}: the range is reversed")
+FORMATS = ("yaml", "json", "markdown")
 
 
 def defaults(record: StudyRecord, verdicts: tuple[Verdict, ...]) -> Defaults:
@@ -170,7 +64,7 @@ def defaults(record: StudyRecord, verdicts: tuple[Verdict, ...]) -> Defaults:
             for n in tuned_numbers(record, body, verdict.recommended)
         ]
     few = not all(verdict.general for verdict in verdicts)
-    return Defaults(
+    table = Defaults(
         table=record.name,
         scope=scope_of(record),
         plan=Plan(
@@ -182,8 +76,10 @@ def defaults(record: StudyRecord, verdicts: tuple[Verdict, ...]) -> Defaults:
         versions=dict(sorted(record.versions.items())),
         rows=tuple(rows),
         numbers=tuple(numbers),
+        recipes=recipes(record, rows, numbers),
         reading=Reading(holds_for="these tasks only" if few else Reading.holds_for),
     )
+    return sealed(table)
 
 
 def render(defaults: Defaults, format: str) -> str:
@@ -205,7 +101,8 @@ def load(text: str, name: str = "defaults file") -> Defaults:
 
     Raises:
         ValueError: Naming `name`, the key and the rule: not YAML, too long, an alias, a key twice, unknown
-            or missing keys, wrong types, values outside the vocabulary.
+            or missing keys, wrong types, values outside the vocabulary, another schema, a hash that is not
+            that of the content.
     """
     if len(text) > LONGEST_FILE:
         raise ValueError(f"{name}: longer than {LONGEST_FILE} characters")
@@ -216,7 +113,22 @@ def load(text: str, name: str = "defaults file") -> Defaults:
             data = yaml.load(text, Loader=_Strict)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{name}: {' '.join(str(error).split())}") from error
-    return from_plain(Defaults, data, name)
+    if isinstance(data, dict) and type(data.get("schema")) is int and data["schema"] != SCHEMA:
+        # First: a file of another schema would be blamed for keys that are right there.
+        raise ValueError(
+            f"{name}: schema {data['schema']} is not known here; this version reads schema {SCHEMA}"
+        )
+    try:
+        found = from_plain(Defaults, data, name)
+    except ValueError as error:
+        said = str(error)
+        raise ValueError(said if name in said else f"{name}: {said}") from None
+    if found.hash != content_hash(found):
+        raise ValueError(
+            f"{name}: was changed after it was written (it says hash {found.hash}, its content has "
+            f"{content_hash(found)}); export it again"
+        )
+    return found
 
 
 def _row(verdict: Verdict, leave_one_out: float | None, meaning: tuple[str, ...]) -> Row:

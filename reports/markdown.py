@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reports.defaults import Defaults
+    from reports.recommended import Defaults
 
 
 def markdown(defaults: Defaults) -> str:

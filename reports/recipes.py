@@ -104,9 +104,8 @@ def _tuned(candidates: Sequence[Number]) -> Number:
     """The number of the row whose own level opens it, else of the row with most cells; ties to the first."""
 
     def fitness(number: Number) -> tuple[bool, int]:
-        opens = number.factor in FACTORS and any(
-            span.name == number.name for span in FACTORS[number.factor].level(number.level).ranges
-        )
-        return opens, number.cells
+        factor = FACTORS.get(number.factor)
+        levels = () if factor is None else (each for each in factor.levels if each.name == number.level)
+        return any(span.name == number.name for level in levels for span in level.ranges), number.cells
 
     return max(candidates, key=fitness)

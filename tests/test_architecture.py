@@ -41,7 +41,10 @@ TORCH_FREE = ("search_spaces.factor", "search_spaces.config", "trainers.evaluati
 """Modules that read and judge, besides those of `reports`: they must work where torch is not loaded."""
 
 READ_THE_CATALOGUE = frozenset(
-    ("reports.numbers", "reports.recipes", "reports.defaults", "reports.page", "reports.search_page")
+    (
+        *("reports.numbers", "reports.recipes", "reports.defaults", "reports.page", "reports.search_page"),
+        *("reports.exporting.saying", "reports.exporting.torch_parts", "reports.exporting.torch_file"),
+    )
 )
 """They name ranges from the catalogue, whose rows hold functions of torch."""
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import yaml
 
 from reports.evidence import gather
+from reports.exporting.latex import latex
+from reports.exporting.optuna_file import optuna_file
+from reports.exporting.torch_file import torch_file
 from reports.markdown import markdown
 from reports.numbers import tuned_numbers
 from reports.plain import from_plain, to_plain
@@ -36,7 +40,8 @@ __all__ = ["FORMATS", "Defaults", "defaults", "load", "render"]
 LONGEST_FILE = 1_000_000
 """Characters; a longer file is not a defaults file."""
 
-FORMATS = ("yaml", "json", "markdown")
+FORMATS = ("yaml", "json", "markdown", "latex", "python", "optuna")
+READABLE = ("yaml", "json")
 
 
 def defaults(record: StudyRecord, verdicts: tuple[Verdict, ...]) -> Defaults:
@@ -83,7 +88,12 @@ def defaults(record: StudyRecord, verdicts: tuple[Verdict, ...]) -> Defaults:
 
 
 def render(defaults: Defaults, format: str) -> str:
-    """The file's text in 'yaml', 'json' or 'markdown'; equal for equal defaults."""
+    """The file's text in one of FORMATS; equal for equal defaults.
+
+    Raises:
+        ValueError: an unknown format, or a table without rows in one that is made of recipes; for 'python'
+            also a recipe that cannot be written as plain PyTorch.
+    """
     if format == "yaml":
         plain = to_plain(defaults)
         return str(
@@ -91,9 +101,20 @@ def render(defaults: Defaults, format: str) -> str:
         )
     if format == "json":
         return json.dumps(to_plain(defaults), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if format == "markdown":
-        return markdown(defaults)
+    if format in WRITERS:
+        if not defaults.rows:
+            raise ValueError(f"table '{defaults.table}' has no rows to write as {format}")
+        return WRITERS[format](defaults)
     raise unknown("format of defaults", format, FORMATS)
+
+
+WRITERS: Mapping[str, Callable[[Defaults], str]] = {
+    "markdown": markdown,
+    "latex": latex,
+    "python": torch_file,
+    "optuna": optuna_file,
+}
+"""Formats that are written, never read back."""
 
 
 def load(text: str, name: str = "defaults file") -> Defaults:

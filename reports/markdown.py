@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reports.exporting.layout import grid
+
 if TYPE_CHECKING:
     from reports.recommended import Defaults
 
@@ -16,6 +18,8 @@ def markdown(defaults: Defaults) -> str:
         "",
         f"Scope: {_cell(defaults.scope.sentence())}. Plan {defaults.plan.hash}, revision "
         f"{defaults.plan.revision}, profile {_cell(defaults.plan.profile)}.",
+        "",
+        *_textbook_layout(defaults),
         "",
         "| factor | regime | textbook | recommended | verdict | decided by | gain (margins, 95 %) | points | "
         "families/blocks/seeds |",
@@ -46,6 +50,26 @@ def markdown(defaults: Defaults) -> str:
         lines.append(f"Tunability: {reading.tunability_margins}.")
     versions = ", ".join(f"{_cell(name)} {_cell(version)}" for name, version in defaults.versions.items())
     return "\n".join([*lines, "", f"Versions: {versions}.", ""])
+
+
+def _textbook_layout(defaults: Defaults) -> list[str]:
+    """The textbook's own table: a row for each hyperparameter, a column for each regime."""
+    regimes, factors = grid(defaults)
+    lines = [
+        "| " + " | ".join(["Hyperparameter", *(f"If {_cell(regime)}" for regime in regimes)]) + " |",
+        "|" + "---|" * (len(regimes) + 1),
+    ]
+    for factor, cells in factors:
+        shown = []
+        for cell in cells:
+            if cell is None:
+                shown.append("")
+                continue
+            levels = " or ".join([f"**{_cell(cell.recommended)}**", *map(_cell, cell.as_good)])
+            book = f"{' or '.join(cell.textbook)}: " if cell.textbook else ""
+            shown.append(f"{levels} ({_cell(book + cell.mark)})")
+        lines.append("| " + " | ".join([_cell(factor), *shown]) + " |")
+    return [*lines, "", "In parentheses: the textbook's choice, and what became of it."]
 
 
 def _cell(text: str) -> str:

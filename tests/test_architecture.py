@@ -44,6 +44,7 @@ READ_THE_CATALOGUE = frozenset(
     (
         *("reports.numbers", "reports.recipes", "reports.defaults", "reports.page", "reports.search_page"),
         *("reports.exporting.saying", "reports.exporting.torch_parts", "reports.exporting.torch_file"),
+        "reports.exporting.optuna_file",
     )
 )
 """They name ranges from the catalogue, whose rows hold functions of torch."""

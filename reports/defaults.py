@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
 
+from reports.changes import same_regimes
 from reports.evidence import gather
 from reports.exporting.latex import latex
 from reports.exporting.optuna_file import optuna_file
@@ -33,6 +35,7 @@ from reports.record import StudyRecord
 from reports.robustness import robustness
 from reports.scope import scope_of
 from reports.verdict import Verdict
+from search_spaces.catalog import FACTORS
 from search_spaces.factor import unknown
 
 __all__ = ["FORMATS", "Defaults", "defaults", "load", "render"]
@@ -44,12 +47,23 @@ FORMATS = ("yaml", "json", "markdown", "latex", "python", "optuna")
 READABLE = ("yaml", "json")
 
 
-def defaults(record: StudyRecord, verdicts: tuple[Verdict, ...]) -> Defaults:
-    """What `record` recommends; EvidenceError unless it may carry verdicts (see `guards.standing`)."""
+def defaults(
+    record: StudyRecord, verdicts: tuple[Verdict, ...], previous: Defaults | None = None
+) -> Defaults:
+    """What `record` recommends; EvidenceError unless it may carry verdicts (see `guards.standing`).
+
+    Args:
+        record: a complete study.
+        verdicts: its answers.
+        previous: the last release, whose levels stay where they may (see `kept`).
+
+    Raises:
+        ValueError: `previous` has other regimes.
+    """
     evidence = {(e.question.factor, e.regime): e for e in gather(record)}
     looks = max(1, len(record.budget.looks))
     rows, numbers = [], []
-    for verdict in verdicts:
+    for verdict in _released(verdicts, previous):
         body = evidence[(verdict.factor, verdict.regime)]
         meaning = body.question.meanings.get(verdict.recommended)
         said = (f"{verdict.recommended} means {meaning}",) if meaning else ()
@@ -84,7 +98,34 @@ def defaults(record: StudyRecord, verdicts: tuple[Verdict, ...]) -> Defaults:
         recipes=recipes(record, rows, numbers),
         reading=Reading(holds_for="these tasks only" if few else Reading.holds_for),
     )
+    if previous is not None:
+        same_regimes(previous, table, ("the previous defaults", "these"))
     return sealed(table)
+
+
+def kept(old: Row | None, new: Row) -> str:
+    """The level that a new release recommends where the last one said `old`.
+
+    It keeps the old level while that is still proved within one margin of every rival, though another may be
+    cheaper: users change for evidence, not for cost. Where nothing is proved it keeps the old level too.
+    """
+    if old is None or old.recommended in new.admissible or new.decided_by == "fallback":
+        return new.recommended if old is None else old.recommended
+    return new.recommended
+
+
+def _released(verdicts: Sequence[Verdict], previous: Defaults | None) -> Iterator[Verdict]:
+    """The verdicts with the levels of the last release where those stay, which their caveats then say."""
+    for verdict in verdicts:
+        old = None if previous is None else previous.row(verdict.factor, verdict.regime)
+        level = kept(old, _row(verdict, None, ()))
+        known = level in verdict.mean_error or level in getattr(FACTORS.get(verdict.factor), "names", ())
+        if level == verdict.recommended or not known:
+            yield verdict
+            continue
+        why = "still proved as good" if level in verdict.admissible else "no level is proved"
+        said = f"{level} is kept from the last release ({why}); without one it would be {verdict.recommended}"
+        yield replace(verdict, recommended=level, caveats=(*verdict.caveats, said))
 
 
 def render(defaults: Defaults, format: str) -> str:
@@ -174,6 +215,8 @@ def _row(verdict: Verdict, leave_one_out: float | None, meaning: tuple[str, ...]
         verdict=verdict.label,
         tied_with=tuple(level for level in verdict.admissible if level != verdict.recommended),
         effect=gain,
+        tasks=verdict.tasks,
+        evaluations=len(verdict.evidence),
         regret_if_wrong=Regret(
             upper_bound_margins=None if bound is None or not math.isfinite(bound) else _short(bound),
             leave_one_task_out=None if leave_one_out is None else _short(leave_one_out),

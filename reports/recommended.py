@@ -66,6 +66,10 @@ class Row:
     tied_with: tuple[str, ...]
     """Other levels proved as good within one margin, cheapest first."""
     effect: Gain | None
+    tasks: tuple[str, ...]
+    """Everything that it was judged on."""
+    evaluations: int
+    """Confirm members behind the verdict; `groundrules why` lists them from the workspace."""
     regret_if_wrong: Regret
     caveats: tuple[str, ...]
 

@@ -199,6 +199,11 @@ def _check_place(engine: str, workers: int | None, device: str, gpu_fraction: fl
         raise ValueError(f"workers = {workers} must be at least 1")
     if not 0 <= gpu_fraction <= 1:
         raise ValueError(f"gpu_fraction = {gpu_fraction} must lie in [0, 1]")
+    check_device(device)
+
+
+def check_device(device: str) -> None:
+    """ValueError if torch has no such device on this machine."""
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -1,4 +1,4 @@
-"""Defaults as a LaTeX table in the textbook's layout, to be \\input; plain LaTeX without packages."""
+"""Defaults as a LaTeX table in the textbook's layout, for other documents; plain LaTeX without packages."""
 
 from __future__ import annotations
 

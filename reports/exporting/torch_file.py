@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from reports.exporting import torch_parts as parts
 from reports.exporting.saying import noted, plain_text, provenance
@@ -376,7 +376,7 @@ def _pull(which: str, what: str) -> Lines:
     ]
 
 
-CLIPPINGS = {
+CLIPPINGS: Mapping[str, Callable[[parts.Numbers], Lines]] = {
     "none": lambda _: [],
     "norm": lambda n: [
         f"    torch.nn.utils.clip_grad_norm_(model.parameters(), {n['clip_norm']!r})",

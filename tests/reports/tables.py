@@ -31,6 +31,8 @@ def row(**changes: Any) -> Row:
                 blocks=4,
                 seeds=2,
             ),
+            "tasks": ("digits", "wine"),
+            "evaluations": 192,
             "regret_if_wrong": Regret(upper_bound_margins=-0.5, leave_one_task_out=0.1),
             "caveats": (),
             **changes,

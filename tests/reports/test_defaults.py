@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from importlib import resources
 
+import jsonschema  # type: ignore[import-untyped,unused-ignore]
 import numpy as np
 import pytest
 import yaml
 
 from reports.defaults import Defaults, defaults, load, render
 from reports.guards import EvidenceError
+from reports.json_schema import json_schema
 from reports.record import StudyRecord
 from reports.verdict import verdicts
 from search_spaces.catalog import FACTORS
@@ -64,6 +67,23 @@ def test_the_file_has_the_shape_that_people_were_promised(file: Defaults) -> Non
     assert deep["effect"]["margins"] > 1
     assert deep["regret_if_wrong"]["upper_bound_margins"] < 0
     assert json.loads(render(file, "json")) == data
+
+
+@pytest.mark.parametrize("format", ["yaml", "json"])
+def test_a_file_satisfies_the_published_schema(file: Defaults, format: str) -> None:
+    published = json.loads(resources.files("reports").joinpath("schemas/defaults-1.json").read_text("utf-8"))
+    assert published == json_schema(), "write it anew with: python -m reports.json_schema"
+    text = render(file, format)
+    data = json.loads(text) if format == "json" else yaml.safe_load(text)
+    jsonschema.Draft202012Validator.check_schema(published)
+    jsonschema.validate(data, published)
+    for broken in (
+        {**data, "schema": 2},
+        {**data, "more": 1},
+        {k: v for k, v in data.items() if k != "rows"},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(broken, published)
 
 
 def test_numbers_are_the_geometric_median_and_quartiles_of_what_tuning_chose(

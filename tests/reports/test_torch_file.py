@@ -129,8 +129,10 @@ def test_a_written_update_is_ours(optimizer: str, decay: str, scope: str) -> Non
         "weight_constraint": "max_norm",
     }
     chosen: Recipe = recipe(levels=levels, setting=SMALL)
-    strong = {n: 0.01 for n in ("weight_decay", "l1_strength") if n in chosen.numbers}
-    numbers = {**chosen.numbers, **strong, "learning_rate": 0.05, "clip_norm": 0.5, "max_norm_radius": 0.9}
+    strong: dict[str, float] = {n: 0.01 for n in ("weight_decay", "l1_strength") if n in chosen.numbers}
+    numbers = (
+        dict(chosen.numbers) | strong | {"learning_rate": 0.05, "clip_norm": 0.5, "max_norm_radius": 0.9}
+    )
     made = exported(levels, numbers)
     config = Config(levels=chosen.levels, numbers=numbers, setting=SMALL)
     torch.manual_seed(3)
@@ -331,7 +333,7 @@ def test_the_file_trains_digits_in_both_regimes_with_nobody_elses_help(tmp_path:
     file.write_text(torch_file(defaults(study, verdicts(study))), encoding="utf-8")
     digits = TASKS["digits"]()
     split = digits.split("export", 0)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for part, numbers in (("train", split.train), ("validation", split.validation), ("test", split.test)):
         arrays |= {f"x_{part}": digits.x[numbers], f"y_{part}": digits.y[numbers]}
     np.savez(data, **arrays)

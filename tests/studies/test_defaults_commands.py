@@ -146,15 +146,24 @@ def test_every_mistake_about_tables_is_one_clear_line(
 
 
 def test_what_is_published_ships_or_says_that_it_does_not(capsys: Said) -> None:
-    try:
-        sources.published()
-    except ValueError as error:
-        assert "ships no published defaults yet" in str(error)
-        assert "ships no published defaults yet" in mistaken(["export", "published"], capsys)
-        assert "ships no published defaults yet" in mistaken(["diff", "published", "textbook"], capsys)
-    else:
+    if sources.PUBLISHED_FILE.is_file():
         assert invoke(["export", "published", "--format", "python"]) == 0
         assert invoke(["diff", "published", "published"]) == 0
+        assert "--previous" in mistaken(["export", "published", "--previous", "a.yaml"], capsys)
+        return
+    for words in (["export", "published"], ["diff", "published", "textbook"], ["why", "published", "a@b"]):
+        assert "ships no published defaults yet" in mistaken(words, capsys)
+
+
+def test_what_ships_is_exported_compared_and_explained(
+    file: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "PUBLISHED_FILE", file)
+    assert invoke(["export", "published", "--format", "python"]) == 0
+    compile(capsys.readouterr().out, "exported.py", "exec")
+    assert invoke(["diff", "published", str(file)]) == 0
+    assert invoke(["why", "published", "initializer@deep"]) == 0
+    assert "confirm evaluations of published" in capsys.readouterr().out
 
 
 def test_why_shows_a_rows_evidence_from_the_workspace(finished: Path, capsys: Said) -> None:
@@ -221,7 +230,7 @@ def test_every_kind_of_evaluation_is_trained_again_to_the_same_end(finished: Pat
         assert found.now.curve[0].train_loss == pytest.approx(e.curve[0].train_loss, rel=1e-4)
     assert invoke(["replay", everything[0].id[:12], "--workspace", str(finished)]) == 0
     text = capsys.readouterr().out
-    assert "numbers: learning_rate" in text
+    assert "learning_rate" in text
     assert "the same" in text.splitlines()[-1]
     assert invoke(["replay", everything[0].id, "--workspace", str(finished), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["same"] is True

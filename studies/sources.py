@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from reports.recommended import Defaults
 
 PUBLISHED = "published"
-"""The defaults of the last published report, which ship inside the package."""
+"""What the defaults of the last published report are called; they ship inside the package."""
+PUBLISHED_FILE = Path(str(resources.files("reports").joinpath("published", "defaults.yaml")))
 
 
 def read_table(file: Path) -> Defaults:
@@ -31,14 +32,9 @@ def read_table(file: Path) -> Defaults:
 
 def published() -> Defaults:
     """The defaults that ship; ValueError where this version ships none."""
-    from reports.defaults import load
-
-    file = resources.files("reports").joinpath("published", "defaults.yaml")
-    if not file.is_file():
-        raise ValueError(
-            "this version of groundrules ships no published defaults yet; name a file or a study"
-        )
-    return load(file.read_text(encoding="utf-8"), PUBLISHED)
+    if not PUBLISHED_FILE.is_file():
+        raise ValueError("this version of groundrules ships no published defaults yet: name a file or study")
+    return read_table(PUBLISHED_FILE)
 
 
 def table_named(name: str, workspace: Path) -> Defaults | Reference:
@@ -47,8 +43,10 @@ def table_named(name: str, workspace: Path) -> Defaults | Reference:
     Raises:
         ValueError: none of these, or a file or study that holds no table.
     """
-    if name == "textbook" or name == "framework":
-        return name
+    from reports.changes import REFERENCES
+
+    if name in REFERENCES:
+        return "textbook" if name == "textbook" else "framework"
     if name == PUBLISHED:
         return published()
     if Path(name).is_file():

@@ -218,7 +218,7 @@ def test_a_row_that_two_studies_answer_needs_the_study(finished: Path, tmp_path:
 
 def test_every_kind_of_evaluation_is_trained_again_to_the_same_end(finished: Path, capsys: Said) -> None:
     everything = [*evaluations(finished), *evaluations(finished, "seek")]
-    kinds = {}
+    kinds: dict[tuple[str, ...], Evaluation] = {}
     for e in everything:
         kinds.setdefault((e.slot.study, e.slot.phase, e.arm, e.status), e)
     kinds |= {("last", *key[1:]): e for e in everything for key in [(e.slot.study, e.slot.phase, e.arm)]}

@@ -34,7 +34,8 @@ def recipe(record: StudyRecord, regime: str, rows: Sequence[Row], numbers: Seque
     stated, chosen_by = _stated(record, regime, rows)
     levels = {**framework_levels(), **stated.levels}
     spans = open_ranges(levels)
-    values = {name: value for name, value in stated.numbers.items() if name in spans}
+    # Two rows together may open a number with other limits than the one that states it had.
+    values = {n: v for n, v in stated.numbers.items() if n in spans and spans[n].low <= v <= spans[n].high}
     setting = dict(stated.setting)
     fitting = [n for n in numbers if n.regime == regime and n.optimizer == levels["optimizer"]]
     asked = {name for row in rows for _, name in _change(record, row).parts}

@@ -44,6 +44,7 @@ READ_THE_CATALOGUE = frozenset(
     (
         *("reports.numbers", "reports.recipes", "reports.defaults", "reports.page", "reports.search_page"),
         *("reports.exporting.saying", "reports.exporting.torch_parts", "reports.exporting.torch_file"),
+        "reports.exporting.torch_regime",
         *("reports.exporting.optuna_file", "reports.exporting.differences", "reports.changes"),
         "reports.index_page",
     )

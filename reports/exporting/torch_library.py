@@ -65,7 +65,8 @@ def fit(
 
     Args:
         model: from `build_model`; what it scales its inputs by is measured here.
-        x_train: items [n, features], not scaled.
+        x_train: items [n, ...], not scaled; they are flattened, and scaled value by value (of images the
+            study took one centre and unit for each channel).
         y_train: class numbers 0, 1, ... or, of a regression, floats.
         x_validation: items that decide when to stop, and which parameters are kept.
         y_validation: their targets.

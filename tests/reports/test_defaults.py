@@ -230,6 +230,13 @@ def test_a_recipe_takes_the_studys_first_background_and_a_regimes_own_levels(stu
     assert (deep.levels["optimizer"], deep.numbers["learning_rate"]) == ("sgd", 1e-3)
 
 
+def test_a_recipe_drops_a_number_that_its_rows_together_have_no_room_for(study: StudyRecord) -> None:
+    fixed = {"weight_decay": "l2 0.05", "optimizer": "adamw"}  # an L2 penalty goes up to 0.01
+    deep = defaults(replace(study, fixed=fixed), verdicts(study)).recipe("deep")
+    assert deep.levels["weight_decay"] == "l2"
+    assert deep.numbers["weight_decay"] == open_ranges(deep.levels)["weight_decay"].default
+
+
 def test_aliases_long_files_and_other_things_are_refused() -> None:
     with pytest.raises(ValueError, match="aliases are not allowed"):
         load("a: &x [1]\nb: *x\n")

@@ -28,7 +28,9 @@ def export(
     previous: Annotated[
         Path | None,
         typer.Option(
-            "--previous", metavar="FILE", help="The last release: its levels stay while they are admissible."
+            "--previous",
+            metavar="FILE",
+            help="The last release, or `published`: its levels stay if they may.",
         ),
     ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,

@@ -55,13 +55,15 @@ def defaults_text(record: StudyRecord, format: str, previous: Path | None = None
     Args:
         record: a complete study.
         format: one of `reports.defaults.FORMATS`.
-        previous: the file of the last release, whose levels stay while they are admissible.
+        previous: the file of the last release, or `published`: its levels stay while they are admissible.
     """
     from reports import verdicts
     from reports.defaults import defaults, render
-    from studies.sources import read_table
+    from studies.sources import PUBLISHED, published, read_table
 
-    old = None if previous is None else read_table(previous)
+    old = None
+    if previous is not None:
+        old = published() if str(previous) == PUBLISHED else read_table(previous)
     return render(defaults(record, verdicts(record), old), format)
 
 

@@ -156,12 +156,15 @@ def test_what_is_published_ships_or_says_that_it_does_not(capsys: Said) -> None:
 
 
 def test_what_ships_is_exported_compared_and_explained(
-    file: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+    finished: Path, file: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "PUBLISHED_FILE", file)
     assert invoke(["export", "published", "--format", "python"]) == 0
     compile(capsys.readouterr().out, "exported.py", "exec")
     assert invoke(["diff", "published", str(file)]) == 0
+    capsys.readouterr()
+    assert invoke(["export", "tiny", "--previous", "published", "--workspace", str(finished)]) == 0
+    assert capsys.readouterr().out == file.read_text(encoding="utf-8")
     assert invoke(["why", "published", "initializer@deep"]) == 0
     assert "confirm evaluations of published" in capsys.readouterr().out
 

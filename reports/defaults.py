@@ -4,153 +4,66 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import yaml
 
-from reports.decision import Label
+from reports.changes import same_regimes
 from reports.evidence import gather
+from reports.exporting.latex import latex
+from reports.exporting.optuna_file import optuna_file
+from reports.exporting.torch_file import torch_file
 from reports.markdown import markdown
 from reports.numbers import tuned_numbers
 from reports.plain import from_plain, to_plain
+from reports.recipes import recipes
+from reports.recommended import (
+    SCHEMA,
+    Defaults,
+    Gain,
+    Number,
+    Plan,
+    Reading,
+    Regret,
+    Row,
+    content_hash,
+    sealed,
+)
 from reports.record import StudyRecord
 from reports.robustness import robustness
-from reports.scope import Scope, scope_of
-from reports.verdict import DecidedBy, Verdict
+from reports.scope import scope_of
+from reports.verdict import Verdict
+from search_spaces.catalog import FACTORS
 from search_spaces.factor import unknown
+
+__all__ = ["FORMATS", "Defaults", "defaults", "load", "render"]
 
 LONGEST_FILE = 1_000_000
 """Characters; a longer file is not a defaults file."""
 
-Format = Literal["yaml", "json", "markdown"]
-FORMATS: tuple[Format, ...] = ("yaml", "json", "markdown")
+FORMATS = ("yaml", "json", "markdown", "latex", "python", "optuna")
+READABLE = ("yaml", "json")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Which plan produced the file."""
+def defaults(
+    record: StudyRecord, verdicts: tuple[Verdict, ...], previous: Defaults | None = None
+) -> Defaults:
+    """What `record` recommends; EvidenceError unless it may carry verdicts (see `guards.standing`).
 
-    hash: str
-    protocol: str
-    revision: int
-    profile: str
+    Args:
+        record: a complete study.
+        verdicts: its answers.
+        previous: the last release, whose levels stay where they may (see `kept`).
 
-
-@dataclass(frozen=True, kw_only=True)
-class Gain:
-    """What the recommended level gains over one rival (positive: the rival is worse)."""
-
-    against: str
-    margins: float
-    interval: tuple[float, float]
-    """Two-sided 95 %."""
-    points: float
-    """Percentage points of error (regression: hundredths of the target's SD), unclipped."""
-    tasks: int
-    """Task families."""
-    blocks: int
-    seeds: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Regret:
-    """What it may cost to follow a row."""
-
-    upper_bound_margins: float | None
-    """At most this much worse than any rival (one-sided, at alpha); null where nothing bounds it."""
-    leave_one_task_out: float | None
-    """Mean loss in margins on a family that the choice has not seen; null for fewer than 8."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One recommended level."""
-
-    factor: str
-    regime: str
-    recommended: str
-    decided_by: DecidedBy
-    textbook: tuple[str, ...]
-    verdict: Label
-    tied_with: tuple[str, ...]
-    """Other levels proved as good within one margin, cheapest first."""
-    effect: Gain | None
-    regret_if_wrong: Regret
-    caveats: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Number:
-    """One number a user types in, for the recommended level of a row."""
-
-    name: str
-    regime: str
-    factor: str
-    level: str
-    optimizer: str
-    value: float
-    range: tuple[float, float]
-    cells: int
-    """Tasks x blocks behind `value`."""
-    tunability_margins: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How the numbers are to be read; the same in every file of schema 1."""
-
-    value: str = "median of the values chosen per task and block (geometric where the search was logarithmic)"
-    range: str = "interquartile range of the chosen values: search here first"
-    tunability_margins: str = (
-        "test error at the level's library defaults minus tuned error, in margins (clipped at 4): what "
-        "leaving all of a level's numbers untuned costs"
-    )
-    holds_for: str = "new tasks of this scope"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Defaults:
-    """A defaults file."""
-
-    schema: int = 1
-    table: str
-    """The study's name."""
-    scope: Scope
-    plan: Plan
-    versions: dict[str, str]
-    rows: tuple[Row, ...]
-    numbers: tuple[Number, ...]
-    reading: Reading
-
-    @property
-    def general(self) -> bool:
-        """Enough families were judged to speak of new tasks."""
-        return self.reading.holds_for == Reading.holds_for
-
-    def __post_init__(self) -> None:
-        if self.schema != 1:
-            raise ValueError(f"defaults: schema {self.schema} is not known here; this version reads schema 1")
-        keys = [(row.factor, row.regime) for row in self.rows]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ValueError(f"defaults: two rows for {key[0]}@{key[1]}")
-        for row in self.rows:
-            if row.recommended in row.tied_with:
-                raise ValueError(f"defaults: row {row.factor}@{row.regime} is tied with itself")
-            if row.effect and not row.effect.interval[0] <= row.effect.interval[1]:
-                raise ValueError(f"defaults: row {row.factor}@{row.regime}: the interval is reversed")
-        for number in self.numbers:
-            if not number.range[0] <= number.range[1]:
-                raise ValueError(f"defaults: {number.name}@{number.regime}: the range is reversed")
-
-
-def defaults(record: StudyRecord, verdicts: tuple[Verdict, ...]) -> Defaults:
-    """What `record` recommends; EvidenceError unless it may carry verdicts (see `guards.standing`)."""
+    Raises:
+        ValueError: `previous` has other regimes.
+    """
     evidence = {(e.question.factor, e.regime): e for e in gather(record)}
     looks = max(1, len(record.budget.looks))
     rows, numbers = [], []
-    for verdict in verdicts:
+    for verdict in _released(verdicts, previous):
         body = evidence[(verdict.factor, verdict.regime)]
         meaning = body.question.meanings.get(verdict.recommended)
         said = (f"{verdict.recommended} means {meaning}",) if meaning else ()
@@ -170,7 +83,7 @@ def defaults(record: StudyRecord, verdicts: tuple[Verdict, ...]) -> Defaults:
             for n in tuned_numbers(record, body, verdict.recommended)
         ]
     few = not all(verdict.general for verdict in verdicts)
-    return Defaults(
+    table = Defaults(
         table=record.name,
         scope=scope_of(record),
         plan=Plan(
@@ -182,12 +95,46 @@ def defaults(record: StudyRecord, verdicts: tuple[Verdict, ...]) -> Defaults:
         versions=dict(sorted(record.versions.items())),
         rows=tuple(rows),
         numbers=tuple(numbers),
+        recipes=recipes(record, rows, numbers),
         reading=Reading(holds_for="these tasks only" if few else Reading.holds_for),
     )
+    if previous is not None:
+        same_regimes(previous, table, ("the previous defaults", "these"))
+    return sealed(table)
+
+
+def kept(old: Row | None, new: Row) -> str:
+    """The level that a new release recommends where the last one said `old`.
+
+    It keeps the old level while that is still proved within one margin of every rival, though another may be
+    cheaper: users change for evidence, not for cost. Where nothing is proved it keeps the old level too.
+    """
+    if old is None or old.recommended in new.admissible or new.decided_by == "fallback":
+        return new.recommended if old is None else old.recommended
+    return new.recommended
+
+
+def _released(verdicts: Sequence[Verdict], previous: Defaults | None) -> Iterator[Verdict]:
+    """The verdicts with the levels of the last release where those stay, which their caveats then say."""
+    for verdict in verdicts:
+        old = None if previous is None else previous.row(verdict.factor, verdict.regime)
+        level = kept(old, _row(verdict, None, ()))
+        known = level in verdict.mean_error or level in getattr(FACTORS.get(verdict.factor), "names", ())
+        if level == verdict.recommended or not known:
+            yield verdict
+            continue
+        why = "still proved as good" if level in verdict.admissible else "no level is proved"
+        said = f"{level} is kept from the last release ({why}); without one it would be {verdict.recommended}"
+        yield replace(verdict, recommended=level, caveats=(*verdict.caveats, said))
 
 
 def render(defaults: Defaults, format: str) -> str:
-    """The file's text in 'yaml', 'json' or 'markdown'; equal for equal defaults."""
+    """The file's text in one of FORMATS; equal for equal defaults.
+
+    Raises:
+        ValueError: an unknown format, or a table without rows in one that is made of recipes; for 'python'
+            also a recipe that cannot be written as plain PyTorch.
+    """
     if format == "yaml":
         plain = to_plain(defaults)
         return str(
@@ -195,9 +142,20 @@ def render(defaults: Defaults, format: str) -> str:
         )
     if format == "json":
         return json.dumps(to_plain(defaults), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if format == "markdown":
-        return markdown(defaults)
+    if format in WRITERS:
+        if not defaults.rows:
+            raise ValueError(f"table '{defaults.table}' has no rows to write as {format}")
+        return WRITERS[format](defaults)
     raise unknown("format of defaults", format, FORMATS)
+
+
+WRITERS: Mapping[str, Callable[[Defaults], str]] = {
+    "markdown": markdown,
+    "latex": latex,
+    "python": torch_file,
+    "optuna": optuna_file,
+}
+"""Formats that are written, never read back."""
 
 
 def load(text: str, name: str = "defaults file") -> Defaults:
@@ -205,7 +163,8 @@ def load(text: str, name: str = "defaults file") -> Defaults:
 
     Raises:
         ValueError: Naming `name`, the key and the rule: not YAML, too long, an alias, a key twice, unknown
-            or missing keys, wrong types, values outside the vocabulary.
+            or missing keys, wrong types, values outside the vocabulary, another schema, a hash that is not
+            that of the content.
     """
     if len(text) > LONGEST_FILE:
         raise ValueError(f"{name}: longer than {LONGEST_FILE} characters")
@@ -216,7 +175,22 @@ def load(text: str, name: str = "defaults file") -> Defaults:
             data = yaml.load(text, Loader=_Strict)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{name}: {' '.join(str(error).split())}") from error
-    return from_plain(Defaults, data, name)
+    if isinstance(data, dict) and type(data.get("schema")) is int and data["schema"] != SCHEMA:
+        # First: a file of another schema would be blamed for keys that are right there.
+        raise ValueError(
+            f"{name}: schema {data['schema']} is not known here; this version reads schema {SCHEMA}"
+        )
+    try:
+        found = from_plain(Defaults, data, name)
+    except ValueError as error:
+        said = str(error)
+        raise ValueError(said if name in said else f"{name}: {said}") from None
+    if found.hash != content_hash(found):
+        raise ValueError(
+            f"{name}: was changed after it was written (it says hash {found.hash}, its content has "
+            f"{content_hash(found)}); export it again"
+        )
+    return found
 
 
 def _row(verdict: Verdict, leave_one_out: float | None, meaning: tuple[str, ...]) -> Row:
@@ -241,6 +215,8 @@ def _row(verdict: Verdict, leave_one_out: float | None, meaning: tuple[str, ...]
         verdict=verdict.label,
         tied_with=tuple(level for level in verdict.admissible if level != verdict.recommended),
         effect=gain,
+        tasks=verdict.tasks,
+        evaluations=len(verdict.evidence),
         regret_if_wrong=Regret(
             upper_bound_margins=None if bound is None or not math.isfinite(bound) else _short(bound),
             leave_one_task_out=None if leave_one_out is None else _short(leave_one_out),

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reports.exporting.layout import grid
+
 if TYPE_CHECKING:
-    from reports.defaults import Defaults
+    from reports.recommended import Defaults
 
 
 def markdown(defaults: Defaults) -> str:
     """The rows and the numbers as two tables, scope first."""
     heading = "Recommended defaults" if defaults.general else "Answers on these tasks"
     lines = [
-        f"# {heading}: {_cell(defaults.table)}",
+        f"# {heading}: {escaped(defaults.table)}",
         "",
-        f"Scope: {_cell(defaults.scope.sentence())}. Plan {defaults.plan.hash}, revision "
-        f"{defaults.plan.revision}, profile {_cell(defaults.plan.profile)}.",
+        f"Scope: {escaped(defaults.scope.sentence())}. Plan {defaults.plan.hash}, revision "
+        f"{defaults.plan.revision}, profile {escaped(defaults.plan.profile)}.",
+        "",
+        *_textbook_layout(defaults),
         "",
         "| factor | regime | textbook | recommended | verdict | decided by | gain (margins, 95 %) | points | "
         "families/blocks/seeds |",
@@ -25,14 +29,14 @@ def markdown(defaults: Defaults) -> str:
         effect, gain, points, n = row.effect, "unbounded", "", ""
         if effect is not None:
             low, high = effect.interval
-            gain = f"{effect.margins:+.2f} [{low:+.2f}, {high:+.2f}] against {_cell(effect.against)}"
+            gain = f"{effect.margins:+.2f} [{low:+.2f}, {high:+.2f}] against {escaped(effect.against)}"
             points, n = f"{effect.points:+.2f}", f"{effect.tasks}/{effect.blocks}/{effect.seeds}"
         book = ", ".join(row.textbook)
         cells = [row.factor, row.regime, book, row.recommended, row.verdict, row.decided_by]
-        lines.append("| " + " | ".join([*map(_cell, cells), gain, points, n]) + " |")
+        lines.append("| " + " | ".join([*map(escaped, cells), gain, points, n]) + " |")
     lines.append("")
     for row in defaults.rows:
-        lines += [f"- {_cell(row.factor)}@{_cell(row.regime)}: {_cell(note)}" for note in row.caveats]
+        lines += [f"- {escaped(row.factor)}@{escaped(row.regime)}: {escaped(note)}" for note in row.caveats]
     if defaults.numbers:
         lines += ["", "| number | regime | for | optimizer | value | range | tunability (margins) |"]
         lines.append("|---|---|---|---|---|---|---|")
@@ -40,15 +44,35 @@ def markdown(defaults: Defaults) -> str:
             cells = [number.name, number.regime, f"{number.factor} = {number.level}", number.optimizer]
             low, high = number.range
             values = [f"{number.value:g}", f"{low:g} to {high:g}", f"{number.tunability_margins:+.2f}"]
-            lines.append("| " + " | ".join([*map(_cell, cells), *values]) + " |")
+            lines.append("| " + " | ".join([*map(escaped, cells), *values]) + " |")
         reading = defaults.reading
         lines += ["", f"Value: {reading.value}. Range: {reading.range}."]
         lines.append(f"Tunability: {reading.tunability_margins}.")
-    versions = ", ".join(f"{_cell(name)} {_cell(version)}" for name, version in defaults.versions.items())
+    versions = ", ".join(f"{escaped(name)} {escaped(version)}" for name, version in defaults.versions.items())
     return "\n".join([*lines, "", f"Versions: {versions}.", ""])
 
 
-def _cell(text: str) -> str:
+def _textbook_layout(defaults: Defaults) -> list[str]:
+    """The textbook's own table: a row for each hyperparameter, a column for each regime."""
+    regimes, factors = grid(defaults)
+    lines = [
+        "| " + " | ".join(["Hyperparameter", *(f"If {escaped(regime)}" for regime in regimes)]) + " |",
+        "|" + "---|" * (len(regimes) + 1),
+    ]
+    for factor, cells in factors:
+        shown = []
+        for cell in cells:
+            if cell is None:
+                shown.append("")
+                continue
+            levels = " or ".join([f"**{escaped(cell.recommended)}**", *map(escaped, cell.as_good)])
+            book = f"{' or '.join(cell.textbook)}: " if cell.textbook else ""
+            shown.append(f"{levels} ({escaped(book + cell.mark)})")
+        lines.append("| " + " | ".join([escaped(factor), *shown]) + " |")
+    return [*lines, "", "In parentheses: the textbook's choice, and what became of it."]
+
+
+def escaped(text: str) -> str:
     """Names come from users: nothing in them may open a link, a tag or a new cell."""
     plain = " ".join(text.split())
     return "".join("\\" + char if char in "\\|<>[]`*#!&" else char for char in plain)

@@ -81,6 +81,10 @@ def meaning(level: Level[Any]) -> str:
     return f"{level.formula}: {told}" if told.startswith("torch.") else level.formula
 
 
+FASTER = ("fused", "statistics")
+"""Fields that hold the same once more, in a faster form."""
+
+
 def _told(build: Any) -> list[str]:
     if build is None:
         return []
@@ -92,7 +96,8 @@ def _told(build: Any) -> list[str]:
     if not is_dataclass(build):
         return [str(build)]
     values = {field: getattr(build, field.name) for field in fields(build)}
-    parts = [text for value in values.values() if callable(value) for text in _told(value)]
+    said = [value for field, value in values.items() if callable(value) and field.name not in FASTER]
+    parts = [text for value in said for text in _told(value)]
     for field, value in values.items():
         # Beside a formula only what departs from a default is worth a word.
         usual = value == field.default or (parts and field.default is MISSING)

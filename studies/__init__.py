@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reports.recommended import Defaults
     from reports.record import StudyRecord
     from reports.search_record import SearchRecord
     from reports.verdict import Verdict
     from studies.kinds import AnySpec
+    from studies.replaying import Replay
     from studies.run import RunSummary
 
-__all__ = ["WORKSPACE", "load", "read_record", "read_search", "run_study", "verdicts"]
+__all__ = ["WORKSPACE", "defaults", "load", "read_record", "read_search", "replay", "run_study", "verdicts"]
 
 WORKSPACE = Path("groundrules-workspace")
 """Where a study is kept if nothing else is said, below the current folder."""
@@ -67,3 +69,17 @@ def verdicts(study: str, *, workspace: Path = WORKSPACE) -> tuple[Verdict, ...]:
     import reports
 
     return reports.verdicts(read_record(study, workspace=workspace))
+
+
+def defaults(study: str, *, workspace: Path = WORKSPACE, previous: Defaults | None = None) -> Defaults:
+    """What a study recommends, with its evidence; `reports.defaults.render` writes it in any format."""
+    from reports.defaults import defaults
+
+    return defaults(read_record(study, workspace=workspace), verdicts(study, workspace=workspace), previous)
+
+
+def replay(evaluation: str, *, workspace: Path = WORKSPACE, **options: Any) -> Replay:
+    """Trains one evaluation again, alone, and compares; `options` are those of `studies.replaying.replay`."""
+    from studies.replaying import replay
+
+    return replay(Path(workspace), evaluation, **options)

@@ -16,11 +16,27 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+
+from studies import commands
+from studies.options import (
+    DEFAULT_WORKSPACE,
+    Engine,
+    Json,
+    Listing,
+    Output,
+    Profile,
+    ProfileOption,
+    Spec,
+    Study,
+    Table,
+    TasksFrom,
+    Workspace,
+)
+from studies.pages import record_of, write_pages
 
 if TYPE_CHECKING:
     from reports.record import StudyRecord
@@ -45,72 +61,10 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
-REPORTS = "reports"
 LOG_FILE = "groundrules.log"
 
 TASK_SD, BLOCK_SD = 0.5, 1.0
 """What `plan` assumes of a study nobody has run: SDs of level effects over tasks and blocks, in margins."""
-
-
-class Engine(StrEnum):
-    """Where packs are trained."""
-
-    ray = "ray"
-    inline = "inline"
-
-
-class Profile(StrEnum):
-    """How much is spent."""
-
-    quick = "quick"
-    standard = "standard"
-    full = "full"
-
-
-class Kind(StrEnum):
-    """The formats of an export."""
-
-    yaml = "yaml"
-    json = "json"
-    markdown = "markdown"
-
-
-class Listing(StrEnum):
-    """The formats of the catalogue."""
-
-    plain = "plain"
-    markdown = "markdown"
-
-
-class Table(StrEnum):
-    """The formats of results."""
-
-    csv = "csv"
-    parquet = "parquet"
-
-
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A study file, or the name of one that ships.")]
-Study = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study in the workspace.")]
-Workspace = Annotated[
-    Path,
-    typer.Option(
-        "--workspace",
-        metavar="DIR",
-        envvar="GROUNDRULES_WORKSPACE",
-        help="Holds ledger, MLflow store, artifacts and reports.",
-    ),
-]
-TasksFrom = Annotated[
-    Path | None,
-    typer.Option("--tasks-from", metavar="FILE.py", help="Adds your own tasks: a Python file with TASKS."),
-]
-ProfileOption = Annotated[Profile | None, typer.Option("--profile", help="Another budget than the file's.")]
-Json = Annotated[bool, typer.Option("--json", help="Answer for a program.")]
-Output = Annotated[
-    Path | None, typer.Option("--output", metavar="FILE", help="Write there, not to the screen.")
-]
-
-DEFAULT_WORKSPACE = Path("groundrules-workspace")
 
 
 @app.command()
@@ -241,7 +195,7 @@ def report(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json
     """Rebuild a study's pages from the ledger alone."""
     from studies.tracking import log_report
 
-    page, defaults = _write_pages(workspace, _record(workspace, study))
+    page, defaults = write_pages(workspace, record_of(workspace, study))
     if (workspace / "mlflow.db").is_file():
         log_report(workspace, study, page.parent)
     if as_json:
@@ -249,24 +203,6 @@ def report(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json
     else:
         print(f"report    {page}")
         print(f"defaults  {defaults or 'none yet: the study carries no verdicts'}")
-
-
-@app.command()
-def export(
-    study: Study,
-    kind: Annotated[Kind, typer.Option("--format", help="How to write them.")] = Kind.yaml,
-    output: Output = None,
-    workspace: Workspace = DEFAULT_WORKSPACE,
-) -> None:
-    """Write a study's recommended defaults; of a search study, the best configuration."""
-    from reports.search_record import SearchRecord
-    from studies.searching.telling import exported
-
-    record = _record(workspace, study)
-    if isinstance(record, SearchRecord):
-        _emit(exported(record, kind.value), output)
-    else:
-        _emit(_defaults_text(record, kind.value), output)
 
 
 @app.command()
@@ -348,6 +284,13 @@ def download(
         print(f"{row.name} is in {fetch(row.name)}")
 
 
+app.command(name="export")(commands.export)
+app.command(name="diff")(commands.diff)
+app.command(name="why")(commands.why)
+app.command(name="replay")(commands.replay)
+app.command(name="init")(commands.init)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The program: runs one command and exits; to take apart all that is loaded would take seconds."""
     code = invoke(arguments)
@@ -420,8 +363,8 @@ def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker
             file=sys.stderr,
         )
     if summary.plan_hash:
-        record = _record(workspace, study)
-        page, defaults = _write_pages(workspace, record)
+        record = record_of(workspace, study)
+        page, defaults = write_pages(workspace, record)
         tracker.log_report(page.parent)
         lines, told = _told(record)
         for line in lines:
@@ -487,53 +430,6 @@ def _table(verdicts: Sequence[Verdict]) -> list[str]:
 def _verdict_plain(verdict: Verdict) -> dict[str, Any]:
     names = ("factor", "regime", "recommended", "label", "decided_by", "textbook", "families")
     return {name: getattr(verdict, name) for name in names}
-
-
-def _record(workspace: Path, study: str) -> StudyRecord | SearchRecord:
-    from studies.ledger import Ledger
-    from studies.record import study_record
-    from studies.searching.record import is_search, search_record
-
-    with Ledger.open(workspace) as ledger:
-        search = is_search(ledger.study(study))
-        return search_record(ledger, study) if search else study_record(ledger, study)
-
-
-def _write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Path, Path | None]:
-    """The report, and beside it the defaults where the study carries verdicts."""
-    from reports import standing, write_report, write_search_report
-    from reports.search_record import SearchRecord
-
-    folder = workspace.absolute() / REPORTS / record.name
-    try:
-        if isinstance(record, SearchRecord):
-            return write_search_report(record, folder), None
-        page = write_report(record, folder)
-        defaults = folder / "defaults.yaml"
-        if standing(record).kind != "evidence":
-            defaults.unlink(missing_ok=True)
-            return page, None
-        defaults.write_text(_defaults_text(record, "yaml"), encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"cannot write the report into {folder} ({error})") from error
-    return page, defaults
-
-
-def _defaults_text(record: StudyRecord, kind: str) -> str:
-    from reports import verdicts
-    from reports.defaults import defaults, render
-
-    return render(defaults(record, verdicts(record)), kind)
-
-
-def _emit(text: str, output: Path | None) -> None:
-    if output is None:
-        sys.stdout.write(text)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"cannot write {output} ({error})") from error
 
 
 def _power(study: StudySpec, found: Outline) -> dict[str, float]:

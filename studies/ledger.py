@@ -353,6 +353,14 @@ class Ledger:
             made if layers else (replace(e, diagnostics=summaries(e.diagnostics)) for e in made)
         )
 
+    def starting_with(self, study: str, digits: str) -> tuple[Evaluation, ...]:
+        """The evaluations of a study whose id begins with these hexadecimal digits."""
+        rows = self._db.execute(
+            "SELECT evaluation FROM evaluations WHERE study = ? AND substr(slot, 1, ?) = ?",
+            (study, len(digits), digits),
+        )
+        return _canonical(Evaluation.from_plain(json.loads(text)) for (text,) in rows)
+
     def committed_after(self, study: str, sequence: int, limit: int) -> list[Committed]:
         """The next `limit` evaluations committed after `sequence` (0: from the beginning)."""
         rows = self._db.execute(

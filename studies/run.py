@@ -210,14 +210,19 @@ def _check_place(engine: str, workers: int | None, device: str, gpu_fraction: fl
         raise ValueError(f"workers = {workers} must be at least 1")
     if not 0 <= gpu_fraction <= 1:
         raise ValueError(f"gpu_fraction = {gpu_fraction} must lie in [0, 1]")
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device '{device}' cannot be used here: {str(error).splitlines()[0]}") from None
+    check_device(device)
     if gpu_fraction and ":" in device:
         raise ValueError(
             f"device '{device}' with gpu_fraction: Ray chooses the GPU of each worker; say 'cuda'"
         )
+
+
+def check_device(device: str) -> None:
+    """ValueError if torch has no such device on this machine."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device '{device}' cannot be used here: {str(error).splitlines()[0]}") from None
 
 
 def _start(ledger: Ledger, fixed: StudyProtocol | SearchProtocol, device: str) -> StudyRow:

@@ -61,6 +61,12 @@ class Browser:
         """The value that a function body returns in the page (and frame) that is open."""
         return _call("POST", f"{self._session}/execute/sync", {"script": source, "args": list(arguments)})
 
+    def resize(self, width: int, height: int) -> None:
+        """From the next page on the tab is so wide and high, in CSS pixels; windows stop at about 500."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics}
+        _call("POST", f"{self._session}/goog/cdp/execute", command)
+
     def text(self) -> str:
         """What a reader sees: the rendered text of the body."""
         return str(self.script("return document.body ? document.body.innerText : ''"))

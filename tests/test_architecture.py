@@ -24,7 +24,7 @@ DOORS: dict[str, frozenset[str]] = {
     "sqlalchemy": frozenset(),
     "yaml": frozenset({"studies/spec.py", "reports/defaults.py", "reports/best.py"}),
     "pydantic": frozenset({"studies/spec.py", "studies/searching/spec.py"}),
-    "typer": frozenset({"studies/cli.py"}),
+    "typer": frozenset({"studies/cli.py", "studies/commands.py", "studies/options.py"}),
     "click": frozenset({"studies/cli.py"}),
     "rich": frozenset({"studies/cli.py", "studies/progress.py"}),
     "matplotlib": frozenset({"reports/figures.py"}),
@@ -40,7 +40,15 @@ VAGUE = frozenset(
 TORCH_FREE = ("search_spaces.factor", "search_spaces.config", "trainers.evaluation", "studies.ledger")
 """Modules that read and judge, besides those of `reports`: they must work where torch is not loaded."""
 
-READ_THE_CATALOGUE = frozenset({"reports.numbers", "reports.defaults", "reports.page", "reports.search_page"})
+READ_THE_CATALOGUE = frozenset(
+    (
+        *("reports.numbers", "reports.recipes", "reports.defaults", "reports.page", "reports.search_page"),
+        *("reports.exporting.saying", "reports.exporting.torch_parts", "reports.exporting.torch_file"),
+        "reports.exporting.torch_regime",
+        *("reports.exporting.optuna_file", "reports.exporting.differences", "reports.changes"),
+        "reports.index_page",
+    )
+)
 """They name ranges from the catalogue, whose rows hold functions of torch."""
 
 

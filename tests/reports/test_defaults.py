@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from importlib import resources
 
+import jsonschema  # type: ignore[import-untyped,unused-ignore]
 import numpy as np
 import pytest
 import yaml
 
 from reports.defaults import Defaults, defaults, load, render
 from reports.guards import EvidenceError
+from reports.json_schema import json_schema
 from reports.record import StudyRecord
 from reports.verdict import verdicts
+from search_spaces.catalog import FACTORS
+from search_spaces.space import open_ranges
 from tests.reports.planted import noisy_errors, planted_study
 
 
@@ -35,7 +41,8 @@ def test_a_file_reads_back_exactly(file: Defaults, format: str) -> None:
 
 def test_the_file_has_the_shape_that_people_were_promised(file: Defaults) -> None:
     data = yaml.safe_load(render(file, "yaml"))
-    assert list(data) == ["schema", "table", "scope", "plan", "versions", "rows", "numbers", "reading"]
+    promised = ["schema", "table", "scope", "plan", "versions", "rows", "numbers", "reading"]
+    assert [key for key in data if key not in ("hash", "recipes")] == promised
     assert data["scope"] == {
         "network": "mlp",
         "depth": "2 | 20",
@@ -62,6 +69,23 @@ def test_the_file_has_the_shape_that_people_were_promised(file: Defaults) -> Non
     assert json.loads(render(file, "json")) == data
 
 
+@pytest.mark.parametrize("format", ["yaml", "json"])
+def test_a_file_satisfies_the_published_schema(file: Defaults, format: str) -> None:
+    published = json.loads(resources.files("reports").joinpath("schemas/defaults-1.json").read_text("utf-8"))
+    assert published == json_schema(), "write it anew with: python -m reports.json_schema"
+    text = render(file, format)
+    data = json.loads(text) if format == "json" else yaml.safe_load(text)
+    jsonschema.Draft202012Validator.check_schema(published)
+    jsonschema.validate(data, published)
+    for broken in (
+        {**data, "schema": 2},
+        {**data, "more": 1},
+        {k: v for k, v in data.items() if k != "rows"},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(broken, published)
+
+
 def test_numbers_are_the_geometric_median_and_quartiles_of_what_tuning_chose(
     study: StudyRecord, file: Defaults
 ) -> None:
@@ -86,8 +110,9 @@ def test_markdown_names_the_scope_first_and_holds_every_row(file: Defaults) -> N
         "# Recommended defaults: planted\n\nScope: multilayer perceptrons, 2 \\| 20 hidden"
     )
     assert "| initializer | deep | he_normal, he_uniform | he_normal | confirmed | data |" in text
-    widths = {line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("| init")}
-    assert len(widths) == 1
+    rows = [line for line in text.splitlines() if re.match(r"\| initializer \| (shallow|deep) \|", line)]
+    assert len(rows) == 2
+    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
 
 
 def test_few_families_are_never_called_defaults() -> None:
@@ -133,6 +158,14 @@ def test_an_unknown_format_is_named_with_the_known_ones(file: Defaults) -> None:
         ("tunability_margins: 1.5", "tunability_margins: .nan", "must be a finite number"),
         ("table: planted", "table: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
         ("rows:\n", "rows: none\nrest:\n", "rest"),
+        ("recommended: he_normal\n", "recommended: he_uniform\n", "was changed after it was written"),
+        ("hash: ", "hash: 0", "was changed after it was written"),
+        (
+            "recipes:\n- regime: shallow",
+            "recipes:\n- regime: wide",
+            "every regime with a row needs one recipe",
+        ),
+        ("width: 32, funnel", "width: 0, funnel", "file.yaml: setting width = 0 must be a whole number"),
     ],
 )
 def test_a_file_that_breaks_a_rule_is_refused_in_one_message(
@@ -147,6 +180,61 @@ def test_a_file_that_breaks_a_rule_is_refused_in_one_message(
     with pytest.raises(ValueError, match=message) as caught:
         load(broken, "file.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_another_schema_is_refused_for_its_schema_alone(file: Defaults) -> None:
+    text = render(file, "yaml").replace("schema: 1\n", "schema: 2\nnew_key: 3\n")
+    with pytest.raises(ValueError, match="schema 2 is not known here; this version reads schema 1"):
+        load(text, "theirs.yaml")
+
+
+@pytest.mark.parametrize("format", ["yaml", "json"])
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.9, 0.97])
+def test_a_truncated_file_is_refused(file: Defaults, format: str, share: float) -> None:
+    text = render(file, format)
+    with pytest.raises(ValueError, match=r"^cut\.file") as caught:
+        load(text[: int(share * len(text))], "cut.file")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_has_a_level_for_every_factor_and_a_number_for_all_they_open(file: Defaults) -> None:
+    for recipe in file.recipes:
+        assert set(recipe.levels) == set(FACTORS)
+        assert set(recipe.numbers) == set(open_ranges(recipe.levels))
+    deep = file.recipe("deep")
+    assert deep.setting.depth == 20
+    assert (deep.levels["initializer"], deep.chosen_by["initializer"]) == (
+        "he_normal",
+        "row initializer@deep",
+    )
+    assert (deep.levels["optimizer"], deep.chosen_by["optimizer"]) == ("adamw", "fixed")
+    assert "normalization" not in deep.chosen_by
+    (rate,) = [number for number in file.numbers if number.regime == "deep"]
+    assert deep.numbers["learning_rate"] == rate.value
+    assert deep.chosen_by["learning_rate"] == "row initializer@deep"
+
+
+def test_a_recipe_takes_the_studys_first_background_and_a_regimes_own_levels(study: StudyRecord) -> None:
+    regimes = {name: {**setting, "clipping": "norm"} for name, setting in study.regimes.items()}
+    record = replace(
+        study,
+        fixed={"weight_decay": "decoupled 0.003"},
+        background={"task_0": {"schedule": "cosine"}, "task_1": {"schedule": "linear"}},
+        regimes=regimes,
+    )
+    deep = defaults(record, verdicts(record)).recipe("deep")
+    assert (deep.levels["weight_decay"], deep.numbers["weight_decay"]) == ("decoupled", 0.003)
+    assert (deep.levels["schedule"], deep.chosen_by["schedule"]) == ("cosine", "background")
+    assert (deep.levels["clipping"], deep.chosen_by["clipping"]) == ("norm", "regime")
+    # Its rates were tuned with AdamW; under the framework's SGD the recipe has the library's own.
+    assert (deep.levels["optimizer"], deep.numbers["learning_rate"]) == ("sgd", 1e-3)
+
+
+def test_a_recipe_drops_a_number_that_its_rows_together_have_no_room_for(study: StudyRecord) -> None:
+    fixed = {"weight_decay": "l2 0.05", "optimizer": "adamw"}  # an L2 penalty goes up to 0.01
+    deep = defaults(replace(study, fixed=fixed), verdicts(study)).recipe("deep")
+    assert deep.levels["weight_decay"] == "l2"
+    assert deep.numbers["weight_decay"] == open_ranges(deep.levels)["weight_decay"].default
 
 
 def test_aliases_long_files_and_other_things_are_refused() -> None:

@@ -1,0 +1,1 @@
+"""A defaults file in other people's formats: written, never read back."""

@@ -1,0 +1,119 @@
+"""Defaults as a Python file for Optuna: what to fix, where to start, and the ranges worth searching."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from reports.exporting.saying import plain_text, provenance
+from reports.recommended import Defaults, Recipe
+from search_spaces.config import SETTING_NAMES
+from search_spaces.factor import rounded
+from search_spaces.space import LOG_SETTINGS, open_ranges
+
+TEXT = '''"""{title}
+
+{body}
+
+    study = optuna.create_study()
+    enqueue(study)                                     # the recommended values are tried first
+    study.optimize(lambda trial: loss(**suggest(trial)), n_trials=20)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+
+RECIPES: dict[str, dict[str, dict[str, Any]]] = {recipes}
+"""Regime -> fixed: levels, numbers and settings nobody needs to search; enqueued: the recommended values;
+ranges: where tuning found them (interquartile range over tasks and blocks)."""
+
+DEFAULT_REGIME = {first}
+
+
+def recipe_of(regime: str) -> dict[str, dict[str, Any]]:
+    """The recipe of that name; ValueError naming all."""
+    if regime not in RECIPES:
+        raise ValueError(f"unknown regime {{regime!r}}; known: {{', '.join(RECIPES)}}")
+    return RECIPES[regime]
+
+
+def enqueue(study: optuna.Study, regime: str = DEFAULT_REGIME) -> None:
+    """The recommended values become the study's next trial; once, however often it is called."""
+    study.enqueue_trial(recipe_of(regime)["enqueued"], skip_if_exists=True)
+
+
+def suggest(trial: optuna.Trial, regime: str = DEFAULT_REGIME) -> dict[str, Any]:
+    """Everything that one training needs: what is fixed, and the searched values of this trial."""
+    recipe = recipe_of(regime)
+    found = dict(recipe["fixed"])
+    for name, span in recipe["ranges"].items():
+        draw = trial.suggest_int if span["whole"] else trial.suggest_float
+        found[name] = draw(name, span["low"], span["high"], log=span["log"])
+    return found
+
+
+def distributions(regime: str = DEFAULT_REGIME) -> dict[str, optuna.distributions.BaseDistribution]:
+    """The ranges as Optuna's distributions, for ask-and-tell."""
+    return {{
+        name: (
+            optuna.distributions.IntDistribution(span["low"], span["high"], log=span["log"])
+            if span["whole"]
+            else optuna.distributions.FloatDistribution(span["low"], span["high"], log=span["log"])
+        )
+        for name, span in recipe_of(regime)["ranges"].items()
+    }}
+'''
+
+
+def optuna_file(defaults: Defaults) -> str:
+    """The file's text; equal for equal defaults."""
+    recipes = {recipe.regime: _plain(defaults, recipe) for recipe in defaults.recipes}
+    return TEXT.format(
+        title=f"Recommended defaults of the study {plain_text(defaults.table)}, to be searched with Optuna.",
+        body="\n".join(provenance(defaults)),
+        recipes=_literal(recipes),
+        first=json.dumps(defaults.recipes[0].regime),
+    )
+
+
+def _plain(defaults: Defaults, recipe: Recipe) -> dict[str, dict[str, Any]]:
+    spans = open_ranges(recipe.levels)
+    values = {**recipe.numbers, **recipe.setting.plain()}
+    ranges: dict[str, Any] = {}
+    for number in defaults.numbers:
+        name = number.name
+        by = f"row {number.factor}@{recipe.regime}"
+        chosen = number.regime == recipe.regime and recipe.chosen_by.get(name) == by
+        if not chosen or number.optimizer != recipe.levels["optimizer"]:
+            continue
+        whole = name in SETTING_NAMES
+        low, high = map(round, number.range) if whole else number.range
+        ranges[name] = {
+            # Rounded to 4 digits, a value may have come to lie just outside of its quartiles.
+            "low": min(low, values[name]),
+            "high": max(high, values[name]),
+            "whole": whole,
+            "log": name in LOG_SETTINGS if whole else spans[name].log,
+        }
+    # A factor and the number it opens may share a name (weight_decay): the number is what a trial needs.
+    fixed = {**recipe.levels, **recipe.setting.plain(), **{n: rounded(v) for n, v in recipe.numbers.items()}}
+    shared = {f"{name}_kind": recipe.levels[name] for name in recipe.levels if name in recipe.numbers}
+    return {
+        "fixed": {name: value for name, value in {**fixed, **shared}.items() if name not in ranges},
+        "enqueued": {name: values[name] for name in ranges},
+        "ranges": ranges,
+    }
+
+
+def _literal(value: Any, indent: str = "") -> str:
+    """A Python literal with one key a line."""
+    if not isinstance(value, dict):
+        return json.dumps(value) if isinstance(value, str) else repr(value)
+    if not any(isinstance(item, dict) for item in value.values()) and len(value) <= 4:
+        return "{" + ", ".join(f"{json.dumps(k)}: {_literal(v)}" for k, v in value.items()) + "}"
+    deeper = indent + "    "
+    lines = [f"{deeper}{json.dumps(key)}: {_literal(item, deeper)}," for key, item in value.items()]
+    return "\n".join(["{", *lines, indent + "}"])

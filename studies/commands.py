@@ -1,0 +1,138 @@
+"""The commands around exported defaults: export, diff, why, replay, init."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from studies.options import (
+    DEFAULT_WORKSPACE,
+    Json,
+    Kind,
+    Output,
+    TasksFrom,
+    Telling,
+    Workspace,
+)
+
+
+def export(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A study in the workspace, or `published`: what ships.")
+    ],
+    kind: Annotated[Kind, typer.Option("--format", help="How to write them.")] = Kind.yaml,
+    output: Output = None,
+    previous: Annotated[
+        Path | None,
+        typer.Option(
+            "--previous",
+            metavar="FILE",
+            help="The last release, or `published`: its levels stay if they may.",
+        ),
+    ] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Write a study's recommended defaults; of a search study, the best configuration."""
+    from reports.defaults import render
+    from reports.search_record import SearchRecord
+    from studies.pages import defaults_text, emit, record_of
+    from studies.searching.telling import exported
+    from studies.sources import PUBLISHED, published
+
+    if study == PUBLISHED:
+        if previous is not None:
+            raise ValueError("--previous goes with a study, not with what is published already")
+        emit(render(published(), kind.value), output)
+        return
+    record = record_of(workspace, study)
+    if not isinstance(record, SearchRecord):
+        emit(defaults_text(record, kind.value, previous), output)
+        return
+    if previous is not None:
+        raise ValueError(
+            f"study '{study}' is a search study: it releases no defaults, so --previous means nothing"
+        )
+    emit(exported(record, kind.value), output)
+
+
+def diff(
+    before: Annotated[
+        str,
+        typer.Argument(metavar="A", help="A defaults file, a study, or published, textbook, framework."),
+    ],
+    after: Annotated[str, typer.Argument(metavar="B", help="Likewise; A and B have the same regimes.")],
+    kind: Annotated[Telling, typer.Option("--format", help="How to say it.")] = Telling.text,
+    output: Output = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Say what changed from A to B, and which verdict moved it; exit code 1 when anything did."""
+    from reports.changes import differences
+    from reports.exporting.differences import told
+    from studies.pages import emit
+    from studies.sources import table_named
+
+    tables = table_named(before, workspace), table_named(after, workspace)
+    found = differences(*tables, (before, after))
+    emit(told(found, kind.value), output)
+    if found.any:
+        raise typer.Exit(1)
+
+
+def why(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="[FILE] ROW", help="A row, such as initializer@deep; from a file, or here."),
+    ],
+    study: Annotated[
+        str | None, typer.Option("--study", metavar="STUDY", help="Where several studies have that row.")
+    ] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    as_json: Json = False,
+) -> None:
+    """Show the evidence behind one recommended default."""
+    from studies.evidence_card import card_from_file, card_from_workspace
+
+    if len(words) > 2:
+        raise ValueError(f"why takes a row, or a defaults file and a row, not {len(words)} words")
+    if len(words) == 2:
+        if study is not None:
+            raise ValueError("--study goes with the workspace, not with a defaults file")
+        card = card_from_file(words[0], words[1])
+    else:
+        card = card_from_workspace(workspace, words[0], study)
+    print(json.dumps(card.plain(), indent=2) if as_json else "\n".join(card.lines()))
+
+
+def replay(
+    evaluation: Annotated[
+        str,
+        typer.Argument(metavar="EVALUATION_ID", help="From `results` or `why`; its first digits will do."),
+    ],
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    tasks_from: TasksFrom = None,
+    device: Annotated[str, typer.Option(help="cpu, or a torch device.")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Train one evaluation again, alone, and compare; exit code 1 when it came out differently."""
+    from studies.replaying import replay as again
+
+    found = again(workspace, evaluation, tasks_from=tasks_from, device=device)
+    print(json.dumps(found.plain(), indent=2) if as_json else "\n".join(found.lines()))
+    if not found.same:
+        raise typer.Exit(1)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Made where missing.")] = Path(),
+) -> None:
+    """Write a commented study file and a file of tasks to start from; nothing is overwritten."""
+    from studies.starting import write_templates
+
+    files = write_templates(folder)
+    for file in files:
+        print(f"wrote {file}")
+    study, tasks = files
+    print(f"next  groundrules plan {study} --tasks-from {tasks}")

@@ -1,0 +1,81 @@
+"""The words of the command line: choices, arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Engine(StrEnum):
+    """Where packs are trained."""
+
+    ray = "ray"
+    inline = "inline"
+
+
+class Profile(StrEnum):
+    """How much is spent."""
+
+    quick = "quick"
+    standard = "standard"
+    full = "full"
+
+
+class Kind(StrEnum):
+    """The formats of an export."""
+
+    yaml = "yaml"
+    json = "json"
+    markdown = "markdown"
+    latex = "latex"
+    python = "python"
+    optuna = "optuna"
+
+
+class Telling(StrEnum):
+    """The formats of differences."""
+
+    text = "text"
+    markdown = "markdown"
+    json = "json"
+
+
+class Listing(StrEnum):
+    """The formats of the catalogue."""
+
+    plain = "plain"
+    markdown = "markdown"
+
+
+class Table(StrEnum):
+    """The formats of results."""
+
+    csv = "csv"
+    parquet = "parquet"
+
+
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A study file, or the name of one that ships.")]
+Study = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study in the workspace.")]
+Workspace = Annotated[
+    Path,
+    typer.Option(
+        "--workspace",
+        metavar="DIR",
+        envvar="GROUNDRULES_WORKSPACE",
+        help="Holds ledger, MLflow store, artifacts and reports.",
+    ),
+]
+TasksFrom = Annotated[
+    Path | None,
+    typer.Option("--tasks-from", metavar="FILE.py", help="Adds your own tasks: a Python file with TASKS."),
+]
+ProfileOption = Annotated[Profile | None, typer.Option("--profile", help="Another budget than the file's.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer for a program.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", metavar="FILE", help="Write there, not to the screen.")
+]
+
+DEFAULT_WORKSPACE = Path("groundrules-workspace")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from search_spaces.config import Config, digest
+from trainers.diagnostics.names import Switch
 from trainers.evaluation import Phase
 from trainers.member import Member
 from trainers.structure import activation_bytes, estimated_flops
@@ -34,6 +35,14 @@ class Pack:
     task: str
     regime: str
     members: tuple[Member, ...]
+
+
+def recorded(pack: Pack, asked: Switch) -> Switch:
+    """What is recorded inside a pack's members: in the pilot nothing, which nobody looks into.
+
+    Its packs hold few members, and diagnostics took 10 % of their time.
+    """
+    return "none" if pack.phase == "pilot" else asked
 
 
 def packs(

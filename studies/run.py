@@ -22,7 +22,7 @@ from search_spaces.factor import unknown
 from studies.agenda import Agenda
 from studies.kinds import AnySpec
 from studies.ledger import Ledger, StudyRow
-from studies.packing import FLOPS_PER_SECOND, Pack
+from studies.packing import FLOPS_PER_SECOND, Pack, recorded
 from studies.plan import Protocol as StudyProtocol
 from studies.plan import protocol
 from studies.refusals import examine
@@ -176,7 +176,7 @@ def run_inline(agenda: Work, book: TaskBook, device: str = "cpu", watch: Watch |
         began = time.monotonic()
         try:
             evaluations = train_pack(
-                pack.members, book[pack.task](), device=device, diagnostics=agenda.diagnostics
+                pack.members, book[pack.task](), device=device, diagnostics=recorded(pack, agenda.diagnostics)
             )
         except Exception:  # noqa: BLE001 - a user's network may raise anything; the cause is recorded
             agenda.fail(pack, traceback.format_exc(), kind="error")

@@ -27,6 +27,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from search_spaces.config import Config
+from studies.packing import recorded
 from trainers.evaluation import Evaluation, Slot
 from trainers.member import Member
 
@@ -142,7 +143,7 @@ class Exchange(tune.Callback):
             "content_hash": _task(pack.task, self._tasks_from).content_hash,
             "tasks_from": self._tasks_from,
             "device": self._device,
-            "diagnostics": self.agenda.diagnostics,
+            "diagnostics": recorded(pack, self.agenda.diagnostics),
             "home": os.path.expanduser("~"),
         }
         return {"order": json.dumps(order)}  # one string: Tune flattens, copies and prints nested configs

@@ -121,13 +121,14 @@ def claim(kind: str, low: float, high: float, improve_low: float = math.nan) -> 
 
 def state_p(state: str, values: Sequence[float]) -> float:
     """Method 2.9: superiority p of a side that is better, TOST p of a tie."""
-    tests = {
-        "better": [(0.0, "greater")],
-        "worse": [(0.0, "less")],
-        "tied": [(-1.0, "greater"), (1.0, "less")],
-    }
-    found = [stats.ttest_1samp(values, at, alternative=side).pvalue for at, side in tests.get(state, [])]
-    return float(max(found, default=1.0))
+    found = [1.0] if state == "unresolved" else []
+    if state in ("better", "tied"):
+        at = 0.0 if state == "better" else -1.0
+        found.append(stats.ttest_1samp(values, at, alternative="greater").pvalue)
+    if state in ("worse", "tied"):
+        at = 0.0 if state == "worse" else 1.0
+        found.append(stats.ttest_1samp(values, at, alternative="less").pvalue)
+    return float(max(found))
 
 
 def step_up(p: Sequence[float]) -> list[float]:

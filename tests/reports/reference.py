@@ -124,10 +124,10 @@ def state_p(state: str, values: Sequence[float]) -> float:
     found = [1.0] if state == "unresolved" else []
     if state in ("better", "tied"):
         at = 0.0 if state == "better" else -1.0
-        found.append(stats.ttest_1samp(values, at, alternative="greater").pvalue)
+        found.append(float(stats.ttest_1samp(values, at, alternative="greater").pvalue))
     if state in ("worse", "tied"):
         at = 0.0 if state == "worse" else 1.0
-        found.append(stats.ttest_1samp(values, at, alternative="less").pvalue)
+        found.append(float(stats.ttest_1samp(values, at, alternative="less").pvalue))
     return float(max(found))
 
 

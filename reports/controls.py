@@ -7,7 +7,6 @@ worse. A control that fails stamps the page INVALID: no verdict of the study sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -80,31 +79,36 @@ def fails(kind: ControlKind, state: Strings) -> NDArray[np.bool_]:
     return np.isin(state, wrong)
 
 
-def panel(
-    arms: Mapping[str, tuple[ControlKind, Array]], delta: Array, family: NDArray[np.int64], *, alpha: float
-) -> tuple[Control, ...]:
-    """The controls of one study.
+def judged(
+    name: str,
+    kind: ControlKind,
+    errors: Array,
+    delta: Array,
+    family: NDArray[np.int64],
+    *,
+    alpha: float,
+    count: int,
+) -> Control:
+    """One control of one study.
 
     Args:
-        arms: name -> (kind, [T, R, 2] confirm errors).
+        name: what to call it.
+        kind: which answer it must have.
+        errors: [T, R, 2] confirm errors of its two levels.
         delta: [T] margins.
         family: [T] at least two families.
         alpha: of the study.
+        count: controls in the study.
     """
-    found = []
-    for name, (kind, errors) in arms.items():
-        state = control_states(errors, delta, family, alpha=alpha, count=len(arms))
-        effect = family_effects(block_effects(errors, delta).mean(axis=-3), family).mean(axis=-3)
-        found.append(
-            Control(
-                name=name,
-                kind=kind,
-                margins=float(effect[1, 0]),
-                state=str(state),
-                failed=bool(fails(kind, state)),
-            )
-        )
-    return tuple(found)
+    state = control_states(errors, delta, family, alpha=alpha, count=count)
+    effect = family_effects(block_effects(errors, delta).mean(axis=-3), family).mean(axis=-3)
+    return Control(
+        name=name,
+        kind=kind,
+        margins=float(effect[1, 0]),
+        state=str(state),
+        failed=bool(fails(kind, state)),
+    )
 
 
 def invalid(controls: tuple[Control, ...]) -> str:

@@ -32,10 +32,10 @@ class EvidenceError(ValueError):
 class Standing:
     """What a study may say at this moment."""
 
-    kind: Literal["evidence", "interim", "exploratory", "refused", "unjudged"]
+    kind: Literal["evidence", "interim", "exploratory", "refused", "unjudged", "invalid"]
     """evidence: verdicts; interim: not all planned runs are there; exploratory: an adaptive sampler
     chose the points; refused: a guard found the comparison unequal or incomplete; unjudged: the pilot left
-    no task to judge on."""
+    no task to judge on; invalid: a control came out wrong (`reports.validity`)."""
     reason: str = ""
 
 

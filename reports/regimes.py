@@ -65,6 +65,8 @@ def crossover(effects: Array, depths: Sequence[int]) -> Crossover:
         raise ValueError(f"a crossover needs at least two increasing depths, not {tuple(depths)}")
     at = np.log2(np.asarray(depths, dtype=float))
     grid = np.unique(np.concatenate([np.linspace(at[0], at[-1], GRID), at]))
+    places = 2**grid
+    places[np.searchsorted(grid, at)] = depths  # without the rounding of a logarithm
     # Straight lines between neighbours, for every family at once.
     left = np.clip(np.searchsorted(at, grid, side="right") - 1, 0, len(at) - 2)
     share = (grid - at[left]) / (at[left + 1] - at[left])
@@ -84,9 +86,9 @@ def crossover(effects: Array, depths: Sequence[int]) -> Crossover:
     proved = np.logical_and.accumulate((low > 1.0)[..., ::-1], axis=-1)[..., ::-1]
     return Crossover(
         depth=_first(turn, 2 ** ((grid[1:] + grid[:-1]) / 2)),
-        low=_first(hold, 2**grid),
-        high=_first(hold[..., ::-1], 2 ** grid[::-1]),
-        matters_from=_first(proved, 2**grid),
+        low=_first(hold, places),
+        high=_first(hold[..., ::-1], places[::-1]),
+        matters_from=_first(proved, places),
     )
 
 

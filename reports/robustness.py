@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reports.compare import block_effects, family_effects, prediction_half_width, sign_flip_p
+from reports.compare import Array, block_effects, family_effects, prediction_half_width
 from reports.evidence import Evidence
+from reports.improvement import Improvement, Robust, improvement, robust, shares
+from reports.regret import LeftOut, left_out, portfolio
 from reports.verdict import Decision, Verdict, decide
 
 
@@ -31,6 +33,16 @@ class Robustness:
     """Median over families of the headline effect, in margins."""
     prediction: tuple[float, float] | None
     """95 % interval for the headline effect on a new family."""
+    untuned: Decision
+    """The decision at k = 1: every level at its library defaults (method.md 2.1)."""
+    regret: LeftOut | None
+    """Leave-one-family-out regret of the whole rule."""
+    pair: tuple[tuple[str, str], float] | None
+    """The two levels that cost least where a user tries both, and their mean regret in margins."""
+    estimates: Robust | None
+    """The headline effect estimated in other ways."""
+    improve: Improvement | None
+    """How often the headline's rival loses to the recommended level, block by block."""
 
 
 def robustness(evidence: Evidence, verdict: Verdict, *, looks: int) -> Robustness:
@@ -45,11 +57,13 @@ def robustness(evidence: Evidence, verdict: Verdict, *, looks: int) -> Robustnes
         kept += chosen == verdict.recommended
         if chosen in evidence.levels:
             losses.append(float(units[family, evidence.levels.index(chosen)].max()))
-    sign_flip = median = prediction = None
+    sign_flip = median = prediction = estimates = improve = None
     head = verdict.headline
     if head is not None and general:
         i, j = evidence.levels.index(head.level), evidence.levels.index(head.against)
-        sign_flip, median = sign_flip_p(units[:, i, j]), float(np.median(units[:, i, j]))
+        estimates = robust(units[:, i, j])
+        improve = improvement(shares(effects[..., i, j], evidence.family))
+        sign_flip, median = estimates.sign_flip, estimates.median
         half = float(prediction_half_width(effects, evidence.family)[i, j])
         prediction = (head.margins - half, head.margins + half)
     return Robustness(
@@ -60,4 +74,14 @@ def robustness(evidence: Evidence, verdict: Verdict, *, looks: int) -> Robustnes
         sign_flip=sign_flip,
         median=median,
         prediction=prediction,
+        untuned=decide(replace(evidence, tuned=evidence.untuned), looks=looks),
+        regret=left_out(np.array(losses)) if losses else None,
+        pair=_pair(evidence, units) if general else None,
+        estimates=estimates,
+        improve=improve,
     )
+
+
+def _pair(evidence: Evidence, units: Array) -> tuple[tuple[str, str], float]:
+    (a, b), cost = portfolio(units)
+    return (evidence.levels[a], evidence.levels[b]), cost

@@ -10,9 +10,11 @@ import numpy as np
 
 from reports.compare import FEW_FAMILIES, Array, Comparison, Unit, family_effects
 from reports.decision import Label, admissible, labels
-from reports.evidence import Evidence, gather
+from reports.evidence import Evidence
+from reports.guards import EvidenceError
 from reports.power import families_needed
 from reports.record import StudyRecord
+from reports.validity import answering, standing
 
 DecidedBy = Literal["data", "cost_order", "fallback"]
 
@@ -132,12 +134,16 @@ class Decision:
 
 
 def verdicts(record: StudyRecord) -> tuple[Verdict, ...]:
-    """One verdict per question and regime, in the order they were asked.
+    """One verdict per question and regime, in the order they were asked; controls get none.
 
     Raises:
-        EvidenceError: The study is interim, exploratory (adaptive sampler), or breaks a guard.
+        EvidenceError: The study is interim, exploratory (adaptive sampler), breaks a guard, or one of its
+            controls failed.
     """
-    return tuple(judge(record, evidence) for evidence in gather(record))
+    now = standing(record)
+    if now.kind == "invalid":
+        raise EvidenceError(f"INVALID study '{record.name}': a control failed. {now.reason}")
+    return tuple(judge(record, evidence) for evidence in answering(record))
 
 
 def decide(evidence: Evidence, *, looks: int, over: Unit | None = None) -> Decision:

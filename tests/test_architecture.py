@@ -40,7 +40,9 @@ VAGUE = frozenset(
 TORCH_FREE = ("search_spaces.factor", "search_spaces.config", "trainers.evaluation", "studies.ledger")
 """Modules that read and judge, besides those of `reports`: they must work where torch is not loaded."""
 
-READ_THE_CATALOGUE = frozenset({"reports.numbers", "reports.defaults", "reports.page", "reports.search_page"})
+READ_THE_CATALOGUE = frozenset(
+    {"reports.numbers", "reports.defaults", "reports.page", "reports.search_page", "reports.boundary"}
+)
 """They name ranges from the catalogue, whose rows hold functions of torch."""
 
 

@@ -127,11 +127,10 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
 
 
 def _answers(record: StudyRecord) -> tuple[Answer, ...]:
-    looks = max(1, len(record.budget.looks))
     answers = []
     for number, evidence in enumerate(answering(record), start=1):
         verdict = judge(record, evidence)
-        checks = robustness(evidence, verdict, looks=looks)
+        checks = robustness(evidence, verdict, looks=record.budget.looks)
         answers.append(
             Answer(
                 anchor=f"row-{number}",

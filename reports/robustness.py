@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,15 +46,16 @@ class Robustness:
     """How often the headline's rival loses to the recommended level, block by block."""
 
 
-def robustness(evidence: Evidence, verdict: Verdict, *, looks: int) -> Robustness:
+def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | int) -> Robustness:
     """Judges `evidence` again with other margins, without each family, and by other tests."""
     effects = block_effects(evidence.tuned, evidence.delta)
     units = family_effects(effects.mean(axis=1), evidence.family)
     # With few families only these tasks are spoken of: there is no other family to generalize to.
     general = evidence.over == "families"
+    count = looks if isinstance(looks, int) else max(1, len(looks))
     kept, losses = 0, []
     for family in range(len(evidence.families)) if general else ():
-        chosen = decide(evidence.without(family), looks=looks, over="families").recommended
+        chosen = decide(evidence.without(family), looks=count, over="families").recommended
         kept += chosen == verdict.recommended
         if chosen in evidence.levels:
             losses.append(float(units[family, evidence.levels.index(chosen)].max()))

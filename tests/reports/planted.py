@@ -80,8 +80,8 @@ def planted_study(
     first = next(iter(errors.values()))
     tasks = tuple(tasks or (f"task_{t}" for t in range(first.shape[0])))
     families = tuple(families or tasks)
-    # One look, when all families are complete.
-    looks = (max(*budget.looks, len(set(families))),)
+    # No more families are judged than the last planned look.
+    looks = (*budget.looks[:-1], max(budget.looks[-1], len(set(families))))
     budget = replace(budget, blocks=first.shape[1], looks=looks)
     margins = np.broadcast_to(margin, len(tasks))
     rows: list[Evaluation] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ from numpy.typing import NDArray
 
 from reports.compare import compare
 from reports.decision import labels
+from reports.evidence import gather
 from reports.racing import Race, looks_within, race
+from reports.verdict import decide, verdicts
 from tests.reports import reference
+from tests.reports.planted import BUDGET, noisy_errors, planted_study
 
 LOOKS = (8, 12, 16)
 
@@ -110,3 +114,15 @@ def test_looks_end_where_the_tasks_do_and_must_increase() -> None:
     for looks in ((8, 4), (), (9,), (4, 4)):
         with pytest.raises(ValueError, match="must increase"):
             race(errors, np.ones(8), np.arange(8), looks=looks, alpha=0.05)
+
+
+def test_a_study_with_several_looks_is_raced_and_one_with_one_look_is_not() -> None:
+    budget = replace(BUDGET, looks=(8, 12, 16))
+    errors = noisy_errors((3.0, 0.0, 3.0), tasks=16, block_sd=0.3)
+    record = planted_study({"deep": errors}, budget=budget)
+    (body,) = gather(record)
+    raced, fixed = decide(body, looks=record.budget.looks), decide(body, looks=3)
+    assert body.raced((8, 12, 16)).families == 8
+    assert raced.recommended == fixed.recommended == "glorot_normal"
+    assert raced.comparison.upper[0, 1] != fixed.comparison.upper[0, 1]
+    assert verdicts(record)[0].admissible == raced.admissible == ("glorot_normal",)

@@ -18,6 +18,16 @@ from search_spaces.factor import Factor, Level, Range, Source
 
 
 @dataclass(frozen=True, kw_only=True)
+class Written:
+    """An activation with its derivative written out, for who does without autograd."""
+
+    apply: Callable[[Tensor], Tensor]
+    """y from x; it may overwrite x where `pull` can do without."""
+    pull: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """(dL/dy, x, y) -> dL/dx, in the place of dL/dy."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Activation:
     """What a hidden layer's function needs from the trainer, and how it is applied."""
 
@@ -30,6 +40,8 @@ class Activation:
     """Draws a number for every element in training."""
     gated: bool = False
     """Takes two sums for each unit: x is the first half of the features times what the second lets pass."""
+    written: Written | None = None
+    """The same with its derivative; None: left to autograd."""
 
 
 WHOLE = 64
@@ -114,6 +126,41 @@ def swiglu(x: Tensor) -> Tensor:
     return _silu(first) * second
 
 
+aten = torch.ops.aten
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+"""Those of torch and of Klambauer et al. 2017."""
+
+WRITTEN: Mapping[str, Written] = {
+    "relu": Written(
+        apply=torch.relu_,
+        pull=lambda dy, _, y: aten.threshold_backward.grad_input(dy, y, 0, grad_input=dy),
+    ),
+    "logistic": Written(
+        apply=torch.sigmoid_,
+        pull=lambda dy, _, y: aten.sigmoid_backward.grad_input(dy, y, grad_input=dy),
+    ),
+    "tanh": Written(
+        apply=torch.tanh_,
+        pull=lambda dy, _, y: aten.tanh_backward.grad_input(dy, y, grad_input=dy),
+    ),
+    "selu": Written(
+        apply=torch.selu_,
+        pull=lambda dy, _, y: aten.elu_backward.grad_input(
+            dy, SELU_ALPHA, SELU_SCALE, 1, True, y, grad_input=dy
+        ),
+    ),
+    "silu": Written(
+        apply=functional.silu,
+        pull=lambda dy, x, _: aten.silu_backward.grad_input(dy, x, grad_input=dy),
+    ),
+    "gelu": Written(
+        apply=functional.gelu,
+        pull=lambda dy, x, _: aten.gelu_backward.grad_input(dy, x, grad_input=dy),
+    ),
+}
+"""Those that our studies train most."""
+
+
 def identity(x: Tensor) -> Tensor:
     """x: a stack of linear maps is one linear map, however deep."""
     return x
@@ -172,7 +219,7 @@ def _level(
 ) -> Level[Activation]:
     return Level(
         name=name,
-        build=build if isinstance(build, Activation) else Activation(apply=build),
+        build=build if isinstance(build, Activation) else Activation(apply=build, written=WRITTEN.get(name)),
         enters="structure",
         source=Source(document=document, claim=claim),
         cost_rank=rank,

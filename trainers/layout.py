@@ -52,6 +52,13 @@ class Layout:
         last = self.segments[-1] if self.segments else None
         return ALIGNMENT if last is None else -(-(last.start + last.size) // ALIGNMENT) * ALIGNMENT
 
+    @cached_property
+    def gaps(self) -> tuple[int, ...]:
+        """Elements of a row that belong to no segment."""
+        ends = [segment.start for segment in self.segments[1:]] + [self.size]
+        spans = zip(self.segments, ends, strict=True) if self.segments else ()
+        return tuple(j for segment, end in spans for j in range(segment.start + segment.size, end))
+
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Name -> view of shape [..., *shape] into `flat` [..., size]; writing to one writes the other."""
         lead = flat.shape[:-1]

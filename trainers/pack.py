@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ from trainers.structure import structure_key
 from trainers.task import Task
 from trainers.updates import Updates
 from trainers.versions import versions
+from trainers.written_out import Rows, WrittenOut, written_out
 
 Progress = Callable[[float], None]
 
@@ -123,6 +125,8 @@ class _Training:
             params_SP=params,
             buffers_SP=buffers,
         )
+        self.written = self._written_out()
+        """What makes the gradients of the stack that trains; None: autograd."""
         self.everybody = self.stack
         """The stack before anybody ended."""
         self.log = Log(self.stack)
@@ -204,6 +208,7 @@ class _Training:
         if kept_S is None:
             return
         self.stack = self.stack.narrowed(kept_S)
+        self.written = self._written_out()
         self.updates = self.updates.narrowed(kept_S, self.stack.params_SP)
         if self.loss_scale is not None:
             self.loss_scale = self.loss_scale.narrowed(kept_S)
@@ -214,33 +219,62 @@ class _Training:
         rows_S = None if stack is self.everybody else stack.rows_S
         x_SBF, y_SB = self.feed.batch(step, rows_S)
         noise = self.noise.at(step, rows_S)
+        how = Pass(training=True, numbers=stack.numbers, noise=noise, seeds=self._seeds(step))
         if step == 0:
-            check(self.wiring(x_SBF, noise))
+            check(self.wiring(x_SBF, y_SB, noise))
             if self.recorder is not None:
                 self.recorder.begin(stack.params_SP, stack.buffers_SP, x_SBF, y_SB)
-        how = Pass(training=True, numbers=stack.numbers, noise=noise, seeds=self._seeds(step))
-        with self._autocast():
-            outputs_SBC = self.network.forward(stack.leaves, stack.buffers, x_SBF, how)
-        losses_S = self._losses(outputs_SBC, y_SB)
-        stack.grads_SP.zero_()
-        if self.loss_scale is None:
-            torch.autograd.backward(losses_S.sum())
-            overflowed_S = None
-        else:
-            torch.autograd.backward((losses_S * self.loss_scale.scale_K).sum())
+        losses_S = self._gradients(x_SBF, y_SB, how)
+        overflowed_S = None
+        if self.loss_scale is not None:
             overflowed_S = self.loss_scale.unscale(stack.grads_SP)
             self.loss_scale.learn(overflowed_S)
         with torch.no_grad():
             scale_S = scale_K if rows_S is None else scale_K[rows_S]
             self.updates.step(step, stack.params_SP, stack.grads_SP, scale_S, overflowed_S)
+        return losses_S
+
+    def _gradients(self, x_SBF: Tensor, y_SB: Tensor, how: Pass) -> Tensor:
+        """Losses [S] of a batch; their gradients, times the loss scale, are left in `grads_SP`."""
+        if self.written is None or how.noise.weights:
+            return self._by_autograd(x_SBF, y_SB, how)
+        self.stack.clear_gaps()
+        return self.written.gradients(x_SBF, how, partial(self._losses, y_SB=y_SB))
+
+    def _by_autograd(self, x_SBF: Tensor, y_SB: Tensor, how: Pass) -> Tensor:
+        stack = self.stack
+        with self._autocast():
+            outputs_SBC = self.network.forward(stack.leaves, stack.buffers, x_SBF, how)
+        losses_S = self._losses(outputs_SBC, y_SB)
+        stack.grads_SP.zero_()
+        scaled_S = losses_S if self.loss_scale is None else losses_S * self.loss_scale.scale_K
+        torch.autograd.backward(scaled_S.sum())
         return losses_S.detach()
+
+    def _both_gradients(self, x_SBF: Tensor, y_SB: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Gradients [S, P] as training makes them and by autograd alone; nothing is changed."""
+        stack, found = self.stack, []
+        how = Pass(training=True, numbers=stack.numbers, noise=noise, seeds=self._seeds(0))
+        for make in (self._gradients, self._by_autograd):
+            before_SP = stack.buffers_SP.clone()
+            make(x_SBF, y_SB, how)
+            found.append(stack.grads_SP.clone())
+            stack.buffers_SP.copy_(before_SP)
+        return found[0], found[1]
+
+    def _written_out(self) -> WrittenOut | None:
+        if self.setting.precision not in ("float32", "float64"):
+            return None
+        stack = self.stack
+        rows = Rows(parameters=stack.parameters, gradients=stack.gradients, buffers=stack.buffers)
+        return written_out(self.network, rows, items=self.feed.batch_size)
 
     def _losses(self, outputs_SBC: Tensor, y_SB: Tensor) -> Tensor:
         """What the stack is trained on, [S]."""
         smoothing_S = None if self.smoothing_K is None else self.smoothing_K[self.stack.rows_S]
         return member_losses(outputs_SBC.to(self.dtype), y_SB, self.task.kind, smoothing_S)
 
-    def wiring(self, x_KBF: Tensor, noise: Noise) -> Wiring:
+    def wiring(self, x_KBF: Tensor, y_KB: Tensor, noise: Noise) -> Wiring:
         """What was built, for `trainers.effective` to read back."""
         return Wiring(
             members=self.members,
@@ -255,6 +289,7 @@ class _Training:
             feed=self.feed,
             x_KBF=x_KBF,
             noise=noise,
+            gradients=partial(self._both_gradients, x_KBF, y_KB, noise) if self.written else None,
             autocast=self._autocast,
         )
 

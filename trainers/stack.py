@@ -41,6 +41,20 @@ class Stack:
         return torch.zeros_like(self.params_SP)
 
     @cached_property
+    def gradients(self) -> dict[str, Tensor]:
+        """Where each parameter's gradient lies in `grads_SP`."""
+        return self.network.parameters.views(self.grads_SP)
+
+    @cached_property
+    def _gaps(self) -> Tensor:
+        return torch.tensor(self.network.parameters.gaps, dtype=torch.long, device=self.grads_SP.device)
+
+    def clear_gaps(self) -> None:
+        """Zero where `grads_SP` has no gradient: update rules use it up, and read all of it."""
+        if len(self._gaps):
+            self.grads_SP.index_fill_(1, self._gaps, 0.0)
+
+    @cached_property
     def leaves(self) -> dict[str, Tensor]:
         """Parameters whose gradients accumulate in `grads_SP`."""
         return self.network.parameters.leaves(self.params_SP, self.grads_SP)

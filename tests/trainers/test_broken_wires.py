@@ -39,7 +39,7 @@ def built(
     pack = [member(levels=levels, numbers=numbers, setting=setting, index=k) for k in range(2)]
     pictured = levels.get("augmentation", "none") != "none" or setting.network != "mlp"
     training = _Training(pack, task or (pictures() if pictured else blobs()), torch.device("cpu"), "none")
-    return training.wiring(training.feed.batch(0)[0], training.noise.at(0))
+    return training.wiring(*training.feed.batch(0), training.noise.at(0))
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -364,7 +364,7 @@ def test_an_augmentation_that_reaches_its_neighbour_is_noticed(monkeypatch: pyte
 
     def wiring() -> Wiring:
         training = _Training(pack, pictures(), torch.device("cpu"), "none")
-        return training.wiring(training.feed.batch(0)[0], training.noise.at(0))
+        return training.wiring(*training.feed.batch(0), training.noise.at(0))
 
     check(wiring())
     monkeypatch.setattr("trainers.augmenting.Augmenter.augment", lambda self, x, *_: x.flip(0))

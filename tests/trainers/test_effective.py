@@ -40,8 +40,7 @@ def wired(pack: list[Member]) -> Wiring:
     """What `pack` is built as, on images where items are to be augmented."""
     augmented = any(m.config.levels["augmentation"] != "none" for m in pack)
     training = _Training(pack, pictures() if augmented else blobs(), torch.device("cpu"), "none")
-    x_KBF, _ = training.feed.batch(0)
-    return training.wiring(x_KBF, training.noise.at(0))
+    return training.wiring(*training.feed.batch(0), training.noise.at(0))
 
 
 def asking(pack: list[Member], *, built_as: list[Member]) -> Wiring:
@@ -175,8 +174,7 @@ def test_a_network_of_ones_own_is_read_back_as_far_as_it_shows_itself() -> None:
     )
     one = member(levels={"optimizer": "momentum"}, numbers={"learning_rate": 0.1})
     training = _Training([one], task, torch.device("cpu"), "none")
-    x_KBF, _ = training.feed.batch(0)
-    (found,) = effective(training.wiring(x_KBF, training.noise.at(0)))
+    (found,) = effective(training.wiring(*training.feed.batch(0), training.noise.at(0)))
     assert found["momentum"] == pytest.approx(0.9, abs=2e-3)
     assert "activation" not in found
 
@@ -197,7 +195,7 @@ def test_networks_for_images_and_sequences_are_read_back_too(network: Architectu
             torch.device("cpu"),
             "none",
         )
-        return training.wiring(training.feed.batch(0)[0], training.noise.at(0))
+        return training.wiring(*training.feed.batch(0), training.noise.at(0))
 
     right = built("tanh", 2)
     check(right)

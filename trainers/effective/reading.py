@@ -45,6 +45,8 @@ class Wiring:
     """The first step's batch."""
     noise: Noise
     """What the first step drops."""
+    gradients: Callable[[], tuple[Tensor, Tensor]] | None
+    """The first step's gradients [K, P], as training makes them and by autograd; None: autograd makes them."""
     autocast: Callable[[], AbstractContextManager[object]]
 
     def alone(self, k: int) -> Wiring:

@@ -33,6 +33,10 @@ SPARING = ("none", "norm", "value", "shrink")
 """Clipping that leaves small gradients alone."""
 
 
+APART = 0.05
+"""Share of a gradient's norm by which it may differ from autograd's: rounding, where a network starts steep."""
+
+
 def training_readings(wiring: Wiring) -> Iterator[Reading]:
     """What can be read back of the updates, and of what ends a training."""
     configs = wiring.configs
@@ -51,6 +55,19 @@ def training_readings(wiring: Wiring) -> Iterator[Reading]:
     if configs[0].levels["optimizer"] in PLAIN and free:
         yield from _plain(wiring, courses, rates_TK)
     yield _alone(wiring)
+    if wiring.gradients is not None:
+        yield _gradients(wiring.gradients)
+
+
+@torch.enable_grad()
+def _gradients(both: Callable[[], tuple[Tensor, Tensor]]) -> Reading:
+    """The written-out pass gives autograd's gradients; those that are not finite will end their member."""
+    made_KP, asked_KP = (rows.detach().double() for rows in both())
+    size_K = asked_KP.norm(dim=1)
+    apart_K = (made_KP - asked_KP).norm(dim=1) / size_K
+    apart_K[~torch.isfinite(size_K) | (size_K == 0)] = 0.0
+    found = apart_K.tolist()
+    return Reading(key="distance from autograd's gradient", asked=[0.0] * len(found), found=found, least=APART)
 
 
 def _course(config: Config) -> Schedule:

@@ -65,15 +65,16 @@ class Block:
     @property
     def biased(self) -> bool:
         """Whether the maps that lead into hidden layers have a bias."""
-        return self._norm.biased
+        return self.norm.biased
 
     @property
     def maps(self) -> int:
         """Sums that a linear map must give for every unit of a hidden layer: 2 where gated, else 1."""
-        return 2 if self._activation.gated else 1
+        return 2 if self.activation_built.gated else 1
 
     @cached_property
-    def _norm(self) -> Normalization:
+    def norm(self) -> Normalization:
+        """As the catalogue builds it."""
         return NORMALIZATION.level(self.normalization).build
 
     @cached_property
@@ -81,26 +82,27 @@ class Block:
         return ACTIVATION.level(self.activation)
 
     @property
-    def _activation(self) -> Activation:
+    def activation_built(self) -> Activation:
+        """As the catalogue builds it."""
         return self._level.build
 
     # -- tensors -----------------------------------------------------------------------------
 
     def parameters(self, i: int, units: int, places: int = 1) -> Shapes:
         """Name -> (shape, role) of the trained tensors that layer i has besides its linear map."""
-        found: Shapes = {f"{name}{i}": ((1, 1), "activation") for name in self._activation.learned}
-        if self._norm.affine:
+        found: Shapes = {f"{name}{i}": ((1, 1), "activation") for name in self.activation_built.learned}
+        if self.norm.affine:
             shape = (1, self._normed(units, places))
             found |= {f"gain{i}": (shape, "norm"), f"shift{i}": (shape, "norm")}
         return found
 
     def buffers(self, i: int, units: int) -> Shapes:
         """Name -> (shape, role) of layer i's running statistics."""
-        return _statistics(i, self._normed(units, 1)) if self._norm.running else {}
+        return _statistics(i, self._normed(units, 1)) if self.norm.running else {}
 
     def start(self, i: int, units: int, places: int = 1) -> Starts:
         """What layer i's own tensors start at; those not named start at zero."""
-        learned = {f"{name}{i}": np.full(1, start) for name, start in self._activation.learned.items()}
+        learned = {f"{name}{i}": np.full(1, start) for name, start in self.activation_built.learned.items()}
         return {**learned, **_ones(i, self._normed(units, places))}
 
     def entry_parameters(self, features: int) -> Shapes:
@@ -118,7 +120,7 @@ class Block:
         return _ones("_in", features)
 
     def _normed(self, units: int, places: int) -> int:
-        norm = self._norm
+        norm = self.norm
         several = 1 if norm.after else self.maps
         return units * several * (places if norm.over == "item" else 1)
 
@@ -157,15 +159,22 @@ class Block:
             places: rows of one item.
         """
         z = how.seen(f"sum{i}", z)
-        norm = self._norm
+        norm = self.norm
         if norm.apply is not None and not norm.after:
-            z = _normed(norm, i, z, parameters, buffers, how, places)
-        z = self._activated(i, z, parameters, how)
+            z = self.normed(i, buffers, z, parameters, how, places)
+        z = self.activated(i, z, parameters, how)
         if norm.apply is not None and norm.after:
-            z = _normed(norm, i, z, parameters, buffers, how, places)
+            z = self.normed(i, buffers, z, parameters, how, places)
         return how.seen(f"hidden{i}", dropped(i, z, how.noise, places))
 
-    def _activated(self, i: int, z: Tensor, parameters: Tensors, how: Pass) -> Tensor:
+    def normed(
+        self, i: int, buffers: Tensors, z: Tensor, parameters: Tensors, how: Pass, places: int = 1
+    ) -> Tensor:
+        """Layer i's norm of z [..., N, F]; its running statistics are among `buffers`."""
+        return _normed(self.norm, i, z, parameters, buffers, how, places)
+
+    def activated(self, i: int, z: Tensor, parameters: Tensors, how: Pass) -> Tensor:
+        """Layer i's activation of z [..., N, maps * U]."""
         level = self._level
         own = {r.name: how.numbers[r.name] for r in level.ranges}
         own |= {name: parameters[f"{name}{i}"] for name in level.build.learned}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,6 +27,22 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if x.ndim == 3:
         return torch.baddbmm(bias, x, weight)
     return torch.addmm(bias, x, weight)
+
+
+FULL = 16
+"""Columns that a product is filled up to on a CPU: [64, 100] x [100, 10] took 11.4 us a member in a stack of 64,
+[64, 100] x [100, 16] took 3.3 us (torch 2.14.1 with MKL 2024.2, one thread of an EPYC core)."""
+
+
+def filled_up(x: Tensor) -> Tensor:
+    """x [..., G] with columns of zeros up to the next multiple of 16; as it is on a GPU."""
+    missing = -x.shape[-1] % FULL if x.device.type == "cpu" else 0
+    return functional.pad(x, (0, missing)) if missing else x
+
+
+def outputs(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """As `affine`, for a last map, which has few columns."""
+    return affine(x, filled_up(weight), filled_up(bias))[..., : weight.shape[-1]]
 
 
 def symmetrized(weight: Tensor) -> Tensor:

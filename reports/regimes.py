@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.claims import Bounds
-from reports.compare import Array, bounded, over_families
+from reports.compare import Array, block_effects, bounded, family_effects, over_families
+from reports.evidence import Evidence
+from search_spaces.factor import unknown
 
 GRID = 400
 """Depths at which the interval is looked at, evenly spaced in log depth: steps of less than 1 %."""
@@ -26,6 +28,51 @@ class Crossover:
     """Greatest such depth. At the end of the measured range the interval is open."""
     matters_from: Array
     """Least depth from which on the effect is proved beyond +1 margin up to the greatest; NaN: nowhere."""
+
+
+def paired_effects(rows: Sequence[Evidence], level: str, against: str) -> tuple[tuple[str, ...], Array]:
+    """One pair of levels in several regimes, on the families that all of them judged.
+
+    Args:
+        rows: evidence of one question, regime by regime.
+        level: how much worse this one is ...
+        against: ... than this one.
+
+    Returns:
+        The families, in the first row's order, and effects [F, D] in margins.
+
+    Raises:
+        ValueError: fewer than two common families, or a level that a row does not compare.
+    """
+    common = [name for name in rows[0].families if all(name in row.families for row in rows)]
+    if len(common) < 2:
+        raise ValueError(
+            f"{level} against {against}: {len(common)} task families are judged in all of "
+            f"{', '.join(row.regime for row in rows)}; an interval needs at least two"
+        )
+    columns = []
+    for row in rows:
+        for name in (level, against):
+            if name not in row.levels:
+                raise unknown(f"level of {row.question.factor}@{row.regime}", name, row.levels)
+        i, j = row.levels.index(level), row.levels.index(against)
+        blocks = block_effects(row.tuned[..., [i, j]], row.delta)[..., 0, 1].mean(axis=-1)
+        units = family_effects(blocks[:, None, None], row.family)[:, 0, 0]
+        columns.append([units[row.families.index(name)] for name in common])
+    return tuple(common), np.array(columns).T
+
+
+def crossover_of(rows: Sequence[Evidence], depths: Sequence[int], level: str, against: str) -> Crossover:
+    """From which depth on `against` is better than `level`, from one question asked at several depths.
+
+    Args:
+        rows: evidence of the question, in order of depth.
+        depths: hidden layers of each row, increasing.
+        level: better where it is shallow, as claimed.
+        against: better where it is deep.
+    """
+    _, effects = paired_effects(rows, level, against)
+    return crossover(effects, depths)
 
 
 def contrast(here: Array, there: Array, *, alpha: float, looks: int = 1) -> Bounds:

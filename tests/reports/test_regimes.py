@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.regimes import contrast, crossover
+from reports.evidence import gather
+from reports.regimes import contrast, crossover, crossover_of, paired_effects
+from tests.reports.planted import noisy_errors, planted_study
 
 DEPTHS = (2, 4, 8, 16, 30)
 
@@ -69,3 +71,36 @@ def test_a_contrast_is_the_paired_t_of_the_difference() -> None:
     many = contrast(np.stack([here, there]), np.stack([there, here]), alpha=0.05)
     assert many.lower[0] == pytest.approx(float(u.lower))
     assert many.upper[1] == pytest.approx(-float(u.lower))
+
+
+def test_one_question_at_several_depths_gives_its_crossover() -> None:
+    depths = {"two": 2, "eight": 8, "thirty": 30}
+    means = {name: (2 * float(np.log2(depth / 6)), 0.0) for name, depth in depths.items()}
+    tables = {
+        name: noisy_errors(lead, tau=0.1, block_sd=0.3, seed=i)
+        for i, (name, lead) in enumerate(means.items())
+    }
+    rows = gather(planted_study(tables, levels=("he_normal", "glorot_normal")))
+    found = crossover_of(rows, tuple(depths.values()), "he_normal", "glorot_normal")
+    assert 4 < found.low <= 6 <= found.high < 9
+    families, effects = paired_effects(rows, "he_normal", "glorot_normal")
+    assert effects.shape == (8, 3) and len(families) == 8
+    np.testing.assert_allclose(effects.mean(axis=0), [min(lead, 4.0) for lead, _ in means.values()], atol=0.3)
+    _, mirrored = paired_effects(rows, "glorot_normal", "he_normal")
+    np.testing.assert_allclose(mirrored, -effects)
+    with pytest.raises(ValueError, match="unknown level"):
+        paired_effects(rows, "he_normal", "orthogonal")
+
+
+def test_regimes_are_paired_by_the_families_that_both_judged() -> None:
+    first, second = gather(
+        planted_study({"shallow": noisy_errors((0, 1, 2)), "deep": noisy_errors((0, 1, 2), seed=2)})
+    )
+    families, effects = paired_effects([first.without(0), second.without(3)], "torch_default", "he_normal")
+    assert families == tuple(f"task_{t}" for t in (1, 2, 4, 5, 6, 7))
+    assert effects.shape == (6, 2)
+    lone = second
+    for _ in range(7):
+        lone = lone.without(0)
+    with pytest.raises(ValueError, match="needs at least two"):
+        paired_effects([first, lone], "torch_default", "he_normal")

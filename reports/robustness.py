@@ -7,11 +7,28 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reports.compare import Array, block_effects, family_effects, prediction_half_width
+from reports.compare import (
+    Array,
+    block_effects,
+    bounded,
+    family_effects,
+    over_families,
+    prediction_half_width,
+)
 from reports.evidence import Evidence
 from reports.improvement import Improvement, Robust, improvement, robust, shares
 from reports.regret import LeftOut, left_out, portfolio
 from reports.verdict import Decision, Verdict, decide
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One effect on the families that are not generated, in margins."""
+
+    families: int
+    margins: float
+    interval: tuple[float, float]
+    """Two-sided 95 % t-interval over them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +61,8 @@ class Robustness:
     """The headline effect estimated in other ways."""
     improve: Improvement | None
     """How often the headline's rival loses to the recommended level, block by block."""
+    measured: Measured | None
+    """The headline effect on families of measured data alone; None with fewer than two of them."""
 
 
 def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | int) -> Robustness:
@@ -59,11 +78,12 @@ def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | i
         kept += chosen == verdict.recommended
         if chosen in evidence.levels:
             losses.append(float(units[family, evidence.levels.index(chosen)].max()))
-    sign_flip = median = prediction = estimates = improve = None
+    sign_flip = median = prediction = estimates = improve = measured = None
     head = verdict.headline
     if head is not None and general:
         i, j = evidence.levels.index(head.level), evidence.levels.index(head.against)
         estimates = robust(units[:, i, j])
+        measured = _measured(evidence, units[:, i, j])
         improve = improvement(shares(effects[..., i, j], evidence.family))
         sign_flip, median = estimates.sign_flip, estimates.median
         half = float(prediction_half_width(effects, evidence.family)[i, j])
@@ -81,6 +101,21 @@ def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | i
         pair=_pair(evidence, units) if general else None,
         estimates=estimates,
         improve=improve,
+        measured=measured,
+    )
+
+
+def _measured(evidence: Evidence, units: Array) -> Measured | None:
+    """The effect [F] on the families with a task of measured data."""
+    real = sorted({int(f) for f, found in zip(evidence.family, evidence.real, strict=True) if found})
+    if len(real) < 2:
+        return None
+    mean, error, freedom = over_families(units[real][:, None, None])
+    found = bounded(mean, error, freedom, level=0.025)
+    return Measured(
+        families=len(real),
+        margins=float(mean[0, 0]),
+        interval=(float(found.interval_low[0, 0]), float(found.interval_high[0, 0])),
     )
 
 

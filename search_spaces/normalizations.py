@@ -278,7 +278,9 @@ NORMALIZATION: Factor[Normalization] = Factor(
         ),
         Level(
             name="batch_norm_after",
-            build=Normalization(affine=True, running=True, apply=batch_norm, statistics=BatchStatistics, after=True),
+            build=Normalization(
+                affine=True, running=True, apply=batch_norm, statistics=BatchStatistics, after=True
+            ),
             enters="structure",
             source=Source(
                 document="001 004; Mishkin et al. 2017, arXiv:1606.02228",
@@ -291,7 +293,9 @@ NORMALIZATION: Factor[Normalization] = Factor(
         ),
         Level(
             name="batch_norm_no_bias",
-            build=Normalization(affine=True, running=True, apply=batch_norm, statistics=BatchStatistics, biased=False),
+            build=Normalization(
+                affine=True, running=True, apply=batch_norm, statistics=BatchStatistics, biased=False
+            ),
             enters="structure",
             source=Source(
                 document="001 004; Ioffe and Szegedy 2015, arXiv:1502.03167",
@@ -315,7 +319,9 @@ NORMALIZATION: Factor[Normalization] = Factor(
         ),
         Level(
             name="layer_norm_all",
-            build=Normalization(affine=True, running=False, apply=layer_norm, statistics=ItemStatistics, over="item"),
+            build=Normalization(
+                affine=True, running=False, apply=layer_norm, statistics=ItemStatistics, over="item"
+            ),
             enters="structure",
             source=Source(
                 document="001 004; Ba et al. 2016, arXiv:1607.06450",

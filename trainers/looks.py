@@ -55,7 +55,9 @@ class Log:
 
     def add(self, losses_K: Tensor, step: int) -> None:
         """One step's training losses; the first that is not finite ends its member."""
-        self._bury(~torch.isfinite(losses_K), step)
+        finite_K = torch.isfinite(losses_K)
+        if not bool(finite_K.all()):
+            self._bury(~finite_K, step)
         self._summed_K += losses_K
         self._since += 1
 

@@ -1,13 +1,18 @@
 """What members are trained on and judged by.
 
+Scores are laid with their classes first, [C, K * B]: there torch takes the logarithm of a softmax 4 to 6 times
+faster than with the classes last (54 members of 256 items and 6 classes, one thread of an EPYC core).
+
 Shape letters: K members, B items, C outputs.
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from search_spaces.activations import WHOLE
 from trainers.task import Kind
 
 
@@ -20,11 +25,45 @@ def member_losses(outputs_KBC: Tensor, y_KB: Tensor, kind: Kind, smoothing_K: Te
     """
     if kind == "regression":
         return (outputs_KBC.squeeze(-1) - y_KB).square().mean(-1)
-    flat = functional.cross_entropy(outputs_KBC.flatten(0, 1), y_KB.flatten(), reduction="none")
-    losses_K = flat.view(y_KB.shape).mean(-1)
+    return _cross_entropies(_log_probabilities(outputs_KBC), y_KB, smoothing_K)
+
+
+def losses_and_gradient(
+    outputs_KBC: Tensor, y_KB: Tensor, kind: Kind, smoothing_K: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`member_losses` [K], and the derivative of each member's with respect to its outputs [K, B, C].
+
+    Of cross-entropy that is (probability - label) / B, the label spread as above.
+    """
+    members, items = y_KB.shape
+    if kind == "regression":
+        apart_KB = outputs_KBC.squeeze(-1) - y_KB
+        return apart_KB.square().mean(-1), apart_KB.mul_(2 / items).unsqueeze(-1)
+    log_CN = _log_probabilities(outputs_KBC)
+    losses_K = _cross_entropies(log_CN, y_KB, smoothing_K)
+    gradient_CN = log_CN.exp_()
+    label_1N = gradient_CN.new_full((1, 1), -1.0).expand(1, members * items)
+    if smoothing_K is not None:
+        smoothing_1N = smoothing_K.repeat_interleave(items).unsqueeze(0)
+        gradient_CN -= smoothing_1N / len(gradient_CN)
+        label_1N = smoothing_1N - 1
+    gradient_CN.scatter_add_(0, y_KB.reshape(1, -1), label_1N).mul_(1 / items)
+    return losses_K, gradient_CN.t().reshape(members, items, -1)
+
+
+def _log_probabilities(outputs_KBC: Tensor) -> Tensor:
+    """[C, K * B]; columns that do not fill a register would depend on their place in the last bit."""
+    rows_NC = outputs_KBC.flatten(0, 1)
+    missing = -len(rows_NC) % WHOLE
+    full_NC = functional.pad(rows_NC, (0, 0, 0, missing)) if missing else rows_NC
+    return torch.log_softmax(full_NC.t().contiguous(), 0)[:, : len(rows_NC)]
+
+
+def _cross_entropies(log_CN: Tensor, y_KB: Tensor, smoothing_K: Tensor | None) -> Tensor:
+    losses_K = -log_CN.gather(0, y_KB.reshape(1, -1)).view(y_KB.shape).mean(-1)
     if smoothing_K is None:
         return losses_K
-    spread_K = -functional.log_softmax(outputs_KBC, dim=-1).mean(-1).mean(-1)
+    spread_K = -log_CN.mean(0).view(y_KB.shape).mean(-1)
     return (1 - smoothing_K) * losses_K + smoothing_K * spread_K
 
 

@@ -25,7 +25,7 @@ from trainers.feed import Feed
 from trainers.full_statistics import recompute
 from trainers.judging import Judge
 from trainers.looks import Log, Patience, Plateau, look_steps
-from trainers.losses import member_losses
+from trainers.losses import losses_and_gradient, member_losses
 from trainers.member import Member
 from trainers.networks import Network, OwnModule, Pass, network_for
 from trainers.networks.network import Noise
@@ -239,7 +239,7 @@ class _Training:
         if self.written is None or how.noise.weights:
             return self._by_autograd(x_SBF, y_SB, how)
         self.stack.clear_gaps()
-        return self.written.gradients(x_SBF, how, partial(self._losses, y_SB=y_SB))
+        return self.written.gradients(x_SBF, how, partial(self._losses_and_gradient, y_SB=y_SB))
 
     def _by_autograd(self, x_SBF: Tensor, y_SB: Tensor, how: Pass) -> Tensor:
         stack = self.stack
@@ -271,8 +271,15 @@ class _Training:
 
     def _losses(self, outputs_SBC: Tensor, y_SB: Tensor) -> Tensor:
         """What the stack is trained on, [S]."""
-        smoothing_S = None if self.smoothing_K is None else self.smoothing_K[self.stack.rows_S]
-        return member_losses(outputs_SBC.to(self.dtype), y_SB, self.task.kind, smoothing_S)
+        return member_losses(outputs_SBC.to(self.dtype), y_SB, self.task.kind, self._smoothing_S)
+
+    def _losses_and_gradient(self, outputs_SBC: Tensor, y_SB: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and its derivative with respect to the outputs."""
+        return losses_and_gradient(outputs_SBC, y_SB, self.task.kind, self._smoothing_S)
+
+    @property
+    def _smoothing_S(self) -> Tensor | None:
+        return None if self.smoothing_K is None else self.smoothing_K[self.stack.rows_S]
 
     def wiring(self, x_KBF: Tensor, y_KB: Tensor, noise: Noise) -> Wiring:
         """What was built, for `trainers.effective` to read back."""

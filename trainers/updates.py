@@ -22,7 +22,7 @@ from search_spaces.clipping import CLIPPING
 from search_spaces.config import Config
 from search_spaces.factor import Level
 from search_spaces.optimizers import OPTIMIZER, Step
-from search_spaces.optimizers.rule import Apply
+from search_spaces.optimizers.rule import Apply, Fused, State
 from search_spaces.parts import Part
 from search_spaces.schedules import SCHEDULE, WARMUP, Schedule
 from search_spaces.weight_constraints import WEIGHT_CONSTRAINT
@@ -38,7 +38,7 @@ class Pace:
     rate_TK1: Tensor
     """Learning rate after schedule, before performance scheduling."""
     momentum_TK1: Tensor | None
-    """Where a schedule cycles momentum."""
+    """Where a schedule cycles momentum; in float64, as the numbers of a config are."""
     patience_K: Tensor
     factor_K: Tensor
 
@@ -52,10 +52,11 @@ class Updates:
         self._columns = Columns(configs=configs, dtype=params_KP.dtype, device=params_KP.device)
         optimizer = OPTIMIZER.level(configs[0].levels["optimizer"])
         self._rule = optimizer.build
-        self._state = {name: torch.zeros_like(params_KP) for name in self._rule.buffers}
+        self._keep({name: torch.zeros_like(params_KP) for name in self._rule.buffers})
         apart = {"learning_rate", "weight_decay"}
         own = [r for r in optimizer.ranges if r.name not in apart]
         self._numbers: Mapping[str, Tensor] = self._columns.numbers(own, trailing=1)
+        self._own_numbers = [{r.name: c.numbers[r.name] for r in own} for c in configs]
         self.pace = self._pace()
         self._decay = Decay(configs, layout, self._columns)
         self._clips = self._clipping()
@@ -64,7 +65,7 @@ class Updates:
     def narrowed(self, kept: Tensor, params_KP: Tensor) -> Updates:
         """For the members `kept` alone, whose rows are now `params_KP`; what they have learned stays."""
         updates = Updates([self._configs[k] for k in kept.tolist()], self._layout, params_KP)
-        updates._state = {name: rows[kept] for name, rows in self._state.items()}
+        updates._keep({name: rows[kept] for name, rows in self._state.items()})
         return updates
 
     def step(
@@ -93,9 +94,9 @@ class Updates:
     def rehearsal(self, apply: Apply | None = None) -> Updates:
         """These updates with a state of their own, to be tried dry; `apply` sees what the rule would see."""
         twin = copy.copy(self)
-        twin._state = {name: tensor.clone() for name, tensor in self._state.items()}
+        twin._keep({name: tensor.clone() for name, tensor in self._state.items()})
         if apply is not None:
-            twin._rule = dataclasses.replace(self._rule, apply=apply, measure=None)
+            twin._rule = dataclasses.replace(self._rule, apply=apply, fused=None, measure=None)
         return twin
 
     def _move(self, step: int, params_KP: Tensor, grads_KP: Tensor, scale_K: Tensor) -> None:
@@ -107,13 +108,42 @@ class Updates:
         parts, measure = self._layout.segments, self._rule.measure
         sizes = None if measure is None else measure(params_KP, parts)
         self._decay.shrink(params_KP, rate_K1)
-        numbers = self._numbers
-        if self.pace.momentum_TK1 is not None and self._rule.momentum_number is not None:
-            numbers = {**numbers, self._rule.momentum_number: self.pace.momentum_TK1[step]}
-        now = Step(number=step + 1, learning_rate=rate_K1, numbers=numbers, parts=parts, sizes=sizes)
-        self._rule.apply(params_KP, grads_KP, self._state, now)
+        momentum_K1 = None if self.pace.momentum_TK1 is None else self.pace.momentum_TK1[step]
+        if self._rule.fused is not None and params_KP.device.type == "cpu":
+            self._one_by_one(self._rule.fused, step + 1, params_KP, grads_KP, rate_K1, momentum_K1)
+        else:
+            numbers = self._numbers
+            if momentum_K1 is not None and self._rule.momentum_number is not None:
+                numbers = {**numbers, self._rule.momentum_number: momentum_K1}
+            now = Step(number=step + 1, learning_rate=rate_K1, numbers=numbers, parts=parts, sizes=sizes)
+            self._rule.apply(params_KP, grads_KP, self._state, now)
         for constrain in self._constraints:
             constrain(params_KP, parts)
+
+    def _one_by_one(
+        self,
+        fused: Fused,
+        number: int,
+        params_KP: Tensor,
+        grads_KP: Tensor,
+        rate_K1: Tensor,
+        momentum_K1: Tensor | None,
+    ) -> None:
+        """Each member's rows are read once and are still in the cache when they are written."""
+        count, rates = torch.tensor(float(number)), rate_K1.flatten().tolist()
+        own = self._own_numbers
+        if momentum_K1 is not None and self._rule.momentum_number is not None:
+            cycled = momentum_K1.flatten().tolist()
+            own = [{**row, self._rule.momentum_number: now} for row, now in zip(own, cycled, strict=True)]
+        members = zip(params_KP.unbind(), grads_KP.unbind(), self._state_rows, rates, own, strict=True)
+        for params_P, grads_P, state, rate, numbers in members:
+            fused(params_P, grads_P, state, count, rate, numbers)
+
+    def _keep(self, state: State) -> None:
+        """The rule's state [K, P], and each member's part of it."""
+        self._state = state
+        rows = zip(*(tensor.unbind() for tensor in state.values()), strict=True)
+        self._state_rows = [dict(zip(state, row, strict=True)) for row in rows]
 
     def _pace(self) -> Pace:
         schedules = [schedule(c) for c in self._configs]
@@ -127,7 +157,7 @@ class Updates:
                 np.full(steps, c.numbers[name]) if s.momentum is None else s.momentum
                 for c, s in zip(self._configs, schedules, strict=True)
             ]
-            momentum = self._table(np.stack(rows, axis=1))
+            momentum = torch.from_numpy(np.stack(rows, axis=1)).to(self._columns.device).unsqueeze(-1)
         return Pace(
             rate_TK1=self._table(rates),
             momentum_TK1=momentum,

@@ -178,13 +178,13 @@ class WrittenOut:
         self._outputs = Outputs(network.hidden, rows)
 
     @torch.no_grad()
-    def gradients(self, x: Tensor, how: Pass, losses: Callable[[Tensor], Tensor]) -> Tensor:
+    def gradients(self, x: Tensor, how: Pass, losses: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
         """Losses [S] of items x [S, B, F]; their gradients are left in their places.
 
         Args:
             x: one batch for each member.
             how: the training pass; nobody can watch it.
-            losses: outputs [S, B, C] -> what each member is trained on, [S].
+            losses: outputs [S, B, C] -> what each member is trained on [S], and its derivative [S, B, C].
         """
         x = self._network.block.enter(x, self._rows.parameters, self._rows.buffers, how)
         for layer in self._layers:
@@ -193,10 +193,7 @@ class WrittenOut:
                 x = operation.forward(x, how)
             if self._skips(entered, x):
                 x = x + entered
-        outputs = self._outputs.forward(x, how).requires_grad_()
-        with torch.enable_grad():
-            losses_S = losses(outputs)
-            (dy,) = torch.autograd.grad(losses_S.sum(), outputs)
+        losses_S, dy = losses(self._outputs.forward(x, how))
         dy = self._outputs.backward(dy)
         for layer in reversed(self._layers):
             past = dy.clone() if self._network.residual else dy
@@ -204,7 +201,7 @@ class WrittenOut:
                 dy = operation.backward(dy)
             if self._skips(dy, past):
                 dy = dy + past
-        return losses_S.detach()
+        return losses_S
 
     def _skips(self, entered: Tensor, left: Tensor) -> bool:
         return self._network.residual and entered.shape == left.shape
@@ -229,7 +226,9 @@ def _layer(network: Perceptron, i: int, rows: Rows, items: int) -> list[Operatio
         active = Elementwise(activation.written)
     else:
         # Elements that do not fill a register are not to depend on their place (see `steady`).
-        active = LeftToAutograd(partial(block.activated, i), [f"{name}{i}" for name in activation.learned], rows)
+        active = LeftToAutograd(
+            partial(block.activated, i), [f"{name}{i}" for name in activation.learned], rows
+        )
     linear, dropped = Affine(i, rows), Dropped(i)
     norm = block.norm
     if norm.apply is None:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from search_spaces.factor import Factor, Level, Source
 from search_spaces.optimizers.adam_variants import adamax, amsgrad, nadam, radam
-from search_spaces.optimizers.adaptive import adagrad, adam, rmsprop
+from search_spaces.optimizers.adaptive import adagrad, adam, adam_fused, rmsprop
 from search_spaces.optimizers.factored import adafactor, adafactor_sizes
-from search_spaces.optimizers.gradient_descent import momentum, nesterov, sgd
+from search_spaces.optimizers.gradient_descent import (
+    momentum,
+    momentum_fused,
+    nesterov,
+    nesterov_fused,
+    sgd,
+)
 from search_spaces.optimizers.muon import muon, muon_matched, needs_a_matrix
 from search_spaces.optimizers.numbers import (
     ADAGRAD_EPS,
@@ -29,7 +35,7 @@ from search_spaces.regularizers import DECOUPLED_DECAY, MUON_DECAY
 
 __all__ = ["OPTIMIZER", "Step", "UpdateRule"]
 
-ADAM = UpdateRule(buffers=("mean", "square"), momentum_number="beta1", apply=adam)
+ADAM = UpdateRule(buffers=("mean", "square"), momentum_number="beta1", apply=adam, fused=adam_fused)
 
 # Cost ranks: the framework's own, then numbers to tune, then the time of a step. Milliseconds for 54 members
 # of 20 layers of 32 units in float32 on one thread of an EPYC core (torch 2.14.1, best of 30): sgd 0.3,
@@ -53,7 +59,9 @@ OPTIMIZER: Factor[UpdateRule] = Factor(
         ),
         Level(
             name="momentum",
-            build=UpdateRule(buffers=("velocity",), momentum_number="momentum", apply=momentum),
+            build=UpdateRule(
+                buffers=("velocity",), momentum_number="momentum", apply=momentum, fused=momentum_fused
+            ),
             enters="structure",
             source=Source(
                 document="001 002 004; Polyak 1964; torch 2.14 SGD",
@@ -65,7 +73,9 @@ OPTIMIZER: Factor[UpdateRule] = Factor(
         ),
         Level(
             name="nesterov",
-            build=UpdateRule(buffers=("velocity",), momentum_number="momentum", apply=nesterov),
+            build=UpdateRule(
+                buffers=("velocity",), momentum_number="momentum", apply=nesterov, fused=nesterov_fused
+            ),
             enters="structure",
             source=Source(
                 document="001 004; Sutskever et al. 2013 (PMLR 28); torch 2.14 SGD",

@@ -5,6 +5,8 @@ Shape letters as in rule.py.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -65,3 +67,29 @@ def adam(params: Tensor, grads: Tensor, state: State, step: Step) -> None:
     root = torch.rsqrt(square, out=grads)  # torch.sqrt takes 7 times longer where it meets a zero (MKL)
     scale = torch.div(a, root, out=root).add_(b)
     params.addcdiv_(mean, scale, value=-1)
+
+
+def adam_fused(
+    params: Tensor,
+    grads: Tensor,
+    state: State,
+    number: Tensor,
+    learning_rate: float,
+    numbers: Mapping[str, float],
+) -> None:
+    """As `adam`, by the kernel behind torch.optim.Adam(fused=True)."""
+    torch._fused_adam_(
+        [params],
+        [grads],
+        [state["mean"]],
+        [state["square"]],
+        [],
+        [number],
+        lr=learning_rate,
+        beta1=numbers["beta1"],
+        beta2=numbers["beta2"],
+        weight_decay=0.0,
+        eps=numbers["eps"],
+        amsgrad=False,
+        maximize=False,
+    )

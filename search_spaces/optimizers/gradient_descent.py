@@ -5,6 +5,10 @@ Shape letters as in rule.py.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
+import torch
 from torch import Tensor
 
 from search_spaces.optimizers.rule import State, Step, like
@@ -34,3 +38,33 @@ def nesterov(params: Tensor, grads: Tensor, state: State, step: Step) -> None:
     friction = like(params, step.numbers["momentum"])
     velocity = state["velocity"].mul_(friction).add_(grads)
     params.addcmul_(grads.addcmul_(velocity, friction), like(params, step.learning_rate), value=-1)
+
+
+def _fused(
+    params: Tensor,
+    grads: Tensor,
+    state: State,
+    number: Tensor,
+    learning_rate: float,
+    numbers: Mapping[str, float],
+    *,
+    nesterov: bool,
+) -> None:
+    torch._fused_sgd_(
+        [params],
+        [grads],
+        [state["velocity"]],
+        weight_decay=0.0,
+        momentum=numbers["momentum"],
+        lr=learning_rate,
+        dampening=0.0,
+        nesterov=nesterov,
+        maximize=False,
+        is_first_step=False,
+    )
+
+
+momentum_fused = partial(_fused, nesterov=False)
+"""As `momentum`, by the kernel behind torch.optim.SGD(fused=True)."""
+nesterov_fused = partial(_fused, nesterov=True)
+"""As `nesterov`, by the same kernel."""

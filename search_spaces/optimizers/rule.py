@@ -39,6 +39,10 @@ class Step:
 Apply = Callable[[Tensor, Tensor, State, Step], None]
 """f(params [..., P], grads [..., P], state, step): in place on params and state; may overwrite grads."""
 
+Fused = Callable[[Tensor, Tensor, State, Tensor, float, Mapping[str, float]], None]
+"""f(params [P], grads [P], state, number, learning_rate, numbers): as `Apply`, for one member; `number`
+counts steps from 1."""
+
 Measure = Callable[[Tensor, Sequence[Part]], Tensor]
 
 
@@ -51,6 +55,8 @@ class UpdateRule:
     momentum_number: str | None
     """The number that a 1cycle schedule cycles; None where there is none to cycle."""
     apply: Apply
+    fused: Fused | None = None
+    """The same in one pass of torch's own kernel, which a CPU makes faster than several over all members."""
     measure: Measure | None = None
     """What it wants to know of params before they decay."""
     check: Callable[[Sequence[Part]], None] | None = None

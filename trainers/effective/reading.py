@@ -46,7 +46,7 @@ class Wiring:
     noise: Noise
     """What the first step drops."""
     gradients: Callable[[], tuple[Tensor, Tensor]] | None
-    """The first step's gradients [K, P], as training makes them and by autograd; None: autograd makes them."""
+    """The first step's gradients [K, P], as training makes them and by autograd; None: they are its own."""
     autocast: Callable[[], AbstractContextManager[object]]
 
     def alone(self, k: int) -> Wiring:

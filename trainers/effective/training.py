@@ -34,7 +34,7 @@ SPARING = ("none", "norm", "value", "shrink")
 
 
 APART = 0.05
-"""Share of a gradient's norm by which it may differ from autograd's: rounding, where a network starts steep."""
+"""Share of a gradient's norm by which it may differ from autograd's, where a network starts steep."""
 
 
 def training_readings(wiring: Wiring) -> Iterator[Reading]:
@@ -67,7 +67,9 @@ def _gradients(both: Callable[[], tuple[Tensor, Tensor]]) -> Reading:
     apart_K = (made_KP - asked_KP).norm(dim=1) / size_K
     apart_K[~torch.isfinite(size_K) | (size_K == 0)] = 0.0
     found = apart_K.tolist()
-    return Reading(key="distance from autograd's gradient", asked=[0.0] * len(found), found=found, least=APART)
+    return Reading(
+        key="distance from autograd's gradient", asked=[0.0] * len(found), found=found, least=APART
+    )
 
 
 def _course(config: Config) -> Schedule:

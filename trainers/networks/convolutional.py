@@ -18,7 +18,7 @@ from search_spaces.config import Config
 from trainers.layout import Layout
 from trainers.networks.block import Block
 from trainers.networks.convolution import convolve, pooled
-from trainers.networks.linear import Start, affine, equal_parameters, filled, outputs
+from trainers.networks.linear import Start, equal_parameters, filled, to_outputs
 from trainers.networks.network import Pass, Sites
 from trainers.randomness import StreamKey
 
@@ -200,4 +200,5 @@ class Convolutional:
                 h_KBHWC = pooled(h_KBHWC)
         last = self.depth
         mean_KBC = h_KBHWC.mean((2, 3))
-        return how.seen("output", outputs(mean_KBC, parameters[f"weight{last}"], parameters[f"bias{last}"]))
+        z = to_outputs(mean_KBC, parameters[f"weight{last}"], parameters[f"bias{last}"])
+        return how.seen("output", z)

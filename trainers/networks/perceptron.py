@@ -15,7 +15,7 @@ from torch import Tensor
 from search_spaces.config import Config
 from trainers.layout import Layout
 from trainers.networks.block import Block
-from trainers.networks.linear import Start, affine, equal_parameters, filled, outputs
+from trainers.networks.linear import Start, affine, equal_parameters, filled, to_outputs
 from trainers.networks.network import Pass, Sites
 from trainers.randomness import StreamKey
 
@@ -130,7 +130,7 @@ class Perceptron:
             z = self.block.apply(i, z, parameters, buffers, how)
             h = h + z if self.residual and h.shape == z.shape else z
         last = self.hidden
-        return how.seen("output", outputs(h, parameters[f"weight{last}"], parameters[f"bias{last}"]))
+        return how.seen("output", to_outputs(h, parameters[f"weight{last}"], parameters[f"bias{last}"]))
 
 
 def weights_and_biases(sizes: Sequence[int], maps: int) -> int:

@@ -20,7 +20,7 @@ from search_spaces.config import Config
 from search_spaces.normalizations import NORM_MOMENTUM
 from trainers.layout import Layout
 from trainers.networks.block import Block
-from trainers.networks.linear import Start, affine, equal_parameters, filled, outputs
+from trainers.networks.linear import Start, affine, equal_parameters, filled, to_outputs
 from trainers.networks.network import Pass, Sites
 from trainers.randomness import StreamKey
 
@@ -169,7 +169,7 @@ class Recurrent:
             below = below + above if self.residual and below.shape == above.shape else above
         state = below.select(-3, self.steps - 1)
         return how.seen(
-            "output", outputs(state, parameters[f"weight{self.hidden}"], parameters[f"bias{self.hidden}"])
+            "output", to_outputs(state, parameters[f"weight{self.hidden}"], parameters[f"bias{self.hidden}"])
         )
 
     def _of_a_step(self, how: Pass) -> Pass:

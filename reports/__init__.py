@@ -10,10 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reports.guards import EvidenceError, standing
+    from reports.guards import EvidenceError
     from reports.page import write_report
     from reports.power import settle_probability
     from reports.search_page import write_search_report
+    from reports.validity import standing
     from reports.verdict import verdicts
 
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
 _HOMES = {
     "EvidenceError": "reports.guards",
     "settle_probability": "reports.power",
-    "standing": "reports.guards",
+    "standing": "reports.validity",
     "verdicts": "reports.verdict",
     "write_report": "reports.page",
     "write_search_report": "reports.search_page",

@@ -144,22 +144,22 @@ def over_splits(effects: Array, family: NDArray[np.int64], overlap: Array) -> tu
 
 
 def prediction_half_width(effects: Array, family: NDArray[np.int64]) -> Array:
-    """Half-width [L, L] of the 95 % interval for the effect on a new family.
+    """Half-width [..., L, L] of the 95 % interval for the effect on a new family (method.md 2.6).
 
     t * sqrt(SE^2 + tau^2), tau^2 the variance between families that block noise does not explain.
 
     Args:
-        effects: [T, R, L, L] block effects.
+        effects: [..., T, R, L, L] block effects.
         family: [T] at least two families.
     """
     units = family_effects(effects.mean(axis=-3), family)
-    families, blocks = units.shape[0], effects.shape[1]
-    between = units.var(axis=0, ddof=1)
+    families, blocks = units.shape[-3], effects.shape[-3]
+    between = units.var(axis=-3, ddof=1)
     noise = np.zeros_like(between)
     if blocks > 1:
         counts = np.bincount(family)
         weight = 1.0 / (families * counts[family] ** 2)
-        noise = (weight[:, None, None] * effects.var(axis=1, ddof=1) / blocks).sum(axis=0)
+        noise = (weight[:, None, None] * effects.var(axis=-3, ddof=1) / blocks).sum(axis=-3)
     tau_squared = np.maximum(between - noise, 0.0)
     return _half(np.sqrt(between / families + tau_squared), float(families - 1), 0.975)
 

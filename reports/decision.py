@@ -17,14 +17,22 @@ Label = Literal["confirmed", "tied", "contradicted", "insufficient", "unlisted"]
 Relation = Literal["worse", "tied", "better", "unresolved"]
 
 
-def admissible(upper: Array) -> NDArray[np.bool_]:
+def admissible(upper: Array, surviving: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
     """[..., L]: levels proved less than one margin worse than every rival (upper bounds below 1).
 
-    An intersection-union test: with bounds at alpha / L, the chance that any admissible level is a margin or
-    more worse than some rival is at most alpha.
+    An intersection-union test (method.md 2.7): with bounds at alpha / L, the chance that any admissible
+    level is a margin or more worse than some rival is at most alpha.
+
+    Args:
+        upper: [..., L, L] one-sided upper bounds.
+        surviving: [..., L] the levels still in the race (method.md 2.10): one that was dropped is neither
+            admissible nor a rival. None: all.
     """
-    rivals = ~np.eye(upper.shape[-1], dtype=bool)
-    return np.asarray(((upper < 1.0) | ~rivals).all(axis=-1))
+    rivals: NDArray[np.bool_] = ~np.eye(upper.shape[-1], dtype=bool)
+    if surviving is None:
+        return np.asarray(((upper < 1.0) | ~rivals).all(axis=-1))
+    rivals = rivals & surviving[..., None, :]
+    return np.asarray(surviving & ((upper < 1.0) | ~rivals).all(axis=-1))
 
 
 def worse(lower: Array, upper: Array) -> NDArray[np.bool_]:
@@ -36,7 +44,12 @@ def worse(lower: Array, upper: Array) -> NDArray[np.bool_]:
 
 
 def labels(
-    lower: Array, upper: Array, textbook: NDArray[np.bool_], *, listed: bool = True
+    lower: Array,
+    upper: Array,
+    textbook: NDArray[np.bool_],
+    *,
+    listed: bool = True,
+    surviving: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.str_]:
     """The label [...] of a guideline row.
 
@@ -49,8 +62,9 @@ def labels(
         upper: [..., L, L] one-sided upper bounds.
         textbook: [L] which of the levels the textbook names. None of them: always insufficient.
         listed: the textbook has such a row, whether or not its levels were compared.
+        surviving: [..., L] see `admissible`; bounds of a dropped level are those at which it was dropped.
     """
-    proved = admissible(upper)
+    proved = admissible(upper, surviving)
     if not listed:
         return np.where(proved.any(axis=-1), "unlisted", "insufficient")
     inside = (proved & textbook).any(axis=-1)

@@ -61,13 +61,14 @@ def defaults(
         ValueError: `previous` has other regimes.
     """
     evidence = {(e.question.factor, e.regime): e for e in gather(record)}
-    looks = max(1, len(record.budget.looks))
     rows, numbers = [], []
     for verdict in _released(verdicts, previous):
         body = evidence[(verdict.factor, verdict.regime)]
         meaning = body.question.meanings.get(verdict.recommended)
         said = (f"{verdict.recommended} means {meaning}",) if meaning else ()
-        rows.append(_row(verdict, robustness(body, verdict, looks=looks).leave_one_task_out, said))
+        rows.append(
+            _row(verdict, robustness(body, verdict, looks=record.budget.looks).leave_one_task_out, said)
+        )
         numbers += [
             Number(
                 name=n.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from reports.compare import FEW_FAMILIES, Array, Comparison, Unit, compare
 from reports.guards import READ_OUT, EvidenceError, margin_of, only_evidence, standing, unjudged
 from reports.question import Question
+from reports.racing import Race, looks_within, race
 from reports.record import StudyRecord
 from trainers.evaluation import Arm, Evaluation
 
@@ -69,6 +70,18 @@ class Evidence:
             alpha=self.question.alpha,
             looks=looks,
             over=over or self.over,
+            overlap=self.overlap,
+        )
+
+    def raced(self, looks: Sequence[int]) -> Race:
+        """The race over these families in their planned order, at most to the last look."""
+        return race(
+            self.tuned,
+            self.delta,
+            self.family,
+            looks=looks_within(looks, len(self.families)),
+            alpha=self.question.alpha,
+            planned=len(looks),
             overlap=self.overlap,
         )
 

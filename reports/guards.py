@@ -32,10 +32,10 @@ class EvidenceError(ValueError):
 class Standing:
     """What a study may say at this moment."""
 
-    kind: Literal["evidence", "interim", "exploratory", "refused", "unjudged"]
+    kind: Literal["evidence", "interim", "exploratory", "refused", "unjudged", "invalid"]
     """evidence: verdicts; interim: not all planned runs are there; exploratory: an adaptive sampler
     chose the points; refused: a guard found the comparison unequal or incomplete; unjudged: the pilot left
-    no task to judge on."""
+    no task to judge on; invalid: a control came out wrong (`reports.validity`)."""
     reason: str = ""
 
 
@@ -87,6 +87,8 @@ def check(record: StudyRecord) -> None:
     _no_duplicates(rows)
     _one_version(rows)
     _planned_places(record)
+    _planned_looks(record)
+    _test_read_once(rows)
     by_cell: dict[tuple[str, str, str, int], Cell] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         s = row.slot
@@ -101,6 +103,8 @@ def check(record: StudyRecord) -> None:
                     where = f"{question.factor}@{regime}, task '{task}', block {block}"
                     _equal_budgets(levels, question, record.nuisance, where)
                     _equal_background(levels, question, where)
+                    if record.sampler == "sobol":
+                        _one_design(levels, record, question, where)
                     for level in question.levels:
                         _complete(levels[level], record.budget, f"{where}, level '{level}'")
                         _fresh_seeds(levels[level], f"{where}, level '{level}'")
@@ -170,6 +174,64 @@ def _planned_places(record: StudyRecord) -> None:
             and s.level in levels[s.factor]
         ):
             raise EvidenceError(f"evaluation {row.id} was never planned ({_place(s)})")
+
+
+def _planned_looks(record: StudyRecord) -> None:
+    """No row is judged on more families than the last planned look: that would be one more peek."""
+    last = max(record.budget.looks, default=0)
+    for factor, regimes in record.tasks.items():
+        for regime, tasks in regimes.items():
+            families = len({record.facts[task].family for task in tasks})
+            if last and families > last:
+                raise EvidenceError(
+                    f"unplanned look: {factor}@{regime} is judged on {families} task families; the plan "
+                    f"allows looks after {', '.join(map(str, record.budget.looks))}"
+                )
+
+
+def _test_read_once(rows: Iterable[Evaluation]) -> None:
+    """Only confirm and external members read test data (method.md 2.2)."""
+    for row in rows:
+        if row.test is not None and row.slot.phase not in EVIDENCE_PHASES:
+            raise EvidenceError(
+                f"test leak: evaluation {row.id} of phase '{row.slot.phase}' has read test data "
+                f"({_place(row.slot)})"
+            )
+
+
+def _one_design(levels: Cell, record: StudyRecord, question: Question, where: str) -> None:
+    """A number that several levels search takes the same places in each (method.md 2.3).
+
+    Limits may differ by level, so places are compared by their order: of two search points, the same one
+    is the higher at every level. An adaptive search passed off as a fixed design does not survive this.
+    """
+    tables = [
+        {row.slot.index: row.config.numbers for row in levels[name] if row.slot.phase == "retune"}
+        for name in question.levels
+    ]
+    for number in record.nuisance:
+        columns = [
+            {index: numbers[number] for index, numbers in table.items() if index and number in numbers}
+            for table in tables
+        ]
+        searched = [(name, column) for name, column in zip(question.levels, columns, strict=True) if column]
+        if not searched:
+            continue
+        first, reference = searched[0]
+        order = sorted(reference, key=lambda index: (reference[index], index))
+        for name, column in searched[1:]:
+            if column.keys() != reference.keys():
+                continue  # unequal budgets, which have a message of their own
+            values = [column[index] for index in order]
+            ties = [reference[index] for index in order]
+            if any(
+                a > b and low < high
+                for a, b, low, high in zip(values, values[1:], ties, ties[1:], strict=False)
+            ):
+                raise EvidenceError(
+                    f"unequal designs in {where}: the search points of {number} stand in another order for "
+                    f"{name} than for {first}; levels of a block share one design"
+                )
 
 
 def _equal_budgets(levels: Cell, question: Question, searched: Collection[str], where: str) -> None:

@@ -18,16 +18,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import figures, wording
+from reports.boundary import audit, flagged
+from reports.certificate import certify
 from reports.decision import relation
-from reports.evidence import Evidence, gather
+from reports.evidence import Evidence
 from reports.figures import Picture
-from reports.guards import CHAIN, standing, unjudged
+from reports.guards import CHAIN, unjudged
 from reports.inside import COLUMNS, inside
 from reports.numbers import TunedNumber, tuned_numbers
 from reports.record import StudyRecord
 from reports.robustness import Robustness, robustness
 from reports.scope import described, scope_of
 from reports.tuning import search_of
+from reports.validity import answering, controls, standing
 from reports.verdict import Verdict, judge
 from search_spaces.change import spelled
 
@@ -113,6 +116,9 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
             wording=wording,
             described=described,
             unjudged=unjudged,
+            certificate=certify(record) if answers else None,
+            controls=controls(record) if now.kind in ("evidence", "invalid") else (),
+            edges=flagged(audit(record)) if answers else {},
             relation=relation,
             series=range(len(figures.SERIES)),
         )
@@ -121,11 +127,10 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
 
 
 def _answers(record: StudyRecord) -> tuple[Answer, ...]:
-    looks = max(1, len(record.budget.looks))
     answers = []
-    for number, evidence in enumerate(gather(record), start=1):
+    for number, evidence in enumerate(answering(record), start=1):
         verdict = judge(record, evidence)
-        checks = robustness(evidence, verdict, looks=looks)
+        checks = robustness(evidence, verdict, looks=record.budget.looks)
         answers.append(
             Answer(
                 anchor=f"row-{number}",

@@ -12,12 +12,12 @@ from reports.compare import (
     Array,
     block_effects,
     bounded,
-    compare,
     family_effects,
     over_families,
 )
-from reports.decision import admissible, labels
+from reports.decision import labels
 from reports.evidence import Evidence
+from reports.racing import race
 
 MOST_FAMILIES = 200
 """Beyond this many families an answer is called out of reach."""
@@ -71,22 +71,18 @@ def settle_probability(
     within = block_sd * noise.standard_normal((studies, families, blocks, levels))
 
     def proved(lead: float) -> NDArray[np.bool_]:
-        """[studies, L]: admissible at any look where the costliest level leads by `lead` margins."""
+        """[studies, L]: admissible where the race stopped; the costliest level leads by `lead` margins."""
         errors = between + within
         errors[..., -1] -= lead
-        found = np.zeros((studies, levels), dtype=bool)
-        for end in (*ends, families):
-            comparison = compare(
-                errors[:, :end],
-                np.ones(end),
-                np.arange(end),
-                alpha=alpha,
-                looks=count,
-                over="families" if end >= FEW_FAMILIES else "splits",
-                overlap=np.full(end, overlap),
-            )
-            found |= admissible(comparison.upper)
-        return found
+        return race(
+            errors,
+            np.ones(families),
+            np.arange(families),
+            looks=(*ends, families),
+            alpha=alpha,
+            planned=count,
+            overlap=np.full(families, overlap),
+        ).admissible
 
     return {
         "equal": float(proved(0.0).any(axis=-1).mean()),

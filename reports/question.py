@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from search_spaces.change import Change, Kind, spelled
 
@@ -28,12 +28,19 @@ class Question:
     where the textbook's table has no such row."""
     changes: Mapping[str, Change] = field(default_factory=dict)
     """Level -> what it states; a level that is not listed is the level of that name of `factor`."""
+    control: Literal["a_a", "placebo", "positive"] | None = None
+    """None: a question that is answered. Otherwise a control (`reports.controls`): it gets no verdict, and a
+    wrong answer invalidates the study. A positive control lists its known-better level first."""
     alpha: float = 0.05
     """Chance of a wrong recommendation that is accepted (one-sided, before correction)."""
 
     def __post_init__(self) -> None:
         if len(self.levels) < 2:
             raise ValueError(f"question on '{self.factor}': at least two levels are needed")
+        if self.control and len(self.levels) != 2:
+            raise ValueError(
+                f"control '{self.factor}': exactly two levels are compared, not {len(self.levels)}"
+            )
         if set(self.cost) != set(self.levels) or len(set(self.cost.values())) != len(self.levels):
             raise ValueError(f"question on '{self.factor}': every level needs a cost rank of its own")
 

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reports.compare import block_effects, family_effects, prediction_half_width, sign_flip_p
+from reports.compare import (
+    Array,
+    block_effects,
+    bounded,
+    family_effects,
+    over_families,
+    prediction_half_width,
+)
 from reports.evidence import Evidence
+from reports.improvement import Improvement, Robust, improvement, robust, shares
+from reports.regret import LeftOut, left_out, portfolio
 from reports.verdict import Decision, Verdict, decide
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One effect on the families that are not generated, in margins."""
+
+    families: int
+    margins: float
+    interval: tuple[float, float]
+    """Two-sided 95 % t-interval over them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,25 +51,41 @@ class Robustness:
     """Median over families of the headline effect, in margins."""
     prediction: tuple[float, float] | None
     """95 % interval for the headline effect on a new family."""
+    untuned: Decision
+    """The decision at k = 1: every level at its library defaults (method.md 2.1)."""
+    regret: LeftOut | None
+    """Leave-one-family-out regret of the whole rule."""
+    pair: tuple[tuple[str, str], float] | None
+    """The two levels that cost least where a user tries both, and their mean regret in margins."""
+    estimates: Robust | None
+    """The headline effect estimated in other ways."""
+    improve: Improvement | None
+    """How often the headline's rival loses to the recommended level, block by block."""
+    measured: Measured | None
+    """The headline effect on families of measured data alone; None with fewer than two of them."""
 
 
-def robustness(evidence: Evidence, verdict: Verdict, *, looks: int) -> Robustness:
+def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | int) -> Robustness:
     """Judges `evidence` again with other margins, without each family, and by other tests."""
     effects = block_effects(evidence.tuned, evidence.delta)
     units = family_effects(effects.mean(axis=1), evidence.family)
     # With few families only these tasks are spoken of: there is no other family to generalize to.
     general = evidence.over == "families"
+    count = looks if isinstance(looks, int) else max(1, len(looks))
     kept, losses = 0, []
     for family in range(len(evidence.families)) if general else ():
-        chosen = decide(evidence.without(family), looks=looks, over="families").recommended
+        chosen = decide(evidence.without(family), looks=count, over="families").recommended
         kept += chosen == verdict.recommended
         if chosen in evidence.levels:
             losses.append(float(units[family, evidence.levels.index(chosen)].max()))
-    sign_flip = median = prediction = None
+    sign_flip = median = prediction = estimates = improve = measured = None
     head = verdict.headline
     if head is not None and general:
         i, j = evidence.levels.index(head.level), evidence.levels.index(head.against)
-        sign_flip, median = sign_flip_p(units[:, i, j]), float(np.median(units[:, i, j]))
+        estimates = robust(units[:, i, j])
+        measured = _measured(evidence, units[:, i, j])
+        improve = improvement(shares(effects[..., i, j], evidence.family))
+        sign_flip, median = estimates.sign_flip, estimates.median
         half = float(prediction_half_width(effects, evidence.family)[i, j])
         prediction = (head.margins - half, head.margins + half)
     return Robustness(
@@ -60,4 +96,29 @@ def robustness(evidence: Evidence, verdict: Verdict, *, looks: int) -> Robustnes
         sign_flip=sign_flip,
         median=median,
         prediction=prediction,
+        untuned=decide(replace(evidence, tuned=evidence.untuned), looks=looks),
+        regret=left_out(np.array(losses)) if losses else None,
+        pair=_pair(evidence, units) if general else None,
+        estimates=estimates,
+        improve=improve,
+        measured=measured,
     )
+
+
+def _measured(evidence: Evidence, units: Array) -> Measured | None:
+    """The effect [F] on the families with a task of measured data."""
+    real = sorted({int(f) for f, found in zip(evidence.family, evidence.real, strict=True) if found})
+    if len(real) < 2:
+        return None
+    mean, error, freedom = over_families(units[real][:, None, None])
+    found = bounded(mean, error, freedom, level=0.025)
+    return Measured(
+        families=len(real),
+        margins=float(mean[0, 0]),
+        interval=(float(found.interval_low[0, 0]), float(found.interval_high[0, 0])),
+    )
+
+
+def _pair(evidence: Evidence, units: Array) -> tuple[tuple[str, str], float]:
+    (a, b), cost = portfolio(units)
+    return (evidence.levels[a], evidence.levels[b]), cost

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -10,9 +10,11 @@ import numpy as np
 
 from reports.compare import FEW_FAMILIES, Array, Comparison, Unit, family_effects
 from reports.decision import Label, admissible, labels
-from reports.evidence import Evidence, gather
+from reports.evidence import Evidence
+from reports.guards import EvidenceError
 from reports.power import families_needed
 from reports.record import StudyRecord
+from reports.validity import answering, standing
 
 DecidedBy = Literal["data", "cost_order", "fallback"]
 
@@ -132,26 +134,42 @@ class Decision:
 
 
 def verdicts(record: StudyRecord) -> tuple[Verdict, ...]:
-    """One verdict per question and regime, in the order they were asked.
+    """One verdict per question and regime, in the order they were asked; controls get none.
 
     Raises:
-        EvidenceError: The study is interim, exploratory (adaptive sampler), or breaks a guard.
+        EvidenceError: The study is interim, exploratory (adaptive sampler), breaks a guard, or one of its
+            controls failed.
     """
-    return tuple(judge(record, evidence) for evidence in gather(record))
+    now = standing(record)
+    if now.kind == "invalid":
+        raise EvidenceError(f"INVALID study '{record.name}': a control failed. {now.reason}")
+    return tuple(judge(record, evidence) for evidence in answering(record))
 
 
-def decide(evidence: Evidence, *, looks: int, over: Unit | None = None) -> Decision:
+def decide(evidence: Evidence, *, looks: Sequence[int] | int, over: Unit | None = None) -> Decision:
     """Takes the cheapest level proved within one margin of every rival, and labels the textbook's row.
 
     Where no level is proved, the textbook's level is kept, marked 'fallback': the only place where the
     textbook matters to a recommendation. (The method's first fallback, the last release's level, needs a
     release to exist.) A textbook whose levels were not compared can only get 'insufficient'.
+
+    Args:
+        evidence: of one row.
+        looks: families after which the plan allows a look: with several of them the levels race (method.md
+            2.10), and families beyond the look at which the race stops are not read. A number: one look at
+            everything, corrected for so many.
+        over: see `compare.Unit`; None: what the number of families allows.
     """
-    comparison = evidence.compared(looks=looks, over=over)
+    surviving = None
+    if isinstance(looks, int) or len(looks) < 2 or over is not None or evidence.over == "splits":
+        count = looks if isinstance(looks, int) else max(1, len(looks))
+        comparison = evidence.compared(looks=count, over=over)
+        good = admissible(comparison.upper)
+    else:
+        ran = evidence.raced(looks)
+        comparison, surviving, good = ran.comparison, ran.surviving, ran.admissible
     textbook = evidence.textbook()
-    proved = tuple(
-        level for level, good in zip(evidence.levels, admissible(comparison.upper), strict=True) if good
-    )
+    proved = tuple(level for level, passed in zip(evidence.levels, good, strict=True) if passed)
     if proved:
         recommended = proved[0]
     else:
@@ -163,14 +181,25 @@ def decide(evidence: Evidence, *, looks: int, over: Unit | None = None) -> Decis
         admissible=proved,
         recommended=recommended,
         decided_by="fallback" if not proved else "data" if len(proved) == 1 else "cost_order",
-        label=cast(Label, str(labels(comparison.lower, comparison.upper, textbook, listed=evidence.listed))),
+        label=cast(
+            Label,
+            str(
+                labels(
+                    comparison.lower,
+                    comparison.upper,
+                    textbook,
+                    listed=evidence.listed,
+                    surviving=surviving,
+                )
+            ),
+        ),
     )
 
 
 def judge(record: StudyRecord, evidence: Evidence) -> Verdict:
     """The verdict of one row, from evidence that passed the guards."""
     looks = max(1, len(record.budget.looks))
-    decision = decide(evidence, looks=looks)
+    decision = decide(evidence, looks=record.budget.looks)
     levels, mean = evidence.levels, decision.comparison.mean
     real = {f for f, measured in zip(evidence.family.tolist(), evidence.real, strict=True) if measured}
     needed = None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from reports.question import Question
 from reports.record import Budget, StudyRecord, TaskFacts
 from search_spaces.change import spelled
-from search_spaces.config import SETTING_NAMES
+from search_spaces.config import SETTING_NAMES, digest
 from studies.asking import Asked
 from studies.ledger import Ledger
 from studies.plan import Chain, Protocol, planned_members
@@ -32,6 +33,10 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
             "run it again to resume"
         )
     plan, margins = plans[-1], ledger.margins(study)
+    _untouched(study, row.protocol, row.protocol_hash, "protocol")
+    _untouched(study, plan.plan, plan.hash, "plan")
+    if [asdict(margin) for margin in margins] != plan.plan["margins"]:
+        raise ValueError(f"study '{study}': its margins were changed after the plan {plan.hash} was hashed")
     resolved: dict[str, Any] = row.protocol["spec"]
     facts = {f["name"]: TaskFacts(**f) for f in row.protocol["facts"]}
     tasks = {f: {r: tuple(names) for r, names in by.items()} for f, by in plan.plan["tasks"].items()}
@@ -69,6 +74,15 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
         versions=row.terms["versions"],
         hardware=row.terms["hardware"],
     )
+
+
+def _untouched(study: str, plain: Mapping[str, Any], hashed: str, what: str) -> None:
+    """ValueError where what the ledger keeps is not what was hashed before training."""
+    if digest(plain) != hashed:
+        raise ValueError(
+            f"study '{study}': its {what} was changed after its hash {hashed} was recorded; what was "
+            "measured under one plan is no evidence under another"
+        )
 
 
 def protocol_of(plain: Mapping[str, Any]) -> Protocol:

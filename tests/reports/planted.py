@@ -79,8 +79,10 @@ def planted_study(
     """
     first = next(iter(errors.values()))
     tasks = tuple(tasks or (f"task_{t}" for t in range(first.shape[0])))
-    budget = replace(budget, blocks=first.shape[1])
     families = tuple(families or tasks)
+    # No more families are judged than the last planned look.
+    looks = (*budget.looks[:-1], max(budget.looks[-1], len(set(families))))
+    budget = replace(budget, blocks=first.shape[1], looks=looks)
     margins = np.broadcast_to(margin, len(tasks))
     rows: list[Evaluation] = []
     for regime, table in errors.items():

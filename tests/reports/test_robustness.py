@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from reports.evidence import gather
+from reports.page import write_report
 from reports.robustness import Robustness, robustness
-from reports.verdict import verdicts
+from reports.verdict import decide, verdicts
 from tests.reports.planted import noisy_errors, planted_study
 
 
@@ -47,3 +52,28 @@ def test_nothing_is_said_about_other_families_where_few_were_judged() -> None:
     assert checks.kept_without is None
     assert checks.leave_one_task_out is None
     assert checks.prediction is None
+
+
+def test_measured_data_alone_are_shown_beside_all(tmp_path: Path) -> None:
+    record = planted_study({"deep": noisy_errors((0, 1.5, 3))})
+    (body,) = gather(record)
+    verdict = verdicts(record)[0]
+    checks = robustness(body, verdict, looks=(8,))
+    head = verdict.headline
+    assert head is not None and checks.measured is not None
+    assert checks.measured.families == 4, "every other planted task is measured"
+    i, j = body.levels.index(head.level), body.levels.index(head.against)
+    effects = np.clip((body.tuned[::2, :, i] - body.tuned[::2, :, j]) / 0.02, -4, 4).mean(axis=1)
+    low, high = stats.t.interval(0.95, 3, effects.mean(), stats.sem(effects))
+    assert checks.measured.margins == pytest.approx(effects.mean())
+    assert checks.measured.interval == pytest.approx((low, high))
+    assert "measured data alone" in write_report(record, tmp_path).read_text(encoding="utf-8")
+
+
+def test_at_the_librarys_defaults_the_answer_is_that_of_the_untuned_arm() -> None:
+    record = planted_study({"deep": noisy_errors((0, 1.5, 3))})
+    (body,) = gather(record)
+    checks = robustness(body, verdicts(record)[0], looks=(8,))
+    assert checks.untuned.recommended == decide(replace(body, tuned=body.untuned), looks=1).recommended
+    assert checks.pair is not None and checks.pair[1] >= 0
+    assert checks.regret is not None and checks.regret.mean == checks.leave_one_task_out

@@ -12,8 +12,11 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from search_spaces.activations import WHOLE
 from trainers.task import Kind
+
+
+REGISTER = 16
+"""Numbers that one vector register of a CPU holds at most, in float32."""
 
 
 def member_losses(outputs_KBC: Tensor, y_KB: Tensor, kind: Kind, smoothing_K: Tensor | None = None) -> Tensor:
@@ -54,13 +57,13 @@ def losses_and_gradient(
 def _log_probabilities(outputs_KBC: Tensor) -> Tensor:
     """[C, K * B]; columns that do not fill a register would depend on their place in the last bit."""
     rows_NC = outputs_KBC.flatten(0, 1)
-    missing = -len(rows_NC) % WHOLE
+    missing = -len(rows_NC) % REGISTER
     full_NC = functional.pad(rows_NC, (0, 0, 0, missing)) if missing else rows_NC
     return torch.log_softmax(full_NC.t().contiguous(), 0)[:, : len(rows_NC)]
 
 
 def _cross_entropies(log_CN: Tensor, y_KB: Tensor, smoothing_K: Tensor | None) -> Tensor:
-    losses_K = -log_CN.gather(0, y_KB.reshape(1, -1)).view(y_KB.shape).mean(-1)
+    losses_K = log_CN.gather(0, y_KB.reshape(1, -1)).view(y_KB.shape).sum(-1) * (-1 / y_KB.shape[1])
     if smoothing_K is None:
         return losses_K
     spread_K = -log_CN.mean(0).view(y_KB.shape).mean(-1)

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from trainers.task import Kind
 
-
 REGISTER = 16
 """Numbers that one vector register of a CPU holds at most, in float32."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal, Protocol
 
 import torch
@@ -112,17 +111,11 @@ class BatchStatistics:
         self._items = x.shape[-2]
         if self._items < 2:
             raise ValueError(f"batch_norm needs at least 2 items in a training batch, not {self._items}")
-        # A product with a row of 1 / B is one call for a mean over items, at the speed of a sum.
-        self._average = _average(self._items, x.dtype, x.device).expand(*x.shape[:-2], 1, self._items)
-        self._mean = self._averaged(x)
+        self._mean = x.sum(-2, keepdim=True).mul_(1 / self._items)
         self._centred = x - self._mean
         self._room = self._centred * self._centred
-        self._var = self._averaged(self._room)
+        self._var = self._room.sum(-2, keepdim=True).mul_(1 / self._items)
         self._inverse_sd = (self._var + EPS).rsqrt_()
-
-    def _averaged(self, rows: Tensor) -> Tensor:
-        # torch.matmul would come to the same after looking for shapes to broadcast.
-        return torch.bmm(self._average, rows) if rows.ndim == 3 else torch.matmul(self._average, rows)
 
     def move(self, running_mean: Tensor, running_var: Tensor, momentum: Tensor | float) -> None:
         """running += momentum * (batch - running), in place, with the unbiased variance; once."""
@@ -145,11 +138,6 @@ class BatchStatistics:
         dgain = dx.sum(-2, keepdim=True).mul_(self._inverse_sd)
         torch.addcmul(dy, self._centred, dgain * self._inverse_sd, value=-1 / self._items, out=dx)
         return dx.sub_(dshift, alpha=1 / self._items).mul_(self._scale), dgain, dshift
-
-
-@lru_cache(maxsize=64)
-def _average(items: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.full((1, items), 1 / items, dtype=dtype, device=device)
 
 
 class _Standardize(torch.autograd.Function):

@@ -12,7 +12,7 @@ from scipy import stats
 
 from reports import decision, evidence, guards, racing
 from reports.compare import Comparison, compare
-from studies.cli import main
+from studies.cli import invoke
 from studies.simulation import whole
 from studies.simulation.rows import ROWS, Check
 from studies.simulation.surface import Bowl, Effort, searched
@@ -165,10 +165,9 @@ def test_whole_studies_are_complete_and_judged() -> None:
 
 
 def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["simulate", *arguments])
+    code = invoke(["simulate", *arguments])
     said = capsys.readouterr()
-    return int(ended.value.code or 0), said.out, said.err
+    return code, said.out, said.err
 
 
 def test_the_command_prints_the_table_and_its_exit_code_says_whether_it_holds(

@@ -46,7 +46,7 @@ def test_a_users_tasks_and_network_go_all_the_way(
     pages = contents(workspace / "reports")
     groundrules("report", "mine", workspace=workspace, cwd=tmp_path)
     assert contents(workspace / "reports") == pages
-    page = next(text.decode() for name, text in pages.items() if name.endswith("index.html"))
+    page = next(text.decode() for name, text in pages.items() if name.endswith("mine/index.html"))
     assert "rings" in page
     assert "slopes" in page
 

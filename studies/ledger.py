@@ -400,14 +400,19 @@ class Ledger:
 
 def _make(connection: sqlite3.Connection) -> None:
     """The schema in one transaction: a kill leaves either no table or all of them."""
+    if not _is_empty(connection):
+        return  # without asking for the right to write, which a stopped run may hold for long
     connection.execute("BEGIN IMMEDIATE")
-    with closing(connection.execute("SELECT COUNT(*) FROM sqlite_master")) as found:
-        empty = found.fetchone()[0] == 0
-    if empty:
+    if _is_empty(connection):
         for statement in filter(str.strip, SCHEMA.split(";")):
             connection.execute(statement)
         connection.execute("INSERT INTO schema_version VALUES (?)", (SCHEMA_VERSION,))
     connection.execute("COMMIT")
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    with closing(connection.execute("SELECT COUNT(*) FROM sqlite_master")) as found:
+        return bool(found.fetchone()[0] == 0)
 
 
 def _check_schema(connection: sqlite3.Connection, file: Path) -> None:

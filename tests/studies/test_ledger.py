@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import closing
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
@@ -255,3 +256,12 @@ def test_a_chain_can_be_read_up_to_a_commit(workspace: Path) -> None:
     ]
     until = rows[2].sequence
     assert list(ledger.committed_of("tiny", one.factor, one.task, one.regime, until=until)) == rows[:3]
+
+
+def test_a_ledger_is_opened_while_another_process_is_in_the_middle_of_a_write(tmp_path: Path) -> None:
+    """That run may be stopped there: who comes second must get as far as being told who holds the study."""
+    with Ledger.open(tmp_path, create=True), closing(sqlite3.connect(tmp_path / FILE)) as other:
+        other.execute("PRAGMA busy_timeout = 0")
+        other.execute("BEGIN IMMEDIATE")
+        with Ledger.open(tmp_path, create=True) as second:
+            assert second.find_study("tiny") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -136,3 +137,33 @@ def init(
         print(f"wrote {file}")
     study, tasks = files
     print(f"next  groundrules plan {study} --tasks-from {tasks}")
+
+
+def simulate(
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="ROW", help="One row (V3); may be repeated.")
+    ] = None,
+    studies: Annotated[int, typer.Option(min=1, help="Simulated studies per row.")] = 1000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    as_json: Json = False,
+) -> None:
+    """Measure how often the verdict rule is wrong, on simulated studies whose truth is known."""
+    from studies.simulation import table
+
+    found = table.simulate(only or (), studies=studies, workers=workers, watch=_say_part)
+    print(json.dumps(table.plain(found), indent=2) if as_json else table.text(found))
+    if not all(one.holds for one in found):
+        raise typer.Exit(1)
+
+
+def _say_part(done: int, parts: int, row: str) -> None:
+    """Progress on standard error: the table alone is the output."""
+    if sys.stderr.isatty():
+        print(
+            f"\r{done} of {parts} parts ({row})  ",
+            end="\n" if done == parts else "",
+            file=sys.stderr,
+            flush=True,
+        )
+    elif done == parts or done % 20 == 0:
+        print(f"{done} of {parts} parts ({row})", file=sys.stderr, flush=True)

@@ -218,9 +218,9 @@ def written_out(network: Network, rows: Rows, *, items: int) -> WrittenOut | Non
 
 
 def _layer(network: Perceptron, i: int, rows: Rows, items: int) -> list[Operation]:
-    block, members = network.block, len(rows.parameters["weight0"])
+    block = network.block
     activation = block.activation_built
-    whole = members * items * network.sizes[i + 1] % WHOLE == 0
+    whole = items * network.sizes[i + 1] % WHOLE == 0  # of one member: companions are not to decide
     active: Operation
     if activation.written is not None and whole:
         active = Elementwise(activation.written)

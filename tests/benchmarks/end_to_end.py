@@ -86,6 +86,11 @@ def _limits(span: tuple[float, float]) -> dict[str, float]:
     return dict(zip(("low", "high"), span, strict=True))
 
 
+def run_command(file: Path, workspace: Path) -> list[str]:
+    """`groundrules run` of that file, by this Python."""
+    return [sys.executable, "-m", "studies.cli", "run", str(file), "--workspace", str(workspace)]
+
+
 def ours(seed: int, asked: argparse.Namespace) -> dict[str, float]:
     """One search as a user runs it."""
     from studies.ledger import Ledger
@@ -93,16 +98,7 @@ def ours(seed: int, asked: argparse.Namespace) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file, workspace = Path(folder) / "study.yaml", Path(folder) / "workspace"
         file.write_text(yaml.safe_dump(study(seed, asked.trials, asked.generation, asked.pruner)))
-        command = [
-            sys.executable,
-            "-m",
-            "studies.cli",
-            "run",
-            str(file),
-            "--workspace",
-            str(workspace),
-            "--json",
-        ]
+        command = [*run_command(file, workspace), "--json"]
         began = time.perf_counter()
         said = _said([*command, "--workers", str(asked.workers)], dict(os.environ))
         whole = time.perf_counter() - began

@@ -24,7 +24,7 @@ import torch
 import yaml
 
 from search_spaces.config import Precision
-from tests.benchmarks.end_to_end import study
+from tests.benchmarks.end_to_end import run_command, study
 from trainers.tasks import TASKS
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
@@ -93,15 +93,7 @@ def end_to_end(device: str, workers: int, trials: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "study.yaml"
         file.write_text(yaml.safe_dump(study(0, trials, min(trials, 100), "none")))
-        command = [
-            sys.executable,
-            "-m",
-            "studies.cli",
-            "run",
-            str(file),
-            "--workspace",
-            f"{folder}/workspace",
-        ]
+        command = run_command(file, Path(folder) / "workspace")
         began = time.perf_counter()
         share = [f"--gpu-fraction={1 / workers}", f"--workers={workers}", f"--device={device}"]
         subprocess.run([*command, *share], check=True, stdout=subprocess.DEVNULL)

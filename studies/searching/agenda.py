@@ -1,4 +1,4 @@
-"""The order of work of a search: generation after generation, each in packs of one structure."""
+"""The order of work of a search: generations, one ahead of the other, each in packs of one structure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from studies.ledger import Ledger
 from studies.packing import Pack, longest_first, pack_limit, packs
-from studies.searching.generations import Memory, next_members, pack_size
+from studies.searching.generations import Memory, members_of, open_generations, pack_size
 from studies.searching.plan import LEVEL, REGIME, SearchProtocol
 from studies.stage import Stage
 from studies.structures import structures
@@ -20,7 +20,7 @@ from trainers.task import TaskBook
 class SearchAgenda:
     """What engines need of a search (`studies.work.Work`), kept in step with its ledger.
 
-    Whatever the order in which the packs of a generation end, the next generation is the same.
+    Whatever the order in which packs end, what is asked later is the same.
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class SearchAgenda:
         self.diverged = status["diverged"]
         self.pruned = status["pruned"]
         self._running: dict[str, Pack] = {}
-        self._stage = Stage()
+        self._stages: dict[int, Stage] = {}
+        """Generation -> its packs, for those that are open."""
         ledger.start_plan(self.study, protocol.hash, {"protocol": protocol.hash}, ())
         self._memory = Memory.of(protocol)
         self._done = self._trained()
@@ -84,22 +85,23 @@ class SearchAgenda:
     @property
     def done(self) -> bool:
         """Nothing is running and nothing more can be started (complete, or the rest has failed)."""
-        return not self._running and not self._stage.ready
+        return not self._running and not any(stage.ready for stage in self._stages.values())
 
     def notes(self) -> tuple[str, ...]:
         """Nothing that a user must know besides what `examine` says."""
         return ()
 
     def next_pack(self) -> Pack | None:
-        """The next pack of the generation; None: the others of it are running (see `done`)."""
-        if not self._stage.ready:
+        """The next pack of the open generations; None: what is left of them is running (see `done`)."""
+        stage = next((stage for _, stage in sorted(self._stages.items()) if stage.ready), None)
+        if stage is None:
             return None
-        pack = self._stage.ready.popleft()
+        pack = stage.ready.popleft()
         self._running[pack.id] = pack
         return pack
 
     def commit(self, pack: Pack, evaluations: Sequence[Evaluation], *, seconds: float, worker: str) -> None:
-        """Writes the pack to the ledger in one transaction; the last of a generation opens the next.
+        """Writes the pack to the ledger in one transaction; the last of a generation opens another.
 
         Args:
             pack: as `next_pack` gave it.
@@ -118,7 +120,8 @@ class SearchAgenda:
             self._done |= {e.slot.index: replace(e, diagnostics={}) for e in evaluations}
         else:  # the ledger had some of them, and those count
             self._done = self._trained()
-        if self._stage.landed(pack):
+        stage = self._stages.get(self._generation(pack))
+        if stage is not None and stage.landed(pack):
             self._advance()
 
     def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
@@ -131,7 +134,8 @@ class SearchAgenda:
         """
         self._ledger.attempt(self.study, pack, kind=kind, cause=cause)
         self._running.pop(pack.id, None)
-        if self._stage.failed(pack):
+        stage = self._stages.get(self._generation(pack))
+        if stage is not None and stage.failed(pack):
             self._ledger.attempt(self.study, pack, kind="given_up", cause=cause)
             self.failed_packs.append(pack)
 
@@ -140,10 +144,21 @@ class SearchAgenda:
         rows = self._ledger.chain(self.study, "", self.protocol.spec.task, REGIME)
         return {row.slot.index: replace(row, diagnostics={}) for row in rows}
 
+    def _generation(self, pack: Pack) -> int:
+        """Of its members, which are all of one."""
+        return pack.members[0].slot.index // self.protocol.spec.generation
+
     def _advance(self) -> None:
-        """Asks for the next generation and packs it; packs that the ledger holds whole are left out."""
-        done = self._done
-        members = next_members(self.protocol, done, self._memory)
+        """Opens what may be trained now; packs that the ledger holds whole are left out."""
+        ready = open_generations(self.protocol, self._done, self._memory)
+        self._stages = {number: stage for number, stage in self._stages.items() if number in ready}
+        for generation in ready:
+            if generation not in self._stages:
+                self._stages[generation] = self._opened(generation)
+
+    def _opened(self, generation: int) -> Stage:
+        done, stage = self._done, Stage()
+        members = members_of(generation, self.protocol, done, self._memory)
         for member in members:
             self._check(member, done.get(member.slot.index))
         laid_out = packs(
@@ -153,7 +168,8 @@ class SearchAgenda:
             limit=lambda config: pack_limit(config, self._task, self._size, self._speed),
         )
         missing = [p for p in laid_out if not all(m.slot.index in done for m in p.members)]
-        self._stage.add(longest_first(missing, self._task))
+        stage.add(longest_first(missing, self._task))
+        return stage
 
     def _check(self, member: Member, known: Evaluation | None) -> None:
         if known is not None and known.config != member.config:

@@ -10,7 +10,7 @@ from pathlib import Path
 from reports.search_page import limits
 from studies.estimate import measured_speed
 from studies.packing import FLOPS_PER_SECOND, pack_limit, packs
-from studies.searching.generations import next_members, pack_size
+from studies.searching.generations import members_of, pack_size
 from studies.searching.plan import LEVEL, examine, search_protocol
 from studies.searching.spec import SearchSpec
 from studies.structures import structures
@@ -64,7 +64,7 @@ def search_outline(spec: SearchSpec, *, tasks_from: Path | None = None, device: 
     fixed = search_protocol(spec, book)
     task = book[spec.task]()
     notes = examine(fixed, task)
-    first = next_members(fixed, {})
+    first = members_of(0, fixed, {})
     speed = FLOPS_PER_SECOND.get(device.split(":")[0], FLOPS_PER_SECOND["cpu"])
     laid_out = packs(
         first,

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from search_spaces.compatibility import refusal
+from search_spaces.config import Config
 from studies.searching.halving import Ladder
-from studies.searching.joint import Conversation, Told
+from studies.searching.joint import AHEAD, Conversation, Told
 from studies.searching.plan import SearchProtocol
 from studies.searching.space import Point
 from studies.searching.spec import SearchSpec
@@ -33,10 +34,10 @@ class Memory:
 
     talk: Conversation
     ladder: Ladder
-    generation: int = -1
-    """The last that was asked,"""
-    points: list[Point] = field(default_factory=list)
-    """and its points."""
+    complete: int = 0
+    """Trials before the first empty slot, as far as has been looked."""
+    asked: dict[int, list[Member]] = field(default_factory=dict)
+    """Generation -> its members, of those that later ones still need to know."""
 
     @staticmethod
     def of(fixed: SearchProtocol) -> Memory:
@@ -53,43 +54,66 @@ class Memory:
         return Memory(talk=talk, ladder=Ladder(spec.joint.held.setting["evaluations"]))
 
 
-def next_members(fixed: SearchProtocol, done: Done, memory: Memory | None = None) -> list[Member]:
-    """The first generation with an empty slot, trained members included; [] when every trial is done.
+def open_generations(fixed: SearchProtocol, done: Done, memory: Memory) -> range:
+    """The first generation with an empty slot and those after it that may be trained beside it."""
+    spec = fixed.spec
+    while memory.complete in done:
+        memory.complete += 1
+    if memory.complete >= spec.trials:
+        return range(0)
+    first, count = memory.complete // spec.generation, -(-spec.trials // spec.generation)
+    return range(first, min(first + 1 + AHEAD, count))
 
-    The whole generation is returned so that packs do not depend on what is already trained. Neither do its
-    points and rungs: they come from the generations before it, which are complete.
+
+def members_of(
+    generation: int, fixed: SearchProtocol, done: Done, memory: Memory | None = None
+) -> list[Member]:
+    """The members of one generation, trained ones included, so that packs do not depend on what is trained.
+
+    Neither do points and rungs: they come from the generations that are complete when it may first be
+    asked, and from the points, not the results, of those in between.
 
     Args:
+        generation: one of `open_generations`.
         fixed: the protocol.
         done: what has been trained; grows from call to call.
         memory: of the earlier calls; the members are the same without it.
     """
     spec = fixed.spec
     memory = memory or Memory.of(fixed)
-    known = max(0, memory.generation) * spec.generation
-    first = next((n for n in range(known, spec.trials) if n not in done), None)
-    if first is None:
-        return []
-    generation = first // spec.generation
     start = generation * spec.generation
-    if generation != memory.generation:
-        fresh = [done[number] for number in range(memory.talk.told, start)]
+    if generation not in memory.asked:
+        known = max(0, generation - AHEAD) * spec.generation
+        fresh = [done[number] for number in range(memory.talk.told, known)]
         memory.talk.tell([told(fixed, row) for row in fresh])
         memory.ladder.add(fresh)
-        memory.points = memory.talk.ask(min(spec.generation, spec.trials - start), generation=generation)
-        memory.generation = generation
-    members = []
-    for number, point in enumerate(memory.points, start):
-        config = fixed.config(point)
-        members.append(
-            Member(
-                slot=fixed.slot(number),
-                config=config,
-                seed_index=number,
-                rungs=memory.ladder.rungs(config.setting) if spec.pruner == "successive_halving" else (),
-            )
+        memory.asked = {g: points for g, points in memory.asked.items() if g >= generation - AHEAD}
+        points = memory.talk.ask(
+            min(spec.generation, spec.trials - start),
+            generation=generation,
+            running=[_point(number, fixed, done, memory) for number in range(known, start)],
         )
-    return members
+        memory.asked[generation] = [
+            _member(number, fixed.config(point), fixed, memory) for number, point in enumerate(points, start)
+        ]
+    return memory.asked[generation]
+
+
+def _member(number: int, config: Config, fixed: SearchProtocol, memory: Memory) -> Member:
+    stops = fixed.spec.pruner == "successive_halving"
+    return Member(
+        slot=fixed.slot(number),
+        config=config,
+        seed_index=number,
+        rungs=memory.ladder.rungs(config.setting) if stops else (),
+    )
+
+
+def _point(number: int, fixed: SearchProtocol, done: Done, memory: Memory) -> Point:
+    """What a trial that has been asked was asked for."""
+    generation, place = divmod(number, fixed.spec.generation)
+    config = done[number].config if number in done else memory.asked[generation][place].config
+    return fixed.spec.joint.point(config)
 
 
 def told(fixed: SearchProtocol, row: Evaluation) -> Told:

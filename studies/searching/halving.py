@@ -1,7 +1,7 @@
 """Successive halving: a trial is stopped at a rung unless it is among the best third of those seen there.
 
 Jamieson and Talwalkar, arXiv 1502.07943; asynchronous form of Li et al., arXiv 1810.05934. Here a generation
-is judged by the generations before it only, which are complete: so what is stopped does not hang on the order
+is judged only by generations that were complete when it could first be asked: so what is stopped does not hang on the order
 in which packs end, and a resumed search stops the same trials.
 """
 

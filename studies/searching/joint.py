@@ -34,6 +34,9 @@ from trainers.randomness import integer_seed, stream
 
 STARTUP = 10
 """Trials before a sampler uses its model, as in Optuna's own samplers."""
+AHEAD = 1
+"""Generations that are asked before the one in training has ended: then no worker waits for its last packs, and
+none for the sampler."""
 DRAWS = 100
 """How often a point that means nothing is replaced by another."""
 FEWEST = 10
@@ -136,11 +139,16 @@ class Conversation:
     def tell(self, told: Sequence[Told]) -> None:
         """The next trials, by number."""
         with _quiet():
-            self._memory.add_trials([_frozen(self._space, one) for one in told])
+            self._memory.add_trials([_ended(self._space, one) for one in told])
         self.told += len(told)
 
-    def ask(self, count: int, *, generation: int) -> list[Point]:
-        """The points of one generation: a function of what was told and of its number.
+    def ask(self, count: int, *, generation: int, running: Sequence[Point] = ()) -> list[Point]:
+        """The points of one generation: a function of what was told, of what is running, of its number.
+
+        Args:
+            count: how many.
+            generation: its number.
+            running: the trials between those told and these, which have no result yet.
 
         Raises:
             ValueError: an unknown sampler, or a space in which hardly any point means something.
@@ -148,11 +156,15 @@ class Conversation:
         seed = integer_seed(self._study, self._task, "joint", generation)
         columns = [found.name for found in self._space.dimensions]
         points: list[Point] = []
-        asked: list[optuna.Trial] = []
+        asked: list[int] = []
+        start = self.told + len(running)
         with _quiet():
+            for busy in running:
+                self._memory.add_trial(_frozen(self._space, busy, TrialState.RUNNING))
+                asked.append(self._memory.get_trials(deepcopy=False)[-1].number)
             chosen = _sampler(self._name, seed, self._study, self._task, self._trials, columns)
             self._memory.sampler = chosen
-            for number in range(self.told, self.told + count):
+            for number in range(start, start + count):
                 for draw in range(DRAWS):
                     if isinstance(chosen, Designed):
                         chosen.move_to(number, draw)
@@ -160,37 +172,15 @@ class Conversation:
                     point = _suggested(trial, self._space)
                     problem = self._refused(self._space.config(point))
                     if problem is None:
-                        asked.append(trial)
+                        asked.append(trial.number)
                         points.append(point)
                         break
                     self._memory.tell(trial, state=TrialState.FAIL)
                 else:
                     raise ValueError(f"of {DRAWS} points in a row none can be trained: {problem}")
-            for trial in asked:  # told anew with its result, at the rounded values that were trained
-                self._memory.tell(trial, state=TrialState.FAIL)
+            for place in asked:  # told anew with its result, at the rounded values that were trained
+                self._memory.tell(place, state=TrialState.FAIL)
         return points
-
-
-def ask(
-    space: Space,
-    told: Sequence[Told],
-    *,
-    count: int,
-    study: str,
-    task: str,
-    generation: int,
-    trials: int,
-    sampler: str,
-    refused: Callable[[Config], str | None] = lambda config: None,
-) -> list[Point]:
-    """The points of one generation after every trial of the earlier ones; arguments as of `Conversation`.
-
-    Raises:
-        ValueError: as `Conversation.ask`.
-    """
-    talk = Conversation(space, study=study, task=task, trials=trials, sampler=sampler, refused=refused)
-    talk.tell(told)
-    return talk.ask(count, generation=generation)
 
 
 def importances(space: Space, told: Sequence[Told]) -> tuple[tuple[str, float], ...]:
@@ -205,7 +195,7 @@ def importances(space: Space, told: Sequence[Told]) -> tuple[tuple[str, float], 
     names = sorted({name for one in ended for name in one.point})
     with _quiet():
         memory = optuna.create_study(direction="minimize")
-        memory.add_trials([_frozen(space, one) for one in ended])
+        memory.add_trials([_ended(space, one) for one in ended])
         found = optuna.importance.get_param_importances(memory, params=names)
     return tuple(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
@@ -237,21 +227,31 @@ def _suggested(trial: optuna.Trial, space: Space) -> Point:
     return point
 
 
-def _frozen(space: Space, told: Told) -> FrozenTrial:
-    """A trial as if Optuna had been there."""
-    picked = {name: told.point[name] for name in space.choices}
+def _ended(space: Space, told: Told) -> FrozenTrial:
+    """A trial with its result, as if Optuna had been there."""
+    if told.pruned_at is None:
+        return _frozen(space, told.point, TrialState.COMPLETE, told.metric)
+    return _frozen(space, told.point, TrialState.PRUNED, told.metric, {told.pruned_at: told.metric})
+
+
+def _frozen(
+    space: Space,
+    point: Point,
+    state: TrialState,
+    value: float | None = None,
+    looks: Mapping[int, float] | None = None,
+) -> FrozenTrial:
+    picked = {name: point[name] for name in space.choices}
     distributions: dict[str, BaseDistribution] = {
         name: CategoricalDistribution(values) for name, values in space.choices.items()
     }
     distributions |= {name: _distribution(span) for name, span in space.open(picked)}
-    pruned = told.pruned_at is not None
-    looks: Mapping[int, float] = {told.pruned_at: told.metric} if told.pruned_at is not None else {}
     return optuna.trial.create_trial(
-        state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
-        value=told.metric,
-        params=dict(told.point),
+        state=state,
+        value=value,
+        params=dict(point),
         distributions=distributions,
-        intermediate_values=dict(looks),
+        intermediate_values=dict(looks or {}),
     )
 
 

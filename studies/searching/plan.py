@@ -15,7 +15,7 @@ from search_spaces.space import framework_levels
 from studies.mistakes import SpecError
 from studies.plan import built, task_facts, unhonoured
 from studies.searching.halving import DEPTH, ETA
-from studies.searching.joint import STARTUP
+from studies.searching.joint import AHEAD, STARTUP
 from studies.searching.space import Point
 from studies.searching.spec import SearchSpec, parse
 from trainers.evaluation import Slot
@@ -28,8 +28,13 @@ LEVEL, REGIME = "joint", "search"
 
 RULES: Mapping[str, Any] = {
     "selection": "validation metric, then validation loss, then trial number; finished trials only",
-    "successive_halving": {"eta": ETA, "rungs": DEPTH, "judged_by": "the generations before"},
+    "successive_halving": {
+        "eta": ETA,
+        "rungs": DEPTH,
+        "judged_by": "the generations complete when it is asked",
+    },
     "startup": STARTUP,
+    "asked_ahead": AHEAD,
     "tpe": {"group": True, "constant_liar": True},
 }
 """Everything that is decided by this version of the program and not by the study file."""

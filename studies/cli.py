@@ -429,6 +429,8 @@ def _table(verdicts: Sequence[Verdict]) -> list[str]:
         textbook = " or ".join(v.textbook) or "no such row"
         n = f"{v.families} families ({v.real_families} of real data), {v.blocks} blocks, {v.seeds} seeds"
         lines.append(f"  textbook: {textbook}; n = {n}")
+        if v.course:
+            lines.append(f"  the row {wording.raced(v.course)}")
     return [*lines, ""] if lines else []
 
 

@@ -15,6 +15,7 @@ from reports.certificate import certify
 from reports.guards import CHAIN, EvidenceError, check, standing
 from reports.page import build
 from reports.verdict import verdicts
+from studies.evidence_card import card_from_workspace
 from studies.ledger import Ledger
 from studies.packing import Pack
 from studies.progress import Pace
@@ -150,6 +151,11 @@ def test_a_raced_study_passes_the_guards_and_says_how_it_raced(quiet: tuple[Ledg
     assert deep.effect("torch_default", "glorot_normal").tasks == 10
     assert all(np.isfinite(value) for value in deep.mean_error.values())
     assert deep.finished_share["he_normal"] == 1.0
+
+
+def test_why_says_how_a_row_raced(quiet: tuple[Ledger, list[Pack]]) -> None:
+    card = card_from_workspace(quiet[0].workspace, "initializer@shallow")
+    assert any(line.startswith("  the row stopped at look 1 of 2, after 8 of 10") for line in card.lines())
 
 
 def test_a_raced_study_without_one_of_its_rows_gets_no_verdict(workspace: Path) -> None:

@@ -56,9 +56,9 @@ def lines(study: StudySpec, outlines: Mapping[Profile, Outline], cores: int) -> 
         mark = "*" if name == study.budget.profile else " "
         least = duration(found.least_seconds / cores)
         time = _span(least, duration(found.seconds / cores))
-        members = _span(str(found.least_total), str(found.total))
+        span = _span(str(found.least_total), str(found.total))
         said.append(
-            f"{mark}{name:9} {members:>16}   {time:>24}   "
+            f"{mark}{name:9} {span:>16}   {time:>24}   "
             f"{100 * chance['clear_winner']:24.0f} % {100 * chance['equal']:12.0f} %"
         )
     said.append(

@@ -75,7 +75,7 @@ def ours(bowl: Bowl, lead: float, numbers: Numbers, studies: int) -> Found:
     """Searched, raced and judged as profile `full` does."""
     errors = searched(bowl, numbers, studies, TASKS, BLOCKS, EFFORT)
     answer = judged(errors, looks=LOOKS, textbook=(0,))
-    return _found(answer, lead, len(bowl.truth), answer.level_tasks * float(RUNS))
+    return _found(answer, lead, len(bowl.truth), (answer.level_tasks * RUNS).astype(np.float64))
 
 
 def fixed(bowl: Bowl, lead: float, errors: Array, tasks: int) -> Found:
@@ -164,7 +164,7 @@ def report(case: Case, mine: Found, theirs: dict[int, Found]) -> bool:
 
 def _less(here: NDArray[np.bool_], there: NDArray[np.bool_]) -> bool:
     """The first share is lower than the second, beyond chance at one-sided 2.5 % (Fisher's exact test)."""
-    table = [[int(s.sum()), int((~s).sum())] for s in (here, there)]
+    table = np.array([[s.sum(), (~s).sum()] for s in (here, there)], dtype=np.int64)
     return bool(stats.fisher_exact(table, alternative="less").pvalue < 0.025)
 
 

@@ -1,8 +1,8 @@
 """Successive halving: a trial is stopped at a rung unless it is among the best third of those seen there.
 
 Jamieson and Talwalkar, arXiv 1502.07943; asynchronous form of Li et al., arXiv 1810.05934. Here a generation
-is judged only by generations that were complete when it could first be asked: so what is stopped does not hang on the order
-in which packs end, and a resumed search stops the same trials.
+is judged only by generations that were complete when it could first be asked: so what is stopped does not
+hang on the order in which packs end, and a resumed search stops the same trials.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ from trainers.randomness import integer_seed, stream
 STARTUP = 10
 """Trials before a sampler uses its model, as in Optuna's own samplers."""
 AHEAD = 1
-"""Generations that are asked before the one in training has ended: then no worker waits for its last packs, and
-none for the sampler."""
+"""Generations that are asked before the one in training has ended: then no worker waits for its last packs,
+and none for the sampler."""
 DRAWS = 100
 """How often a point that means nothing is replaced by another."""
 FEWEST = 10

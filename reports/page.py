@@ -23,14 +23,14 @@ from reports.certificate import certify
 from reports.decision import relation
 from reports.evidence import Evidence
 from reports.figures import Picture
-from reports.guards import CHAIN, unjudged
+from reports.guards import CHAIN
 from reports.inside import COLUMNS, inside
 from reports.numbers import TunedNumber, tuned_numbers
 from reports.record import StudyRecord
 from reports.robustness import Robustness, robustness
 from reports.scope import described, scope_of
 from reports.tuning import search_of
-from reports.validity import answering, controls, standing
+from reports.validity import answering, controls, standing, unanswered
 from reports.verdict import Verdict, judge
 from search_spaces.change import spelled
 
@@ -115,7 +115,7 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
             facts=[record.facts[name] for name in sorted(record.facts)],
             wording=wording,
             described=described,
-            unjudged=unjudged,
+            unjudged=unanswered,
             certificate=certify(record) if answers else None,
             controls=controls(record) if now.kind in ("evidence", "invalid") else (),
             edges=flagged(audit(record)) if answers else {},
@@ -179,7 +179,7 @@ def _ladder(verdict: Verdict, evidence: Evidence) -> tuple[Ladder, ...]:
 
 def _searches(record: StudyRecord) -> tuple[Searching, ...]:
     panels = []
-    pairs = [(question, regime) for question in record.questions for regime in question.regimes]
+    pairs = [(question, regime) for question in record.answered for regime in question.regimes]
     for number, (question, regime) in enumerate(pairs, start=1):
         search = search_of(record, question, regime)
         stem = f"{number}-{slug(question.factor)}-{slug(regime)}"

@@ -100,6 +100,11 @@ class StudyRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: str = "cpu"
 
+    @property
+    def answered(self) -> tuple[Question, ...]:
+        """The questions that get an answer: all but the controls."""
+        return tuple(question for question in self.questions if not question.control)
+
     def of(self, factor: str, regime: str) -> tuple[Evaluation, ...]:
         """The evaluations of one question in one regime, in their order."""
         return self._by_row.get((factor, regime), ())

@@ -127,8 +127,8 @@ class Agenda:
         found = [
             f"{m.task} was left out in {m.regime}: {m.reason}" for m in self.plan.margins if not m.accepted
         ]
-        wanted = self.protocol.spec.families
         for factor, regimes in self.plan.tasks.items():
+            wanted = self.protocol.families(factor)
             for regime, tasks in regimes.items():
                 families = len({self.protocol.facts[task].family for task in tasks})
                 if families < wanted:
@@ -288,8 +288,8 @@ class Agenda:
         spec = self.protocol.spec
         return [
             Chain(factor=question.factor, task=task, regime=regime)
-            for question in spec.questions
-            for regime in spec.regimes
+            for question in spec.asked
+            for regime in question.regimes
             for task in self.protocol.hoped(question.factor, regime, self._margins)
         ]
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from search_spaces.config import Config
+from studies.control_arms import salt
 from studies.plan import Chain, Protocol
 from studies.search import ADAPTIVE, GENERATION, Search
 from trainers.evaluation import Arm, Evaluation, Phase, Slot
@@ -148,6 +149,11 @@ def slot(protocol: Protocol, chain: Chain, block: int, level: str, phase: Phase,
     )
 
 
+def salted(protocol: Protocol, chain: Chain, level: str) -> str:
+    """What the streams of a level's members are keyed with besides: of a control its arm's name."""
+    return salt(protocol.question(chain.factor), level)
+
+
 def _retune(protocol: Protocol, chain: Chain, done: Done, memory: Memory) -> list[Member]:
     """The first generation with an empty slot; [] when every trial of every cell is done."""
     places = list(cells(protocol, chain))
@@ -174,6 +180,7 @@ def _retune(protocol: Protocol, chain: Chain, done: Done, memory: Memory) -> lis
                     config=protocol.config(chain, level, numbers),
                     seed_index=index,
                     arm="default" if index == 0 else "tuned",
+                    salt=salted(protocol, chain, level),
                 )
             )
     return members
@@ -209,6 +216,7 @@ def _promote(
             slot=slot(protocol, chain, block, level, "promote", rank * seeds + seed),
             config=candidate.config,
             seed_index=seed,
+            salt=salted(protocol, chain, level),
         )
         for rank, candidate in enumerate(candidates)
         for seed in range(seeds)
@@ -224,6 +232,7 @@ def _confirm(protocol: Protocol, chain: Chain, block: int, level: str, config: C
             config=one,
             seed_index=seed,
             arm=arm,
+            salt=salted(protocol, chain, level),
         )
         for place, (arm, one) in enumerate(arms)
         for seed in range(seeds)

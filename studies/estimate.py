@@ -70,8 +70,7 @@ def outline(spec: StudySpec, *, tasks_from: Path | None = None, device: str = "c
     fixed = protocol(spec, book)
     notes = examine(fixed, book)
     tasks = {
-        q.factor: {regime: fixed.hoped(q.factor, regime, {}) for regime in spec.regimes}
-        for q in spec.questions
+        q.factor: {regime: fixed.hoped(q.factor, regime, {}) for regime in q.regimes} for q in spec.asked
     }
     chains = [
         Chain(factor=factor, task=task, regime=regime)
@@ -167,6 +166,7 @@ def _count(configs: list[Config], task: Task, pack_size: int, speed: float, copi
 
 def _unsettled(fixed: Protocol, tasks: Mapping[str, Mapping[str, tuple[str, ...]]]) -> tuple[str, ...]:
     spec = fixed.spec
+    tasks = {factor: regimes for factor, regimes in tasks.items() if not fixed.question(factor).control}
     facts = ["margins: fixed by the pilot, before the first retune member"]
     spare = {
         f"{factor} in {regime}": len(fixed.candidates(factor)) - len(names)

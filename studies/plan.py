@@ -14,6 +14,7 @@ from search_spaces.change import Change
 from search_spaces.config import SETTING_NAMES, Config, Setting, digest
 from search_spaces.factor import Range, unknown
 from search_spaces.space import complete, framework_levels, open_ranges
+from studies import control_arms
 from studies.pilot import ACCEPTANCE, RECIPES
 from studies.points import point, searched, taken
 from studies.search import GENERATION
@@ -82,6 +83,12 @@ class Protocol:
         """The levels that the study asks about."""
         return self.question(factor).levels
 
+    def families(self, factor: str) -> int:
+        """Task families that a question is judged on, where so many are declared and trainable."""
+        if self.question(factor).control:
+            return min(self.spec.families, control_arms.FAMILIES)
+        return self.spec.families
+
     def background(self, task: str) -> dict[str, str]:
         """Factor -> level on this task for every factor that is in the background or asked.
 
@@ -141,7 +148,7 @@ class Protocol:
             return ()
         found: dict[str, None] = {}
         question = self.question(factor)
-        for regime, level in itertools.product(self.spec.regimes, question.levels):
+        for regime, level in itertools.product(question.regimes, question.levels):
             change = question.change(level)
             words = [*change.levels, *change.setting, *(f"{f}={to}" for f, to in change.levels.items())]
             found |= dict.fromkeys(word for word in words if word in missing)
@@ -157,8 +164,8 @@ class Protocol:
         """
         wanted = {
             (task, regime): None
-            for question in self.spec.questions
-            for regime in self.spec.regimes
+            for question in self.spec.asked
+            for regime in question.regimes
             for task in self.hoped(question.factor, regime, margins)
         }
         return [pair for pair in wanted if pair not in margins]
@@ -166,19 +173,20 @@ class Protocol:
     def hoped(self, factor: str, regime: str, margins: Mapping[tuple[str, str], Margin]) -> tuple[str, ...]:
         """The tasks that would be judged if everything without a margin were accepted."""
         refused = {task for (task, where), m in margins.items() if where == regime and not m.accepted}
-        return self._prefix(task for task in self.candidates(factor) if task not in refused)
+        return self._prefix(factor, (task for task in self.candidates(factor) if task not in refused))
 
     def judged(self, factor: str, regime: str, margins: Mapping[tuple[str, str], Margin]) -> tuple[str, ...]:
         """The tasks that are judged: the accepted ones, up to the families of the budget."""
         accepted = {task for (task, where), m in margins.items() if where == regime and m.accepted}
-        return self._prefix(task for task in self.candidates(factor) if task in accepted)
+        return self._prefix(factor, (task for task in self.candidates(factor) if task in accepted))
 
-    def _prefix(self, tasks: Iterable[str]) -> tuple[str, ...]:
-        """The shortest prefix that has all the families of the budget."""
+    def _prefix(self, factor: str, tasks: Iterable[str]) -> tuple[str, ...]:
+        """The shortest prefix that has all the families that the question is judged on."""
         found: list[str] = []
         families: set[str] = set()
+        wanted = self.families(factor)
         for task in tasks:
-            if len(families) == self.spec.families:
+            if len(families) == wanted:
                 break
             families.add(self.facts[task].family)
             found.append(task)
@@ -207,8 +215,8 @@ class Plan:
         """Factor -> regime -> the tasks judged, in declared order."""
         spec, by_pair = self.protocol.spec, {(m.task, m.regime): m for m in self.margins}
         return {
-            q.factor: {regime: self.protocol.judged(q.factor, regime, by_pair) for regime in spec.regimes}
-            for q in spec.questions
+            q.factor: {regime: self.protocol.judged(q.factor, regime, by_pair) for regime in q.regimes}
+            for q in spec.asked
         }
 
     @cached_property

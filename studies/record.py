@@ -52,9 +52,12 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
     return StudyRecord(
         name=row.name,
         title=row.title,
-        questions=tuple(
-            _question(plain, asked)
-            for plain, asked in zip(resolved["questions"], fixed.spec.understood, strict=True)
+        questions=(
+            *(
+                _question(plain, asked)
+                for plain, asked in zip(resolved["questions"], fixed.spec.understood, strict=True)
+            ),
+            *(question for question in fixed.spec.asked if question.control),
         ),
         regimes=resolved["regimes"],
         fixed={name: _text(value) for name, value in resolved["fixed"].items()},
@@ -116,6 +119,7 @@ def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
             ],
             "tasks": resolved["tasks"],
             "budget": {"profile": budget["profile"], **{name: budget[name] for name in numbers}},
+            "controls": resolved.get("controls", False),
             **{key: resolved[key] for key in ("sampler", "pack_size", "alpha")},
         },
         file=f"ledger, study {resolved['study']}",

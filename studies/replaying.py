@@ -10,9 +10,12 @@ from typing import Any
 
 from search_spaces.change import spelled
 from search_spaces.factor import unknown
+from studies.chain import salted
 from studies.ledger import Ledger, StudyRow
+from studies.plan import Chain
+from studies.record import protocol_of
 from studies.searching.halving import rungs
-from trainers.evaluation import Evaluation
+from trainers.evaluation import Evaluation, Slot
 from trainers.member import Member
 from trainers.pack import train_pack
 from trainers.task import Task
@@ -173,8 +176,17 @@ def _member(ledger: Ledger, row: StudyRow, then: Evaluation) -> Member:
         config=then.config,
         seed_index=slot.index % spec["budget"][seeds] if seeds else slot.index,
         arm=then.arm,
+        salt=_salt(row, slot),
         rungs=stops,
     )
+
+
+def _salt(row: StudyRow, slot: Slot) -> str:
+    """Of a control's member its arm's name, as it was trained."""
+    if not slot.factor or "controls" not in row.protocol["spec"]:
+        return ""
+    chain = Chain(factor=slot.factor, task=slot.task, regime=slot.regime)
+    return salted(protocol_of(row.protocol), chain, slot.level)
 
 
 def _task(row: StudyRow, name: str, tasks_from: Path | None) -> Task:

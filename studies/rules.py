@@ -10,6 +10,7 @@ from search_spaces.change import Change, Kind
 from search_spaces.config import SETTING_LIMITS, SETTING_NAMES
 from search_spaces.factor import Range, unknown
 from search_spaces.space import complete, open_ranges, openers, setting_range
+from studies import control_arms
 from studies.asking import change_of
 from studies.mistakes import SpecError, unique
 from studies.points import Place, places
@@ -41,6 +42,7 @@ def check(spec: StudySpec) -> None:
     reached = tuple(places(spec))
     _check_numbers(spec, reached)
     _check_nuisance(spec, reached)
+    control_arms.check(spec)
 
 
 def _levels(file: str, factor_key: str, level_key: str, factor: str, levels: Iterable[str]) -> None:
@@ -119,7 +121,10 @@ def _check_budget(spec: StudySpec) -> None:
         rule = f"{budget.promoted} cannot be more than trials = {budget.trials}"
         raise SpecError(spec.file, "budget.promoted", rule)
     levels = sum(len(asked.changes) for asked in spec.understood)
-    members = levels * len(spec.regimes) * spec.families * budget.blocks * budget.runs_per_cell
+    cells = levels * len(spec.regimes) * spec.families
+    for control in control_arms.controls(spec):
+        cells += len(control.levels) * len(control.regimes) * min(spec.families, control_arms.FAMILIES)
+    members = cells * budget.blocks * budget.runs_per_cell
     if members > MAX_MEMBERS:
         raise SpecError(spec.file, "budget", f"{members} members; a study has at most {MAX_MEMBERS}")
 

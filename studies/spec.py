@@ -16,12 +16,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, PrivateAttr, Strict, ValidationError
 
+from reports.controls import CONTROL_KINDS, ControlKind
 from reports.question import Question
 from reports.record import Budget
 from search_spaces.change import Change
 from search_spaces.config import Setting
 from search_spaces.factor import unknown
 from search_spaces.space import framework_levels, open_ranges
+from studies import control_arms
 from studies.asking import Asked, change_of, understood
 from studies.detail import Detail
 from studies.mistakes import SpecError, unique
@@ -32,6 +34,7 @@ from trainers.diagnostics.names import Switch
 __all__ = [
     "PROFILES",
     "BudgetSpec",
+    "ControlsSpec",
     "QuestionSpec",
     "RangeSpec",
     "SpecError",
@@ -108,6 +111,14 @@ class BudgetSpec(Part):
         return int(PROFILES[self.profile][name] if own is None else own)
 
 
+class ControlsSpec(Part):
+    """Which controls are run beside the questions, and where."""
+
+    kinds: Annotated[tuple[ControlKind, ...], Field(min_length=1)] = CONTROL_KINDS
+    regimes: tuple[Text, ...] = ()
+    """() for the first regime alone: what a control tests is the machinery, which all regimes share."""
+
+
 class StudySpec(Part):
     """A checked study file; `load` makes it."""
 
@@ -130,6 +141,8 @@ class StudySpec(Part):
     """Number -> its own limits, or None for the catalogue's; whole-numbered setting -> its limits."""
     tasks: tuple[Name, ...] = Field(min_length=1, max_length=1000)
     budget: BudgetSpec = BudgetSpec()
+    controls: ControlsSpec | None = None
+    """In a file also `true` (all of them) or `false`; not said, it is the profile that decides."""
     sampler: Sampler = "sobol"
     pack_size: Many = 64
     alpha: Annotated[float, Strict(), Field(gt=0, lt=0.5)] = 0.05
@@ -184,8 +197,8 @@ class StudySpec(Part):
 
     @cached_property
     def asked(self) -> tuple[Question, ...]:
-        """The questions with the textbook's and the catalogue's part filled in."""
-        return tuple(
+        """The questions with the textbook's and the catalogue's part filled in, then the controls."""
+        questions = tuple(
             Question(
                 factor=asked.name,
                 levels=tuple(asked.changes),
@@ -197,6 +210,14 @@ class StudySpec(Part):
             )
             for asked in self.understood
         )
+        return (*questions, *control_arms.controls(self))
+
+    @property
+    def controlled(self) -> ControlsSpec | None:
+        """The controls that are run; None: the study carries none."""
+        if "controls" in self.model_fields_set:
+            return self.controls
+        return ControlsSpec() if self.budget.profile in control_arms.PROFILES else None
 
     def _usual(self, asked: Asked) -> float | None:
         """The library default of the number that is asked, at the first place where it is."""
@@ -251,7 +272,9 @@ class StudySpec(Part):
         # Of a factor the levels' names say it all.
         said = {a.name: {"said": a.said()} if a.kind != "factor" else {} for a in self.understood}
         questions = [
-            {**{k: v for k, v in asdict(q).items() if k != "changes"}, **said[q.factor]} for q in self.asked
+            {**{k: v for k, v in asdict(q).items() if k != "changes"}, **said[q.factor]}
+            for q in self.asked
+            if not q.control
         ]
         everything = {
             "study": self.study,
@@ -270,6 +293,8 @@ class StudySpec(Part):
             "pack_size": self.pack_size,
             "alpha": self.alpha,
         }
+        if said_of := self.controlled:
+            everything["controls"] = {"kinds": said_of.kinds, "regimes": control_arms.regimes(self)}
         plain: dict[str, Any] = plain_data(everything)
         return plain
 
@@ -325,6 +350,8 @@ def parse(data: Mapping[str, Any], *, file: str = "study") -> StudySpec:
                 raise SpecError(file, "nuisance", f"{name!r} must be the name of a number")
         unique(file, "nuisance", names)
         data["nuisance"] = dict.fromkeys(names)
+    if isinstance(data.get("controls"), bool):
+        data["controls"] = {} if data["controls"] else None
     try:
         spec = StudySpec.model_validate(data)
     except ValidationError as error:
@@ -345,7 +372,12 @@ def _stated_numbers(spec: StudySpec) -> set[str]:
 
 # From pydantic's errors to ours.
 
-_MODELS: dict[str, type[BaseModel]] = {"questions": QuestionSpec, "budget": BudgetSpec, "nuisance": RangeSpec}
+_MODELS: dict[str, type[BaseModel]] = {
+    "questions": QuestionSpec,
+    "budget": BudgetSpec,
+    "nuisance": RangeSpec,
+    "controls": ControlsSpec,
+}
 
 
 def first_error(

@@ -22,6 +22,7 @@ from reports.boundary import audit, flagged
 from reports.certificate import certify
 from reports.decision import relation
 from reports.evidence import Evidence
+from reports.external import External, external, fallen_back
 from reports.figures import Picture
 from reports.guards import CHAIN
 from reports.inside import COLUMNS, inside
@@ -92,7 +93,7 @@ def write_report(record: StudyRecord, folder: Path) -> Path:
 def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
     """The page's text and its pictures, without touching a disk."""
     now = standing(record)
-    answers = _answers(record) if now.kind == "evidence" else ()
+    answers, checked = _answers(record) if now.kind == "evidence" else ((), External(kind="none"))
     searches = () if now.kind == "interim" else _searches(record)
     pictures = [picture for answer in answers for picture in answer.forests]
     for search in searches:
@@ -105,6 +106,7 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
             scope=scope_of(record),
             standing=now,
             answers=answers,
+            external=checked,
             searches=searches,
             insides=() if now.kind == "interim" else inside(record),
             columns=COLUMNS,
@@ -126,10 +128,13 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
     return html + "\n", tuple(pictures)
 
 
-def _answers(record: StudyRecord) -> tuple[Answer, ...]:
+def _answers(record: StudyRecord) -> tuple[tuple[Answer, ...], External]:
+    """The rows, and what the external check of the recipe they make together says."""
     answers = []
-    for number, evidence in enumerate(answering(record), start=1):
-        verdict = judge(record, evidence)
+    bodies = answering(record)
+    judged = [judge(record, evidence) for evidence in bodies]
+    verdicts = fallen_back(record, judged)
+    for number, (evidence, verdict) in enumerate(zip(bodies, verdicts, strict=True), start=1):
         checks = robustness(evidence, verdict, looks=record.budget.looks)
         answers.append(
             Answer(
@@ -142,7 +147,7 @@ def _answers(record: StudyRecord) -> tuple[Answer, ...]:
                 forests=_forests(verdict, evidence, checks, number),
             )
         )
-    return tuple(answers)
+    return tuple(answers), external(record, judged)
 
 
 def _forests(verdict: Verdict, evidence: Evidence, checks: Robustness, number: int) -> tuple[Picture, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from reports.question import Question
+from search_spaces.change import Change
 from trainers.evaluation import Evaluation
 
 
@@ -68,6 +69,37 @@ class Budget:
         return 1 + self.trials + self.promoted * self.promote_seeds + 2 * self.confirm_seeds
 
 
+EXTERNAL = "external"
+"""What stands for the factor in the slots of the external check."""
+
+ARMS = ("recommended", "textbook", "framework")
+"""Its levels, whole recipes. Each is retuned with the study's budget, and trained as it stands as well: the
+recommended one with the numbers that are exported, the others with the library's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExternalRecord:
+    """The external check of one study, from the moment its verdicts were frozen (`reports.external`)."""
+
+    verdicts_hash: str
+    """Of the frozen verdicts and recipes; recorded before the first external member."""
+    plan_hash: str
+    """Of its tasks and margins; '' until its pilot is complete."""
+    families: int
+    """Task families asked for."""
+    verdicts: Mapping[tuple[str, str], str]
+    """(factor, regime) -> the level that was recommended then."""
+    recipes: Mapping[str, Mapping[str, Change]]
+    """Regime -> arm -> its levels, and the numbers that are not tuned."""
+    tasks: Mapping[str, tuple[str, ...]]
+    """Regime -> the tasks, in the order they were planned."""
+    margins: tuple[Margin, ...]
+    planned: Mapping[str, int]
+    """Phase -> members planned, its pilots left out."""
+    evaluations: tuple[Evaluation, ...]
+    """The same."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
     """One study as its ledger tells it."""
@@ -99,6 +131,8 @@ class StudyRecord:
     abandoned_plans: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: str = "cpu"
+    external: ExternalRecord | None = None
+    """None where the study has no external check, or has not come to it."""
 
     @property
     def answered(self) -> tuple[Question, ...]:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from reports.record import ARMS, EXTERNAL
 from search_spaces.config import SETTING_NAMES, Config, Setting
 from search_spaces.space import complete
+from studies.external import hoped_before
 from studies.packing import FLOPS_PER_SECOND, pack_limit
 from studies.pilot import pilot_members
 from studies.plan import Chain, Protocol, planned_members, protocol
@@ -87,20 +89,29 @@ def outline(spec: StudySpec, *, tasks_from: Path | None = None, device: str = "c
         pilots += len(members)
         packs["pilot"] += _count([m.config for m in members], book[name](), spec.pack_size, speed)
         flops += sum(estimated_flops(m.config, book[name]()) for m in members)
+    checks = hoped_before(fixed, {})
+    for chain in checks:
+        task, setting = book[chain.task](), spec.settings(chain.regime)
+        members = pilot_members(spec.study, chain.task, chain.regime, setting, frozenset())
+        pilots += len(members)
+        packs["pilot"] += _count([m.config for m in members], task, spec.pack_size, speed)
+        flops += sum(estimated_flops(m.config, task) for m in members)
+    chains += checks
     for chain in chains:
         chain_packs, chain_flops = _chain_cost(fixed, chain, book[chain.task](), speed)
         packs.update(chain_packs)
         flops += chain_flops
     measured = measured_speed(device)
+    planned = planned_members(spec, chains, pilots)
     budget = spec.effective_budget
     return Outline(
         study=spec.study,
         protocol_hash=fixed.hash,
-        cells=sum(len(fixed.levels_of(chain.factor)) * budget.blocks for chain in chains),
+        cells=sum(len(_configs(fixed, chain)) * budget.blocks for chain in chains),
         tasks=tasks,
         families=spec.families,
-        members=planned_members(spec, chains, pilots),
-        packs={phase: packs[phase] for phase in ("pilot", "retune", "promote", "confirm")},
+        members=planned,
+        packs={phase: packs[phase] for phase in planned},
         seconds=flops / measured,
         flops_per_second=measured,
         unsettled=_unsettled(fixed, tasks),
@@ -140,11 +151,11 @@ def measured_speed(device: str = "cpu") -> float:
 def _chain_cost(fixed: Protocol, chain: Chain, task: Task, speed: float) -> tuple[dict[str, int], float]:
     """Packs by phase, and floating-point operations, of one chain."""
     spec, budget = fixed.spec, fixed.spec.effective_budget
-    configs = [fixed.config(chain, level) for level in fixed.levels_of(chain.factor)]
+    configs = _configs(fixed, chain)
     each = {
         "retune": 1 + budget.trials,
         "promote": budget.promoted * budget.promote_seeds,
-        "confirm": 2 * budget.confirm_seeds,
+        "external" if chain.factor == EXTERNAL else "confirm": 2 * budget.confirm_seeds,
     }
     packs = {
         phase: _count(configs, task, spec.pack_size, speed, copies=budget.blocks * runs)
@@ -152,6 +163,13 @@ def _chain_cost(fixed: Protocol, chain: Chain, task: Task, speed: float) -> tupl
     }
     flops = sum(estimated_flops(config, task) for config in configs) * budget.blocks * budget.runs_per_cell
     return packs, flops
+
+
+def _configs(fixed: Protocol, chain: Chain) -> list[Config]:
+    """One point for each level; for whole recipes, which nobody knows yet, the framework's defaults."""
+    if chain.factor == EXTERNAL:
+        return [complete({}, setting=fixed.spec.settings(chain.regime)) for _ in ARMS]
+    return [fixed.config(chain, level) for level in fixed.levels_of(chain.factor)]
 
 
 def _count(configs: list[Config], task: Task, pack_size: int, speed: float, copies: int = 1) -> int:
@@ -187,6 +205,11 @@ def _unsettled(fixed: Protocol, tasks: Mapping[str, Mapping[str, tuple[str, ...]
         facts.append(
             f"packs: more than said, because {' and '.join(varied)} {'is' if len(varied) == 1 else 'are'} "
             "tuned, and only members of one setting train together"
+        )
+    if spec.external:
+        families = len({fixed.facts[chain.task].family for chain in hoped_before(fixed, {})})
+        facts.append(
+            f"external check: {families} of {spec.external} families that nothing else touches are declared"
         )
     if spec.sampler in ADAPTIVE:
         facts.append(f"verdicts: none, because the sampler {spec.sampler} is adaptive")

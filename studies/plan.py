@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from reports.question import Question
-from reports.record import Margin, TaskFacts
+from reports.record import ARMS, EXTERNAL, Margin, TaskFacts
 from search_spaces.change import Change
 from search_spaces.config import SETTING_NAMES, Config, Setting, digest
 from search_spaces.factor import Range, unknown
@@ -269,15 +270,19 @@ def built(file: str, book: TaskBook, name: str) -> Task:
 
 
 def planned_members(spec: StudySpec, chains: Iterable[Chain], pilots: int) -> dict[str, int]:
-    """Phase -> members of that many pilot members and these chains."""
+    """Phase -> members of that many pilot members and these chains; external only where there is some."""
     budget = spec.effective_budget
-    levels = {q.factor: len(q.levels) for q in spec.asked}
-    cells = sum(levels[chain.factor] * budget.blocks for chain in chains)
+    levels = {EXTERNAL: len(ARMS), **{q.factor: len(q.levels) for q in spec.asked}}
+    counts: Counter[bool] = Counter()
+    for chain in chains:
+        counts[chain.factor == EXTERNAL] += levels[chain.factor] * budget.blocks
+    cells, ends = counts.total(), 2 * budget.confirm_seeds
     return {
         "pilot": pilots,
         "retune": cells * (1 + budget.trials),
         "promote": cells * budget.promoted * budget.promote_seeds,
-        "confirm": cells * 2 * budget.confirm_seeds,
+        "confirm": counts[False] * ends,
+        **({"external": counts[True] * ends} if counts[True] else {}),
     }
 
 

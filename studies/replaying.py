@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reports.record import EXTERNAL
 from search_spaces.change import spelled
 from search_spaces.factor import unknown
 from studies.chain import salted
@@ -165,7 +166,8 @@ def _found(ledger: Ledger, wanted: str) -> tuple[StudyRow, Evaluation]:
 def _member(ledger: Ledger, row: StudyRow, then: Evaluation) -> Member:
     """The member that was trained; its streams follow from its slot and the study's budget."""
     slot, spec = then.slot, row.protocol["spec"]
-    seeds = {"promote": "promote_seeds", "confirm": "confirm_seeds"}.get(slot.phase)
+    of_phase = {"promote": "promote_seeds", "confirm": "confirm_seeds", "external": "confirm_seeds"}
+    seeds = of_phase.get(slot.phase)
     stops: tuple[tuple[int, float], ...] = ()
     if slot.phase == "search" and spec["pruner"] == "successive_halving":
         start = slot.index // spec["generation"] * spec["generation"]
@@ -183,7 +185,7 @@ def _member(ledger: Ledger, row: StudyRow, then: Evaluation) -> Member:
 
 def _salt(row: StudyRow, slot: Slot) -> str:
     """Of a control's member its arm's name, as it was trained."""
-    if not slot.factor or "controls" not in row.protocol["spec"]:
+    if slot.factor in ("", EXTERNAL) or "controls" not in row.protocol["spec"]:
         return ""
     chain = Chain(factor=slot.factor, task=slot.task, regime=slot.regime)
     return salted(protocol_of(row.protocol), chain, slot.level)

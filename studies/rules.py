@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from reports.record import ARMS
 from search_spaces.catalog import FACTORS
 from search_spaces.change import Change, Kind
 from search_spaces.config import SETTING_LIMITS, SETTING_NAMES
@@ -124,6 +125,7 @@ def _check_budget(spec: StudySpec) -> None:
     cells = levels * len(spec.regimes) * spec.families
     for control in control_arms.controls(spec):
         cells += len(control.levels) * len(control.regimes) * min(spec.families, control_arms.FAMILIES)
+    cells += len(ARMS) * len(spec.regimes) * spec.external
     members = cells * budget.blocks * budget.runs_per_cell
     if members > MAX_MEMBERS:
         raise SpecError(spec.file, "budget", f"{members} members; a study has at most {MAX_MEMBERS}")

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, PrivateAttr, Strict, ValidationError
 
-from reports.controls import CONTROL_KINDS, ControlKind
-from reports.question import Question
+from reports.guards import ADAPTIVE
+from reports.question import CONTROL_KINDS, ControlKind, Question
 from reports.record import Budget
 from search_spaces.change import Change
 from search_spaces.config import Setting
@@ -51,15 +51,19 @@ MAX_NESTING = 20
 PROFILES: dict[str, dict[str, int]] = {
     "quick": {
         "families": 8, "blocks": 4, "trials": 8, "promoted": 2, "promote_seeds": 1, "confirm_seeds": 2,
+        "external": 0,
     },
     "standard": {
         "families": 16, "blocks": 4, "trials": 12, "promoted": 3, "promote_seeds": 2, "confirm_seeds": 2,
+        "external": 0,
     },
     "full": {
         "families": 24, "blocks": 4, "trials": 16, "promoted": 4, "promote_seeds": 3, "confirm_seeds": 3,
+        "external": 8,
     },
 }  # fmt: skip
-"""What each (task, block, level) gets, and on how many task families."""
+"""What each (task, block, level) gets, and on how many task families; external: on how many untouched ones
+whole recipes are compared afterwards."""
 
 Sampler = Literal["sobol", "random", "tpe", "gp"]
 Profile = Literal["quick", "standard", "full"]
@@ -104,6 +108,7 @@ class BudgetSpec(Part):
     promoted: Few | None = None
     promote_seeds: Few | None = None
     confirm_seeds: Few | None = None
+    external: Annotated[int, Strict(), Field(ge=0, le=1000)] | None = None
 
     def value(self, name: str) -> int:
         """The number that holds: this study's own, else the profile's."""
@@ -246,6 +251,15 @@ class StudySpec(Part):
         return self.budget.value("families")
 
     @property
+    def external(self) -> int:
+        """Task families of the external check; 0: there is none.
+
+        Without verdicts, or without a row of the textbook's, there is nothing to check.
+        """
+        judged = self.sampler not in ADAPTIVE and any(any(q.textbook.values()) for q in self.asked)
+        return self.budget.value("external") if judged else 0
+
+    @property
     def held(self) -> dict[str, str]:
         """Factor -> level for every factor that is not asked, in the background, or changed by a regime.
 
@@ -288,7 +302,11 @@ class StudySpec(Part):
             "background": self.background,
             "nuisance": {name: span.model_dump() if span else None for name, span in self.nuisance.items()},
             "tasks": self.tasks,
-            "budget": {**asdict(self.effective_budget), "families": self.families},
+            "budget": {
+                **asdict(self.effective_budget),
+                "families": self.families,
+                **({"external": self.external} if self.external else {}),
+            },
             "sampler": self.sampler,
             "pack_size": self.pack_size,
             "alpha": self.alpha,

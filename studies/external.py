@@ -127,7 +127,7 @@ class External:
     def config(self, chain: Chain, level: str, numbers: Mapping[str, float] | None = None) -> Config:
         """One point of an arm: `numbers` over those it stands at."""
         whole, tuned = self.frozen.recipes[chain.regime][level], dict(numbers or {})
-        setting = {name: int(tuned.pop(name)) for name in SETTING_NAMES if name in tuned}
+        setting: dict[str, Any] = {n: int(tuned.pop(n)) for n in SETTING_NAMES if n in tuned}
         return complete(whole.levels, {**whole.numbers, **tuned}, setting=replace(whole.setting, **setting))
 
     def searched(self, chain: Chain, level: str) -> dict[str, Range]:

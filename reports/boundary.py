@@ -45,14 +45,15 @@ class Edge:
 
 
 def audit(record: StudyRecord) -> tuple[Edge, ...]:
-    """Every number of every level that was tuned, flagged or not, in the record's order.
+    """Every number of every level that was tuned, flagged or not, in the record's order; controls have none.
 
     Numbers of levels without a catalogued range (settings) have no edge to speak of here.
     """
     counts: dict[tuple[str, str, str, str], list[int]] = {}
+    asked = {question.factor for question in record.answered}
     for row in record.evaluations:
         s = row.slot
-        if s.phase != "confirm" or row.arm != "tuned" or s.index:
+        if s.factor not in asked or s.phase != "confirm" or row.arm != "tuned" or s.index:
             continue
         spans = open_ranges(row.config.levels)
         for number, limits in record.nuisance.items():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from reports.guards import CHAIN, EvidenceError, standing
 from reports.record import StudyRecord
+from reports.validity import controls
 from reports.wording import listed, raced
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation
 
@@ -51,6 +52,7 @@ def certify(record: StudyRecord) -> Certificate:
             _test_reads(record),
             _versions(record),
             _kept(record),
+            *_controls(record),
             Line(
                 what="frozen before the first comparison",
                 found=f"protocol {record.protocol_hash}, plan {record.plan_hash} "
@@ -136,6 +138,16 @@ def _versions(record: StudyRecord) -> Line:
     return Line(
         what="versions", found=", ".join(f"{name} {version}" for name, version in versions) or "not recorded"
     )
+
+
+def _controls(record: StudyRecord) -> tuple[Line, ...]:
+    """The comparisons with a known answer that got the same treatment; () where none were run."""
+    found = controls(record)
+    if not found:
+        return ()
+    decided = sum(control.state != "unresolved" for control in found)
+    names = listed([control.name for control in found])
+    return (Line(what="controls", found=f"{names}: {decided} of {len(found)} decided, as they must be"),)
 
 
 def _kept(record: StudyRecord) -> Line:

@@ -8,16 +8,15 @@ worse. A control that fails stamps the page INVALID: no verdict of the study sta
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reports.claims import Bounds, Strings, states
-from reports.compare import Array, block_effects, bounded, family_effects, over_families
+from reports.compare import Array, Unit, block_effects, compare, family_effects
+from reports.question import CONTROL_KINDS, ControlKind
 
-ControlKind = Literal["a_a", "placebo", "positive"]
-CONTROL_KINDS: tuple[ControlKind, ...] = get_args(ControlKind)
+__all__ = ["CONTROL_KINDS", "Control", "ControlKind", "control_states", "fails", "invalid", "judged"]
 
 STRICTNESS = 20
 """Controls are judged at alpha / (20 * controls): a sound study is stamped INVALID in about 1 of 200."""
@@ -34,6 +33,8 @@ class Control:
     state: str
     """Of the first level against the second: 'better', 'tied', 'worse' or 'unresolved'."""
     failed: bool
+    families: int
+    """Task families that it was run on."""
 
     def sentence(self) -> str:
         """In words."""
@@ -44,25 +45,35 @@ class Control:
         )
         return (
             f"{self.name} ({self.kind.replace('_', '/')}): expected {expected}, found its second level "
-            f"{found} by {self.margins:+.2f} margins: {verdict}"
+            f"{found} by {self.margins:+.2f} margins (n = {self.families} task families): {verdict}"
         )
 
 
 def control_states(
-    errors: Array, delta: Array, family: NDArray[np.int64], *, alpha: float, count: int
+    errors: Array,
+    delta: Array,
+    family: NDArray[np.int64],
+    *,
+    alpha: float,
+    count: int,
+    over: Unit = "families",
+    overlap: Array | None = None,
 ) -> Strings:
     """[...] the state of the first level against the second, at alpha / (20 * count).
 
     Args:
         errors: [..., T, R, 2] confirm errors of the control's two levels.
         delta: [T] margins.
-        family: [T] at least two families.
+        family: [T] at least two families, over families.
         alpha: of the study.
         count: controls in the study.
+        over: see `compare.Unit`.
+        overlap: [T] test items per training item; needed over splits.
     """
-    units = family_effects(block_effects(errors, delta).mean(axis=-3), family)
-    mean, error, freedom = over_families(units)
-    found = bounded(mean, error, freedom, level=alpha / (STRICTNESS * count))
+    levels = errors.shape[-1]  # `compare` divides by their number
+    found = compare(
+        errors, delta, family, alpha=levels * alpha / (STRICTNESS * count), over=over, overlap=overlap
+    )
     at = (..., 1, 0)
     return states(
         Bounds(mean=found.mean[at], error=found.error[at], lower=found.lower[at], upper=found.upper[at])
@@ -88,6 +99,8 @@ def judged(
     *,
     alpha: float,
     count: int,
+    over: Unit = "families",
+    overlap: Array | None = None,
 ) -> Control:
     """One control of one study.
 
@@ -96,11 +109,13 @@ def judged(
         kind: which answer it must have.
         errors: [T, R, 2] confirm errors of its two levels.
         delta: [T] margins.
-        family: [T] at least two families.
+        family: [T] at least two families, over families.
         alpha: of the study.
         count: controls in the study.
+        over: see `compare.Unit`.
+        overlap: [T] test items per training item; needed over splits.
     """
-    state = control_states(errors, delta, family, alpha=alpha, count=count)
+    state = control_states(errors, delta, family, alpha=alpha, count=count, over=over, overlap=overlap)
     effect = family_effects(block_effects(errors, delta).mean(axis=-3), family).mean(axis=-3)
     return Control(
         name=name,
@@ -108,6 +123,7 @@ def judged(
         margins=float(effect[1, 0]),
         state=str(state),
         failed=bool(fails(kind, state)),
+        families=len(set(family.tolist())),
     )
 
 

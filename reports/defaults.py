@@ -118,6 +118,9 @@ def kept(old: Row | None, new: Row) -> str:
 def _released(verdicts: Sequence[Verdict], previous: Defaults | None) -> Iterator[Verdict]:
     """The verdicts with the levels of the last release where those stay, which their caveats then say."""
     for verdict in verdicts:
+        if verdict.fallback_reason:  # a recipe that lost gives way to the textbook's, not to an older one
+            yield verdict
+            continue
         old = None if previous is None else previous.row(verdict.factor, verdict.regime)
         level = kept(old, _row(verdict, None, ()))
         known = level in verdict.mean_error or level in getattr(FACTORS.get(verdict.factor), "names", ())

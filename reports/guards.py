@@ -57,7 +57,8 @@ def standing(record: StudyRecord) -> Standing:
     except EvidenceError as error:
         return Standing(kind="refused", reason=str(error))
     gaps = unjudged(record)
-    if len(gaps) == sum(len(question.regimes) for question in record.questions):
+    asked = [(question.factor, regime) for question in record.answered for regime in question.regimes]
+    if asked and all(row in gaps for row in asked):
         return Standing(
             kind="unjudged", reason="; ".join(gap for gaps_of in gaps.values() for gap in gaps_of)
         )

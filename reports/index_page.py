@@ -13,12 +13,12 @@ from pathlib import Path
 
 from reports import wording
 from reports.decision import Label
-from reports.guards import standing
 from reports.page import environment
 from reports.plain import from_plain, to_plain
 from reports.record import StudyRecord
 from reports.scope import scope_of
 from reports.search_record import SearchRecord
+from reports.validity import standing
 from reports.verdict import verdicts
 
 SUMMARY = "summary.json"

@@ -102,7 +102,7 @@ class Inside:
 def inside(record: StudyRecord) -> tuple[Inside, ...]:
     """One table per question and regime of which something was recorded."""
     tables = []
-    for question in record.questions:
+    for question in record.answered:
         for regime in question.regimes:
             rows = {level: _confirmed(record, question, regime, level) for level in question.by_cost}
             if any(row.diagnostics for members in rows.values() for row in members):

@@ -22,15 +22,16 @@ from reports.boundary import audit, flagged
 from reports.certificate import certify
 from reports.decision import relation
 from reports.evidence import Evidence
+from reports.external import External, external, fallen_back
 from reports.figures import Picture
-from reports.guards import CHAIN, unjudged
+from reports.guards import CHAIN
 from reports.inside import COLUMNS, inside
 from reports.numbers import TunedNumber, tuned_numbers
 from reports.record import StudyRecord
 from reports.robustness import Robustness, robustness
 from reports.scope import described, scope_of
 from reports.tuning import search_of
-from reports.validity import answering, controls, standing
+from reports.validity import answering, controls, standing, unanswered
 from reports.verdict import Verdict, judge
 from search_spaces.change import spelled
 
@@ -92,7 +93,7 @@ def write_report(record: StudyRecord, folder: Path) -> Path:
 def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
     """The page's text and its pictures, without touching a disk."""
     now = standing(record)
-    answers = _answers(record) if now.kind == "evidence" else ()
+    answers, checked = _answers(record) if now.kind == "evidence" else ((), External(kind="none"))
     searches = () if now.kind == "interim" else _searches(record)
     pictures = [picture for answer in answers for picture in answer.forests]
     for search in searches:
@@ -105,6 +106,7 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
             scope=scope_of(record),
             standing=now,
             answers=answers,
+            external=checked,
             searches=searches,
             insides=() if now.kind == "interim" else inside(record),
             columns=COLUMNS,
@@ -115,7 +117,7 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
             facts=[record.facts[name] for name in sorted(record.facts)],
             wording=wording,
             described=described,
-            unjudged=unjudged,
+            unjudged=unanswered,
             certificate=certify(record) if answers else None,
             controls=controls(record) if now.kind in ("evidence", "invalid") else (),
             edges=flagged(audit(record)) if answers else {},
@@ -126,10 +128,13 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
     return html + "\n", tuple(pictures)
 
 
-def _answers(record: StudyRecord) -> tuple[Answer, ...]:
+def _answers(record: StudyRecord) -> tuple[tuple[Answer, ...], External]:
+    """The rows, and what the external check of the recipe they make together says."""
     answers = []
-    for number, evidence in enumerate(answering(record), start=1):
-        verdict = judge(record, evidence)
+    bodies = answering(record)
+    judged = [judge(record, evidence) for evidence in bodies]
+    verdicts = fallen_back(record, judged)
+    for number, (evidence, verdict) in enumerate(zip(bodies, verdicts, strict=True), start=1):
         checks = robustness(evidence, verdict, looks=record.budget.looks)
         answers.append(
             Answer(
@@ -142,7 +147,7 @@ def _answers(record: StudyRecord) -> tuple[Answer, ...]:
                 forests=_forests(verdict, evidence, checks, number),
             )
         )
-    return tuple(answers)
+    return tuple(answers), external(record, judged)
 
 
 def _forests(verdict: Verdict, evidence: Evidence, checks: Robustness, number: int) -> tuple[Picture, ...]:
@@ -179,7 +184,7 @@ def _ladder(verdict: Verdict, evidence: Evidence) -> tuple[Ladder, ...]:
 
 def _searches(record: StudyRecord) -> tuple[Searching, ...]:
     panels = []
-    pairs = [(question, regime) for question in record.questions for regime in question.regimes]
+    pairs = [(question, regime) for question in record.answered for regime in question.regimes]
     for number, (question, regime) in enumerate(pairs, start=1):
         search = search_of(record, question, regime)
         stem = f"{number}-{slug(question.factor)}-{slug(regime)}"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from search_spaces.change import Change, Kind, spelled
+
+ControlKind = Literal["a_a", "placebo", "positive"]
+CONTROL_KINDS: tuple[ControlKind, ...] = get_args(ControlKind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,7 @@ class Question:
     where the textbook's table has no such row."""
     changes: Mapping[str, Change] = field(default_factory=dict)
     """Level -> what it states; a level that is not listed is the level of that name of `factor`."""
-    control: Literal["a_a", "placebo", "positive"] | None = None
+    control: ControlKind | None = None
     """None: a question that is answered. Otherwise a control (`reports.controls`): it gets no verdict, and a
     wrong answer invalidates the study. A positive control lists its known-better level first."""
     alpha: float = 0.05

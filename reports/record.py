@@ -8,6 +8,7 @@ from functools import cached_property
 
 from reports.course import Course, course_of
 from reports.question import Question
+from search_spaces.change import Change
 from trainers.evaluation import Evaluation
 
 
@@ -69,6 +70,37 @@ class Budget:
         return 1 + self.trials + self.promoted * self.promote_seeds + 2 * self.confirm_seeds
 
 
+EXTERNAL = "external"
+"""What stands for the factor in the slots of the external check."""
+
+ARMS = ("recommended", "textbook", "framework")
+"""Its levels, whole recipes. Each is retuned with the study's budget, and trained as it stands as well: the
+recommended one with the numbers that are exported, the others with the library's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExternalRecord:
+    """The external check of one study, from the moment its verdicts were frozen (`reports.external`)."""
+
+    verdicts_hash: str
+    """Of the frozen verdicts and recipes; recorded before the first external member."""
+    plan_hash: str
+    """Of its tasks and margins; '' until its pilot is complete."""
+    families: int
+    """Task families asked for."""
+    verdicts: Mapping[tuple[str, str], str]
+    """(factor, regime) -> the level that was recommended then."""
+    recipes: Mapping[str, Mapping[str, Change]]
+    """Regime -> arm -> its levels, and the numbers that are not tuned."""
+    tasks: Mapping[str, tuple[str, ...]]
+    """Regime -> the tasks, in the order they were planned."""
+    margins: tuple[Margin, ...]
+    planned: Mapping[str, int]
+    """Phase -> members planned, its pilots left out."""
+    evaluations: tuple[Evaluation, ...]
+    """The same."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
     """One study as its ledger tells it."""
@@ -100,6 +132,13 @@ class StudyRecord:
     abandoned_plans: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: str = "cpu"
+    external: ExternalRecord | None = None
+    """None where the study has no external check, or has not come to it."""
+
+    @property
+    def answered(self) -> tuple[Question, ...]:
+        """The questions that get an answer: all but the controls."""
+        return tuple(question for question in self.questions if not question.control)
 
     def of(self, factor: str, regime: str) -> tuple[Evaluation, ...]:
         """The evaluations of one question in one regime, in their order."""

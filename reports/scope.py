@@ -41,7 +41,7 @@ def scope_of(record: StudyRecord) -> Scope:
     settings = [
         {**record.regimes[regime], **question.change(level).setting}
         for regime in sorted(record.regimes)
-        for question in record.questions
+        for question in record.answered
         for level in question.levels
     ]
     judged = {
@@ -54,9 +54,7 @@ def scope_of(record: StudyRecord) -> Scope:
     for task, regime in judged:
         fact = record.facts[task]
         usual = int(str(record.regimes[regime].get("train_size", fact.items)))
-        for most in {
-            size for question in record.questions for size in question.settings("train_size", usual)
-        }:
+        for most in {size for question in record.answered for size in question.settings("train_size", usual)}:
             sizes.append(max(1, min(most, (fact.items - fact.n_test) * 4 // 5)))
     facts = [record.facts[task] for task in sorted({task for task, _ in judged})]
     low, high = min(sizes, default=0), max(sizes, default=0)

@@ -2,19 +2,55 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from reports.controls import Control, invalid, judged
 from reports.evidence import Evidence, gather
-from reports.guards import Standing
+from reports.guards import Standing, unjudged
 from reports.guards import standing as guarded
 from reports.record import StudyRecord
 
 
 def standing(record: StudyRecord) -> Standing:
-    """As `guards.standing`, and 'invalid' where a control failed; never raises."""
+    """As `guards.standing`, and 'invalid' where a control failed; never raises.
+
+    A control whose two arms trained alike to the last bit is refused: it could not have failed.
+    """
     now = guarded(record)
-    if now.kind == "evidence" and (why := invalid(controls(record))):
+    if now.kind != "evidence":
+        return now
+    if why := unsalted(record):
+        return Standing(kind="refused", reason=why)
+    if why := invalid(controls(record)):
         return Standing(kind="invalid", reason=why)
     return now
+
+
+def unsalted(record: StudyRecord) -> str:
+    """Which A/A pair or placebo has arms with the same streams; '' where none has.
+
+    Streams are not stored with an evaluation, but shared ones show: the same slot but for the arm, the same
+    numbers, and the same losses to the last bit. Networks that learned nothing are passed.
+    """
+    for question in record.questions:
+        if question.control not in ("a_a", "placebo"):
+            continue
+        for regime in question.regimes:
+            seen: dict[tuple[object, ...], set[str]] = defaultdict(set)
+            for row in record.of(question.factor, regime):
+                s, losses = row.slot, tuple(point.train_loss for point in row.curve)
+                if row.status != "finished" or len(set(losses)) < 3:
+                    continue
+                numbers = tuple(sorted(row.config.numbers.items()))
+                seen[s.task, s.block, s.phase, s.index, numbers, losses].add(s.level)
+            twins = next((arms for arms in seen.values() if len(arms) > 1), None)
+            if twins:
+                both = " and ".join(sorted(twins))
+                return (
+                    f"the control {question.factor} in {regime} could not fail: {both} trained alike to the "
+                    "last bit, so their streams are not salted by the arm's name"
+                )
+    return ""
 
 
 def controls(record: StudyRecord) -> tuple[Control, ...]:
@@ -33,6 +69,12 @@ def answering(record: StudyRecord) -> tuple[Evidence, ...]:
     return tuple(evidence for evidence in gather(record) if not evidence.question.control)
 
 
+def unanswered(record: StudyRecord) -> dict[tuple[str, str], tuple[str, ...]]:
+    """As `guards.unjudged`, of the rows that are questions."""
+    asked = {question.factor for question in record.answered}
+    return {row: why for row, why in unjudged(record).items() if row[0] in asked}
+
+
 def _one(evidence: Evidence, *, count: int) -> Control:
     question = evidence.question
     assert question.control
@@ -45,4 +87,6 @@ def _one(evidence: Evidence, *, count: int) -> Control:
         evidence.family,
         alpha=question.alpha,
         count=count,
+        over=evidence.over,
+        overlap=evidence.overlap,
     )

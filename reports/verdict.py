@@ -12,6 +12,7 @@ from reports.compare import FEW_FAMILIES, Array, Comparison, Unit, family_effect
 from reports.course import Course
 from reports.decision import Label, admissible, labels
 from reports.evidence import Evidence
+from reports.external import fallen_back
 from reports.guards import EvidenceError
 from reports.power import families_needed
 from reports.record import StudyRecord
@@ -73,6 +74,8 @@ class Verdict:
     caveats: tuple[str, ...]
     course: Course | None = None
     """How the row raced; None where all levels were trained on all tasks, with one look at the end."""
+    fallback_reason: str = ""
+    """Why a level that is not the evidence's stands there: the whole recipe lost the external check."""
 
     def effect(self, level: str, against: str) -> Effect:
         """The effect of one ordered pair."""
@@ -139,6 +142,8 @@ class Decision:
 def verdicts(record: StudyRecord) -> tuple[Verdict, ...]:
     """One verdict per question and regime, in the order they were asked; controls get none.
 
+    Where the recipe they make together lost the external check, its rows fall back (`reports.external`).
+
     Raises:
         EvidenceError: The study is interim, exploratory (adaptive sampler), breaks a guard, or one of its
             controls failed.
@@ -146,15 +151,18 @@ def verdicts(record: StudyRecord) -> tuple[Verdict, ...]:
     now = standing(record)
     if now.kind == "invalid":
         raise EvidenceError(f"INVALID study '{record.name}': a control failed. {now.reason}")
-    return tuple(judge(record, evidence) for evidence in answering(record))
+    if now.kind == "refused":  # a control that could not fail is refused here, not by the guards
+        raise EvidenceError(f"no verdict for study '{record.name}' (refused): {now.reason}")
+    return fallen_back(record, [judge(record, evidence) for evidence in answering(record)])
 
 
 def decide(evidence: Evidence, *, looks: Sequence[int] | int, over: Unit | None = None) -> Decision:
     """Takes the cheapest level proved within one margin of every rival, and labels the textbook's row.
 
     Where no level is proved, the textbook's level is kept, marked 'fallback': the only place where the
-    textbook matters to a recommendation. (The method's first fallback, the last release's level, needs a
-    release to exist.) A textbook whose levels were not compared can only get 'insufficient'.
+    textbook matters to a recommendation. (The method's first fallback, the last release's level, takes its
+    place in an export that is given a release: `reports.defaults.kept`.) A textbook whose levels were not
+    compared can only get 'insufficient'.
 
     Args:
         evidence: of one row.

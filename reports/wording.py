@@ -20,7 +20,11 @@ LABELS = {
 def answer(verdict: Verdict) -> str:
     """The row in one or two sentences."""
     v = verdict
-    take = f"use {v.recommended}" if v.decided_by != "fallback" else "no level is proved good enough"
+    take = (
+        f"use {v.recommended}"
+        if v.decided_by != "fallback" or v.fallback_reason
+        else "no level is proved good enough"
+    )
     take = take[0].upper() + take[1:] if v.general else f"On these tasks: {take}"
     return f"{take}. {_because(v)}"
 
@@ -80,6 +84,8 @@ def raced(course: Course) -> str:
 
 def _because(v: Verdict) -> str:
     """Why this level stands there, and what that says about the textbook."""
+    if v.fallback_reason:
+        return f"It is the textbook's, because {v.fallback_reason}."
     if v.decided_by == "fallback":
         return _fallback(v)
     book = _book(v)

@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reports.course import Course
-from reports.record import Margin
+from reports.record import EXTERNAL, Margin
 from reports.wording import raced
+from search_spaces.config import digest
 from search_spaces.space import complete
-from studies.chain import Memory, Place, next_members, place
+from studies.chain import Fixed, Memory, Place, next_members, place
+from studies.external import PLAN, VERDICTS, External, Frozen, chains, external_of, freeze, hoped_before
 from studies.ledger import Ledger
 from studies.packing import Pack, longest_first, pack_limit, packs
-from studies.pilot import margin, pilot_members
+from studies.pilot import RECIPES, SEEDS, margin, pilot_members
 from studies.plan import Chain, Plan, Protocol, chains_of, planned_members
+from studies.record import study_record
 from studies.stage import Stage
 from studies.structures import structures
 from trainers.evaluation import Evaluation
@@ -97,6 +100,10 @@ class Agenda:
         """Members by phase and work of the whole study, until a margin changes it."""
         self.plan: Plan | None = None
         """None until the pilot has fixed the margins."""
+        self._external: External | None = None
+        """None until the rows are complete and their verdicts frozen."""
+        self._unchecked = "" if protocol.spec.external else "not asked for"
+        """Why there is no external check; '' while there may be one."""
         self._pilot()
 
     @property
@@ -116,10 +123,12 @@ class Agenda:
     def _outlook(self) -> tuple[dict[str, int], float]:
         """Asked for ten times a second, so it is kept while nothing changes it."""
         if self._expected is None:
-            chains = self._expected_chains()
-            members = planned_members(self.protocol.spec, chains, sum(self._pilots.values()))
-            pilots = sum(count * self._member_work("", *pair) for pair, count in self._pilots.items())
-            self._expected = members, pilots + sum(self._work(chain) for chain in chains)
+            expected = self._expected_chains()
+            own = len(RECIPES) * SEEDS
+            counts = {(c.task, c.regime): own for c in expected if c.factor == EXTERNAL} | self._pilots
+            members = planned_members(self.protocol.spec, expected, sum(counts.values()))
+            pilots = sum(count * self._member_work("", *pair) for pair, count in counts.items())
+            self._expected = members, pilots + sum(self._work(chain) for chain in expected)
         return self._expected
 
     @property
@@ -134,8 +143,8 @@ class Agenda:
         found = [
             f"{m.task} was left out in {m.regime}: {m.reason}" for m in self.plan.margins if not m.accepted
         ]
-        wanted = self.protocol.spec.families
         for factor, regimes in self.plan.tasks.items():
+            wanted = self.protocol.families(factor)
             for regime, tasks in regimes.items():
                 families = len({self.protocol.facts[task].family for task in tasks})
                 if families < wanted:
@@ -147,7 +156,25 @@ class Agenda:
             for (factor, regime), course in self._courses.items()
             if (told := raced(course))
         ]
-        return tuple(found)
+        return (*found, *self._external_notes())
+
+    def _external_notes(self) -> list[str]:
+        wanted = self.protocol.spec.external
+        if not wanted:
+            return []
+        if self._unchecked:
+            return [f"no external check: {self._unchecked}"]
+        if self._external is None or self._external.unpiloted(self._margins):
+            return []
+        found = []
+        for regime in self._external.frozen.recipes:
+            tasks = self._external.judged(regime, self._margins)
+            families = len({self.protocol.facts[task].family for task in tasks})
+            if families < wanted:
+                found.append(
+                    f"the external check of {regime} has {families} untouched task families, not {wanted}"
+                )
+        return found
 
     @property
     def done(self) -> bool:
@@ -222,8 +249,9 @@ class Agenda:
     # the pilot
 
     def _pilot(self) -> None:
-        """Starts what still needs a pilot; with nothing left, freezes the plan."""
-        while new := [pair for pair in self.protocol.unpiloted(self._margins) if self._unknown(*pair)]:
+        """Starts what still needs a pilot; with nothing left, freezes the plan (or the external check's)."""
+        of = self._external or self.protocol
+        while new := [pair for pair in of.unpiloted(self._margins) if self._unknown(*pair)]:
             for task, regime in new:
                 progress = _Progress(chain=Chain(factor="", task=task, regime=regime))
                 self._progress[progress.chain.place] = progress
@@ -234,8 +262,12 @@ class Agenda:
                 self._open(progress, members)
                 if not progress.stage.open:
                     self._settle(progress)
-        if not self.protocol.unpiloted(self._margins):
+        if of.unpiloted(self._margins):
+            return
+        if self._external is None:
             self._freeze()
+        else:
+            self._freeze_external(self._external)
 
     def _unknown(self, task: str, regime: str) -> bool:
         return (task, regime) not in self._pilots
@@ -268,7 +300,8 @@ class Agenda:
         self.plan = Plan(protocol=self.protocol, margins=tuple(ordered))
         self._ledger.start_plan(self.study, self.plan.hash, self.plan.plain(), self.plan.margins)
         counts = self._ledger.chain_counts(self.study)
-        self._call([(q.factor, r) for q in spec.questions for r in spec.regimes], counts)
+        self._call([(q.factor, regime) for q in spec.asked for regime in q.regimes], counts)
+        self._check_externally()
 
     # the race of every row
 
@@ -309,9 +342,46 @@ class Agenda:
     def _completed(self, chain: Chain) -> None:
         """The last one before a look makes it due, and so opens what comes after it."""
         row = (chain.factor, chain.regime)
+        if chain.factor == EXTERNAL:
+            return
         self._incomplete[row].discard(chain.task)
         if self._races and not self._incomplete[row] and not self._courses[row].decided:
             self._call([row], {})
+
+    # the external check
+
+    def _check_externally(self) -> None:
+        """With every row complete, freezes the verdicts and starts on families that nothing has touched."""
+        if self.plan is None or self._external or self._unchecked or self._progress or self._waiting:
+            return
+        if self.failed_packs:
+            return  # the next run tries them again
+        frozen = self._frozen()
+        if frozen is None:
+            return
+        self._external = external_of(self.protocol, frozen, self.plan.margins)
+        self._pilot()
+
+    def _frozen(self) -> Frozen | None:
+        """The verdicts as they were frozen at first; None where there are none to freeze."""
+        if VERDICTS in (parts := self._ledger.frozen(self.study)):
+            return Frozen.from_plain(parts[VERDICTS][1])
+        try:
+            found = freeze(self.protocol, study_record(self._ledger, self.study))
+        except ValueError as error:
+            self._unchecked, self._expected = str(error), None
+            return None
+        self._ledger.freeze(self.study, VERDICTS, found.hash, found.plain())
+        return found
+
+    def _freeze_external(self, external: External) -> None:
+        """Its margins and tasks are fixed: the rest of it may be trained."""
+        plan = external.plan(self._margins)
+        self._ledger.freeze(self.study, PLAN, digest(plan), plan)
+        counts = self._ledger.chain_counts(self.study)
+        wanted = sorted(chains(plan["tasks"]), key=self._work, reverse=True)
+        self._waiting.extend(chain for chain in wanted if counts.get(chain.place, 0) < self._size(chain))
+        self._expected = None
 
     def _size(self, chain: Chain) -> int:
         return sum(planned_members(self.protocol.spec, [chain], 0).values())
@@ -324,7 +394,7 @@ class Agenda:
         """Floating-point operations of one member there: the mean over levels that change the setting."""
         where = (factor, task, regime)
         if where not in self._works:
-            settings = self.protocol.settings(factor, regime)
+            settings = self.protocol.settings("" if factor == EXTERNAL else factor, regime)
             flops = [
                 estimated_flops(complete({}, setting=s), self._book[task]()) for s in dict.fromkeys(settings)
             ]
@@ -333,6 +403,18 @@ class Agenda:
 
     def _expected_chains(self) -> list[Chain]:
         """The chains that may still come; before the plan is frozen, those that no rejection has removed."""
+        return [*self._expected_rows(), *self._expected_externally()]
+
+    def _expected_externally(self) -> list[Chain]:
+        if self._unchecked:
+            return []
+        if self._external is None:
+            piloted = {(m.task, m.regime): m for m in self.plan.margins} if self.plan else self._margins
+            return hoped_before(self.protocol, piloted)
+        there = self._external
+        return chains({regime: there.hoped(regime, self._margins) for regime in there.frozen.recipes})
+
+    def _expected_rows(self) -> list[Chain]:
         if self.plan is not None:
             return [
                 chain
@@ -342,8 +424,8 @@ class Agenda:
         spec = self.protocol.spec
         return [
             Chain(factor=question.factor, task=task, regime=regime)
-            for question in spec.questions
-            for regime in spec.regimes
+            for question in spec.asked
+            for regime in question.regimes
             for task in self.protocol.hoped(question.factor, regime, self._margins)
         ]
 
@@ -355,7 +437,7 @@ class Agenda:
             self._settle(progress)
             self._pilot()
             return
-        members = next_members(self.protocol, progress.chain, progress.done, progress.memory)
+        members = next_members(self._fixed(progress.chain), progress.chain, progress.done, progress.memory)
         for member in members:
             known = progress.done.get(place(member.slot))
             if known is not None and known.config != member.config:
@@ -367,6 +449,14 @@ class Agenda:
         if not members:
             del self._progress[progress.chain.place]
             self._completed(progress.chain)
+            self._check_externally()
+
+    def _fixed(self, chain: Chain) -> Fixed:
+        """What knows the chain's levels and points."""
+        if chain.factor != EXTERNAL:
+            return self.protocol
+        assert self._external is not None
+        return self._external
 
     def _trained(self, chain: Chain) -> dict[Place, Evaluation]:
         """What the ledger holds of a chain: read once, when it is started; then commits add to it."""
@@ -381,7 +471,7 @@ class Agenda:
         task = self._book[chain.task]()
         laid_out = packs(
             members,
-            positions=self.protocol.positions[chain.factor],
+            positions=self._fixed(chain).positions[chain.factor],
             structure=structures(task),
             limit=lambda config: pack_limit(config, task, self.protocol.spec.pack_size, self._speed),
         )

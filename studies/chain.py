@@ -10,7 +10,10 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from reports.record import EXTERNAL
 from search_spaces.config import Config
+from studies.control_arms import salt
+from studies.external import External
 from studies.plan import Chain, Protocol
 from studies.search import ADAPTIVE, GENERATION, Search
 from trainers.evaluation import Arm, Evaluation, Phase, Slot
@@ -19,6 +22,9 @@ from trainers.member import Member
 Place = tuple[int, str, Phase, int]
 """(block, level, phase, index): a slot within its chain. Looked up several times for every member, and hashed
 a hundred times faster than the slot's id."""
+
+Fixed = Protocol | External
+"""What is fixed: of the rows, or of the external check."""
 
 Done = Mapping[Place, Evaluation]
 """Place -> its evaluation, of one chain."""
@@ -63,7 +69,7 @@ def place(slot: Slot) -> Place:
     return (slot.block, slot.level, slot.phase, slot.index)
 
 
-def next_members(protocol: Protocol, chain: Chain, done: Done, memory: Memory | None = None) -> list[Member]:
+def next_members(protocol: Fixed, chain: Chain, done: Done, memory: Memory | None = None) -> list[Member]:
     """Every member of the chain's current stage, trained ones included; empty when the chain is complete.
 
     The whole stage is returned so that packs do not depend on what is already trained. A stage is a
@@ -97,14 +103,14 @@ def next_members(protocol: Protocol, chain: Chain, done: Done, memory: Memory | 
     return confirmation if any(place(m.slot) not in done for m in confirmation) else []
 
 
-def cells(protocol: Protocol, chain: Chain) -> Iterator[tuple[int, str]]:
+def cells(protocol: Fixed, chain: Chain) -> Iterator[tuple[int, str]]:
     """(block, level) of every search of the chain."""
     for block in range(protocol.spec.effective_budget.blocks):
         for level in protocol.trained(chain):
             yield block, level
 
 
-def promoted(protocol: Protocol, block: int, level: str, done: Done) -> list[Evaluation]:
+def promoted(protocol: Fixed, block: int, level: str, done: Done) -> list[Evaluation]:
     """The best designed points by validation, best first; the library default (index 0) is never one."""
     budget = protocol.spec.effective_budget
     rows = [done[block, level, "retune", index] for index in range(1, budget.trials + 1)]
@@ -134,7 +140,7 @@ def choose(candidates: Sequence[Evaluation], repeats: Sequence[Evaluation]) -> C
     return candidates[min(range(len(candidates)), key=rank)].config
 
 
-def slot(protocol: Protocol, chain: Chain, block: int, level: str, phase: Phase, index: int) -> Slot:
+def slot(protocol: Fixed, chain: Chain, block: int, level: str, phase: Phase, index: int) -> Slot:
     """The place of one member of the chain."""
     return Slot(
         study=protocol.spec.study,
@@ -148,7 +154,12 @@ def slot(protocol: Protocol, chain: Chain, block: int, level: str, phase: Phase,
     )
 
 
-def _retune(protocol: Protocol, chain: Chain, done: Done, memory: Memory) -> list[Member]:
+def salted(protocol: Fixed, chain: Chain, level: str) -> str:
+    """What the streams of a level's members are keyed with besides: of a control its arm's name."""
+    return salt(protocol.question(chain.factor), level)
+
+
+def _retune(protocol: Fixed, chain: Chain, done: Done, memory: Memory) -> list[Member]:
     """The first generation with an empty slot; [] when every trial of every cell is done."""
     places = list(cells(protocol, chain))
     stages = _generations(protocol)
@@ -174,12 +185,13 @@ def _retune(protocol: Protocol, chain: Chain, done: Done, memory: Memory) -> lis
                     config=protocol.config(chain, level, numbers),
                     seed_index=index,
                     arm="default" if index == 0 else "tuned",
+                    salt=salted(protocol, chain, level),
                 )
             )
     return members
 
 
-def _generations(protocol: Protocol) -> list[range]:
+def _generations(protocol: Fixed) -> list[range]:
     """Trial numbers that are asked together; trial 0, the library default, goes with the first."""
     trials = protocol.spec.effective_budget.trials
     size = GENERATION if protocol.spec.sampler in ADAPTIVE else trials
@@ -187,7 +199,7 @@ def _generations(protocol: Protocol) -> list[range]:
     return [range(low, high) for low, high in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def _search(protocol: Protocol, chain: Chain, block: int, level: str) -> Search:
+def _search(protocol: Fixed, chain: Chain, block: int, level: str) -> Search:
     spec = protocol.spec
     return Search(
         study=spec.study,
@@ -201,7 +213,7 @@ def _search(protocol: Protocol, chain: Chain, block: int, level: str) -> Search:
 
 
 def _promote(
-    protocol: Protocol, chain: Chain, block: int, level: str, candidates: Sequence[Evaluation]
+    protocol: Fixed, chain: Chain, block: int, level: str, candidates: Sequence[Evaluation]
 ) -> list[Member]:
     seeds = protocol.spec.effective_budget.promote_seeds
     return [
@@ -209,21 +221,24 @@ def _promote(
             slot=slot(protocol, chain, block, level, "promote", rank * seeds + seed),
             config=candidate.config,
             seed_index=seed,
+            salt=salted(protocol, chain, level),
         )
         for rank, candidate in enumerate(candidates)
         for seed in range(seeds)
     ]
 
 
-def _confirm(protocol: Protocol, chain: Chain, block: int, level: str, config: Config) -> list[Member]:
+def _confirm(protocol: Fixed, chain: Chain, block: int, level: str, config: Config) -> list[Member]:
     seeds = protocol.spec.effective_budget.confirm_seeds
+    phase: Phase = "external" if chain.factor == EXTERNAL else "confirm"
     arms: list[tuple[Arm, Config]] = [("tuned", config), ("default", protocol.config(chain, level))]
     return [
         Member(
-            slot=slot(protocol, chain, block, level, "confirm", place * seeds + seed),
+            slot=slot(protocol, chain, block, level, phase, place * seeds + seed),
             config=one,
             seed_index=seed,
             arm=arm,
+            salt=salted(protocol, chain, level),
         )
         for place, (arm, one) in enumerate(arms)
         for seed in range(seeds)

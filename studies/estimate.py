@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from reports.record import ARMS, EXTERNAL
 from search_spaces.config import SETTING_NAMES, Config, Setting
 from search_spaces.space import complete
+from studies.external import hoped_before
 from studies.packing import FLOPS_PER_SECOND, pack_limit
 from studies.pilot import pilot_members
 from studies.plan import Chain, Protocol, chains_of, planned_members, protocol
@@ -82,8 +84,7 @@ def outline(spec: StudySpec, *, tasks_from: Path | None = None, device: str = "c
     fixed = protocol(spec, book)
     notes = examine(fixed, book)
     tasks = {
-        q.factor: {regime: fixed.hoped(q.factor, regime, {}) for regime in spec.regimes}
-        for q in spec.questions
+        q.factor: {regime: fixed.hoped(q.factor, regime, {}) for regime in q.regimes} for q in spec.asked
     }
     courses = {
         (factor, regime): fixed.course(factor, regime, names, (), ())
@@ -101,18 +102,27 @@ def outline(spec: StudySpec, *, tasks_from: Path | None = None, device: str = "c
         pilots += len(members)
         packs["pilot"] += _count([m.config for m in members], book[name](), spec.pack_size, speed)
         flops += sum(estimated_flops(m.config, book[name]()) for m in members)
+    checks = hoped_before(fixed, {})
+    for chain in checks:
+        task, setting = book[chain.task](), spec.settings(chain.regime)
+        members = pilot_members(spec.study, chain.task, chain.regime, setting, frozenset())
+        pilots += len(members)
+        packs["pilot"] += _count([m.config for m in members], task, spec.pack_size, speed)
+        flops += sum(estimated_flops(m.config, task) for m in members)
     fewest = flops
+    chains += checks
     for chain in chains:
         chain_packs, chain_flops = _chain_cost(fixed, chain, book[chain.task](), speed)
         packs.update(chain_packs)
         flops += chain_flops
         fewest += chain_flops if chain in first else 0.0
     measured = measured_speed(device)
+    planned = planned_members(spec, chains, pilots)
     budget = spec.effective_budget
     return Outline(
         study=spec.study,
         protocol_hash=fixed.hash,
-        cells=sum(len(fixed.levels_of(chain.factor)) * budget.blocks for chain in chains),
+        cells=sum(len(_configs(fixed, chain)) * budget.blocks for chain in chains),
         tasks=tasks,
         families=spec.families,
         judged={
@@ -121,9 +131,9 @@ def outline(spec: StudySpec, *, tasks_from: Path | None = None, device: str = "c
             }
             for factor, regimes in tasks.items()
         },
-        members=planned_members(spec, chains, pilots),
-        least=planned_members(spec, first, pilots),
-        packs={phase: packs[phase] for phase in ("pilot", "retune", "promote", "confirm")},
+        members=planned,
+        least=planned_members(spec, [*first, *checks], pilots),
+        packs={phase: packs[phase] for phase in planned},
         seconds=flops / measured,
         least_seconds=fewest / measured,
         flops_per_second=measured,
@@ -164,11 +174,11 @@ def measured_speed(device: str = "cpu") -> float:
 def _chain_cost(fixed: Protocol, chain: Chain, task: Task, speed: float) -> tuple[dict[str, int], float]:
     """Packs by phase, and floating-point operations, of one chain."""
     spec, budget = fixed.spec, fixed.spec.effective_budget
-    configs = [fixed.config(chain, level) for level in fixed.levels_of(chain.factor)]
+    configs = _configs(fixed, chain)
     each = {
         "retune": 1 + budget.trials,
         "promote": budget.promoted * budget.promote_seeds,
-        "confirm": 2 * budget.confirm_seeds,
+        "external" if chain.factor == EXTERNAL else "confirm": 2 * budget.confirm_seeds,
     }
     packs = {
         phase: _count(configs, task, spec.pack_size, speed, copies=budget.blocks * runs)
@@ -176,6 +186,13 @@ def _chain_cost(fixed: Protocol, chain: Chain, task: Task, speed: float) -> tupl
     }
     flops = sum(estimated_flops(config, task) for config in configs) * budget.blocks * budget.runs_per_cell
     return packs, flops
+
+
+def _configs(fixed: Protocol, chain: Chain) -> list[Config]:
+    """One point for each level; for whole recipes, which nobody knows yet, the framework's defaults."""
+    if chain.factor == EXTERNAL:
+        return [complete({}, setting=fixed.spec.settings(chain.regime)) for _ in ARMS]
+    return [fixed.config(chain, level) for level in fixed.levels_of(chain.factor)]
 
 
 def _count(configs: list[Config], task: Task, pack_size: int, speed: float, copies: int = 1) -> int:
@@ -190,6 +207,7 @@ def _count(configs: list[Config], task: Task, pack_size: int, speed: float, copi
 
 def _unsettled(fixed: Protocol, tasks: Mapping[str, Mapping[str, tuple[str, ...]]]) -> tuple[str, ...]:
     spec = fixed.spec
+    tasks = {factor: regimes for factor, regimes in tasks.items() if not fixed.question(factor).control}
     facts = ["margins: fixed by the pilot, before the first retune member"]
     spare = {
         f"{factor} in {regime}": len(fixed.candidates(factor)) - len(names)
@@ -210,6 +228,11 @@ def _unsettled(fixed: Protocol, tasks: Mapping[str, Mapping[str, tuple[str, ...]
         facts.append(
             f"packs: more than said, because {' and '.join(varied)} {'is' if len(varied) == 1 else 'are'} "
             "tuned, and only members of one setting train together"
+        )
+    if spec.external:
+        families = len({fixed.facts[chain.task].family for chain in hoped_before(fixed, {})})
+        facts.append(
+            f"external check: {families} of {spec.external} families that nothing else touches are declared"
         )
     if spec.sampler in ADAPTIVE:
         facts.append(f"verdicts: none, because the sampler {spec.sampler} is adaptive")

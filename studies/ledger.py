@@ -55,6 +55,11 @@ CREATE TABLE attempts (
     at_ms INTEGER NOT NULL);
 """
 
+FROZEN = """
+CREATE TABLE IF NOT EXISTS frozen (
+    study TEXT NOT NULL, part TEXT NOT NULL, hash TEXT NOT NULL, content TEXT NOT NULL,
+    frozen_ms INTEGER NOT NULL, PRIMARY KEY (study, part))
+"""
 
 WITHOUT_CURVES = "json_set(evaluation, '$.curve', json('[]'), '$.diagnostics', json('{}'))"
 COMMITTED = (
@@ -250,6 +255,28 @@ class Ledger:
             "SELECT revision, hash, plan FROM plans WHERE study = ? ORDER BY revision", (study,)
         )
         return [PlanRow(revision=r, hash=hashed, plan=json.loads(plan)) for r, hashed, plan in rows]
+
+    def freeze(self, study: str, part: str, hashed: str, content: Mapping[str, Any]) -> None:
+        """Records a part of the external check before anything is trained on its ground; the first stays.
+
+        The table is made when it is needed: ledgers from before it are as good.
+        """
+        with self._transaction():
+            self._db.execute(FROZEN)
+            self._db.execute(
+                "INSERT OR IGNORE INTO frozen VALUES (?, ?, ?, ?, ?)",
+                (study, part, hashed, _text(content), _now()),
+            )
+
+    def frozen(self, study: str) -> dict[str, tuple[str, Mapping[str, Any]]]:
+        """Part -> hash and content of what was frozen, in that order; {} where nothing was."""
+        there = self._db.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'frozen'").fetchone()[0]
+        if not there:
+            return {}
+        rows = self._db.execute(
+            "SELECT part, hash, content FROM frozen WHERE study = ? ORDER BY rowid", (study,)
+        )
+        return {part: (hashed, json.loads(content)) for part, hashed, content in rows}
 
     def margins(self, study: str) -> tuple[Margin, ...]:
         """The margins the pilot fixed, in the order of the plan; empty before it has."""

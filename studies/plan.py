@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -10,11 +11,12 @@ from typing import Any
 
 from reports.course import Cells, Course, course_of
 from reports.question import Question
-from reports.record import Margin, TaskFacts
+from reports.record import ARMS, EXTERNAL, Margin, TaskFacts
 from search_spaces.change import Change
 from search_spaces.config import SETTING_NAMES, Config, Setting, digest
 from search_spaces.factor import Range, unknown
 from search_spaces.space import complete, framework_levels, open_ranges
+from studies import control_arms
 from studies.pilot import ACCEPTANCE, RECIPES
 from studies.points import point, searched, taken
 from studies.search import GENERATION
@@ -127,6 +129,11 @@ class Protocol:
             budget=self.spec.effective_budget,
             confirmed=confirmed,
         )
+    def families(self, factor: str) -> int:
+        """Task families that a question is judged on, where so many are declared and trainable."""
+        if self.question(factor).control:
+            return min(self.spec.families, control_arms.FAMILIES)
+        return self.spec.families
 
     def background(self, task: str) -> dict[str, str]:
         """Factor -> level on this task for every factor that is in the background or asked.
@@ -187,7 +194,7 @@ class Protocol:
             return ()
         found: dict[str, None] = {}
         question = self.question(factor)
-        for regime, level in itertools.product(self.spec.regimes, question.levels):
+        for regime, level in itertools.product(question.regimes, question.levels):
             change = question.change(level)
             words = [*change.levels, *change.setting, *(f"{f}={to}" for f, to in change.levels.items())]
             found |= dict.fromkeys(word for word in words if word in missing)
@@ -203,8 +210,8 @@ class Protocol:
         """
         wanted = {
             (task, regime): None
-            for question in self.spec.questions
-            for regime in self.spec.regimes
+            for question in self.spec.asked
+            for regime in question.regimes
             for task in self.hoped(question.factor, regime, margins)
         }
         return [pair for pair in wanted if pair not in margins]
@@ -212,19 +219,20 @@ class Protocol:
     def hoped(self, factor: str, regime: str, margins: Mapping[tuple[str, str], Margin]) -> tuple[str, ...]:
         """The tasks that would be judged if everything without a margin were accepted."""
         refused = {task for (task, where), m in margins.items() if where == regime and not m.accepted}
-        return self._prefix(task for task in self.candidates(factor) if task not in refused)
+        return self._prefix(factor, (task for task in self.candidates(factor) if task not in refused))
 
     def judged(self, factor: str, regime: str, margins: Mapping[tuple[str, str], Margin]) -> tuple[str, ...]:
         """The tasks that are judged: the accepted ones, up to the families of the budget."""
         accepted = {task for (task, where), m in margins.items() if where == regime and m.accepted}
-        return self._prefix(task for task in self.candidates(factor) if task in accepted)
+        return self._prefix(factor, (task for task in self.candidates(factor) if task in accepted))
 
-    def _prefix(self, tasks: Iterable[str]) -> tuple[str, ...]:
-        """The shortest prefix that has all the families of the budget."""
+    def _prefix(self, factor: str, tasks: Iterable[str]) -> tuple[str, ...]:
+        """The shortest prefix that has all the families that the question is judged on."""
         found: list[str] = []
         families: set[str] = set()
+        wanted = self.families(factor)
         for task in tasks:
-            if len(families) == self.spec.families:
+            if len(families) == wanted:
                 break
             families.add(self.facts[task].family)
             found.append(task)
@@ -253,8 +261,8 @@ class Plan:
         """Factor -> regime -> the tasks judged, in declared order."""
         spec, by_pair = self.protocol.spec, {(m.task, m.regime): m for m in self.margins}
         return {
-            q.factor: {regime: self.protocol.judged(q.factor, regime, by_pair) for regime in spec.regimes}
-            for q in spec.questions
+            q.factor: {regime: self.protocol.judged(q.factor, regime, by_pair) for regime in q.regimes}
+            for q in spec.asked
         }
 
     @cached_property
@@ -312,15 +320,19 @@ def built(file: str, book: TaskBook, name: str) -> Task:
 
 
 def planned_members(spec: StudySpec, chains: Iterable[Chain], pilots: int) -> dict[str, int]:
-    """Phase -> members of that many pilot members and these chains."""
+    """Phase -> members of that many pilot members and these chains; external only where there is some."""
     budget = spec.effective_budget
-    levels = {q.factor: len(q.levels) for q in spec.asked}
-    cells = sum((len(chain.levels) or levels[chain.factor]) * budget.blocks for chain in chains)
+    levels = {EXTERNAL: len(ARMS), **{q.factor: len(q.levels) for q in spec.asked}}
+    counts: Counter[bool] = Counter()
+    for chain in chains:
+        counts[chain.factor == EXTERNAL] += (len(chain.levels) or levels[chain.factor]) * budget.blocks
+    cells, ends = counts.total(), 2 * budget.confirm_seeds
     return {
         "pilot": pilots,
         "retune": cells * (1 + budget.trials),
         "promote": cells * budget.promoted * budget.promote_seeds,
-        "confirm": cells * 2 * budget.confirm_seeds,
+        "confirm": counts[False] * ends,
+        **({"external": counts[True] * ends} if counts[True] else {}),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from search_spaces.factor import Range
 from search_spaces.space import framework_levels, open_ranges, setting_range
 
 if TYPE_CHECKING:
+    from studies.asking import Asked
     from studies.spec import StudySpec
 
 
@@ -75,20 +76,28 @@ def taken(levels: Mapping[str, str], unhonoured: Collection[str]) -> dict[str, s
     }
 
 
-def places(spec: StudySpec) -> Iterator[Place]:
+def places(
+    spec: StudySpec, *, asked: Iterable[Asked] | None = None, regimes: Iterable[str] | None = None
+) -> Iterator[Place]:
     """Every level of every question in every regime, on backgrounds that hold every pair of levels.
 
     Pairs suffice: what a level opens hangs on one other factor at most (optimizer and weight decay). An
     asked factor sits at its first listed background, or at the framework's default, while others are asked.
+
+    Args:
+        spec: the study.
+        asked: what is asked; None: its questions.
+        regimes: where; None: in all.
     """
     backgrounds = list(_backgrounds(spec))
-    for regime in spec.regimes:
-        for asked in spec.understood:
-            for level, change in asked.changes.items():
+    questions = tuple(spec.understood if asked is None else asked)
+    for regime in spec.regimes if regimes is None else regimes:
+        for one in questions:
+            for level, change in one.changes.items():
                 for background in backgrounds:
                     found = point(spec, regime=regime, background=background, change=change)
                     yield Place(
-                        factor=asked.name, level=level, regime=regime, point=found, background=background
+                        factor=one.name, level=level, regime=regime, point=found, background=background
                     )
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from reports.question import Question
-from reports.record import Budget, StudyRecord, TaskFacts
+from reports.record import EXTERNAL, Budget, ExternalRecord, StudyRecord, TaskFacts
 from search_spaces.change import spelled
 from search_spaces.config import SETTING_NAMES, digest
 from studies.asking import Asked
+from studies.external import PLAN, VERDICTS, chains, external_record
 from studies.ledger import Ledger
 from studies.plan import Chain, Protocol, chains_of, planned_members
 from studies.spec import StudySpec, parse
@@ -42,13 +43,17 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
     facts = {f["name"]: TaskFacts(**f) for f in row.protocol["facts"]}
     tasks = {f: {r: tuple(names) for r, names in by.items()} for f, by in plan.plan["tasks"].items()}
     fixed = protocol_of(row.protocol)
-    evaluations = ledger.evaluations(study, layers=False)
+    everything = ledger.evaluations(study, layers=False)
+    parts = _frozen(ledger, study)
+    # What the external check trained has a record of its own: verdicts know nothing of it.
+    piloted = {(margin.task, margin.regime) for margin in margins}
+    evaluations = everything if not parts else tuple(e for e in everything if _of_a_row(e, piloted))
     pilots = Counter(e.slot.phase for e in evaluations)["pilot"]
     confirmed: dict[tuple[str, str], list[Evaluation]] = defaultdict(list)
     for e in evaluations:
         if e.slot.phase == "confirm":
             confirmed[e.slot.factor, e.slot.regime].append(e)
-    chains = [
+    own = [
         chain
         for factor, regimes in tasks.items()
         for regime, names in regimes.items()
@@ -61,20 +66,23 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
     return StudyRecord(
         name=row.name,
         title=row.title,
-        questions=tuple(
-            _question(plain, asked)
-            for plain, asked in zip(resolved["questions"], fixed.spec.understood, strict=True)
+        questions=(
+            *(
+                _question(plain, asked)
+                for plain, asked in zip(resolved["questions"], fixed.spec.understood, strict=True)
+            ),
+            *(question for question in fixed.spec.asked if question.control),
         ),
         regimes=resolved["regimes"],
         fixed={name: _text(value) for name, value in resolved["fixed"].items()},
         background={name: fixed.background(name) for name in facts},
-        nuisance=_limits(fixed, chains),
+        nuisance=_limits(fixed, own),
         tasks=tasks,
         facts=facts,
         margins=margins,
         budget=_budget(resolved["budget"]),
         sampler=resolved["sampler"],
-        planned=planned_members(fixed.spec, chains, pilots),
+        planned=planned_members(fixed.spec, own, pilots),
         evaluations=evaluations,
         plan_hash=plan.hash,
         protocol_hash=row.protocol_hash,
@@ -82,7 +90,36 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
         abandoned_plans=tuple(earlier.hash for earlier in plans[:-1]),
         versions=row.terms["versions"],
         hardware=row.terms["hardware"],
+        external=_external(fixed, parts, everything) if parts else None,
     )
+
+
+def _of_a_row(evaluation: Evaluation, piloted: Collection[tuple[str, str]]) -> bool:
+    slot = evaluation.slot
+    return (slot.task, slot.regime) in piloted if slot.phase == "pilot" else slot.factor != EXTERNAL
+
+
+def _frozen(ledger: Ledger, study: str) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """What was frozen for the external check; {} before it began."""
+    parts = ledger.frozen(study)
+    for part, (hashed, content) in parts.items():
+        _untouched(
+            study, content, hashed, {VERDICTS: "record of frozen verdicts", PLAN: "external plan"}[part]
+        )
+    return parts
+
+
+def _external(
+    fixed: Protocol,
+    parts: Mapping[str, tuple[str, Mapping[str, Any]]],
+    evaluations: Sequence[Evaluation],
+) -> ExternalRecord:
+    planned: dict[str, int] = {}
+    if PLAN in parts:
+        counts = planned_members(fixed.spec, chains(parts[PLAN][1]["tasks"]), 0)
+        planned = {phase: count for phase, count in counts.items() if count}
+    trained = [e for e in evaluations if e.slot.factor == EXTERNAL]
+    return external_record(fixed, parts, trained, planned)
 
 
 def _untouched(study: str, plain: Mapping[str, Any], hashed: str, what: str) -> None:
@@ -128,7 +165,9 @@ def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
                 "profile": budget["profile"],
                 **{name: budget[name] for name in numbers},
                 "looks": budget["looks"][:-1],
+                "external": budget.get("external", 0),
             },
+            "controls": resolved.get("controls", False),
             **{key: resolved[key] for key in ("sampler", "pack_size", "alpha")},
         },
         file=f"ledger, study {resolved['study']}",
@@ -153,7 +192,7 @@ def _text(value: Any) -> str:
 
 
 def _budget(plain: Mapping[str, Any]) -> Budget:
-    own = {key: value for key, value in plain.items() if key != "families"}
+    own = {key: value for key, value in plain.items() if key not in ("families", "external")}
     return Budget(**{**own, "looks": tuple(plain["looks"])})
 
 

@@ -27,19 +27,20 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
     found: dict[str, None] = {}
     known: set[str] = set()
     for i, question in enumerate(spec.asked):
+        key = "controls" if question.control else f"questions[{i}]"
         found |= dict.fromkeys(_left_out(fixed, question.factor))
-        for regime in spec.regimes:
+        for regime in question.regimes:
             for name in fixed.candidates(question.factor):
                 task = book[name]()
                 chain = Chain(factor=question.factor, task=name, regime=regime)
                 configs = {level: fixed.config(chain, level) for level in question.levels}
                 empty = indistinct(question.factor, configs)
-                if empty:
+                if empty and not question.control:
                     raise SpecError(
                         spec.file, f"questions[{i}].levels", f"{empty} (in {regime}, task {name})"
                     )
                 twins = _twins(configs, items=len(task.split(spec.study, 0).train))
-                if twins:
+                if twins and not question.control:  # whose arms are meant to come to the same
                     rule = f"{' and '.join(twins)} come to the same training (in {regime}, task {name})"
                     raise SpecError(spec.file, f"questions[{i}].levels", rule)
                 for level, config in configs.items():
@@ -48,12 +49,12 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                         known.add(config.id)
                         broken = refusal(config)
                         if broken:
-                            raise SpecError(spec.file, f"questions[{i}]", f"{broken} {place}")
-                        found |= dict.fromkeys(notes(config))
+                            raise SpecError(spec.file, key, f"{broken} {place}")
+                        found |= dict.fromkeys(() if question.control else notes(config))
                     try:
                         structure_key(config, task)
                     except ValueError as error:
-                        raise SpecError(spec.file, f"questions[{i}]", f"{error} {place}") from None
+                        raise SpecError(spec.file, key, f"{error} {place}") from None
     return tuple(found)
 
 

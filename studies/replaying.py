@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reports.record import EXTERNAL
 from search_spaces.change import spelled
 from search_spaces.factor import unknown
+from studies.chain import salted
 from studies.ledger import Ledger, StudyRow
+from studies.plan import Chain
+from studies.record import protocol_of
 from studies.searching.halving import rungs
-from trainers.evaluation import Evaluation
+from trainers.evaluation import Evaluation, Slot
 from trainers.member import Member
 from trainers.pack import train_pack
 from trainers.task import Task
@@ -162,7 +166,8 @@ def _found(ledger: Ledger, wanted: str) -> tuple[StudyRow, Evaluation]:
 def _member(ledger: Ledger, row: StudyRow, then: Evaluation) -> Member:
     """The member that was trained; its streams follow from its slot and the study's budget."""
     slot, spec = then.slot, row.protocol["spec"]
-    seeds = {"promote": "promote_seeds", "confirm": "confirm_seeds"}.get(slot.phase)
+    of_phase = {"promote": "promote_seeds", "confirm": "confirm_seeds", "external": "confirm_seeds"}
+    seeds = of_phase.get(slot.phase)
     stops: tuple[tuple[int, float], ...] = ()
     if slot.phase == "search" and spec["pruner"] == "successive_halving":
         start = slot.index // spec["generation"] * spec["generation"]
@@ -173,8 +178,17 @@ def _member(ledger: Ledger, row: StudyRow, then: Evaluation) -> Member:
         config=then.config,
         seed_index=slot.index % spec["budget"][seeds] if seeds else slot.index,
         arm=then.arm,
+        salt=_salt(row, slot),
         rungs=stops,
     )
+
+
+def _salt(row: StudyRow, slot: Slot) -> str:
+    """Of a control's member its arm's name, as it was trained."""
+    if slot.factor in ("", EXTERNAL) or "controls" not in row.protocol["spec"]:
+        return ""
+    chain = Chain(factor=slot.factor, task=slot.task, regime=slot.regime)
+    return salted(protocol_of(row.protocol), chain, slot.level)
 
 
 def _task(row: StudyRow, name: str, tasks_from: Path | None) -> Task:

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from reports.compare import FEW_FAMILIES
+from reports.record import ARMS
 from search_spaces.catalog import FACTORS
 from search_spaces.change import Change, Kind
 from search_spaces.config import SETTING_LIMITS, SETTING_NAMES
 from search_spaces.factor import Range, unknown
 from search_spaces.space import complete, open_ranges, openers, setting_range
+from studies import control_arms
 from studies.asking import change_of
 from studies.mistakes import SpecError, unique
 from studies.points import Place, places
@@ -42,6 +44,7 @@ def check(spec: StudySpec) -> None:
     reached = tuple(places(spec))
     _check_numbers(spec, reached)
     _check_nuisance(spec, reached)
+    control_arms.check(spec)
 
 
 def _levels(file: str, factor_key: str, level_key: str, factor: str, levels: Iterable[str]) -> None:
@@ -128,7 +131,11 @@ def _check_budget(spec: StudySpec) -> None:
         )
         raise SpecError(spec.file, "budget.looks", rule)
     levels = sum(len(asked.changes) for asked in spec.understood)
-    members = levels * len(spec.regimes) * spec.families * budget.blocks * budget.runs_per_cell
+    cells = levels * len(spec.regimes) * spec.families
+    for control in control_arms.controls(spec):
+        cells += len(control.levels) * len(control.regimes) * min(spec.families, control_arms.FAMILIES)
+    cells += len(ARMS) * len(spec.regimes) * spec.external
+    members = cells * budget.blocks * budget.runs_per_cell
     if members > MAX_MEMBERS:
         raise SpecError(spec.file, "budget", f"{members} members; a study has at most {MAX_MEMBERS}")
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from reports.record import EXTERNAL
 from reports.search_record import EXPLORATORY
 from search_spaces.config import Setting, digest
 from studies.ledger import Committed, StudyRow
@@ -125,7 +126,8 @@ def sizes(row: StudyRow) -> dict[str, int]:
     spec = row.protocol["spec"]
     if spec.get("kind") == "search":
         return {"search": spec["trials"]}
-    return {"pilot": SEEDS, "confirm": 2 * spec["budget"]["confirm_seeds"]}
+    ends = 2 * spec["budget"]["confirm_seeds"]
+    return {"pilot": SEEDS, "confirm": ends, "external": ends}
 
 
 def member_run(committed: Committed, *, curve: bool) -> Run:
@@ -213,8 +215,9 @@ class Cell:
 
     def complete(self, sizes: Mapping[str, int]) -> bool:
         """Whether every member of its last phase has come in."""
-        phase = self.any_member.slot.phase
-        last = phase if phase in ("pilot", "search") else "confirm"
+        slot = self.any_member.slot
+        last = "external" if slot.factor == EXTERNAL else "confirm"
+        last = slot.phase if slot.phase in ("pilot", "search") else last
         return len(self.members) >= sizes[last] and sum(m.phase == last for m in self.members) == sizes[last]
 
     def run(self) -> Run:

@@ -17,12 +17,13 @@ import yaml
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, PrivateAttr, Strict, ValidationError
 
 from reports.guards import ADAPTIVE
-from reports.question import Question
+from reports.question import CONTROL_KINDS, ControlKind, Question
 from reports.record import Budget
 from search_spaces.change import Change
 from search_spaces.config import Setting
 from search_spaces.factor import unknown
 from search_spaces.space import framework_levels, open_ranges
+from studies import control_arms
 from studies.asking import Asked, change_of, understood
 from studies.detail import Detail
 from studies.mistakes import SpecError, unique
@@ -33,6 +34,7 @@ from trainers.diagnostics.names import Switch
 __all__ = [
     "PROFILES",
     "BudgetSpec",
+    "ControlsSpec",
     "QuestionSpec",
     "RangeSpec",
     "SpecError",
@@ -49,15 +51,19 @@ MAX_NESTING = 20
 PROFILES: dict[str, dict[str, int]] = {
     "quick": {
         "families": 8, "blocks": 4, "trials": 8, "promoted": 2, "promote_seeds": 1, "confirm_seeds": 2,
+        "external": 0,
     },
     "standard": {
         "families": 16, "blocks": 4, "trials": 12, "promoted": 3, "promote_seeds": 2, "confirm_seeds": 2,
+        "external": 0,
     },
     "full": {
         "families": 24, "blocks": 4, "trials": 16, "promoted": 4, "promote_seeds": 3, "confirm_seeds": 3,
+        "external": 8,
     },
 }  # fmt: skip
-"""What each (task, block, level) gets, and on how many task families."""
+"""What each (task, block, level) gets, and on how many task families; external: on how many untouched ones
+whole recipes are compared afterwards."""
 
 LOOKS: dict[str, tuple[int, ...]] = {"quick": (), "standard": (8,), "full": (8, 16)}
 """Families after which a profile looks at its rows before the last one: the rows race (method.md 2.10)."""
@@ -108,6 +114,7 @@ class BudgetSpec(Part):
     looks: Annotated[tuple[Few, ...], Field(max_length=20)] | None = None
     """Families after which the rows are looked at before the last one. None: the profile's, as far as this
     study has more families than that."""
+    external: Annotated[int, Strict(), Field(ge=0, le=1000)] | None = None
 
     def value(self, name: str) -> int:
         """The number that holds: this study's own, else the profile's."""
@@ -120,6 +127,14 @@ class BudgetSpec(Part):
         last = self.value("families")
         before = LOOKS[self.profile] if self.looks is None else self.looks
         return (*(look for look in before if look < last), last)
+
+
+class ControlsSpec(Part):
+    """Which controls are run beside the questions, and where."""
+
+    kinds: Annotated[tuple[ControlKind, ...], Field(min_length=1)] = CONTROL_KINDS
+    regimes: tuple[Text, ...] = ()
+    """() for the first regime alone: what a control tests is the machinery, which all regimes share."""
 
 
 class StudySpec(Part):
@@ -144,6 +159,8 @@ class StudySpec(Part):
     """Number -> its own limits, or None for the catalogue's; whole-numbered setting -> its limits."""
     tasks: tuple[Name, ...] = Field(min_length=1, max_length=1000)
     budget: BudgetSpec = BudgetSpec()
+    controls: ControlsSpec | None = None
+    """In a file also `true` (all of them) or `false`; not said, it is the profile that decides."""
     sampler: Sampler = "sobol"
     pack_size: Many = 64
     alpha: Annotated[float, Strict(), Field(gt=0, lt=0.5)] = 0.05
@@ -198,8 +215,8 @@ class StudySpec(Part):
 
     @cached_property
     def asked(self) -> tuple[Question, ...]:
-        """The questions with the textbook's and the catalogue's part filled in."""
-        return tuple(
+        """The questions with the textbook's and the catalogue's part filled in, then the controls."""
+        questions = tuple(
             Question(
                 factor=asked.name,
                 levels=tuple(asked.changes),
@@ -211,6 +228,14 @@ class StudySpec(Part):
             )
             for asked in self.understood
         )
+        return (*questions, *control_arms.controls(self))
+
+    @property
+    def controlled(self) -> ControlsSpec | None:
+        """The controls that are run; None: the study carries none."""
+        if "controls" in self.model_fields_set:
+            return self.controls
+        return ControlsSpec() if self.budget.profile in control_arms.PROFILES else None
 
     def _usual(self, asked: Asked) -> float | None:
         """The library default of the number that is asked, at the first place where it is."""
@@ -242,6 +267,15 @@ class StudySpec(Part):
         return self.budget.value("families")
 
     @property
+    def external(self) -> int:
+        """Task families of the external check; 0: there is none.
+
+        Without verdicts, or without a row of the textbook's, there is nothing to check.
+        """
+        judged = self.sampler not in ADAPTIVE and any(any(q.textbook.values()) for q in self.asked)
+        return self.budget.value("external") if judged else 0
+
+    @property
     def held(self) -> dict[str, str]:
         """Factor -> level for every factor that is not asked, in the background, or changed by a regime.
 
@@ -271,7 +305,9 @@ class StudySpec(Part):
         # Of a factor the levels' names say it all.
         said = {a.name: {"said": a.said()} if a.kind != "factor" else {} for a in self.understood}
         questions = [
-            {**{k: v for k, v in asdict(q).items() if k != "changes"}, **said[q.factor]} for q in self.asked
+            {**{k: v for k, v in asdict(q).items() if k != "changes"}, **said[q.factor]}
+            for q in self.asked
+            if not q.control
         ]
         everything = {
             "study": self.study,
@@ -285,11 +321,17 @@ class StudySpec(Part):
             "background": self.background,
             "nuisance": {name: span.model_dump() if span else None for name, span in self.nuisance.items()},
             "tasks": self.tasks,
-            "budget": {**asdict(self.effective_budget), "families": self.families},
+            "budget": {
+                **asdict(self.effective_budget),
+                "families": self.families,
+                **({"external": self.external} if self.external else {}),
+            },
             "sampler": self.sampler,
             "pack_size": self.pack_size,
             "alpha": self.alpha,
         }
+        if said_of := self.controlled:
+            everything["controls"] = {"kinds": said_of.kinds, "regimes": control_arms.regimes(self)}
         plain: dict[str, Any] = plain_data(everything)
         return plain
 
@@ -345,6 +387,8 @@ def parse(data: Mapping[str, Any], *, file: str = "study") -> StudySpec:
                 raise SpecError(file, "nuisance", f"{name!r} must be the name of a number")
         unique(file, "nuisance", names)
         data["nuisance"] = dict.fromkeys(names)
+    if isinstance(data.get("controls"), bool):
+        data["controls"] = {} if data["controls"] else None
     try:
         spec = StudySpec.model_validate(data)
     except ValidationError as error:
@@ -365,7 +409,12 @@ def _stated_numbers(spec: StudySpec) -> set[str]:
 
 # From pydantic's errors to ours.
 
-_MODELS: dict[str, type[BaseModel]] = {"questions": QuestionSpec, "budget": BudgetSpec, "nuisance": RangeSpec}
+_MODELS: dict[str, type[BaseModel]] = {
+    "questions": QuestionSpec,
+    "budget": BudgetSpec,
+    "nuisance": RangeSpec,
+    "controls": ControlsSpec,
+}
 
 
 def first_error(

@@ -180,6 +180,13 @@ def _called(number: Number | None) -> str:
     return f"{number.name}@{number.regime}, optimizer {number.optimizer}, row {number.factor}"
 
 
+def _untuned(number: Number) -> str:
+    """What the library's default costs: of this number alone, where the file says it."""
+    if number.loss_if_untuned_margins is None:
+        return f"{number.tunability_margins:+.2f} margins (all numbers of the level)"
+    return f"{number.loss_if_untuned_margins:+.2f} margins"
+
+
 def _inside(number: Number, value: float) -> bool:
     return number.range[0] <= value <= number.range[1]
 
@@ -276,7 +283,6 @@ def _against_library(table: Defaults, forwards: bool) -> Iterator[Difference]:
             after=sides[1] if forwards else sides[0],
             kind="within_range" if _inside(number, default) else "evidence",
             because=(
-                f"searched best in {_span(number)} for {number.level}; left untuned: "
-                f"{number.tunability_margins:+.2f} margins"
+                f"searched best in {_span(number)} for {number.level}; left untuned: {_untuned(number)}"
             ),
         )

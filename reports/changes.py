@@ -202,7 +202,8 @@ def _notes(before: Defaults, after: Defaults) -> Iterator[str]:
     for part in ("scope", "plan"):
         old, new = vars(getattr(before, part)), vars(getattr(after, part))
         for name in old:
-            if old[name] != new[name]:
+            # A key that came later is missing in older files, and no change.
+            if old[name] != new[name] and None not in (old[name], new[name]):
                 yield f"{part} {name} {old[name]} -> {new[name]}"
     for name in sorted({*before.versions, *after.versions}):
         was, now = before.versions.get(name, "-"), after.versions.get(name, "-")

@@ -129,8 +129,18 @@ def gather(record: StudyRecord) -> tuple[Evidence, ...]:
     )
 
 
-def from_rows(record: StudyRecord, question: Question, regime: str, rows: Iterable[Evaluation]) -> Evidence:
-    """Arrays from the given confirm rows; EvidenceError for rows of other phases or an empty cell."""
+def from_rows(
+    record: StudyRecord,
+    question: Question,
+    regime: str,
+    rows: Iterable[Evaluation],
+    *,
+    read_out: str = READ_OUT,
+) -> Evidence:
+    """Arrays from the given confirm rows; EvidenceError for rows of other phases or an empty cell.
+
+    Verdicts are made of the primary read-out; another one is a check of them.
+    """
     rows = sorted(rows, key=lambda row: row.id)
     only_evidence(rows)
     levels = question.by_cost
@@ -139,7 +149,7 @@ def from_rows(record: StudyRecord, question: Question, regime: str, rows: Iterab
     families = tuple(dict.fromkeys(fact.family for fact in facts))
     usual = int(str(record.regimes[regime].get("train_size", 10**9)))
     train_size = min(question.settings("train_size", usual))  # the widest intervals of all levels
-    tuned, finished = _mean_errors(record, regime, tasks, levels, rows, "tuned")
+    tuned, finished = _mean_errors(record, regime, tasks, levels, rows, "tuned", read_out)
     return Evidence(
         question=question,
         regime=regime,
@@ -151,7 +161,7 @@ def from_rows(record: StudyRecord, question: Question, regime: str, rows: Iterab
         percent=tuple(fact.kind == "classification" for fact in facts),
         delta=np.array([margin_of(record, task, regime).delta for task in tasks]),
         tuned=tuned,
-        untuned=_mean_errors(record, regime, tasks, levels, rows, "default")[0],
+        untuned=_mean_errors(record, regime, tasks, levels, rows, "default", read_out)[0],
         finished=finished,
         overlap=np.array([f.n_test / max(1, min(train_size, (f.items - f.n_test) * 4 // 5)) for f in facts]),
         seeds=record.budget.confirm_seeds,
@@ -166,6 +176,7 @@ def _mean_errors(
     levels: tuple[str, ...],
     rows: list[Evaluation],
     arm: Arm,
+    read_out: str,
 ) -> tuple[Array, Array]:
     """[T, R, L] mean test errors over confirm seeds, and [L] the share of members that finished.
 
@@ -183,7 +194,7 @@ def _mean_errors(
         if row.status == "diverged":
             errors[place] = margin_of(record, s.task, regime).trivial_error
         else:
-            errors[place] = (row.test or {})[READ_OUT]
+            errors[place] = (row.test or {})[read_out]
             finished[place] = 1.0
     empty = np.argwhere(np.isnan(errors))
     if len(empty):

@@ -52,6 +52,7 @@ def test_the_file_has_the_shape_that_people_were_promised(file: Defaults) -> Non
         "real_families": 4,
         "hardware": "cpu",
         "torch": "2.14.1",
+        "steps": "300",
     }
     assert data["plan"]["hash"] == "3f2c9a7716ab00d1"
     shallow, deep = data["rows"]

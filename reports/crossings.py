@@ -144,8 +144,8 @@ def _crossing(
     factor = rows[0].question.factor
     try:
         families, units = paired_effects(rows, level, against)
-    except ValueError as error:
-        return NoCrossing(factor=factor, reason=str(error))
+    except ValueError as why:
+        return NoCrossing(factor=factor, reason=str(why))
     if not np.isfinite(units).all():
         reason = f"{level} against {against}: one of them left the race before all depths were judged"
         return NoCrossing(factor=factor, reason=reason)
@@ -168,7 +168,7 @@ def _crossing(
         high=interval.upper[0],
         found=found,
         sentences=(
-            crossed(found, mean[0], depths, level, against),
+            (f"With {where}: " if where else "") + crossed(found, mean[0], depths, level, against),
             f"From {depths[0]} to {depths[-1]} hidden layers the effect changes by "
             f"{signed(float(change.mean))} margins (one-sided bounds {signed(float(change.lower))} and "
             f"{signed(float(change.upper))}): depth "

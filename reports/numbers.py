@@ -189,10 +189,11 @@ def _first(places: Sequence[Array]) -> Array:
     """The places tried on all tasks, the first points of every task first, at most MOST_CANDIDATES."""
     longest = max(map(len, places))
     padded = np.full((len(places), longest), np.nan)
-    for row, found in zip(padded, places, strict=True):
-        row[: len(found)] = found
+    for row, tried in zip(padded, places, strict=True):
+        row[: len(tried)] = tried
     mixed = padded.T.ravel()
-    return mixed[~np.isnan(mixed)][:MOST_CANDIDATES]
+    found: Array = mixed[~np.isnan(mixed)][:MOST_CANDIDATES]
+    return found
 
 
 def _place(span: Range, value: float) -> float:

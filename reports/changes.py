@@ -180,6 +180,13 @@ def _called(number: Number | None) -> str:
     return f"{number.name}@{number.regime}, optimizer {number.optimizer}, row {number.factor}"
 
 
+def _untuned(number: Number) -> str:
+    """What the library's default costs: of this number alone, where the file says it."""
+    if number.loss_if_untuned_margins is None:
+        return f"{number.tunability_margins:+.2f} margins (all numbers of the level)"
+    return f"{number.loss_if_untuned_margins:+.2f} margins"
+
+
 def _inside(number: Number, value: float) -> bool:
     return number.range[0] <= value <= number.range[1]
 
@@ -195,7 +202,8 @@ def _notes(before: Defaults, after: Defaults) -> Iterator[str]:
     for part in ("scope", "plan"):
         old, new = vars(getattr(before, part)), vars(getattr(after, part))
         for name in old:
-            if old[name] != new[name]:
+            # A key that came later is missing in older files, and no change.
+            if old[name] != new[name] and None not in (old[name], new[name]):
                 yield f"{part} {name} {old[name]} -> {new[name]}"
     for name in sorted({*before.versions, *after.versions}):
         was, now = before.versions.get(name, "-"), after.versions.get(name, "-")
@@ -276,7 +284,6 @@ def _against_library(table: Defaults, forwards: bool) -> Iterator[Difference]:
             after=sides[1] if forwards else sides[0],
             kind="within_range" if _inside(number, default) else "evidence",
             because=(
-                f"searched best in {_span(number)} for {number.level}; left untuned: "
-                f"{number.tunability_margins:+.2f} margins"
+                f"searched best in {_span(number)} for {number.level}; left untuned: {_untuned(number)}"
             ),
         )

@@ -80,6 +80,8 @@ def defaults(
                 range=(_short(n.low), _short(n.high)),
                 cells=n.cells,
                 tunability_margins=_short(n.tunability),
+                loss_if_untuned_margins=_short(n.loss_if_untuned),
+                leave_one_task_out_margins=None if n.left_out is None else _short(n.left_out),
             )
             for n in tuned_numbers(record, body, verdict.recommended)
         ]

@@ -150,8 +150,18 @@ def gather(record: StudyRecord) -> tuple[Evidence, ...]:
     )
 
 
-def from_rows(record: StudyRecord, question: Question, regime: str, rows: Iterable[Evaluation]) -> Evidence:
-    """Arrays from the given confirm rows; EvidenceError for rows of other phases or an empty cell."""
+def from_rows(
+    record: StudyRecord,
+    question: Question,
+    regime: str,
+    rows: Iterable[Evaluation],
+    *,
+    read_out: str = READ_OUT,
+) -> Evidence:
+    """Arrays from the given confirm rows; EvidenceError for rows of other phases or an empty cell.
+
+    Verdicts are made of the primary read-out; another one is a check of them.
+    """
     rows = sorted(rows, key=lambda row: row.id)
     only_evidence(rows)
     levels = question.by_cost
@@ -161,7 +171,7 @@ def from_rows(record: StudyRecord, question: Question, regime: str, rows: Iterab
     families = tuple(dict.fromkeys(fact.family for fact in facts))
     usual = int(str(record.regimes[regime].get("train_size", 10**9)))
     train_size = min(question.settings("train_size", usual))  # the widest intervals of all levels
-    tuned, finished = _mean_errors(record, regime, called, levels, rows, "tuned")
+    tuned, finished = _mean_errors(record, regime, called, levels, rows, "tuned", read_out)
     return Evidence(
         question=question,
         regime=regime,
@@ -173,7 +183,7 @@ def from_rows(record: StudyRecord, question: Question, regime: str, rows: Iterab
         percent=tuple(fact.kind == "classification" for fact in facts),
         delta=np.array([margin_of(record, task, regime).delta for task in tasks]),
         tuned=tuned,
-        untuned=_mean_errors(record, regime, called, levels, rows, "default")[0],
+        untuned=_mean_errors(record, regime, called, levels, rows, "default", read_out)[0],
         finished=finished,
         overlap=np.array([f.n_test / max(1, min(train_size, (f.items - f.n_test) * 4 // 5)) for f in facts]),
         seeds=record.budget.confirm_seeds,
@@ -188,6 +198,7 @@ def _mean_errors(
     levels: tuple[str, ...],
     rows: list[Evaluation],
     arm: Arm,
+    read_out: str,
 ) -> tuple[Array, Array]:
     """[T, R, L] mean test errors over confirm seeds, and [L] the share of members that finished.
 
@@ -201,6 +212,7 @@ def _mean_errors(
         levels=levels,
         seeds=record.budget.confirm_seeds,
         arm=arm,
+        read_out=read_out,
         trivial={task: margin_of(record, task, regime).trivial_error for task in tasks},
     )
     wanted = np.array([[level in called[task] for level in levels] for task in tasks])

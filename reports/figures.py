@@ -120,21 +120,35 @@ def forest(name: str, evidence: Evidence, effect: Effect, checks: Robustness | N
 
 
 def tuning_curves(name: str, search: Search) -> Picture | None:
-    """Regret of the best of the first k designed points, by level; the library default at k = 0."""
+    """Median regret of the best of the first k designed points, by level; the library default at k = 0."""
     drawn = {level: trials for level, trials in search.trials.items() if trials}
     if not drawn:
         return None
     rows: list[tuple[str | float | int, ...]] = []
+    coverage = 1.0
     with styled():
         figure, axes = panel(height=2.6, left=0.66, bottom=0.55)
         most, top = 1, 1.0
         for number, (level, trials) in enumerate(drawn.items()):
-            start, curve = best_so_far(trials)
-            most, top = max(most, len(curve)), max(top, start, *curve.tolist())
+            curve = best_so_far(trials, search.families)
+            k = np.arange(len(curve.median))
+            coverage = min(coverage, curve.coverage)
+            most, top = max(most, int(k[-1])), max(top, float(np.nanmax([curve.median, curve.high])))
             series = {"color": SERIES[number % 8], "marker": MARKERS[number % 8], "mew": 0.0, "ms": 5.0}
-            axes.plot([0], [start], ls="", clip_on=False, **series)  # type: ignore[arg-type]
-            axes.plot(range(1, len(curve) + 1), curve, lw=1.6, clip_on=False, **series)  # type: ignore[arg-type]
-            rows += [(level, k, value) for k, value in enumerate([start, *curve.tolist()])]
+            if curve.coverage:
+                bar = [curve.low[0], curve.high[0]]
+                axes.fill_between(
+                    k[1:], curve.low[1:], curve.high[1:], color=SERIES[number % 8], alpha=0.13, lw=0
+                )
+                shift = 0.12 * (number - (len(drawn) - 1) / 2)
+                axes.plot([shift, shift], bar, "-", lw=3, color=SERIES[number % 8], alpha=0.3)
+            axes.plot([0], curve.median[:1], ls="", clip_on=False, **series)  # type: ignore[arg-type]
+            axes.plot(k[1:], curve.median[1:], lw=1.6, clip_on=False, **series)  # type: ignore[arg-type]
+            rows += [
+                (level, int(at), *(float(part[at]) if np.isfinite(part[at]) else "" for part in parts))
+                for parts in [(curve.median, curve.low, curve.high, curve.mean)]
+                for at in k
+            ]
         axes.set_xlim(-0.5, most + 0.3)
         axes.set_ylim(0, top * 1.05)
         step = max(1, most // 8)
@@ -143,12 +157,13 @@ def tuning_curves(name: str, search: Search) -> Picture | None:
         axes.set_xlabel("designed points tried (lib. = library default)")
         axes.set_ylabel("validation regret, margins")
         axes.grid(axis="y", color=GRID, lw=0.6)
+        band = f"; bands hold the median of families with a chance of {coverage:.1%}" if coverage else ""
         return Picture(
             name=name,
             title=f"{search.regime}: best so far",
-            description=f"Mean validation regret after 1 to {most} trials of {', '.join(drawn)}.",
+            description=f"Median validation regret after 1 to {most} trials of {', '.join(drawn)}{band}.",
             svg=svg(figure, name),
-            columns=("level", "designed_points", "mean_regret_in_margins"),
+            columns=("level", "designed_points", "median_regret_in_margins", "low", "high", "mean"),
             rows=tuple(rows),
         )
 

@@ -1,6 +1,8 @@
 """The schema of a defaults file as JSON Schema (draft 2020-12), made from the dataclasses that read it.
 
 `schemas/defaults-1.json` is this module's output, published for other programs; a test keeps them equal.
+The version rule: a schema may get new keys that files may lack (`plain.later`), and old files of it stay
+readable; a key that is renamed, removed, made necessary or given another meaning makes it the next schema.
 `python -m reports.json_schema` prints it.
 """
 
@@ -11,6 +13,7 @@ import types
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from reports.plain import is_later
 from reports.recommended import SCHEMA, Defaults
 
 WORDS = {str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -34,7 +37,7 @@ def _object(kind: type[Any]) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {name: _schema(hints[name]) for name in names},
-        "required": names,
+        "required": [one.name for one in fields(kind) if not is_later(one)],
         "additionalProperties": False,
     }
 

@@ -38,16 +38,28 @@ def markdown(defaults: Defaults) -> str:
     for row in defaults.rows:
         lines += [f"- {escaped(row.factor)}@{escaped(row.regime)}: {escaped(note)}" for note in row.caveats]
     if defaults.numbers:
-        lines += ["", "| number | regime | for | optimizer | value | range | tunability (margins) |"]
-        lines.append("|---|---|---|---|---|---|---|")
+        lines += [
+            "",
+            "| number | regime | for | optimizer | value | search in | left untuned | new family |",
+        ]
+        lines.append("|---|---|---|---|---|---|---|---|")
         for number in defaults.numbers:
             cells = [number.name, number.regime, f"{number.factor} = {number.level}", number.optimizer]
             low, high = number.range
-            values = [f"{number.value:g}", f"{low:g} to {high:g}", f"{number.tunability_margins:+.2f}"]
+            losses = [number.loss_if_untuned_margins, number.leave_one_task_out_margins]
+            shown = ["" if loss is None else f"{loss:+.2f}" for loss in losses]
+            values = [f"{number.value:g}", f"{low:g} to {high:g}", *shown]
             lines.append("| " + " | ".join([*map(escaped, cells), *values]) + " |")
         reading = defaults.reading
-        lines += ["", f"Value: {reading.value}. Range: {reading.range}."]
-        lines.append(f"Tunability: {reading.tunability_margins}.")
+        lines += ["", f"Value: {reading.value}. Search in: {reading.range}."]
+        lines += [
+            f"{name} (margins): {said}."
+            for name, said in (
+                ("Left untuned", reading.loss_if_untuned_margins),
+                ("New family", reading.leave_one_task_out_margins),
+            )
+            if said
+        ]
     versions = ", ".join(f"{escaped(name)} {escaped(version)}" for name, version in defaults.versions.items())
     return "\n".join([*lines, "", f"Versions: {versions}.", ""])
 

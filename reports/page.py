@@ -10,6 +10,7 @@ import io
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,24 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import figures, wording
+from reports import figures, row_figures, wording
 from reports.boundary import audit, flagged
 from reports.certificate import certify
+from reports.crossings import Crossing, NoCrossing, crossings, effect_maps
 from reports.decision import relation
 from reports.evidence import Evidence
 from reports.external import External, external, fallen_back
 from reports.figures import Picture
 from reports.guards import CHAIN
+from reports.headline import decided, other_orders
 from reports.inside import COLUMNS, inside
 from reports.numbers import TunedNumber, tuned_numbers
+from reports.pace import Pace, pace_of
 from reports.record import StudyRecord
 from reports.robustness import Robustness, robustness
 from reports.scope import described, scope_of
+from reports.sensitivity import Line, sensitivity
+from reports.time_to_target import targets
 from reports.tuning import search_of
 from reports.validity import answering, controls, standing, unanswered
 from reports.verdict import Verdict, judge
@@ -62,6 +68,19 @@ class Answer:
     robustness: Robustness
     numbers: tuple[TunedNumber, ...]
     forests: tuple[Picture, ...]
+    paired: Picture
+    others: tuple[Line, ...]
+    pace: Pace | None
+    profile: Picture | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depths:
+    """One question over depth: a crossover with its picture, or why none can be said."""
+
+    factor: str
+    sentences: tuple[str, ...]
+    picture: Picture | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +112,15 @@ def write_report(record: StudyRecord, folder: Path) -> Path:
 def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
     """The page's text and its pictures, without touching a disk."""
     now = standing(record)
-    answers, checked = _answers(record) if now.kind == "evidence" else ((), External(kind="none"))
+    rows = answering(record) if now.kind == "evidence" else ()
+    judged = [judge(record, evidence) for evidence in rows]
+    answers = _answers(record, rows, fallen_back(record, judged))
+    checked = external(record, judged) if judged else External(kind="none")
     searches = () if now.kind == "interim" else _searches(record)
+    depths = _depths(record, rows)
     pictures = [picture for answer in answers for picture in answer.forests]
+    pictures += [picture for answer in answers for picture in (answer.paired, answer.profile) if picture]
+    pictures += [depth.picture for depth in depths if depth.picture]
     for search in searches:
         pictures += [*([search.curves] if search.curves else []), *search.rates]
     html = (
@@ -107,6 +132,9 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
             standing=now,
             answers=answers,
             external=checked,
+            decided=decided([answer.verdict for answer in answers]),
+            orders=other_orders([answer.verdict for answer in answers]),
+            depths=depths,
             searches=searches,
             insides=() if now.kind == "interim" else inside(record),
             columns=COLUMNS,
@@ -128,14 +156,16 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
     return html + "\n", tuple(pictures)
 
 
-def _answers(record: StudyRecord) -> tuple[tuple[Answer, ...], External]:
-    """The rows, and what the external check of the recipe they make together says."""
+def _answers(
+    record: StudyRecord, rows: Sequence[Evidence], verdicts: Sequence[Verdict]
+) -> tuple[Answer, ...]:
+    """The rows; `verdicts` are theirs, after what the external check of the whole recipe says."""
     answers = []
-    bodies = answering(record)
-    judged = [judge(record, evidence) for evidence in bodies]
-    verdicts = fallen_back(record, judged)
-    for number, (evidence, verdict) in enumerate(zip(bodies, verdicts, strict=True), start=1):
+    goals = {regime: targets(record, regime) for regime in {row.regime for row in rows}}
+    for number, (evidence, verdict) in enumerate(zip(rows, verdicts, strict=True), start=1):
         checks = robustness(evidence, verdict, looks=record.budget.looks)
+        pace = pace_of(record, evidence, verdict, goals[evidence.regime])
+        stem = f"{number}-{slug(verdict.factor)}-{slug(verdict.regime)}"
         answers.append(
             Answer(
                 anchor=f"row-{number}",
@@ -145,9 +175,31 @@ def _answers(record: StudyRecord) -> tuple[tuple[Answer, ...], External]:
                 robustness=checks,
                 numbers=tuned_numbers(record, evidence, verdict.recommended),
                 forests=_forests(verdict, evidence, checks, number),
+                paired=row_figures.paired_blocks(f"blocks-{stem}", evidence),
+                others=sensitivity(record, evidence, verdict, checks),
+                pace=pace,
+                profile=row_figures.time_profile(f"steps-{stem}", pace, verdict.regime) if pace else None,
             )
         )
-    return tuple(answers), external(record, judged)
+    return tuple(answers)
+
+
+def _depths(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[Depths, ...]:
+    """The questions asked at several depths."""
+    found = []
+    for number, one in enumerate(crossings(record, rows), start=1):
+        if isinstance(one, NoCrossing):
+            found.append(Depths(factor=one.factor, sentences=(one.reason,), picture=None))
+        else:
+            assert isinstance(one, Crossing)
+            name = f"depth-{number}-{slug(one.factor)}-{slug(one.against)}"
+            picture = row_figures.effect_by_depth(name, one)
+            found.append(Depths(factor=one.factor, sentences=one.sentences, picture=picture))
+    for number, each in enumerate(effect_maps(record, rows), start=1):
+        name = f"map-{number}-{slug(each.factor)}-{slug(each.against)}"
+        picture = row_figures.effect_map(name, each)
+        found.append(Depths(factor=each.factor, sentences=(), picture=picture))
+    return tuple(found)
 
 
 def _forests(verdict: Verdict, evidence: Evidence, checks: Robustness, number: int) -> tuple[Picture, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from search_spaces.factor import unknown
@@ -13,10 +13,27 @@ from search_spaces.factor import unknown
 Noun = TypeVar("Noun")
 
 
+def later(default: Any = None) -> Any:
+    """A field that a schema got after files of it had been written: it may be missing, and then is None.
+
+    Where it is None it is not written, so that an older file reads back, and hashes, as it is.
+    """
+    return field(default=default, metadata={"later": True})
+
+
+def is_later(one: Field[Any]) -> bool:
+    """Whether files of this schema may lack the field."""
+    return bool(one.metadata.get("later"))
+
+
 def to_plain(value: Any) -> Any:
     """`value` as dicts, lists and scalars, keys in field order (of mappings: sorted)."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+        return {
+            one.name: to_plain(getattr(value, one.name))
+            for one in fields(value)
+            if not (is_later(one) and getattr(value, one.name) is None)
+        }
     if isinstance(value, Mapping):
         return {key: to_plain(value[key]) for key in sorted(value)}
     if isinstance(value, tuple):
@@ -42,10 +59,16 @@ def from_plain(kind: type[Noun], data: Any, where: str) -> Noun:
     for key in data:
         if key not in hints:
             raise unknown(f"key of {where}", key, hints)
+    absent = {one.name for one in fields(kind) if is_later(one) and one.name not in data}  # type: ignore[arg-type]
     for key in hints:
-        if key not in data:
+        if key not in data and key not in absent:
             raise ValueError(f"{where} lacks the key '{key}'")
-    return kind(**{key: _read(hint, data[key], f"{where}.{key}") for key, hint in hints.items()})
+    return kind(
+        **{
+            key: None if key in absent else _read(hint, data[key], f"{where}.{key}")
+            for key, hint in hints.items()
+        }
+    )
 
 
 def _read(hint: Any, data: Any, where: str) -> Any:

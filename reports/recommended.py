@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from reports.decision import Label
-from reports.plain import to_plain
+from reports.plain import later, to_plain
 from reports.scope import Scope
 from reports.verdict import DecidedBy
 from search_spaces.config import Setting, digest
@@ -98,6 +98,11 @@ class Number:
     cells: int
     """Tasks x blocks behind `value`."""
     tunability_margins: float
+    """Of all numbers of the level together."""
+    loss_if_untuned_margins: float | None = later()
+    """Of this number alone."""
+    leave_one_task_out_margins: float | None = later()
+    """What `value` costs on a family that it was not chosen on; missing with fewer than two families."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,13 +127,23 @@ class Recipe:
 class Reading:
     """How the numbers are to be read; the same in every file of schema 1."""
 
-    value: str = "median of the values chosen per task and block (geometric where the search was logarithmic)"
-    range: str = "interquartile range of the chosen values: search here first"
+    value: str = (
+        "the tried value of least mean regret over task families (validation metric above the best of the "
+        "search, in margins capped at 4, smoothed over the tried points; all numbers of a level together)"
+    )
+    range: str = "middle half of the values chosen per task and block, and the value: search here first"
     tunability_margins: str = (
         "test error at the level's library defaults minus tuned error, in margins (clipped at 4): what "
         "leaving all of a level's numbers untuned costs"
     )
     holds_for: str = "new tasks of this scope"
+    loss_if_untuned_margins: str | None = later(
+        "the same regret with this number alone at its library default, above the least along this number in "
+        "each family (the other numbers at their values)"
+    )
+    leave_one_task_out_margins: str | None = later(
+        "the same loss for the value that the other families choose, on the one left out; above 0 by noise"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from reports.verdict import Decision, Verdict, decide
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One effect on the families that are not generated, in margins."""
+    """One effect on the families of one kind of data, in margins."""
 
     families: int
     margins: float
@@ -63,6 +63,8 @@ class Robustness:
     """How often the headline's rival loses to the recommended level, block by block."""
     measured: Measured | None
     """The headline effect on families of measured data alone; None with fewer than two of them."""
+    generated: Measured | None
+    """The same on families of generated data alone."""
 
 
 def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | int) -> Robustness:
@@ -77,7 +79,7 @@ def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | i
         kept += chosen == verdict.recommended
         if chosen in evidence.levels and evidence.present[evidence.levels.index(chosen)]:
             losses.append(float(np.nanmax(units[family, evidence.levels.index(chosen)])))
-    sign_flip = median = prediction = estimates = improve = measured = None
+    sign_flip = median = prediction = estimates = improve = measured = generated = None
     head = verdict.headline
     if head is not None and general:
         i, j = evidence.levels.index(head.level), evidence.levels.index(head.against)
@@ -85,7 +87,8 @@ def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | i
         effects = block_effects(both.tuned, both.delta)
         found = family_effects(effects.mean(axis=1), both.family)[:, i, j]
         estimates = robust(found)
-        measured = _measured(both, found)
+        measured = _of_kind(both, found, real=True)
+        generated = _of_kind(both, found, real=False)
         improve = improvement(shares(effects[..., i, j], both.family))
         sign_flip, median = estimates.sign_flip, estimates.median
         half = float(prediction_half_width(effects, both.family)[i, j])
@@ -104,18 +107,20 @@ def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | i
         estimates=estimates,
         improve=improve,
         measured=measured,
+        generated=generated,
     )
 
 
-def _measured(evidence: Evidence, units: Array) -> Measured | None:
-    """The effect [F] on the families with a task of measured data."""
-    real = sorted({int(f) for f, found in zip(evidence.family, evidence.real, strict=True) if found})
-    if len(real) < 2:
+def _of_kind(evidence: Evidence, units: Array, *, real: bool) -> Measured | None:
+    """The effect [F] on the families that have a task of measured data, or on those that have none."""
+    having = {int(f) for f, found in zip(evidence.family, evidence.real, strict=True) if found}
+    chosen = [f for f in range(len(units)) if (f in having) == real]
+    if len(chosen) < 2:
         return None
-    mean, error, freedom = over_families(units[real][:, None, None])
+    mean, error, freedom = over_families(units[chosen][:, None, None])
     found = bounded(mean, error, freedom, level=0.025)
     return Measured(
-        families=len(real),
+        families=len(chosen),
         margins=float(mean[0, 0]),
         interval=(float(found.interval_low[0, 0]), float(found.interval_high[0, 0])),
     )

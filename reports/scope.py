@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from reports.plain import later
 from reports.record import StudyRecord
 
 WORDS = {"mlp": "multilayer perceptrons", "cnn": "convolutional networks", "rnn": "recurrent networks"}
@@ -24,16 +25,28 @@ class Scope:
     real_families: int
     hardware: str
     torch: str
+    steps: str | None = later()
+    """Updates of one training, by regime."""
+
+    def title(self) -> str:
+        """What a page says beside its title."""
+        updates = f", {self.steps} updates" if self.steps else ""
+        return f"for {self._network()} of {self.depth} hidden layers{updates}, on {self._families()}"
 
     def sentence(self) -> str:
         """In words."""
-        network = WORDS.get(self.network, self.network)
-        families = "family" if self.families == 1 else "families"
+        updates = f"{self.steps} updates, " if self.steps else ""
         return (
-            f"{network}, {self.depth} hidden layers of width {self.width}, {self.n_train} training items, "
-            f"{self.families} task {families} ({self.real_families} of measured data), "
+            f"{self._network()}, {self.depth} hidden layers of width {self.width}, {updates}"
+            f"{self.n_train} training items, {self._families()} ({self.real_families} of measured data), "
             f"{self.hardware}, torch {self.torch}"
         )
+
+    def _network(self) -> str:
+        return WORDS.get(self.network, self.network)
+
+    def _families(self) -> str:
+        return f"{self.families} task {'family' if self.families == 1 else 'families'}"
 
 
 def scope_of(record: StudyRecord) -> Scope:
@@ -67,6 +80,7 @@ def scope_of(record: StudyRecord) -> Scope:
         real_families=len({fact.family for fact in facts if fact.real}),
         hardware=record.hardware,
         torch=record.versions.get("torch", "unknown"),
+        steps=_several(settings, "steps"),
     )
 
 

@@ -22,6 +22,7 @@ def scores(
     seeds: int,
     arm: Arm,
     trivial: Mapping[str, float],
+    read_out: str = READ_OUT,
 ) -> tuple[Array, Array]:
     """Test errors of one arm, and which of its members finished.
 
@@ -35,6 +36,7 @@ def scores(
         seeds: S confirm seeds of each arm.
         arm: which one.
         trivial: task -> the trivial predictor's error.
+        read_out: which of the read-outs of a member's one test read.
 
     Returns:
         [T, R, L, S] errors, NaN where no usable run is there; the same shape, 1 where a member finished, 0
@@ -55,6 +57,6 @@ def scores(
             continue
         place = (at_task[s.task], s.block, at_level[s.level], s.index - first)
         ran = row.status == "finished"
-        errors[place] = (row.test or {}).get(READ_OUT, np.nan) if ran else trivial[s.task]
+        errors[place] = (row.test or {}).get(read_out, np.nan) if ran else trivial[s.task]
         finished[place] = float(ran)
     return errors, finished

@@ -45,9 +45,9 @@ def targets(record: StudyRecord, regime: str) -> dict[str, float]:
     """Task -> validation error that its best pilot recipe reaches in the median of its seeds."""
     found: dict[str, list[float]] = {}
     best = {m.task: m.best_recipe for m in record.margins if m.regime == regime and m.accepted}
-    for row in record.evaluations:
+    for row in record.of("", regime):  # the pilot's
         s = row.slot
-        if (s.phase, s.regime) == ("pilot", regime) and best.get(s.task) == s.level:
+        if s.phase == "pilot" and best.get(s.task) == s.level:
             found.setdefault(s.task, []).append(row.validation_metric)
     return {task: float(np.median(errors)) for task, errors in found.items()}
 
@@ -75,9 +75,9 @@ def times_of(
         raise ValueError(f"{factor}@{regime}: no target for {', '.join(lacking)}; the pilot sets them")
     shape = (len(tasks), record.budget.blocks, len(levels), record.budget.confirm_seeds)
     steps, reached = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
-    for row in record.evaluations:
+    for row in record.of(factor, regime):
         s = row.slot
-        if (s.factor, s.regime, s.phase) != (factor, regime, "confirm") or row.arm != "tuned":
+        if s.phase != "confirm" or row.arm != "tuned" or s.level not in levels or s.task not in tasks:
             continue
         if s.task not in tasks:
             continue

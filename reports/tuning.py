@@ -6,9 +6,11 @@ reached in the same task and block.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from reports.compare import Array
 from reports.question import Question
@@ -40,6 +42,8 @@ class Search:
     factor: str
     regime: str
     trials: dict[str, tuple[Trial, ...]]
+    families: dict[str, str]
+    """Task -> family, of the tasks that were searched on."""
 
 
 def search_of(record: StudyRecord, question: Question, regime: str) -> Search:
@@ -73,13 +77,41 @@ def search_of(record: StudyRecord, question: Question, regime: str) -> Search:
         trials={
             level: tuple(trial(row) for row in rows if row.slot.level == level) for level in question.by_cost
         },
+        families={task: record.facts[task].family for task in sorted({row.slot.task for row in rows})},
     )
 
 
-def best_so_far(trials: tuple[Trial, ...]) -> tuple[float, Array]:
-    """The regret of the library default, and [K] of the best of the first 1..K designed points.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curve:
+    """One level's tuning curve: the regret of the best of the first k designed points, k = 0 .. K.
 
-    Means over tasks and blocks of regrets capped at 8 margins; validation scores, hence optimistic.
+    k = 0 stands for the library default. Regrets are capped at 8 margins and come from validation data, hence
+    they are optimistic.
+    """
+
+    median: Array
+    """[K + 1] over families (means of their blocks)."""
+    mean: Array
+    """[K + 1] over families."""
+    low: Array
+    """[K + 1] ends of the band; NaN where `coverage` is 0."""
+    high: Array
+    coverage: float
+    """Chance that the band holds the true median at one k: exact, whatever the distribution over families. 0
+    with fewer than 6 of them, of which no two bound a median at 95 %."""
+
+
+def best_so_far(trials: tuple[Trial, ...], families: Mapping[str, str]) -> Curve:
+    """The tuning curve of one level with its exact band.
+
+    The band runs between order statistics of the families: each lies above the true median with chance 1/2,
+    so that the count of those above is binomial. The bands of Lourie and others (2024) bound the curve of one
+    i.i.d. search by the Dvoretzky-Kiefer-Wolfowitz inequality; points of a Sobol design are not independent,
+    and families are what a statement about new tasks rests on.
+
+    Args:
+        trials: of one level, on any tasks and blocks.
+        families: task -> family.
     """
     places = {place: i for i, place in enumerate(sorted({(t.task, t.block) for t in trials}))}
     count = max((t.index for t in trials), default=0)
@@ -87,5 +119,17 @@ def best_so_far(trials: tuple[Trial, ...]) -> tuple[float, Array]:
     for t in trials:
         regret[places[t.task, t.block], t.index] = t.regret
     capped = np.minimum(regret, REGRET_SHOWN)
-    curve: Array = np.minimum.accumulate(capped[:, 1:], axis=1).mean(axis=0)
-    return float(capped[:, 0].mean()) if len(places) else float("nan"), curve
+    capped[:, 1:] = np.minimum.accumulate(capped[:, 1:], axis=1)
+    names = sorted({families[task] for task, _ in places})
+    member = np.array([names.index(families[task]) for task, _ in places])
+    units = np.sort([capped[member == f].mean(axis=0) for f in range(len(names))], axis=0)
+    inner = int(stats.binom.ppf(0.025, len(names), 0.5))  # so many families may be cut off at either end
+    coverage = 1 - 2 * float(stats.binom.cdf(inner - 1, len(names), 0.5)) if inner > 0 else 0.0
+    nothing = np.full(count + 1, np.nan)
+    return Curve(
+        median=np.median(units, axis=0),
+        mean=units.mean(axis=0),
+        low=units[inner - 1] if coverage else nothing,
+        high=units[len(names) - inner] if coverage else nothing,
+        coverage=coverage,
+    )

@@ -129,6 +129,7 @@ class Protocol:
             budget=self.spec.effective_budget,
             confirmed=confirmed,
         )
+
     def families(self, factor: str) -> int:
         """Task families that a question is judged on, where so many are declared and trainable."""
         if self.question(factor).control:

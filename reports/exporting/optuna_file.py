@@ -28,7 +28,7 @@ import optuna
 
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {recipes}
 """Regime -> fixed: levels, numbers and settings nobody needs to search; enqueued: the recommended values;
-ranges: where tuning found them (interquartile range over tasks and blocks)."""
+ranges: where tuning found them (middle half over tasks and blocks)."""
 
 DEFAULT_REGIME = {first}
 

@@ -37,7 +37,9 @@ def reason(defaults: Defaults, recipe: Recipe, name: str) -> str:
         tuned = [n for n in defaults.numbers if (n.name, n.factor, n.regime) == (name, factor, regime)]
         if tuned:
             low, high = tuned[0].range
-            return f"tuned for the row {factor}@{regime}, mostly between {low:g} and {high:g}"
+            loss = tuned[0].loss_if_untuned_margins
+            untuned = "" if loss is None else f"; at the library's default {loss:+.2f} margins"
+            return f"tuned for the row {factor}@{regime}, mostly between {low:g} and {high:g}{untuned}"
         return f"row {factor}@{regime}: {verdict_said(row)}" if row else by
     said = {
         "fixed": "held fixed in the study, not compared",

@@ -103,6 +103,34 @@ def test_the_page_accounts_for_every_run_and_names_its_plan(outline: Outline) ->
     assert "Weak points" in outline.text
 
 
+def test_the_headline_says_what_decided_and_that_rows_were_judged_alone(outline: Outline) -> None:
+    assert "1 of 2 rows was decided by data, 1 by cost order" in outline.text
+    assert "Plan revision 1. The rows were judged one at a time" in outline.text
+    assert (
+        "for multilayer perceptrons of 2 | 20 hidden layers, 300 updates, on 8 task families" in outline.text
+    )
+
+
+def test_each_section_of_a_row_is_a_question(outline: Outline) -> None:
+    for asked in (
+        "Would the table say otherwise if levels cost otherwise?",
+        "By how much, and do the task families agree?",
+        "Do single blocks agree?",
+        "How much can each level cost at most?",
+        "Would another analysis say otherwise?",
+        "Which level gets there soonest?",
+        "From which depth on?",
+        "Was anything left out?",
+        "Did every level get the same budget?",
+    ):
+        assert asked in outline.text
+
+
+def test_no_speed_is_claimed_in_seconds(outline: Outline) -> None:
+    assert "In seconds: not measured" in outline.text
+    assert not re.search(r"\bfaster\b|\bslower\b", outline.text)
+
+
 def test_nothing_is_fetched_from_anywhere(built: Built, outline: Outline) -> None:
     html, pictures = built
     files = {f"{picture.name}.csv" for picture in pictures}

@@ -1,0 +1,85 @@
+"""One row's answer to 'which level gets there soonest?', in steps: a table and a picture, never a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.compare import Array, compare
+from reports.evidence import Evidence
+from reports.record import StudyRecord
+from reports.time_to_target import Times, log_rank_p, log_times, profile, profile_area, times_of
+from reports.verdict import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelPace:
+    """How soon one level gets to the targets."""
+
+    level: str
+    reached: float
+    """Share of its runs that got there."""
+    median: float | None
+    """Steps in the median run; None where less than half of the runs got there."""
+    area: float
+    """Area under its performance profile, 0 to 1."""
+    ratio: tuple[float, float, float] | None
+    """Steps as a multiple of the recommended level's, with the 95 % interval; None for that level itself,
+    and where nothing bounds it."""
+    log_rank: float | None
+    """Two-sided p of the log-rank test against the recommended level."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pace:
+    """One row."""
+
+    levels: tuple[LevelPace, ...]
+    ratios: Array
+    shares: Array
+    """[L, N] performance profiles over `ratios`."""
+
+
+def pace_of(
+    record: StudyRecord, evidence: Evidence, verdict: Verdict, targets: Mapping[str, float]
+) -> Pace | None:
+    """Times to the pilot's targets; None where a judged task has none, or a level lacks some runs."""
+    if any(task not in targets for task in evidence.tasks):
+        return None
+    times = times_of(record, evidence.question.factor, evidence.regime, targets, evidence.levels)
+    if not np.isfinite(times.steps).all():
+        return None
+    ratios, shares = profile(times)
+    area = profile_area(ratios, shares)
+    slower = compare(
+        log_times(times),
+        np.ones(len(times.tasks)),
+        evidence.family,
+        alpha=evidence.question.alpha,
+        over=evidence.over,
+        overlap=evidence.overlap,
+    )
+    base = times.levels.index(verdict.recommended) if verdict.recommended in times.levels else 0
+    found = []
+    for i, level in enumerate(times.levels):
+        ends = [float(part[i, base]) for part in (slower.mean, slower.interval_low, slower.interval_high)]
+        bounded = i != base and bool(np.isfinite(ends).all())
+        found.append(
+            LevelPace(
+                level=level,
+                reached=float(times.reached[:, :, i].mean()),
+                median=_median(times, i),
+                area=float(area[i]),
+                ratio=(2 ** ends[0], 2 ** ends[1], 2 ** ends[2]) if bounded else None,
+                log_rank=None if i == base else log_rank_p(times, level, times.levels[base]),
+            )
+        )
+    return Pace(levels=tuple(found), ratios=ratios, shares=shares)
+
+
+def _median(times: Times, level: int) -> float | None:
+    steps = np.where(times.reached, times.steps, np.inf)[:, :, level]
+    median = float(np.quantile(steps, 0.5, method="higher"))
+    return median if np.isfinite(median) else None

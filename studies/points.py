@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,8 +81,8 @@ def places(spec: StudySpec) -> Iterator[Place]:
     Pairs suffice: what a level opens hangs on one other factor at most (optimizer and weight decay). An
     asked factor sits at its first listed background, or at the framework's default, while others are asked.
     """
-    backgrounds = list(_backgrounds(spec))
     for regime in spec.regimes:
+        backgrounds = list(_backgrounds(spec.backgrounds(regime)))
         for asked in spec.understood:
             for level, change in asked.changes.items():
                 for background in backgrounds:
@@ -112,8 +112,7 @@ def searched(spec: StudySpec, place: Change) -> dict[str, Range]:
     return found
 
 
-def _backgrounds(spec: StudySpec) -> Iterator[dict[str, str]]:
-    choices = spec.background
+def _backgrounds(choices: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
     first = {factor: levels[0] for factor, levels in choices.items()}
     if len(choices) < 2:
         yield from ({factor: level} for factor, levels in choices.items() for level in levels)

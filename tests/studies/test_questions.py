@@ -287,6 +287,14 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"regimes": {"a": {"optimizer": "sgd"}}},
         ("regimes.a.optimizer", "background"),
     ),
+    "a background of a regime that is none": (
+        {"background_in": {"abysmal": {"optimizer": ["sgd"]}}},
+        ("background_in.abysmal", "unknown regime"),
+    ),
+    "a regime's background of what has none": (
+        {"background_in": {"deep": {"activation": ["relu"]}}},
+        ("background_in.deep", "unknown background factor", "optimizer"),
+    ),
     "a setting tuned and in a regime": (
         {"nuisance": {"depth": {"low": 1, "high": 4}}},
         ("regimes.shallow.depth", "nuisance"),

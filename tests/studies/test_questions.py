@@ -129,8 +129,14 @@ def test_the_cheaper_level_stands_first() -> None:
 
 
 def test_what_the_textbook_has_no_row_for_is_not_measured_against_it() -> None:
-    for name in ("a number", "a setting", "combinations"):
+    for name in ("a number", "a setting"):
         assert set(of(name).asked[0].textbook.values()) == {()}
+    free = of("combinations", questions=[{"factor": "ways", "levels": COMBINATIONS}])
+    assert set(free.asked[0].textbook.values()) == {()}
+
+
+def test_combinations_under_the_name_of_a_textbooks_row_are_measured_against_it() -> None:
+    assert set(of("combinations").asked[0].textbook.values()) == {("none", "decay")}
 
 
 def test_a_regime_changes_levels_numbers_and_settings_together() -> None:

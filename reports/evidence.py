@@ -14,7 +14,7 @@ from reports.guards import EvidenceError, margin_of, only_evidence, standing, un
 from reports.question import Question
 from reports.racing import Race, looks_within, race
 from reports.record import StudyRecord
-from reports.scores import scores
+from reports.scores import READ_OUT, scores
 from trainers.evaluation import Arm, Evaluation
 
 

@@ -80,7 +80,10 @@ def words_of(words: Mapping[str, Any]) -> Change:
 
 def _stated(record: StudyRecord, regime: str, rows: Iterable[Row]) -> tuple[Change, dict[str, str]]:
     """Everything that is stated, later over earlier, and who stated it."""
-    first = next(iter(record.background.values()), {})
+    first = {
+        **next(iter(record.background.values()), {}),
+        **next(iter(record.background_in.get(regime, {}).values()), {}),
+    }
     parts: list[tuple[str, Change]] = [
         ("fixed", words_of(record.fixed)),
         ("background", Change(levels=first)),

@@ -129,6 +129,8 @@ class StudyRecord:
     protocol_hash: str
     revision: int
     """1 for the first plan ever started under this name."""
+    background_in: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
+    """Regime -> task -> factor -> level, where the background differs between regimes too."""
     abandoned_plans: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: str = "cpu"

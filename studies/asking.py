@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from search_spaces.bundles import BUNDLES
 from search_spaces.catalog import FACTORS
 from search_spaces.change import Change, spelled
 from search_spaces.config import SETTING_LIMITS, Setting
@@ -51,7 +52,10 @@ class Asked:
         return {level: rank for rank, level in enumerate(order)}
 
     def textbook(self, depth: int) -> tuple[str, ...]:
-        """The textbook's levels for that many hidden layers; its table has rows for factors only."""
+        """The textbook's levels for that many hidden layers; its table has rows for factors and bundles."""
+        if self.name in BUNDLES:
+            means = BUNDLES[self.name].means
+            return tuple(level for level, change in self.changes.items() if means(change))
         return FACTORS[self.name].textbook(depth) if self.kind == "factor" else ()
 
     def said(self) -> list[Any] | dict[str, Any]:

@@ -136,18 +136,18 @@ class Protocol:
             return min(self.spec.families, control_arms.FAMILIES)
         return self.spec.families
 
-    def background(self, task: str) -> dict[str, str]:
+    def background(self, task: str, regime: str) -> dict[str, str]:
         """Factor -> level on this task for every factor that is in the background or asked.
 
         Tasks declared at even places (the first is 0) get the first listed level. The others draw one,
         every listed level once in each round of draws: a plain draw would leave a level out by chance.
-        The same for all levels of a question, all regimes and all blocks. An asked factor without a
-        list of its own sits at the framework's default while others are asked.
+        The same for all levels of a question and all blocks, and for all regimes that list the same levels.
+        An asked factor without a list of its own sits at the framework's default while others are asked.
         """
         place = self.spec.tasks.index(task)
         usual = framework_levels()
         found = {asked.name: usual[asked.name] for asked in self.spec.understood if asked.kind == "factor"}
-        for factor, levels in self.spec.background.items():
+        for factor, levels in self.spec.backgrounds(regime).items():
             turn, at = divmod(place // 2, len(levels))
             order = stream(self.spec.study, "background", factor, turn).permutation(len(levels))
             found[factor] = levels[0 if place % 2 == 0 else int(order[at])]
@@ -243,7 +243,7 @@ class Protocol:
         return point(
             self.spec,
             regime=chain.regime,
-            background=self.background(chain.task),
+            background=self.background(chain.task, chain.regime),
             change=self.question(chain.factor).change(level),
             unhonoured=self.unhonoured[chain.task],
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -89,9 +89,9 @@ def places(
         asked: what is asked; None: its questions.
         regimes: where; None: in all.
     """
-    backgrounds = list(_backgrounds(spec))
     questions = tuple(spec.understood if asked is None else asked)
     for regime in spec.regimes if regimes is None else regimes:
+        backgrounds = list(_backgrounds(spec.backgrounds(regime)))
         for one in questions:
             for level, change in one.changes.items():
                 for background in backgrounds:
@@ -121,8 +121,7 @@ def searched(spec: StudySpec, place: Change) -> dict[str, Range]:
     return found
 
 
-def _backgrounds(spec: StudySpec) -> Iterator[dict[str, str]]:
-    choices = spec.background
+def _backgrounds(choices: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
     first = {factor: levels[0] for factor, levels in choices.items()}
     if len(choices) < 2:
         yield from ({factor: level} for factor, levels in choices.items() for level in levels)

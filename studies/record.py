@@ -63,6 +63,7 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
             fixed.course(factor, regime, names, margins, confirmed[factor, regime]).possible,
         )
     ]
+    backgrounds = {name: _backgrounds(fixed, name) for name in facts}
     return StudyRecord(
         name=row.name,
         title=row.title,
@@ -75,7 +76,11 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
         ),
         regimes=resolved["regimes"],
         fixed={name: _text(value) for name, value in resolved["fixed"].items()},
-        background={name: fixed.background(name) for name in facts},
+        background={name: shared for name, (shared, _) in backgrounds.items()},
+        background_in={
+            regime: {name: places[regime] for name, (_, places) in backgrounds.items()}
+            for regime in (fixed.spec.regimes if fixed.spec.background_in else ())
+        },
         nuisance=_limits(fixed, own),
         tasks=tasks,
         facts=facts,
@@ -131,6 +136,17 @@ def _untouched(study: str, plain: Mapping[str, Any], hashed: str, what: str) -> 
         )
 
 
+def _backgrounds(fixed: Protocol, task: str) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """The task's background: what all regimes share, and what each has of its own."""
+    by_regime = {regime: fixed.background(task, regime) for regime in fixed.spec.regimes}
+    changed = {factor for own in fixed.spec.background_in.values() for factor in own}
+    shared = {f: level for f, level in next(iter(by_regime.values())).items() if f not in changed}
+    return shared, {
+        regime: {f: level for f, level in found.items() if f in changed}
+        for regime, found in by_regime.items()
+    }
+
+
 def protocol_of(plain: Mapping[str, Any]) -> Protocol:
     """The protocol that a ledger keeps, as an object again."""
     return Protocol(
@@ -152,6 +168,7 @@ def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
     return parse(
         {
             **{key: resolved[key] for key in ("study", "title", "fixed", "background", "nuisance")},
+            "background_in": resolved.get("background_in", {}),
             "setting": shared,
             "regimes": {
                 regime: {name: value for name, value in words.items() if name not in shared}

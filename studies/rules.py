@@ -37,6 +37,7 @@ def check(spec: StudySpec) -> None:
     _check_fixed(spec)
     for factor, levels in spec.background.items():
         _levels(file, "background", f"background.{factor}", factor, levels)
+    _check_backgrounds(spec)
     unique(file, "tasks", spec.tasks)
     _check_settings(spec)
     _check_owners(spec)
@@ -56,6 +57,19 @@ def _levels(file: str, factor_key: str, level_key: str, factor: str, levels: Ite
         except ValueError as error:
             raise SpecError(file, level_key, str(error)) from None
     unique(file, level_key, levels)
+
+
+def _check_backgrounds(spec: StudySpec) -> None:
+    """A regime's own background replaces a list that all regimes have."""
+    for regime, choices in spec.background_in.items():
+        key = f"background_in.{regime}"
+        if regime not in spec.regimes:
+            raise SpecError(spec.file, key, str(unknown("regime", regime, spec.regimes)))
+        for factor, levels in choices.items():
+            if factor not in spec.background:
+                rule = unknown("background factor", factor, spec.background)
+                raise SpecError(spec.file, key, f"{rule} (what stands in background may differ in a regime)")
+            _levels(spec.file, key, f"{key}.{factor}", factor, levels)
 
 
 def _check_fixed(spec: StudySpec) -> None:

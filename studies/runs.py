@@ -71,7 +71,8 @@ def study_run(row: StudyRow) -> Run:
     spec = row.protocol["spec"]
     if spec.get("kind") == "search":
         return _search_run(row)
-    params = {name: _brief(spec[name]) for name in ("questions", "fixed", "background", "nuisance", "tasks")}
+    said = ("questions", "fixed", "background", "background_in", "nuisance", "tasks")
+    params = {name: _brief(spec[name]) for name in said if name in spec}
     params |= {f"budget.{name}": _brief(value) for name, value in spec["budget"].items()}
     for regime, setting in spec["regimes"].items():
         params |= {f"{regime}.{name}": _brief(value) for name, value in setting.items()}

@@ -75,6 +75,7 @@ Text = Annotated[str, Strict()]
 Name = Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Number = Annotated[float, Strict(), AllowInfNan(False)]
 
+Listed = Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)]
 Few = Annotated[int, Strict(), Field(ge=1, le=1000)]
 Many = Annotated[int, Strict(), Field(ge=1, le=10_000)]
 
@@ -152,9 +153,10 @@ class StudySpec(Part):
     """What all regimes share, over the defaults of `search_spaces.config.Setting`."""
     fixed: dict[Text, Any] = Field(default_factory=dict)
     """Levels and numbers held for everyone."""
-    background: dict[Text, Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)]] = Field(
-        default_factory=dict
-    )
+    background: dict[Text, Listed] = Field(default_factory=dict)
+    background_in: dict[Name, dict[Text, Listed]] = Field(default_factory=dict)
+    """Regime -> factor -> levels that stand there in place of the background's: a textbook's recipe for deep
+    networks is another than that for shallow ones."""
     nuisance: dict[Text, RangeSpec | None] = {"learning_rate": None}
     """Number -> its own limits, or None for the catalogue's; whole-numbered setting -> its limits."""
     tasks: tuple[Name, ...] = Field(min_length=1, max_length=1000)
@@ -212,6 +214,10 @@ class StudySpec(Part):
     def settings_of(self, point: Change) -> Setting:
         """The complete setting of a point."""
         return Setting(**point.setting)
+
+    def backgrounds(self, regime: str) -> dict[str, tuple[str, ...]]:
+        """Factor -> the levels of the background in one regime."""
+        return {**self.background, **self.background_in.get(regime, {})}
 
     @cached_property
     def asked(self) -> tuple[Question, ...]:
@@ -319,6 +325,7 @@ class StudySpec(Part):
             },
             "fixed": Change(levels=self.held, numbers=self.stated.numbers).words(),
             "background": self.background,
+            **({"background_in": self.background_in} if self.background_in else {}),
             "nuisance": {name: span.model_dump() if span else None for name, span in self.nuisance.items()},
             "tasks": self.tasks,
             "budget": {

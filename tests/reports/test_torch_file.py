@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +23,7 @@ from search_spaces.initializers import INITIALIZER
 from search_spaces.optimizers import OPTIMIZER
 from search_spaces.regularizers import WEIGHT_DECAY
 from search_spaces.schedules import SCHEDULE
+from tests.reports.alone import handed_over, trained_alone
 from tests.reports.tables import recipe, row, table
 from trainers.networks.perceptron import Perceptron
 from trainers.tasks import TASKS
@@ -287,47 +286,6 @@ def test_hostile_names_stay_names() -> None:
     }
 
 
-ALONE = """
-import sys
-from importlib.machinery import PathFinder
-
-class TorchAndNumpy:
-    def find_spec(self, name, path=None, target=None):
-        absent = {"search_spaces", "trainers", "reports", "studies", "scipy", "sklearn", "optuna", "pandas"}
-        return None if name.split(".")[0] in absent else PathFinder.find_spec(name, path, target)
-
-sys.meta_path = [TorchAndNumpy() if finder is PathFinder else finder for finder in sys.meta_path]
-for name in ("search_spaces", "scipy", "sklearn"):
-    try:
-        __import__(name)
-    except ModuleNotFoundError:
-        continue
-    sys.exit(f"{name} is here after all")
-"""
-
-TRAINING = """
-import importlib.util
-import math
-import numpy as np
-import torch
-
-spec = importlib.util.spec_from_file_location("recipe", sys.argv[1])
-recipe = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(recipe)
-data = np.load(sys.argv[2])
-torch.set_num_threads(1)
-for regime in recipe.REGIMES:
-    torch.manual_seed(1)
-    model = recipe.build_model(64, 10, regime=regime)
-    before = recipe.error_of(model, data["x_test"], data["y_test"])
-    history = recipe.fit(
-        model, data["x_train"], data["y_train"], data["x_validation"], data["y_validation"], seed=1
-    )
-    error = recipe.error_of(model, data["x_test"], data["y_test"])
-    print(regime, before, error, history["best_step"])
-"""
-
-
 def test_the_file_trains_digits_in_both_regimes_with_nobody_elses_help(tmp_path: Path) -> None:
     levels = {"initializer": "he_normal", "optimizer": "adamw", "schedule": "one_cycle"}
     easy = Setting(
@@ -344,23 +302,9 @@ def test_the_file_trains_digits_in_both_regimes_with_nobody_elses_help(tmp_path:
     file, data = tmp_path / "recipe.py", tmp_path / "digits.npz"
     file.write_text(torch_file(both), encoding="utf-8")
     digits = TASKS["digits"]()
-    split = digits.split("export", 0)
-    arrays: dict[str, Any] = {}
-    for part, numbers in (("train", split.train), ("validation", split.validation), ("test", split.test)):
-        arrays |= {f"x_{part}": digits.x[numbers], f"y_{part}": digits.y[numbers]}
-    np.savez(data, **arrays)
-    done = subprocess.run(
-        [sys.executable, "-c", ALONE + TRAINING, str(file), str(data)],
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [line.split() for line in done.stdout.splitlines()]
-    assert [line[0] for line in lines] == ["shallow", "deep"]
-    for _, before, error, best_step in lines:
-        assert float(error) < 0.3 < float(before)  # ten classes: guessing is 0.9 wrong
-        assert int(best_step) > 0
-        assert math.isfinite(float(error))
+    handed_over(digits, digits.split("export", 0), data)
+    found = trained_alone(file, data)
+    assert list(found) == ["shallow", "deep"]
+    for before, error, best_step in found.values():
+        assert error < 0.3 < before  # ten classes: guessing is 0.9 wrong
+        assert best_step > 0

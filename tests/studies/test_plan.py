@@ -72,7 +72,7 @@ def test_the_background_is_the_first_level_on_even_places_and_drawn_on_odd_ones(
     names = [f"t{i}" for i in range(40)]
     book: TaskBook = {name: partial(stripes, name) for name in names}
     fixed = protocol(tiny(tasks=names), book)
-    found = [fixed.background(name)["optimizer"] for name in names]
+    found = [fixed.background(name, "deep")["optimizer"] for name in names]
     assert set(found[::2]) == {"nesterov"}
     assert set(found[1::2]) == {"nesterov", "adamw"}
     levels = [
@@ -81,6 +81,21 @@ def test_the_background_is_the_first_level_on_even_places_and_drawn_on_odd_ones(
         for level in ("he_normal", "torch_default")
     ]
     assert set(levels) == {found[1]}
+
+
+def test_a_regime_may_have_a_background_of_its_own() -> None:
+    names = [f"t{i}" for i in range(8)]
+    book: TaskBook = {name: partial(stripes, name) for name in names}
+    own = {"deep": {"optimizer": ["adamw", "adam"]}}
+    fixed = protocol(tiny(tasks=names, background_in=own), book)
+    shallow = [fixed.background(name, "shallow")["optimizer"] for name in names]
+    deep = [fixed.background(name, "deep")["optimizer"] for name in names]
+    assert set(shallow[::2]) == {"nesterov"} and set(shallow[1::2]) == {"nesterov", "adamw"}
+    assert set(deep[::2]) == {"adamw"} and set(deep[1::2]) == {"adamw", "adam"}
+    for regime, found in (("shallow", shallow), ("deep", deep)):
+        chain = Chain(factor="initializer", task="t1", regime=regime)
+        assert fixed.config(chain, "he_normal").levels["optimizer"] == found[1]
+    assert "background_in" not in protocol(tiny(tasks=names), book).plain()["spec"]
 
 
 def test_an_asked_factor_sits_at_its_background_while_another_is_asked() -> None:

@@ -129,8 +129,14 @@ def test_the_cheaper_level_stands_first() -> None:
 
 
 def test_what_the_textbook_has_no_row_for_is_not_measured_against_it() -> None:
-    for name in ("a number", "a setting", "combinations"):
+    for name in ("a number", "a setting"):
         assert set(of(name).asked[0].textbook.values()) == {()}
+    free = of("combinations", questions=[{"factor": "ways", "levels": COMBINATIONS}])
+    assert set(free.asked[0].textbook.values()) == {()}
+
+
+def test_combinations_under_the_name_of_a_textbooks_row_are_measured_against_it() -> None:
+    assert set(of("combinations").asked[0].textbook.values()) == {("none", "decay")}
 
 
 def test_a_regime_changes_levels_numbers_and_settings_together() -> None:
@@ -286,6 +292,14 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a regime that changes the background": (
         {"regimes": {"a": {"optimizer": "sgd"}}},
         ("regimes.a.optimizer", "background"),
+    ),
+    "a background of a regime that is none": (
+        {"background_in": {"abysmal": {"optimizer": ["sgd"]}}},
+        ("background_in.abysmal", "unknown regime"),
+    ),
+    "a regime's background of what has none": (
+        {"background_in": {"deep": {"activation": ["relu"]}}},
+        ("background_in.deep", "unknown background factor", "optimizer"),
     ),
     "a setting tuned and in a regime": (
         {"nuisance": {"depth": {"low": 1, "high": 4}}},

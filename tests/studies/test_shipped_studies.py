@@ -22,7 +22,8 @@ from trainers.tasks import ROLES
 from trainers.user_tasks import task_book
 
 BOOK = task_book(None)
-OF_ONE_FACTOR = [name for name in shipped() if name not in ("quickstart", "search")]
+OF_SEVERAL = ["guidelines", "crossover"]
+OF_ONE_FACTOR = [name for name in shipped() if name not in ("quickstart", "search", *OF_SEVERAL)]
 UNASKED = {"evaluations"}
 """How often we look, which is no way to train."""
 
@@ -52,12 +53,12 @@ def test_it_takes_ten_lines(name: str) -> None:
     assert max(map(len, lines)) <= 110
 
 
-@pytest.mark.parametrize("name", OF_ONE_FACTOR)
+@pytest.mark.parametrize("name", [*OF_ONE_FACTOR, *OF_SEVERAL])
 def test_it_uses_no_task_that_is_kept_for_the_end(name: str) -> None:
     assert {ROLES[task] for task in load(name).tasks} == {"race"}
 
 
-@pytest.mark.parametrize("name", OF_ONE_FACTOR)
+@pytest.mark.parametrize("name", [*OF_ONE_FACTOR, *OF_SEVERAL])
 def test_its_combinations_mean_something_on_all_of_its_tasks(name: str) -> None:
     examine(protocol(load(name), BOOK), BOOK)
 

@@ -20,6 +20,8 @@ from markupsafe import Markup
 from reports import figures, wording
 from reports.boundary import audit, flagged
 from reports.certificate import certify
+from reports.claim_cards import Card, cards, write_cards
+from reports.claim_ledger import entries
 from reports.decision import relation
 from reports.evidence import Evidence
 from reports.figures import Picture
@@ -75,13 +77,15 @@ class Searching:
 
 
 def write_report(record: StudyRecord, folder: Path) -> Path:
-    """Writes `index.html` and one CSV per figure into `folder`; returns the page's path.
+    """Writes `index.html`, one CSV per figure and the cards of claims into `folder`; returns the page's path.
 
     An unfinished study gets a page without verdicts marked interim, an adaptively sampled one a page marked
     exploratory, one that breaks a guard a page that says which.
     """
-    html, pictures = build(record)
+    claimed = cards(record)
+    html, pictures = build(record, claimed)
     folder.mkdir(parents=True, exist_ok=True)
+    write_cards(claimed, folder)
     for picture in pictures:
         (folder / f"{picture.name}.csv").write_bytes(csv_text(picture).encode())
     page = folder / "index.html"
@@ -89,8 +93,13 @@ def write_report(record: StudyRecord, folder: Path) -> Path:
     return page
 
 
-def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
-    """The page's text and its pictures, without touching a disk."""
+def build(record: StudyRecord, claimed: tuple[Card, ...] | None = None) -> tuple[str, tuple[Picture, ...]]:
+    """The page's text and its pictures, without touching a disk.
+
+    Args:
+        record: the study.
+        claimed: the cards of its claims, where they are at hand; None: they are made here.
+    """
     now = standing(record)
     answers = _answers(record) if now.kind == "evidence" else ()
     searches = () if now.kind == "interim" else _searches(record)
@@ -106,6 +115,7 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
             standing=now,
             answers=answers,
             searches=searches,
+            claim_entries=entries(cards(record) if claimed is None else claimed),
             insides=() if now.kind == "interim" else inside(record),
             columns=COLUMNS,
             general=all(answer.verdict.general for answer in answers),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from reports.claimed import Claim
 from reports.question import Question
 from trainers.evaluation import Evaluation
 
@@ -99,6 +100,10 @@ class StudyRecord:
     abandoned_plans: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: str = "cpu"
+    claims: tuple[Claim, ...] = ()
+    """What texts say, as it was fixed before training."""
+    core_seconds: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    """(factor, regime, level) -> seconds of training on one core; empty where nobody asks."""
 
     def of(self, factor: str, regime: str) -> tuple[Evaluation, ...]:
         """The evaluations of one question in one regime, in their order."""

@@ -73,6 +73,8 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
         abandoned_plans=tuple(earlier.hash for earlier in plans[:-1]),
         versions=row.terms["versions"],
         hardware=row.terms["hardware"],
+        claims=fixed.spec.claimed,
+        core_seconds=ledger.core_seconds(study) if fixed.spec.claimed else {},
     )
 
 
@@ -117,6 +119,7 @@ def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
             "tasks": resolved["tasks"],
             "budget": {"profile": budget["profile"], **{name: budget[name] for name in numbers}},
             **{key: resolved[key] for key in ("sampler", "pack_size", "alpha")},
+            "claims": resolved.get("claims", ()),
         },
         file=f"ledger, study {resolved['study']}",
     )

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, PrivateAttr, Strict, ValidationError
 
+from reports.claimed import Claim, ClaimType, Direction
 from reports.question import Question
 from reports.record import Budget
 from search_spaces.change import Change
@@ -23,6 +24,7 @@ from search_spaces.config import Setting
 from search_spaces.factor import unknown
 from search_spaces.space import framework_levels, open_ranges
 from studies.asking import Asked, change_of, understood
+from studies.claiming import understood_claims
 from studies.detail import Detail
 from studies.mistakes import SpecError, unique
 from studies.points import places
@@ -32,6 +34,7 @@ from trainers.diagnostics.names import Switch
 __all__ = [
     "PROFILES",
     "BudgetSpec",
+    "ClaimSpec",
     "QuestionSpec",
     "RangeSpec",
     "SpecError",
@@ -108,6 +111,26 @@ class BudgetSpec(Part):
         return int(PROFILES[self.profile][name] if own is None else own)
 
 
+class ClaimSpec(Part):
+    """A claim of a text that this study puts to the test; `StudySpec.claimed` reads it."""
+
+    id: Text
+    """Of the catalogue of claims (`I5`), or `own-` and a name."""
+    quote: Annotated[Text, Field(min_length=1, max_length=1000)]
+    source: Annotated[Text, Field(min_length=1, max_length=200)]
+    type: ClaimType
+    factor: Text | None = None
+    """The question, where there are several."""
+    levels: Annotated[tuple[Any, ...], Field(min_length=1, max_length=100)]
+    regimes: tuple[Name, ...] = ()
+    """The regime, where there are several; of a claim of type regime two."""
+    direction: Direction | None = None
+    measure: Text = ""
+    expected: Number | None = None
+    tolerance: Number | None = None
+    scope: dict[Text, Any] = Field(default_factory=dict)
+
+
 class StudySpec(Part):
     """A checked study file; `load` makes it."""
 
@@ -117,6 +140,8 @@ class StudySpec(Part):
     """The study's name: streams, the ledger and the tracking store are keyed by it."""
     title: Annotated[Text, Field(max_length=500)] = ""
     questions: tuple[QuestionSpec, ...] = Field(min_length=1, max_length=100)
+    claims: tuple[ClaimSpec, ...] = Field(default=(), max_length=100)
+    """What texts say of these questions: fixed before training, judged after it."""
     regimes: dict[Name, dict[Text, Any]] = Field(min_length=1, max_length=100)
     """Regime -> what it changes: settings, levels and numbers."""
     setting: dict[Text, Any] = Field(default_factory=dict)
@@ -157,6 +182,15 @@ class StudySpec(Part):
             understood(q.factor, q.levels, file=self.file, key=f"questions[{i}]")
             for i, q in enumerate(self.questions)
         )
+
+    @cached_property
+    def claimed(self) -> tuple[Claim, ...]:
+        """The claims, read with the questions and regimes.
+
+        Raises:
+            SpecError: a claim that this study could not judge.
+        """
+        return understood_claims(self)
 
     @cached_property
     def stated(self) -> Change:
@@ -270,6 +304,8 @@ class StudySpec(Part):
             "pack_size": self.pack_size,
             "alpha": self.alpha,
         }
+        if self.claims:  # the protocol of a study without claims is what it was before there were any
+            everything["claims"] = [claim.plain() for claim in self.claimed]
         plain: dict[str, Any] = plain_data(everything)
         return plain
 
@@ -345,7 +381,12 @@ def _stated_numbers(spec: StudySpec) -> set[str]:
 
 # From pydantic's errors to ours.
 
-_MODELS: dict[str, type[BaseModel]] = {"questions": QuestionSpec, "budget": BudgetSpec, "nuisance": RangeSpec}
+_MODELS: dict[str, type[BaseModel]] = {
+    "questions": QuestionSpec,
+    "claims": ClaimSpec,
+    "budget": BudgetSpec,
+    "nuisance": RangeSpec,
+}
 
 
 def first_error(

@@ -47,7 +47,8 @@ LEAST = {
 @pytest.mark.parametrize("name", OF_ONE_FACTOR)
 def test_it_takes_ten_lines(name: str) -> None:
     lines = shipped()[name].read_text(encoding="utf-8").splitlines()
-    said = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    asked = lines[: lines.index("claims:")] if "claims:" in lines else lines  # what texts say comes last
+    said = [line for line in asked if line.strip() and not line.lstrip().startswith("#")]
     assert len(said) <= 10
     assert max(map(len, lines)) <= 110
 

@@ -66,6 +66,8 @@ class Card:
     factor: str
     levels: tuple[str, ...]
     regimes: tuple[str, ...]
+    statement: str
+    """What is claimed of which levels where, in a line."""
     verdict: Word
     reason: str
     """Why it was not tested; '' where it was."""
@@ -176,12 +178,13 @@ def _card(record: StudyRecord, claim: Claim, rows: Mapping[tuple[str, str], Evid
         factor=claim.factor,
         levels=claim.levels,
         regimes=claim.regimes,
+        statement=claim.said,
         verdict="not_tested" if outcome is None else outcome.label,
         reason=reason,
         general=families >= FEW_FAMILIES,
         tasks=tasks if outcome else (),
         sentence=_capital(outcome.sentence) if outcome else "",
-        **_effect(outcome),
+        **_effect(claim, outcome),
         p=1.0 if outcome is None else outcome.p,
         families=families if outcome else 0,
         blocks=record.budget.blocks,
@@ -194,11 +197,12 @@ def _card(record: StudyRecord, claim: Claim, rows: Mapping[tuple[str, str], Evid
     )
 
 
-def _effect(outcome: Outcome | None) -> dict[str, Any]:
+def _effect(claim: Claim, outcome: Outcome | None) -> dict[str, Any]:
     """The numbers of an outcome, as far as it has any."""
     found = outcome.found if outcome else None
     blocks = outcome.blocks if outcome else None
-    improve = blocks.improve() if blocks else None
+    directed = claim.type != "equal"  # of two levels said to be equal neither is to improve on the other
+    improve = blocks.improve() if blocks and directed else None
     return {
         "margins": float(found.bounds.mean) if found else None,
         "interval": found.interval if found and math.isfinite(found.interval[0]) else None,

@@ -103,7 +103,7 @@ def _pair(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
     return Outcome(
         label=verdict,
         p=_p(found) if verdict != "insufficient" else 1.0,
-        sentence=f"{_higher(b, a, found)}, {signed(raw)} points.",
+        sentence=f"{_higher(b, a, found)} ({abs(raw):.2f} points).",
         found=found,
         blocks=blocks,
         points=raw,
@@ -252,7 +252,9 @@ def _turned(found: Found) -> Found:
 
 
 def _higher(worse: str, better: str, found: Found) -> str:
-    """Its error is so much higher, in margins with the 95 % interval."""
+    """Whose error is higher, and by how many margins, with the 95 % interval."""
+    if found.bounds.mean < 0:
+        return _higher(better, worse, _turned(found))
     return f"the error of {worse} is {_margins(found)} higher than that of {better}"
 
 

@@ -265,6 +265,7 @@ def environment() -> Environment:
     found.filters["signed"] = lambda value: _number(value, "+.2f")
     found.filters["short"] = lambda value: _number(value, ".4g")
     found.filters["spelled"] = spelled
+    found.filters["p"] = _p_value
     found.filters["percent"] = lambda value: f"{value:.0%}"
     # Drawn by us; matplotlib escaped the names in it.
     found.filters["drawing"] = lambda picture: Markup(picture.svg)
@@ -275,6 +276,11 @@ def _number(value: float | None, form: str) -> str:
     if value is None:
         return "–"
     return format(value, form).replace("-", "−") if math.isfinite(value) else "unbounded"
+
+
+def _p_value(p: float) -> str:
+    """'= 0.012' or '< 0.0001'."""
+    return f"= {p:.2g}" if p >= 1e-4 else "< 0.0001"
 
 
 def csv_text(picture: Picture) -> str:

@@ -50,11 +50,10 @@ def lines(told: Told) -> list[str]:
     found = []
     for entry in told.entries:
         card = entry.card
-        about = f"{card.type.replace('_', ' ')}: {', '.join(card.levels)}; {card.factor} in "
         found += [
             f"{card.id} of study {card.study}: {_said(entry.verdict)} {card.where}".rstrip(),
             f"  “{card.quote}” ({card.source})",
-            f"  {about}{' and '.join(card.regimes)}",
+            f"  {card.type.replace('_', ' ')} ({card.factor}): {card.statement}",
         ]
         if entry.adjusted is None:
             found.append(f"  not tested: {card.reason}")

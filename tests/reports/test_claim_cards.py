@@ -182,7 +182,7 @@ def test_a_contradicted_claim_names_tasks_learning_rates_and_a_replay() -> None:
         assert span[0] <= by_id[id_].config.numbers["learning_rate"] <= span[1]
     text = Outline(build(record)[0]).text
     assert f"groundrules replay {witness.replay[0]}" in text
-    assert f"Against it: {witness.task}" in text
+    assert f"Against it: {witness.task} by" in text
 
 
 def test_below_eight_families_a_verdict_names_its_tasks_and_usually_needs_more() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from reports.guards import CHAIN, EvidenceError, standing
 from reports.record import StudyRecord
-from reports.wording import listed
+from reports.wording import listed, raced
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation
 
 
@@ -44,6 +44,7 @@ def certify(record: StudyRecord) -> Certificate:
     return Certificate(
         lines=(
             _budgets(rows),
+            *_race(record),
             _designs(record, rows),
             _data(record),
             _seeds(rows),
@@ -72,6 +73,16 @@ def _budgets(rows: list[Evaluation]) -> Line:
     return Line(what="runs per task, block and level", found=f"{each}, in {len(cells)} of {len(cells)} cells")
 
 
+def _race(record: StudyRecord) -> list[Line]:
+    """At which look each row stopped; nothing where all of them had one look."""
+    told = [
+        f"{factor}@{regime} {how}"
+        for (factor, regime), course in record.courses.items()
+        if (how := raced(course))
+    ]
+    return [Line(what="race", found=". ".join(told))] if told else []
+
+
 def _designs(record: StudyRecord, rows: list[Evaluation]) -> Line:
     """Search points that levels of a block share, number by number."""
     points: dict[tuple[str, str, str, int, int], list[Evaluation]] = defaultdict(list)
@@ -97,7 +108,7 @@ def _designs(record: StudyRecord, rows: list[Evaluation]) -> Line:
 
 
 def _data(record: StudyRecord) -> Line:
-    tasks = {task for by in record.tasks.values() for names in by.values() for task in names}
+    tasks = {task for course in record.courses.values() for task in course.called}
     hashes = {record.facts[task].content_hash for task in tasks}
     return Line(
         what="data and splits",

@@ -9,16 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.compare import FEW_FAMILIES, Array, Comparison, Unit, compare
-from reports.guards import READ_OUT, EvidenceError, margin_of, only_evidence, standing, unjudged
+from reports.course import Cells
+from reports.guards import EvidenceError, margin_of, only_evidence, standing, unjudged
 from reports.question import Question
 from reports.racing import Race, looks_within, race
 from reports.record import StudyRecord
+from reports.scores import scores
 from trainers.evaluation import Arm, Evaluation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
-    """Test errors of one row of the table. Axes: T task, R block, L level (cheapest first)."""
+    """Test errors of one row of the table. Axes: T task, R block, L level (cheapest first).
+
+    The tasks are those on which the row was judged: where it raced, up to the look at which it stopped. Of a
+    level that an earlier look dropped, errors are NaN on the tasks after it.
+    """
 
     question: Question
     regime: str
@@ -57,6 +63,17 @@ class Evidence:
         return np.array([level in named for level in self.levels], dtype=np.bool_)
 
     @property
+    def present(self) -> NDArray[np.bool_]:
+        """[L] levels that were trained on every task."""
+        return np.asarray(~np.isnan(self.tuned).any(axis=(0, 1)))
+
+    def of(self, *levels: str) -> Evidence:
+        """The same evidence on the tasks where all of these levels were trained."""
+        columns = [self.levels.index(level) for level in levels]
+        there = np.asarray(~np.isnan(self.tuned[..., columns]).any(axis=(1, 2)))
+        return self if there.all() else self._on(there)
+
+    @property
     def listed(self) -> bool:
         """The textbook's table has this row."""
         return bool(self.question.textbook.get(self.regime))
@@ -91,13 +108,17 @@ class Evidence:
 
     def without(self, family: int) -> Evidence:
         """The same evidence without the tasks of one family."""
-        keep = self.family != family
+        return self._on(self.family != family)
+
+    def _on(self, keep: NDArray[np.bool_]) -> Evidence:
+        """The same evidence on some of the tasks."""
         indices = np.flatnonzero(keep)
+        left, family = np.unique(self.family[keep], return_inverse=True)
         return replace(
             self,
             tasks=tuple(self.tasks[t] for t in indices),
-            families=tuple(name for f, name in enumerate(self.families) if f != family),
-            family=self.family[keep] - (self.family[keep] > family),
+            families=tuple(self.families[f] for f in left),
+            family=family.astype(np.int64),
             real=tuple(self.real[t] for t in indices),
             percent=tuple(self.percent[t] for t in indices),
             delta=self.delta[keep],
@@ -134,12 +155,13 @@ def from_rows(record: StudyRecord, question: Question, regime: str, rows: Iterab
     rows = sorted(rows, key=lambda row: row.id)
     only_evidence(rows)
     levels = question.by_cost
-    tasks = record.tasks[question.factor][regime]
+    called = record.courses[question.factor, regime].called
+    tasks = tuple(called)
     facts = [record.facts[task] for task in tasks]
     families = tuple(dict.fromkeys(fact.family for fact in facts))
     usual = int(str(record.regimes[regime].get("train_size", 10**9)))
     train_size = min(question.settings("train_size", usual))  # the widest intervals of all levels
-    tuned, finished = _mean_errors(record, regime, tasks, levels, rows, "tuned")
+    tuned, finished = _mean_errors(record, regime, called, levels, rows, "tuned")
     return Evidence(
         question=question,
         regime=regime,
@@ -151,7 +173,7 @@ def from_rows(record: StudyRecord, question: Question, regime: str, rows: Iterab
         percent=tuple(fact.kind == "classification" for fact in facts),
         delta=np.array([margin_of(record, task, regime).delta for task in tasks]),
         tuned=tuned,
-        untuned=_mean_errors(record, regime, tasks, levels, rows, "default")[0],
+        untuned=_mean_errors(record, regime, called, levels, rows, "default")[0],
         finished=finished,
         overlap=np.array([f.n_test / max(1, min(train_size, (f.items - f.n_test) * 4 // 5)) for f in facts]),
         seeds=record.budget.confirm_seeds,
@@ -162,32 +184,29 @@ def from_rows(record: StudyRecord, question: Question, regime: str, rows: Iterab
 def _mean_errors(
     record: StudyRecord,
     regime: str,
-    tasks: tuple[str, ...],
+    called: Cells,
     levels: tuple[str, ...],
     rows: list[Evaluation],
     arm: Arm,
 ) -> tuple[Array, Array]:
     """[T, R, L] mean test errors over confirm seeds, and [L] the share of members that finished.
 
-    A diverged member scores like the trivial predictor of its task; it is never dropped.
+    NaN where the race had dropped the level, and nowhere else.
     """
-    budget = record.budget
-    errors = np.full((len(tasks), budget.blocks, len(levels), budget.confirm_seeds), np.nan)
-    finished = np.zeros_like(errors)
-    first = 0 if arm == "tuned" else budget.confirm_seeds
-    for row in rows:
-        if row.arm != arm or row.status == "failed":
-            continue
-        s = row.slot
-        place = (tasks.index(s.task), s.block, levels.index(s.level), s.index - first)
-        if row.status == "diverged":
-            errors[place] = margin_of(record, s.task, regime).trivial_error
-        else:
-            errors[place] = (row.test or {})[READ_OUT]
-            finished[place] = 1.0
-    empty = np.argwhere(np.isnan(errors))
+    tasks = tuple(called)
+    errors, finished = scores(
+        rows,
+        tasks=tasks,
+        blocks=record.budget.blocks,
+        levels=levels,
+        seeds=record.budget.confirm_seeds,
+        arm=arm,
+        trivial={task: margin_of(record, task, regime).trivial_error for task in tasks},
+    )
+    wanted = np.array([[level in called[task] for level in levels] for task in tasks])
+    empty = np.argwhere(np.isnan(errors) & wanted[:, None, :, None])
     if len(empty):
         t, r, level, _ = empty[0]
         where = f"task '{tasks[t]}', block {r}, level '{levels[level]}' in {regime}"
         raise EvidenceError(f"missing cell: {where} has no confirm run of the {arm} arm")
-    return errors.mean(axis=-1), finished.mean(axis=(0, 1, 3))
+    return errors.mean(axis=-1), np.nanmean(finished, axis=(0, 1, 3))

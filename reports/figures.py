@@ -73,6 +73,7 @@ def forest(name: str, evidence: Evidence, effect: Effect, checks: Robustness | N
     with its 95 % interval, the thin line below it the 95 % interval for a new family (where `checks` is the
     row's headline).
     """
+    evidence = evidence.of(effect.level, effect.against)
     i, j = evidence.levels.index(effect.level), evidence.levels.index(effect.against)
     blocks = block_effects(evidence.tuned, evidence.delta)
     units = family_effects(blocks.mean(axis=1), evidence.family)[:, i, j]

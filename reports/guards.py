@@ -10,15 +10,13 @@ from typing import Literal
 
 from reports.question import Question
 from reports.record import Budget, Margin, StudyRecord
+from reports.scores import READ_OUT
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation, Phase, Slot
 
 ADAPTIVE = ("tpe", "gp")
 """Samplers that look at earlier results: levels then differ in how well they were searched."""
 
 CHAIN: tuple[Phase, ...] = ("retune", "promote", "confirm")
-READ_OUT = "best_validation"
-"""The primary read-out: the checkpoint with the best validation metric."""
-
 
 Cell = dict[str, list[Evaluation]]
 """Level -> its evaluations in one task, regime and block."""
@@ -98,16 +96,18 @@ def check(record: StudyRecord) -> None:
         for regime in question.regimes:
             for task in record.tasks[question.factor][regime]:
                 margin_of(record, task, regime)
+            for task, called in record.courses[question.factor, regime].called.items():
                 for block in range(record.budget.blocks):
                     levels = by_cell[(question.factor, regime, task, block)]
                     where = f"{question.factor}@{regime}, task '{task}', block {block}"
-                    _equal_budgets(levels, question, record.nuisance, where)
+                    _equal_budgets(levels, called, question, record.nuisance, where)
                     _equal_background(levels, question, where)
                     if record.sampler == "sobol":
-                        _one_design(levels, record, question, where)
-                    for level in question.levels:
+                        _one_design(levels, called, record.nuisance, where)
+                    for level in called:
                         _complete(levels[level], record.budget, f"{where}, level '{level}'")
                         _fresh_seeds(levels[level], f"{where}, level '{level}'")
+    _called_for(record)
 
 
 def only_evidence(rows: Iterable[Evaluation]) -> None:
@@ -176,6 +176,17 @@ def _planned_places(record: StudyRecord) -> None:
             raise EvidenceError(f"evaluation {row.id} was never planned ({_place(s)})")
 
 
+def _called_for(record: StudyRecord) -> None:
+    """Nothing was trained after a row stopped, nor a level after it was dropped: one more peek."""
+    for row in record.evaluations:
+        s = row.slot
+        if s.phase in CHAIN and s.level not in record.courses[s.factor, s.regime].called.get(s.task, ()):
+            raise EvidenceError(
+                f"evaluation {row.id} was not called for by the race of its row ({_place(s)}): by then the "
+                "row had stopped, or the level was dropped"
+            )
+
+
 def _planned_looks(record: StudyRecord) -> None:
     """No row is judged on more families than the last planned look: that would be one more peek."""
     last = max(record.budget.looks, default=0)
@@ -199,7 +210,7 @@ def _test_read_once(rows: Iterable[Evaluation]) -> None:
             )
 
 
-def _one_design(levels: Cell, record: StudyRecord, question: Question, where: str) -> None:
+def _one_design(levels: Cell, called: Collection[str], searched: Collection[str], where: str) -> None:
     """A number that several levels search takes the same places in each (method.md 2.3).
 
     Limits may differ by level, so places are compared by their order: of two search points, the same one
@@ -207,19 +218,19 @@ def _one_design(levels: Cell, record: StudyRecord, question: Question, where: st
     """
     tables = [
         {row.slot.index: row.config.numbers for row in levels[name] if row.slot.phase == "retune"}
-        for name in question.levels
+        for name in called
     ]
-    for number in record.nuisance:
+    for number in searched:
         columns = [
             {index: numbers[number] for index, numbers in table.items() if index and number in numbers}
             for table in tables
         ]
-        searched = [(name, column) for name, column in zip(question.levels, columns, strict=True) if column]
-        if not searched:
+        having = [(name, column) for name, column in zip(called, columns, strict=True) if column]
+        if not having:
             continue
-        first, reference = searched[0]
+        first, reference = having[0]
         order = sorted(reference, key=lambda index: (reference[index], index))
-        for name, column in searched[1:]:
+        for name, column in having[1:]:
             if column.keys() != reference.keys():
                 continue  # unequal budgets, which have a message of their own
             values = [column[index] for index in order]
@@ -234,12 +245,14 @@ def _one_design(levels: Cell, record: StudyRecord, question: Question, where: st
                 )
 
 
-def _equal_budgets(levels: Cell, question: Question, searched: Collection[str], where: str) -> None:
+def _equal_budgets(
+    levels: Cell, names: Collection[str], question: Question, searched: Collection[str], where: str
+) -> None:
     """Every level of a (task, block) was searched equally often and trained equally long.
 
-    Settings may differ where the question is about them, or where every level searches them.
+    `names` are those that were still in the race: budgets are equal look by look. Settings may differ
+    where the question is about them, or where every level searches them.
     """
-    names = question.levels
     spent = {
         name: Counter(row.slot.phase for row in levels[name] if row.status != "failed" and _searched(row))
         for name in names

@@ -95,14 +95,15 @@ def families_needed(evidence: Evidence, *, looks: int, draws: int = 300) -> int 
     """About how many families would settle this row: 80 % of bootstrapped studies get a label.
 
     Families are drawn with replacement from the observed ones (deviations widened by sqrt(F / (F - 1)),
-    which a resample would otherwise understate) and judged by the real rule.
+    which a resample would otherwise understate) and judged by the real rule. Levels that a race dropped stay
+    out of it.
 
     Returns:
         The number of families, or None: more than 200, or fewer than 3 observed families to draw from.
     """
-    observed = family_effects(
-        block_effects(evidence.tuned, evidence.delta).mean(axis=1), evidence.family
-    )  # [F, L, L]
+    observed = family_effects(block_effects(evidence.tuned, evidence.delta).mean(axis=1), evidence.family)[
+        :, evidence.present
+    ][:, :, evidence.present]  # [F, L, L]
     count = len(observed)
     if count < 3:
         return None
@@ -120,7 +121,10 @@ def _share_settled(studies: Array, evidence: Evidence, looks: int) -> float:
     question = evidence.question
     mean, error, freedom = over_families(studies)
     comparison = bounded(mean, error, freedom, level=question.alpha / (len(question.levels) * looks))
-    found = labels(comparison.lower, comparison.upper, evidence.textbook(), listed=evidence.listed)
+    textbook = evidence.textbook()[evidence.present]
+    # With the textbook's levels dropped, any level that is proved good enough settles the row.
+    listed = evidence.listed and bool(textbook.any() or evidence.present.all())
+    found = labels(comparison.lower, comparison.upper, textbook, listed=listed)
     return float((found != "insufficient").mean())
 
 

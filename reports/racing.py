@@ -55,7 +55,7 @@ def race(
 
     Args:
         errors: [..., T, R, L] test errors, cheapest level first. NaN where a level was dropped before that
-            task and so never trained on it.
+            task and so never trained on it: from there on it is out of this race too, whatever its margins.
         delta: [T] or [..., T] margins in the same units.
         family: [T] the number of each task's family, 0..F-1, numbered in the order they enter.
         looks: families after which the data may be looked at, increasing; families beyond the last are
@@ -80,8 +80,10 @@ def race(
     spent = np.zeros(leading, dtype=np.int64)
     kept: dict[str, Array] = {}
     for place, look in enumerate(looks):
-        spent += np.where(running, surviving.sum(axis=-1) * (look - (looks[place - 1] if place else 0)), 0)
         inside = family < look
+        absent = np.isnan(errors[..., inside, :, :]).any(axis=(-3, -2))
+        surviving = surviving & ~(absent & running[..., None])
+        spent += np.where(running, surviving.sum(axis=-1) * (look - (looks[place - 1] if place else 0)), 0)
         now = compare(
             errors[..., inside, :, :],
             delta[..., inside],
@@ -95,7 +97,9 @@ def race(
         for name, fresh in vars(now).items():
             kept[name] = np.where(pairs, fresh, kept.get(name, fresh))
         worse_than = (now.lower > 1.0) & pairs & ~np.eye(levels, dtype=bool)
-        surviving = surviving & ~worse_than.any(axis=-1)
+        left = surviving & ~worse_than.any(axis=-1)
+        # Clipped effects need not add up, so that levels could beat each other in a circle.
+        surviving = np.where(left.any(axis=-1, keepdims=True), left, surviving)
         good = admissible(now.upper, surviving)
         proved = np.where(running[..., None], good, proved)
         seen = np.where(running, look, seen)

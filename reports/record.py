@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from reports.claimed import Claim
+from reports.course import Course, course_of
 from reports.question import Question
 from trainers.evaluation import Evaluation
 
@@ -91,7 +92,7 @@ class StudyRecord:
     budget: Budget
     sampler: str
     planned: Mapping[str, int]
-    """Phase -> members planned."""
+    """Phase -> members planned; while rows race, those that will be trained if no other level is dropped."""
     evaluations: tuple[Evaluation, ...]
     plan_hash: str
     protocol_hash: str
@@ -108,6 +109,27 @@ class StudyRecord:
     def of(self, factor: str, regime: str) -> tuple[Evaluation, ...]:
         """The evaluations of one question in one regime, in their order."""
         return self._by_row.get((factor, regime), ())
+
+    def judged(self, factor: str, regime: str) -> tuple[str, ...]:
+        """The tasks that one row's race has called for, in planned order."""
+        return tuple(self.courses[factor, regime].called)
+
+    @cached_property
+    def courses(self) -> dict[tuple[str, str], Course]:
+        """(factor, regime) -> the course of its race, from the confirm rows."""
+        found = {}
+        for question in self.questions:
+            for regime in question.regimes:
+                tasks = self.tasks[question.factor][regime]
+                found[question.factor, regime] = course_of(
+                    question,
+                    tasks=tasks,
+                    families=[self.facts[task].family for task in tasks],
+                    margins={m.task: m for m in self.margins if m.regime == regime and m.accepted},
+                    budget=self.budget,
+                    confirmed=(r for r in self.of(question.factor, regime) if r.slot.phase == "confirm"),
+                )
+        return found
 
     @cached_property
     def _by_row(self) -> dict[tuple[str, str], tuple[Evaluation, ...]]:

@@ -44,6 +44,11 @@ def paired_effects(rows: Sequence[Evidence], level: str, against: str) -> tuple[
     Raises:
         ValueError: fewer than two common families, or a level that a row does not compare.
     """
+    for row in rows:
+        for name in (level, against):
+            if name not in row.levels:
+                raise unknown(f"level of {row.question.factor}@{row.regime}", name, row.levels)
+    rows = [row.of(level, against) for row in rows]
     common = [name for name in rows[0].families if all(name in row.families for row in rows)]
     if len(common) < 2:
         raise ValueError(
@@ -52,9 +57,6 @@ def paired_effects(rows: Sequence[Evidence], level: str, against: str) -> tuple[
         )
     columns = []
     for row in rows:
-        for name in (level, against):
-            if name not in row.levels:
-                raise unknown(f"level of {row.question.factor}@{row.regime}", name, row.levels)
         i, j = row.levels.index(level), row.levels.index(against)
         blocks = block_effects(row.tuned[..., [i, j]], row.delta)[..., 0, 1].mean(axis=-1)
         units = family_effects(blocks[:, None, None], row.family)[:, 0, 0]

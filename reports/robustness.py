@@ -67,8 +67,7 @@ class Robustness:
 
 def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | int) -> Robustness:
     """Judges `evidence` again with other margins, without each family, and by other tests."""
-    effects = block_effects(evidence.tuned, evidence.delta)
-    units = family_effects(effects.mean(axis=1), evidence.family)
+    units = family_effects(block_effects(evidence.tuned, evidence.delta).mean(axis=1), evidence.family)
     # With few families only these tasks are spoken of: there is no other family to generalize to.
     general = evidence.over == "families"
     count = looks if isinstance(looks, int) else max(1, len(looks))
@@ -76,17 +75,20 @@ def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | i
     for family in range(len(evidence.families)) if general else ():
         chosen = decide(evidence.without(family), looks=count, over="families").recommended
         kept += chosen == verdict.recommended
-        if chosen in evidence.levels:
-            losses.append(float(units[family, evidence.levels.index(chosen)].max()))
+        if chosen in evidence.levels and evidence.present[evidence.levels.index(chosen)]:
+            losses.append(float(np.nanmax(units[family, evidence.levels.index(chosen)])))
     sign_flip = median = prediction = estimates = improve = measured = None
     head = verdict.headline
     if head is not None and general:
         i, j = evidence.levels.index(head.level), evidence.levels.index(head.against)
-        estimates = robust(units[:, i, j])
-        measured = _measured(evidence, units[:, i, j])
-        improve = improvement(shares(effects[..., i, j], evidence.family))
+        both = evidence.of(head.level, head.against)
+        effects = block_effects(both.tuned, both.delta)
+        found = family_effects(effects.mean(axis=1), both.family)[:, i, j]
+        estimates = robust(found)
+        measured = _measured(both, found)
+        improve = improvement(shares(effects[..., i, j], both.family))
         sign_flip, median = estimates.sign_flip, estimates.median
-        half = float(prediction_half_width(effects, evidence.family)[i, j])
+        half = float(prediction_half_width(effects, both.family)[i, j])
         prediction = (head.margins - half, head.margins + half)
     return Robustness(
         half_margins=decide(evidence.with_margins(0.5), looks=looks),
@@ -119,6 +121,10 @@ def _measured(evidence: Evidence, units: Array) -> Measured | None:
     )
 
 
-def _pair(evidence: Evidence, units: Array) -> tuple[tuple[str, str], float]:
-    (a, b), cost = portfolio(units)
-    return (evidence.levels[a], evidence.levels[b]), cost
+def _pair(evidence: Evidence, units: Array) -> tuple[tuple[str, str], float] | None:
+    """Of the levels that were trained on every task; None where a race left only one."""
+    left = np.flatnonzero(evidence.present)
+    if len(left) < 2:
+        return None
+    (a, b), cost = portfolio(units[:, left][:, :, left])
+    return (evidence.levels[left[a]], evidence.levels[left[b]]), cost

@@ -46,9 +46,9 @@ def scope_of(record: StudyRecord) -> Scope:
     ]
     judged = {
         (task, regime)
-        for by_regime in record.tasks.values()
-        for regime, tasks in by_regime.items()
-        for task in tasks
+        for factor, by_regime in record.tasks.items()
+        for regime in by_regime
+        for task in record.judged(factor, regime)
     }
     sizes = []
     for task, regime in judged:

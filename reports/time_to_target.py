@@ -63,12 +63,13 @@ def steps_to(row: Evaluation, target: float) -> tuple[int, bool]:
 def times_of(
     record: StudyRecord, factor: str, regime: str, target: Mapping[str, float], levels: Sequence[str]
 ) -> Times:
-    """Steps to the targets of one row, from the tuned confirm members.
+    """Steps to the targets of one row, from the tuned confirm members, on the tasks where all levels ran.
 
     Raises:
         ValueError: a judged task without a target.
     """
-    tasks = record.tasks[factor][regime]
+    called = record.courses[factor, regime].called
+    tasks = tuple(task for task, trained in called.items() if set(levels) <= set(trained))
     lacking = [task for task in tasks if task not in target]
     if lacking:
         raise ValueError(f"{factor}@{regime}: no target for {', '.join(lacking)}; the pilot sets them")
@@ -77,6 +78,8 @@ def times_of(
     for row in record.evaluations:
         s = row.slot
         if (s.factor, s.regime, s.phase) != (factor, regime, "confirm") or row.arm != "tuned":
+            continue
+        if s.task not in tasks:
             continue
         place = (tasks.index(s.task), s.block, list(levels).index(s.level), s.index)
         steps[place], reached[place] = steps_to(row, target[s.task])

@@ -9,6 +9,7 @@ from typing import Literal, cast
 import numpy as np
 
 from reports.compare import FEW_FAMILIES, Array, Comparison, Unit, family_effects
+from reports.course import Course
 from reports.decision import Label, admissible, labels
 from reports.evidence import Evidence
 from reports.guards import EvidenceError
@@ -36,7 +37,7 @@ class Effect:
     points: float
     """The raw (unclipped) mean difference in percentage points of error (regression: of an SD)."""
     tasks: int
-    """Task families that entered."""
+    """Task families that entered: those on which both levels were trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class Verdict:
     effects: tuple[Effect, ...]
     """Every ordered pair of levels."""
     mean_error: Mapping[str, float]
-    """Level -> mean over tasks of the confirm error, in the metric's unit."""
+    """Level -> mean over the tasks it was trained on of the confirm error, in the metric's unit."""
     finished_share: Mapping[str, float]
     """Level -> share of confirm members that did not diverge."""
     families: int
@@ -70,6 +71,8 @@ class Verdict:
     evidence: tuple[str, ...]
     """Ids of the evaluations used."""
     caveats: tuple[str, ...]
+    course: Course | None = None
+    """How the row raced; None where all levels were trained on all tasks, with one look at the end."""
 
     def effect(self, level: str, against: str) -> Effect:
         """The effect of one ordered pair."""
@@ -164,7 +167,8 @@ def decide(evidence: Evidence, *, looks: Sequence[int] | int, over: Unit | None 
     if isinstance(looks, int) or len(looks) < 2 or over is not None or evidence.over == "splits":
         count = looks if isinstance(looks, int) else max(1, len(looks))
         comparison = evidence.compared(looks=count, over=over)
-        good = admissible(comparison.upper)
+        surviving = None if evidence.present.all() else evidence.present
+        good = admissible(comparison.upper, surviving)
     else:
         ran = evidence.raced(looks)
         comparison, surviving, good = ran.comparison, ran.surviving, ran.admissible
@@ -200,6 +204,7 @@ def judge(record: StudyRecord, evidence: Evidence) -> Verdict:
     """The verdict of one row, from evidence that passed the guards."""
     looks = max(1, len(record.budget.looks))
     decision = decide(evidence, looks=record.budget.looks)
+    course = record.courses[evidence.question.factor, evidence.regime]
     levels, mean = evidence.levels, decision.comparison.mean
     real = {f for f, measured in zip(evidence.family.tolist(), evidence.real, strict=True) if measured}
     needed = None
@@ -215,7 +220,7 @@ def judge(record: StudyRecord, evidence: Evidence) -> Verdict:
         admissible=decision.admissible,
         best=levels[int(np.argmin(mean.sum(axis=-1)))],
         effects=_effects(evidence, decision.comparison),
-        mean_error=dict(zip(levels, _over_tasks(evidence, evidence.tuned).tolist(), strict=True)),
+        mean_error={level: _mean_error(evidence.of(level), level) for level in levels},
         finished_share=dict(zip(levels, evidence.finished.tolist(), strict=True)),
         families=len(evidence.families),
         real_families=len(real),
@@ -225,11 +230,17 @@ def judge(record: StudyRecord, evidence: Evidence) -> Verdict:
         tasks_needed=needed,
         evidence=evidence.ids,
         caveats=_caveats(evidence),
+        course=course if len(course.looks) > 1 else None,
     )
 
 
 def _effects(evidence: Evidence, comparison: Comparison) -> tuple[Effect, ...]:
-    raw = _over_tasks(evidence, evidence.tuned)
+    def points(level: str, against: str) -> float:
+        """Over the tasks on which both were trained."""
+        both = evidence.of(level, against)
+        raw = _over_tasks(both, both.tuned)
+        return float(100 * (raw[both.levels.index(level)] - raw[both.levels.index(against)]))
+
     return tuple(
         Effect(
             level=level,
@@ -238,13 +249,17 @@ def _effects(evidence: Evidence, comparison: Comparison) -> tuple[Effect, ...]:
             interval=(float(comparison.interval_low[i, j]), float(comparison.interval_high[i, j])),
             upper=float(comparison.upper[i, j]),
             lower=float(comparison.lower[i, j]),
-            points=float(100 * (raw[i] - raw[j])),
-            tasks=len(evidence.families),
+            points=points(level, against),
+            tasks=len(evidence.of(level, against).families),
         )
         for i, level in enumerate(evidence.levels)
         for j, against in enumerate(evidence.levels)
         if i != j
     )
+
+
+def _mean_error(evidence: Evidence, level: str) -> float:
+    return float(_over_tasks(evidence, evidence.tuned)[evidence.levels.index(level)])
 
 
 def _over_tasks(evidence: Evidence, errors: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from reports.course import Course
 from reports.verdict import Effect, Verdict
 
 LABELS = {
@@ -57,6 +58,24 @@ def signed(value: float) -> str:
 def listed(names: Sequence[str], last: str = "and") -> str:
     """'a', 'a and b', 'a, b and c'."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}" if names else ""
+
+
+def raced(course: Course) -> str:
+    """How a row's race ended: at which look, what was dropped, what that saved; '' where it did not race."""
+    if not course.decided:
+        return ""
+    last = course.looks[-1]
+    look = f"look {course.taken} of {len(course.looks)}"
+    by_look: dict[int, list[str]] = {}
+    for level, families in course.dropped.items():
+        by_look.setdefault(families, []).append(level)
+    gone = [f"{listed(levels)} after {families}" for families, levels in sorted(by_look.items())]
+    saved, planned = course.saved
+    return (
+        f"stopped at {look}, after {course.families} of {last} task families; dropped as worse by more than "
+        f"a margin: {'; '.join(gone) or 'none'}; {saved} of {planned} planned pairs of level and task were not "
+        "needed"
+    )
 
 
 def _because(v: Verdict) -> str:

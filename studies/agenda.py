@@ -1,19 +1,21 @@
-"""What is to be trained next: the pilot, then every chain of the plan, each at its own pace."""
+"""What is to be trained next: the pilot, then the chains that each row's race calls for."""
 
 from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from reports.course import Course
 from reports.record import Margin
+from reports.wording import raced
 from search_spaces.space import complete
 from studies.chain import Memory, Place, next_members, place
 from studies.ledger import Ledger
 from studies.packing import Pack, longest_first, pack_limit, packs
 from studies.pilot import margin, pilot_members
-from studies.plan import Chain, Plan, Protocol, planned_members
+from studies.plan import Chain, Plan, Protocol, chains_of, planned_members
 from studies.stage import Stage
 from studies.structures import structures
 from trainers.evaluation import Evaluation
@@ -41,8 +43,9 @@ class Agenda:
     """The order of work of one study, kept in step with its ledger; one thread at a time.
 
     Chains are independent: none waits for another, and the one with most work left to do after the
-    pilot goes first. Whatever the order of completion, the members, their packs and the plan are the
-    same.
+    pilot goes first. Only where a study looks more than once, a row's next families wait until those before
+    the look are confirmed; what they train is then read off the ledger (`reports.course`). Whatever the
+    order of completion, the members, their packs and the plan are the same.
     """
 
     def __init__(
@@ -82,10 +85,14 @@ class Agenda:
         self._margins: dict[tuple[str, str], Margin] = {}
         self._pilots: dict[tuple[str, str], int] = {}
         """(task, regime) -> pilot members, of every pilot that was opened."""
-        self._progress: dict[Chain, _Progress] = {}
+        self._progress: dict[tuple[str, str, str], _Progress] = {}
         """What has been started and is not complete, in the order of its start."""
         self._waiting: deque[Chain] = deque()
         """Chains of the plan that have not been started: asking Optuna takes time, so it is done when due."""
+        self._courses: dict[tuple[str, str], Course] = {}
+        """(factor, regime) -> how far its race has come, once the plan is frozen."""
+        self._incomplete: dict[tuple[str, str], set[str]] = {}
+        """(factor, regime) -> tasks that its race has called for and that are not complete."""
         self._expected: tuple[dict[str, int], float] | None = None
         """Members by phase and work of the whole study, until a margin changes it."""
         self.plan: Plan | None = None
@@ -135,6 +142,11 @@ class Agenda:
                     found.append(
                         f"{factor} in {regime} is judged on {families} task families instead of {wanted}"
                     )
+        found += [
+            f"{factor} in {regime}: {told}"
+            for (factor, regime), course in self._courses.items()
+            if (told := raced(course))
+        ]
         return tuple(found)
 
     @property
@@ -149,7 +161,7 @@ class Agenda:
                 return self._handed_out(progress)
         while self._waiting:
             progress = _Progress(chain=self._waiting.popleft())
-            self._progress[progress.chain] = progress
+            self._progress[progress.chain.place] = progress
             progress.done = self._trained(progress.chain)
             self._advance(progress)
             if progress.stage.ready:
@@ -205,7 +217,7 @@ class Agenda:
             self.failed_packs.append(pack)
 
     def _of(self, pack: Pack) -> _Progress | None:
-        return self._progress.get(Chain(factor=pack.factor, task=pack.task, regime=pack.regime))
+        return self._progress.get((pack.factor, pack.task, pack.regime))
 
     # the pilot
 
@@ -214,7 +226,7 @@ class Agenda:
         while new := [pair for pair in self.protocol.unpiloted(self._margins) if self._unknown(*pair)]:
             for task, regime in new:
                 progress = _Progress(chain=Chain(factor="", task=task, regime=regime))
-                self._progress[progress.chain] = progress
+                self._progress[progress.chain.place] = progress
                 progress.done = self._trained(progress.chain)
                 members = self._pilot_members(progress.chain)
                 self._pilots[task, regime] = len(members)
@@ -245,7 +257,7 @@ class Agenda:
         found = margin(self._book[chain.task](), chain.regime, evaluations)
         self._margins[chain.task, chain.regime] = found
         self._expected = None
-        del self._progress[chain]
+        del self._progress[chain.place]
 
     def _freeze(self) -> None:
         spec = self.protocol.spec
@@ -256,12 +268,50 @@ class Agenda:
         self.plan = Plan(protocol=self.protocol, margins=tuple(ordered))
         self._ledger.start_plan(self.study, self.plan.hash, self.plan.plain(), self.plan.margins)
         counts = self._ledger.chain_counts(self.study)
+        self._call([(q.factor, r) for q in spec.questions for r in spec.regimes], counts)
+
+    # the race of every row
+
+    def _call(self, rows: Sequence[tuple[str, str]], counts: Mapping[tuple[str, str, str], int]) -> None:
+        """Looks at rows as far as their confirm members allow, and queues what their races call for.
+
+        Args:
+            rows: (factor, regime) of each.
+            counts: (factor, task, regime) -> members in the ledger, where there are any of tasks not queued.
+        """
+        assert self.plan is not None
+        new: list[Chain] = []
+        for factor, regime in rows:
+            before = self._courses.get((factor, regime))
+            queued = before.called if before else ()
+            course = self.protocol.course(
+                factor,
+                regime,
+                self.plan.tasks[factor][regime],
+                self.plan.margins,
+                self._ledger.confirmed(self.study, factor, regime) if self._races else (),
+            )
+            self._courses[factor, regime] = course
+            fresh = [
+                chain
+                for chain in chains_of(factor, regime, course.called)
+                if chain.task not in queued and counts.get(chain.place, 0) < self._size(chain)
+            ]
+            self._incomplete[factor, regime] = {chain.task for chain in fresh}
+            new += fresh
         self._expected = None
-        self._waiting.extend(
-            chain
-            for chain in sorted(self.plan.chains, key=self._work, reverse=True)
-            if counts.get((chain.factor, chain.task, chain.regime), 0) < self._size(chain)
-        )
+        self._waiting.extend(sorted(new, key=self._work, reverse=True))
+
+    @property
+    def _races(self) -> bool:
+        return len(self.protocol.spec.effective_budget.looks) > 1
+
+    def _completed(self, chain: Chain) -> None:
+        """The last one before a look makes it due, and so opens what comes after it."""
+        row = (chain.factor, chain.regime)
+        self._incomplete[row].discard(chain.task)
+        if self._races and not self._incomplete[row] and not self._courses[row].decided:
+            self._call([row], {})
 
     def _size(self, chain: Chain) -> int:
         return sum(planned_members(self.protocol.spec, [chain], 0).values())
@@ -282,9 +332,13 @@ class Agenda:
         return self._works[where] * (1.0 if factor else PILOT_WEIGHT)
 
     def _expected_chains(self) -> list[Chain]:
-        """The chains of the plan; before it is frozen, those that no rejection has removed yet."""
+        """The chains that may still come; before the plan is frozen, those that no rejection has removed."""
         if self.plan is not None:
-            return list(self.plan.chains)
+            return [
+                chain
+                for (factor, regime), course in self._courses.items()
+                for chain in chains_of(factor, regime, course.possible)
+            ]
         spec = self.protocol.spec
         return [
             Chain(factor=question.factor, task=task, regime=regime)
@@ -311,7 +365,8 @@ class Agenda:
                 )
         self._open(progress, members)
         if not members:
-            del self._progress[progress.chain]
+            del self._progress[progress.chain.place]
+            self._completed(progress.chain)
 
     def _trained(self, chain: Chain) -> dict[Place, Evaluation]:
         """What the ledger holds of a chain: read once, when it is started; then commits add to it."""

@@ -100,7 +100,7 @@ def next_members(protocol: Protocol, chain: Chain, done: Done, memory: Memory | 
 def cells(protocol: Protocol, chain: Chain) -> Iterator[tuple[int, str]]:
     """(block, level) of every search of the chain."""
     for block in range(protocol.spec.effective_budget.blocks):
-        for level in protocol.levels_of(chain.factor):
+        for level in protocol.trained(chain):
             yield block, level
 
 

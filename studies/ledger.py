@@ -349,6 +349,15 @@ class Ledger:
         )
         return _canonical(Evaluation.from_plain(json.loads(text)) for (text,) in rows)
 
+    def confirmed(self, study: str, factor: str, regime: str) -> tuple[Evaluation, ...]:
+        """The confirm evaluations of one row so far, without curves and diagnostics, in canonical order."""
+        rows = self._db.execute(
+            f"SELECT {WITHOUT_CURVES} FROM evaluations"
+            " WHERE study = ? AND factor = ? AND regime = ? AND phase = 'confirm'",
+            (study, factor, regime),
+        )
+        return _canonical(Evaluation.from_plain(json.loads(text)) for (text,) in rows)
+
     def evaluations(self, study: str, *, layers: bool = True) -> tuple[Evaluation, ...]:
         """Every evaluation of the study, in an order that does not depend on the order of commits.
 

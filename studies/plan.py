@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from reports.course import Cells, Course, course_of
 from reports.question import Question
 from reports.record import Margin, TaskFacts
 from search_spaces.change import Change
@@ -19,6 +20,7 @@ from studies.points import point, searched, taken
 from studies.search import GENERATION
 from studies.spec import SpecError, StudySpec
 from trainers.checks import HONOURED, ONLY_OURS
+from trainers.evaluation import Evaluation
 from trainers.randomness import stream
 from trainers.task import Task, TaskBook
 from trainers.versions import versions
@@ -33,6 +35,13 @@ RULES: Mapping[str, Any] = {
 }
 """Everything that is decided by this version of the program and not by the study file."""
 
+RACE = (
+    "rows race over families in declared order: at every look, with bounds at alpha / (levels * looks), "
+    "levels proved worse by more than a margin are dropped, and a row whose cheapest level left is "
+    "admissible stops"
+)
+"""What stands for RULES['looks'] in a study that looks more than once."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
@@ -41,6 +50,13 @@ class Chain:
     factor: str
     task: str
     regime: str
+    levels: tuple[str, ...] = ()
+    """The levels still in the race there, in the question's order; (): all of the question's."""
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """(factor, task, regime): as the ledger keeps it, whichever levels are left."""
+        return (self.factor, self.task, self.regime)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +76,7 @@ class Protocol:
             "spec": self.spec.resolved(),
             "facts": [asdict(facts) for facts in self.facts.values()],
             "unhonoured": {task: sorted(factors) for task, factors in self.unhonoured.items()},
-            "rules": dict(RULES),
+            "rules": {**RULES, **({"looks": RACE} if len(self.spec.effective_budget.looks) > 1 else {})},
             "package": versions()["groundrules"],
         }
 
@@ -81,6 +97,36 @@ class Protocol:
     def levels_of(self, factor: str) -> tuple[str, ...]:
         """The levels that the study asks about."""
         return self.question(factor).levels
+
+    def trained(self, chain: Chain) -> tuple[str, ...]:
+        """The levels that are trained in a chain."""
+        return chain.levels or self.levels_of(chain.factor)
+
+    def course(
+        self,
+        factor: str,
+        regime: str,
+        tasks: Sequence[str],
+        margins: Iterable[Margin],
+        confirmed: Iterable[Evaluation],
+    ) -> Course:
+        """How far the race of one row has come.
+
+        Args:
+            factor: the row's question,
+            regime: and regime.
+            tasks: that are judged there, of the plan.
+            margins: of all task-regimes.
+            confirmed: its confirm evaluations so far.
+        """
+        return course_of(
+            self.question(factor),
+            tasks=tasks,
+            families=[self.facts[task].family for task in tasks],
+            margins={m.task: m for m in margins if m.regime == regime and m.accepted},
+            budget=self.spec.effective_budget,
+            confirmed=confirmed,
+        )
 
     def background(self, task: str) -> dict[str, str]:
         """Factor -> level on this task for every factor that is in the background or asked.
@@ -213,7 +259,7 @@ class Plan:
 
     @cached_property
     def chains(self) -> tuple[Chain, ...]:
-        """Everything that is retuned, promoted and confirmed."""
+        """What is retuned, promoted and confirmed if no race ends early and no level is dropped."""
         return tuple(
             Chain(factor=factor, task=task, regime=regime)
             for factor, regimes in self.tasks.items()
@@ -232,6 +278,11 @@ class Plan:
     @cached_property
     def hash(self) -> str:
         return digest(self.plain())
+
+
+def chains_of(factor: str, regime: str, cells: Cells) -> list[Chain]:
+    """The chains that train these levels on these tasks."""
+    return [Chain(factor=factor, task=task, regime=regime, levels=levels) for task, levels in cells.items()]
 
 
 def protocol(spec: StudySpec, book: TaskBook) -> Protocol:
@@ -264,7 +315,7 @@ def planned_members(spec: StudySpec, chains: Iterable[Chain], pilots: int) -> di
     """Phase -> members of that many pilot members and these chains."""
     budget = spec.effective_budget
     levels = {q.factor: len(q.levels) for q in spec.asked}
-    cells = sum(levels[chain.factor] * budget.blocks for chain in chains)
+    cells = sum((len(chain.levels) or levels[chain.factor]) * budget.blocks for chain in chains)
     return {
         "pilot": pilots,
         "retune": cells * (1 + budget.trials),

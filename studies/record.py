@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -13,8 +13,9 @@ from search_spaces.change import spelled
 from search_spaces.config import SETTING_NAMES, digest
 from studies.asking import Asked
 from studies.ledger import Ledger
-from studies.plan import Chain, Protocol, planned_members
+from studies.plan import Chain, Protocol, chains_of, planned_members
 from studies.spec import StudySpec, parse
+from trainers.evaluation import Evaluation
 
 
 def study_record(ledger: Ledger, study: str) -> StudyRecord:
@@ -41,14 +42,22 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
     facts = {f["name"]: TaskFacts(**f) for f in row.protocol["facts"]}
     tasks = {f: {r: tuple(names) for r, names in by.items()} for f, by in plan.plan["tasks"].items()}
     fixed = protocol_of(row.protocol)
-    chains = [
-        Chain(factor=factor, task=task, regime=regime)
-        for factor, regimes in tasks.items()
-        for regime, names in regimes.items()
-        for task in names
-    ]
     evaluations = ledger.evaluations(study, layers=False)
     pilots = Counter(e.slot.phase for e in evaluations)["pilot"]
+    confirmed: dict[tuple[str, str], list[Evaluation]] = defaultdict(list)
+    for e in evaluations:
+        if e.slot.phase == "confirm":
+            confirmed[e.slot.factor, e.slot.regime].append(e)
+    chains = [
+        chain
+        for factor, regimes in tasks.items()
+        for regime, names in regimes.items()
+        for chain in chains_of(
+            factor,
+            regime,
+            fixed.course(factor, regime, names, margins, confirmed[factor, regime]).possible,
+        )
+    ]
     return StudyRecord(
         name=row.name,
         title=row.title,
@@ -117,7 +126,11 @@ def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
                 {"factor": q["factor"], "levels": q.get("said", q["levels"])} for q in resolved["questions"]
             ],
             "tasks": resolved["tasks"],
-            "budget": {"profile": budget["profile"], **{name: budget[name] for name in numbers}},
+            "budget": {
+                "profile": budget["profile"],
+                **{name: budget[name] for name in numbers},
+                "looks": budget["looks"][:-1],
+            },
             **{key: resolved[key] for key in ("sampler", "pack_size", "alpha")},
             "claims": resolved.get("claims", ()),
         },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from reports.compare import FEW_FAMILIES
 from search_spaces.catalog import FACTORS
 from search_spaces.change import Change, Kind
 from search_spaces.config import SETTING_LIMITS, SETTING_NAMES
@@ -119,6 +120,14 @@ def _check_budget(spec: StudySpec) -> None:
     if budget.promoted > budget.trials:
         rule = f"{budget.promoted} cannot be more than trials = {budget.trials}"
         raise SpecError(spec.file, "budget.promoted", rule)
+    looks = spec.budget.looks or ()
+    if looks and (list(looks) != sorted({*looks}) or looks[0] < FEW_FAMILIES or looks[-1] >= spec.families):
+        rule = (
+            f"{', '.join(map(str, looks))} must increase, begin at {FEW_FAMILIES} or later (fewer families "
+            f"say nothing about tasks in general), and end before families = {spec.families}, where the last "
+            "look is"
+        )
+        raise SpecError(spec.file, "budget.looks", rule)
     levels = sum(len(asked.changes) for asked in spec.understood)
     members = levels * len(spec.regimes) * spec.families * budget.blocks * budget.runs_per_cell
     if members > MAX_MEMBERS:

@@ -17,6 +17,7 @@ import yaml
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, PrivateAttr, Strict, ValidationError
 
 from reports.claimed import Claim, ClaimType, Direction
+from reports.guards import ADAPTIVE
 from reports.question import Question
 from reports.record import Budget
 from search_spaces.change import Change
@@ -61,6 +62,9 @@ PROFILES: dict[str, dict[str, int]] = {
 }  # fmt: skip
 """What each (task, block, level) gets, and on how many task families."""
 
+LOOKS: dict[str, tuple[int, ...]] = {"quick": (), "standard": (8,), "full": (8, 16)}
+"""Families after which a profile looks at its rows before the last one: the rows race (method.md 2.10)."""
+
 Sampler = Literal["sobol", "random", "tpe", "gp"]
 Profile = Literal["quick", "standard", "full"]
 
@@ -104,11 +108,21 @@ class BudgetSpec(Part):
     promoted: Few | None = None
     promote_seeds: Few | None = None
     confirm_seeds: Few | None = None
+    looks: Annotated[tuple[Few, ...], Field(max_length=20)] | None = None
+    """Families after which the rows are looked at before the last one. None: the profile's, as far as this
+    study has more families than that."""
 
     def value(self, name: str) -> int:
         """The number that holds: this study's own, else the profile's."""
         own = getattr(self, name)
         return int(PROFILES[self.profile][name] if own is None else own)
+
+    @property
+    def every_look(self) -> tuple[int, ...]:
+        """Families after which the rows are looked at; the last look is at all of them."""
+        last = self.value("families")
+        before = LOOKS[self.profile] if self.looks is None else self.looks
+        return (*(look for look in before if look < last), last)
 
 
 class ClaimSpec(Part):
@@ -241,7 +255,10 @@ class StudySpec(Part):
 
     @property
     def effective_budget(self) -> Budget:
-        """The profile with this study's own numbers; one look, when all families are complete."""
+        """The profile with this study's own numbers.
+
+        An adaptive sampler gives no verdict, so that no level can be dropped by one: a single look.
+        """
         b = self.budget
         return Budget(
             profile=b.profile,
@@ -250,7 +267,7 @@ class StudySpec(Part):
             promoted=b.value("promoted"),
             promote_seeds=b.value("promote_seeds"),
             confirm_seeds=b.value("confirm_seeds"),
-            looks=(b.value("families"),),
+            looks=b.every_look if self.sampler not in ADAPTIVE else (self.families,),
         )
 
     @property
@@ -278,6 +295,9 @@ class StudySpec(Part):
         if profile not in PROFILES:
             raise SpecError(self.file, "budget.profile", str(unknown("profile", profile, PROFILES)))
         budget = {**self.budget.model_dump(exclude_unset=True), "profile": profile}
+        if self.budget.looks:  # of another profile's families
+            last = budget.get("families", PROFILES[profile]["families"])
+            budget["looks"] = [look for look in self.budget.looks if look < last]
         return parse({**self.model_dump(exclude_unset=True), "budget": budget}, file=self.file)
 
     def resolved(self) -> dict[str, Any]:

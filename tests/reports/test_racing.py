@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,10 +13,15 @@ from numpy.typing import NDArray
 from reports.compare import compare
 from reports.decision import labels
 from reports.evidence import gather
+from reports.guards import standing
+from reports.page import build
 from reports.racing import Race, looks_within, race
+from reports.record import StudyRecord
+from reports.robustness import robustness
 from reports.verdict import decide, verdicts
 from tests.reports import reference
 from tests.reports.planted import BUDGET, noisy_errors, planted_study
+from trainers.evaluation import Phase
 
 LOOKS = (8, 12, 16)
 
@@ -116,13 +122,57 @@ def test_looks_end_where_the_tasks_do_and_must_increase() -> None:
             race(errors, np.ones(8), np.arange(8), looks=looks, alpha=0.05)
 
 
+def called_for(record: StudyRecord) -> StudyRecord:
+    """The study with what its races call for, and nothing else."""
+    rows = tuple(
+        row
+        for row in record.evaluations
+        if not row.slot.factor
+        or row.slot.level in record.courses[row.slot.factor, row.slot.regime].called.get(row.slot.task, ())
+    )
+    ran = Counter(row.slot.phase for row in rows)
+    return replace(record, evaluations=rows, planned={p: ran[cast(Phase, p)] for p in record.planned})
+
+
+def test_a_level_dropped_early_is_judged_on_what_it_was_trained_on() -> None:
+    budget = replace(BUDGET, looks=(8, 16))
+    errors = noisy_errors((0.0, 0.4, 4.0), tasks=16, block_sd=0.5, tau=0.9)
+    record = called_for(planted_study({"deep": errors}, budget=budget))
+    (body,) = gather(record)
+    assert body.present.tolist() == [True, True, False]
+    (verdict,) = verdicts(record)
+    assert verdict.effect("he_normal", "torch_default").tasks == 8
+    assert verdict.mean_error["he_normal"] == pytest.approx(errors[:8, :, 2].mean())
+    assert verdict.mean_error["torch_default"] == pytest.approx(errors[..., 0].mean())
+    points = 100 * (errors[:8, :, 2] - errors[:8, :, 0]).mean()
+    assert verdict.effect("he_normal", "torch_default").points == pytest.approx(points)
+    checks = robustness(body, verdict, looks=record.budget.looks)
+    assert checks.kept_without is not None
+    assert checks.pair is not None
+    assert set(checks.pair[0]) == {"torch_default", "glorot_normal"}
+    assert "he_normal" not in checks.double_margins.admissible
+    text, pictures = build(record)
+    assert "nan" not in text
+    assert not any(np.isnan(row[-1]) for picture in pictures for row in picture.rows if picture.rows)
+
+
+def test_levels_that_beat_each_other_in_a_circle_all_stay() -> None:
+    # Clipped at 4 margins, each is worse than the next by 4, 4 and -8: two thirds of a circle per task.
+    turn = np.array([[0.0, 9.0, 18.0], [18.0, 0.0, 9.0], [9.0, 18.0, 0.0]])
+    errors = np.tile(turn, (3, 1))[:, None, :] + 1e-3 * np.random.default_rng(6).normal(size=(9, 4, 3))
+    raced = race(errors, np.ones(9), np.arange(9), looks=(8, 9), alpha=0.05)
+    assert raced.surviving.any()
+
+
 def test_a_study_with_several_looks_is_raced_and_one_with_one_look_is_not() -> None:
     budget = replace(BUDGET, looks=(8, 12, 16))
     errors = noisy_errors((3.0, 0.0, 3.0), tasks=16, block_sd=0.3)
-    record = planted_study({"deep": errors}, budget=budget)
+    whole = planted_study({"deep": errors}, budget=budget)
+    assert standing(whole).kind == "refused"  # trained on, although the race had stopped
+    record = called_for(whole)
     (body,) = gather(record)
     raced, fixed = decide(body, looks=record.budget.looks), decide(body, looks=3)
-    assert body.raced((8, 12, 16)).families == 8
+    assert len(body.families) == body.raced((8, 12, 16)).families == 8
     assert raced.recommended == fixed.recommended == "glorot_normal"
     assert raced.comparison.upper[0, 1] != fixed.comparison.upper[0, 1]
     assert verdicts(record)[0].admissible == raced.admissible == ("glorot_normal",)

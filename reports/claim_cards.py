@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from reports.challenged import challenge_of
 from reports.claim_counts import counted
-from reports.claim_tests import Counterexample, Outcome, tested
+from reports.claim_tests import Counterexample, Outcome, outcome_of
 from reports.claimed import Claim, ClaimType
 from reports.compare import FEW_FAMILIES
 from reports.evidence import Evidence
@@ -151,13 +152,16 @@ def _card(record: StudyRecord, claim: Claim, rows: Mapping[tuple[str, str], Evid
         if row.slot.level in claim.levels
     ]
     outcome = None
-    if its and claim.type in ("success_rate", "exact"):
+    challenge = challenge_of(record, claim) if its else None
+    if isinstance(challenge, str):
+        reason = challenge
+    elif its and claim.type in ("success_rate", "exact"):
         chosen = [row for row in members if row.slot.phase == "confirm" and row.arm == "tuned"]
         alpha = next(iter(its.values())).question.alpha / max(1, len(record.budget.looks))
         outcome = counted(claim, chosen, alpha=alpha)
         reason = "" if outcome else "nothing was recorded of the inside of its trainings"
     elif its:
-        outcome = tested(claim, its, looks=max(1, len(record.budget.looks)))
+        outcome = outcome_of(claim, its, looks=max(1, len(record.budget.looks)), challenge=challenge)
     families = min((len(row.families) for row in its.values()), default=0)
     tasks = tuple(dict.fromkeys(task for row in its.values() for task in row.tasks))
     if outcome is not None and outcome.blocks is not None:
@@ -220,7 +224,14 @@ def _witnesses(record: StudyRecord, claim: Claim, outcome: Outcome | None) -> tu
     by_task = against.blocks.by_task
     worst = [int(t) for t in np.argsort(by_task, kind="stable")[:WITNESSES] if by_task[t] < 0]
     confirmed: dict[tuple[str, str], list[Evaluation]] = {}
-    for row in record.of(claim.factor, against.regime):
+    rows = record.of(claim.factor, against.regime)
+    if against.fresh:
+        rows = tuple(
+            row
+            for row in record.fresh
+            if (row.slot.factor, row.slot.regime) == (claim.factor, against.regime)
+        )
+    for row in rows:
         if row.slot.phase == "confirm" and row.arm == "tuned":
             confirmed.setdefault((row.slot.task, row.slot.level), []).append(row)
     return tuple(_witness(against, t, confirmed) for t in worst)
@@ -230,14 +241,14 @@ def _witness(
     against: Counterexample, t: int, confirmed: Mapping[tuple[str, str], list[Evaluation]]
 ) -> Witness:
     task = against.blocks.tasks[t]
-    block = int(np.argmin(against.blocks.values[t]))
+    worst = int(np.argmin(against.blocks.values[t]))
     a, b = (confirmed[task, level] for level in against.levels)
     return Witness(
         task=task,
         margins=float(against.blocks.by_task[t]),
         levels=against.levels,
         rates=(_rates(a), _rates(b)),
-        replay=(_first(a, block), _first(b, block)),
+        replay=(_first(a, worst), _first(b, worst)),
     )
 
 
@@ -246,7 +257,9 @@ def _rates(rows: Sequence[Evaluation]) -> tuple[float, float] | None:
     return (min(found), max(found)) if found else None
 
 
-def _first(rows: Sequence[Evaluation], block: int) -> str:
+def _first(rows: Sequence[Evaluation], place: int) -> str:
+    """The first seed of the block that stands there; those of the challenge stage do not begin at 0."""
+    block = sorted({row.slot.block for row in rows})[place]
     return min((row.slot.index, row.id) for row in rows if row.slot.block == block)[1]
 
 

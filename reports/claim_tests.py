@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reports import claims
 from reports.claim_effects import Blocks, Found, difference, measured, pair, points, slope
@@ -21,7 +22,7 @@ from reports.compare import Array, block_effects, compare, family_effects
 from reports.decision import Label
 from reports.evidence import Evidence
 from reports.multiplicity import state_p
-from reports.wording import signed
+from reports.wording import listed, signed
 
 NO_CHALLENGE = -1
 """What `claims.always_claim` takes where the challenge stage was not run."""
@@ -36,6 +37,20 @@ class Counterexample:
     """The one that was claimed to be better, and the one that was."""
     blocks: Blocks
     """Below 0: against the claim."""
+    fresh: bool = False
+    """These are blocks of the challenge stage."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Challenge:
+    """What the fresh blocks of an 'always' claim say (`reports.challenged`)."""
+
+    blocks: Blocks
+    """[C, R] effects on the challenged tasks, worst of the confirm phase first; above 0: for the claim."""
+    reversed: NDArray[np.bool_]
+    """[C] proved reversed beyond the margin, Holm over C."""
+    p: float
+    """The least p of a reversal, times C."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,13 +71,16 @@ class Outcome:
     """Of an ordering: the pairs that are proved."""
 
 
-def tested(claim: Claim, rows: Mapping[str, Evidence], *, looks: int) -> Outcome:
+def outcome_of(
+    claim: Claim, rows: Mapping[str, Evidence], *, looks: int, challenge: Challenge | None = None
+) -> Outcome:
     """The outcome of a claim about errors.
 
     Args:
         claim: of any type but success_rate and exact (`reports.claim_counts`).
         rows: regime -> evidence of the claim's question, one for each of its regimes.
         looks: how often the plan allows the data to be looked at.
+        challenge: of a claim of type always, where it was challenged.
     """
     here = measured(rows[claim.regimes[0]], claim.levels)
     if claim.type == "ordering":
@@ -71,7 +89,8 @@ def tested(claim: Claim, rows: Mapping[str, Evidence], *, looks: int) -> Outcome
         return _dose(claim, here, looks)
     if claim.type == "regime":
         return _regime(claim, here, measured(rows[claim.regimes[1]], claim.levels), looks)
-    return _pair(claim, here, looks)
+    outcome = _pair(claim, here, looks, challenge)
+    return outcome if challenge is None else _challenged(outcome, claim, challenge)
 
 
 def _level(evidence: Evidence, count: int, looks: int) -> float:
@@ -82,7 +101,7 @@ def _p(found: Found) -> float:
     return float(state_p(found.bounds, claims.states(found.bounds), found.freedom))
 
 
-def _pair(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
+def _pair(claim: Claim, evidence: Evidence, looks: int, challenge: Challenge | None) -> Outcome:
     """better, equal, always and usually: two levels in one regime."""
     a, b = claim.levels
     blocks = pair(evidence)
@@ -92,7 +111,8 @@ def _pair(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
         label = claims.equal_claim(found.bounds)
     elif claim.type == "always":
         low = prediction[0] if prediction else -math.inf
-        label = claims.always_claim(found.bounds, np.array(low), np.array(NO_CHALLENGE))
+        turned_over = NO_CHALLENGE if challenge is None else int(challenge.reversed.sum())
+        label = claims.always_claim(found.bounds, np.array(low), np.array(turned_over))
     elif claim.type == "usually":
         label = claims.usually_claim(found.bounds, np.array(improve.low if improve else 0.0))
     else:
@@ -111,6 +131,40 @@ def _pair(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
             regime=evidence.regime,
             levels=(b, a) if turned else (a, b),
             blocks=blocks.mirrored() if turned else blocks,
+        ),
+    )
+
+
+def _challenged(outcome: Outcome, claim: Claim, challenge: Challenge) -> Outcome:
+    """With what the fresh blocks say; a reversal that they prove is what contradicts the claim."""
+    blocks = challenge.blocks
+    means = [f"{task} {signed(mean)}" for task, mean in zip(blocks.tasks, blocks.by_task, strict=True)]
+    turned = [task for task, is_so in zip(blocks.tasks, challenge.reversed, strict=True) if is_so]
+    verdict = (
+        f"reversed beyond the margin on {listed(turned)}" if turned else "none reversed beyond the margin"
+    )
+    sentence = (
+        f"{outcome.sentence} Challenged on its {len(means)} worst tasks with {blocks.values.shape[1]} fresh "
+        f"blocks each ({', '.join(means)} margins): {verdict}."
+    )
+    if not turned:
+        return replace(outcome, sentence=sentence)
+    at = [blocks.tasks.index(task) for task in turned]
+    return replace(
+        outcome,
+        sentence=sentence,
+        p=challenge.p,
+        against=Counterexample(
+            regime=claim.regimes[0],
+            levels=(claim.levels[0], claim.levels[1]),
+            blocks=replace(
+                blocks,
+                values=blocks.values[at],
+                tasks=tuple(turned),
+                family=np.arange(len(at)),
+                overlap=blocks.overlap[at],
+            ),
+            fresh=True,
         ),
     )
 

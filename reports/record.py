@@ -103,8 +103,12 @@ class StudyRecord:
     hardware: str = "cpu"
     claims: tuple[Claim, ...] = ()
     """What texts say, as it was fixed before training."""
+    fresh: tuple[Evaluation, ...] = ()
+    """Evaluations of the challenge stage, on blocks beyond the plan's: they say whether an 'always' claim
+    stands (`reports.challenged`), and enter nothing else."""
     core_seconds: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
-    """(factor, regime, level) -> seconds of training on one core; empty where nobody asks."""
+    """(factor, regime, level) -> seconds of training on one core, challenges left out; empty where nobody
+    asks."""
 
     def of(self, factor: str, regime: str) -> tuple[Evaluation, ...]:
         """The evaluations of one question in one regime, in their order."""

@@ -12,6 +12,7 @@ from reports.record import Margin
 from reports.wording import raced
 from search_spaces.space import complete
 from studies.chain import Memory, Place, next_members, place
+from studies.challenging import challenge_chains, challenge_notes, expected_challenges
 from studies.ledger import Ledger
 from studies.packing import Pack, longest_first, pack_limit, packs
 from studies.pilot import margin, pilot_members
@@ -93,6 +94,8 @@ class Agenda:
         """(factor, regime) -> how far its race has come, once the plan is frozen."""
         self._incomplete: dict[tuple[str, str], set[str]] = {}
         """(factor, regime) -> tasks that its race has called for and that are not complete."""
+        self._challenges: dict[tuple[str, str], tuple[Chain, ...]] = {}
+        """(factor, regime) -> what its 'always' claims are challenged with, once its rows are confirmed."""
         self._expected: tuple[dict[str, int], float] | None = None
         """Members by phase and work of the whole study, until a margin changes it."""
         self.plan: Plan | None = None
@@ -147,6 +150,7 @@ class Agenda:
             for (factor, regime), course in self._courses.items()
             if (told := raced(course))
         ]
+        found += challenge_notes(self._challenges)
         return tuple(found)
 
     @property
@@ -268,7 +272,10 @@ class Agenda:
         self.plan = Plan(protocol=self.protocol, margins=tuple(ordered))
         self._ledger.start_plan(self.study, self.plan.hash, self.plan.plain(), self.plan.margins)
         counts = self._ledger.chain_counts(self.study)
-        self._call([(q.factor, r) for q in spec.questions for r in spec.regimes], counts)
+        rows = [(q.factor, r) for q in spec.questions for r in spec.regimes]
+        self._call(rows, counts)
+        for row in rows:
+            self._challenge(row)
 
     # the race of every row
 
@@ -308,10 +315,28 @@ class Agenda:
 
     def _completed(self, chain: Chain) -> None:
         """The last one before a look makes it due, and so opens what comes after it."""
+        if chain.fresh:
+            return
         row = (chain.factor, chain.regime)
         self._incomplete[row].discard(chain.task)
         if self._races and not self._incomplete[row] and not self._courses[row].decided:
             self._call([row], {})
+        self._challenge(row)
+
+    def _challenge(self, row: tuple[str, str]) -> None:
+        """Queues what challenges the 'always' claims of a row, once all of it is confirmed."""
+        assert self.plan is not None
+        if self._incomplete[row] or not self._courses[row].ended or row in self._challenges:
+            return
+        chains = challenge_chains(self.plan, *row, self._courses[row], self._ledger)
+        self._challenges[row] = chains
+        self._expected = None
+        if chains:
+            counts = self._ledger.chain_counts(self.study)
+            own = {chain.task: self._size(chain) for chain in chains_of(*row, self._courses[row].called)}
+            self._waiting.extend(
+                chain for chain in chains if counts.get(chain.place, 0) < own[chain.task] + self._size(chain)
+            )
 
     def _size(self, chain: Chain) -> int:
         return sum(planned_members(self.protocol.spec, [chain], 0).values())
@@ -337,7 +362,13 @@ class Agenda:
             return [
                 chain
                 for (factor, regime), course in self._courses.items()
-                for chain in chains_of(factor, regime, course.possible)
+                for chain in (
+                    *chains_of(factor, regime, course.possible),
+                    *self._challenges.get(
+                        (factor, regime),
+                        expected_challenges(self.protocol, factor, regime, tuple(course.possible)),
+                    ),
+                )
             ]
         spec = self.protocol.spec
         return [

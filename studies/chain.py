@@ -99,7 +99,7 @@ def next_members(protocol: Protocol, chain: Chain, done: Done, memory: Memory | 
 
 def cells(protocol: Protocol, chain: Chain) -> Iterator[tuple[int, str]]:
     """(block, level) of every search of the chain."""
-    for block in range(protocol.spec.effective_budget.blocks):
+    for block in protocol.blocks(chain):
         for level in protocol.trained(chain):
             yield block, level
 

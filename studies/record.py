@@ -42,7 +42,9 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
     facts = {f["name"]: TaskFacts(**f) for f in row.protocol["facts"]}
     tasks = {f: {r: tuple(names) for r, names in by.items()} for f, by in plan.plan["tasks"].items()}
     fixed = protocol_of(row.protocol)
-    evaluations = ledger.evaluations(study, layers=False)
+    everything, blocks = ledger.evaluations(study, layers=False), fixed.spec.effective_budget.blocks
+    # What was trained to challenge a claim is kept apart: it may never feed the row's own evidence.
+    evaluations = tuple(e for e in everything if e.slot.block < blocks)
     pilots = Counter(e.slot.phase for e in evaluations)["pilot"]
     confirmed: dict[tuple[str, str], list[Evaluation]] = defaultdict(list)
     for e in evaluations:
@@ -83,7 +85,8 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
         versions=row.terms["versions"],
         hardware=row.terms["hardware"],
         claims=fixed.spec.claimed,
-        core_seconds=ledger.core_seconds(study) if fixed.spec.claimed else {},
+        fresh=tuple(e for e in everything if e.slot.block >= blocks),
+        core_seconds=ledger.core_seconds(study, blocks=blocks) if fixed.spec.claimed else {},
     )
 
 

@@ -75,9 +75,9 @@ def verdict(means: list[float], **changes: Any) -> str:
         ([2, 2, 0], "equal", "contradicted"),
         ([2, 2, 0], "usually", "confirmed"),
         ([0, 0, 2], "usually", "contradicted"),
-        ([0, 0, 0], "always", "tied"),
         ([0, 0, 2], "always", "contradicted"),
-        ([2, 2, 0], "always", "insufficient"),  # the challenge stage was not run
+        ([0, 0, 0], "always", "not_tested"),  # the challenge stage was not run
+        ([2, 2, 0], "always", "not_tested"),
     ],
 )
 def test_two_levels_are_judged_by_the_claims_type(means: list[float], type_: str, expected: str) -> None:

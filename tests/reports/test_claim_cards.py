@@ -22,6 +22,7 @@ from reports.compare import compare
 from reports.index_page import noted, write_index
 from reports.page import build, write_report
 from reports.record import StudyRecord
+from tests.browser import Browser
 from tests.reports import reference
 from tests.reports.planted import LEVELS, noisy_errors, planted_study
 from tests.reports.test_page import HOSTILE, VERDICT_WORDS, Outline
@@ -302,3 +303,19 @@ def test_hostile_quotes_are_shown_and_never_run(tmp_path: Path) -> None:
         json.loads((tmp_path / record.name / "claims.json").read_text(encoding="utf-8"))[0]["quote"] == evil
     )
     assert "script" not in Outline(write_index(tmp_path).read_text(encoding="utf-8")).tags
+
+
+@pytest.mark.parametrize("width", [400, 1300])
+def test_cards_and_ledger_fit_a_phone_and_a_desk(width: int, chromium: Browser, tmp_path: Path) -> None:
+    long = "a_very_long_quote_without_any_space_" * 6
+    said = [claim(levels=(GLOROT, HE), quote=long), claim(type="ordering", levels=(HE, GLOROT, TORCH))]
+    record = study(*said, claim(scope={"network": "cnn"}))
+    write_report(record, tmp_path / record.name)
+    noted(record, tmp_path / record.name)
+    index = write_index(tmp_path)
+    chromium.resize(width, 1200)
+    for page in (tmp_path / record.name / "index.html", index):
+        chromium.open(f"{page.as_uri()}#claims")
+        assert long in chromium.text()
+        assert chromium.script("return document.documentElement.scrollWidth <= window.innerWidth")
+        assert chromium.complaints() == []

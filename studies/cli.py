@@ -100,8 +100,6 @@ def plan(
     for factor, regimes in ours.tasks.items():
         for regime, tasks in regimes.items():
             print(f"  {factor} in {regime}: {', '.join(tasks)}")
-    for claim in chosen.claimed:
-        print(f"  claim {claim.id} ({claim.type.replace('_', ' ')}): {claim.said}")
     packs = sum(ours.packs.values())
     print(f"{ours.cells} cells, {ours.total} members, {packs} packs (profile {chosen.budget.profile})")
     for phase, members in ours.members.items():

@@ -82,6 +82,7 @@ def test_it_runs_to_its_report(name: str, workspace: Path) -> None:
             "questions": [{"factor": question.name, "levels": LEAST.get(name, question.said())}],
             "regimes": {regime: {key: value for key, value in change.items() if key not in small}},
             "setting": {**data["setting"], **small},
+            "claims": [claim for claim in data.get("claims", ()) if claim["regimes"] == [regime]],
             "tasks": data["tasks"][:1],
             "budget": {"families": 1, "blocks": 1, "trials": 1, "promoted": 1, "confirm_seeds": 1},
         },

@@ -66,15 +66,15 @@ def raced(course: Course) -> str:
         return ""
     last = course.looks[-1]
     look = f"look {course.taken} of {len(course.looks)}"
+    after = f"after {course.families} of {last} task families"
     by_look: dict[int, list[str]] = {}
     for level, families in course.dropped.items():
         by_look.setdefault(families, []).append(level)
     gone = [f"{listed(levels)} after {families}" for families, levels in sorted(by_look.items())]
     saved, planned = course.saved
     return (
-        f"stopped at {look}, after {course.families} of {last} task families; dropped as worse by more than "
-        f"a margin: {'; '.join(gone) or 'none'}; {saved} of {planned} planned pairs of level and task were not "
-        "needed"
+        f"stopped at {look}, {after}; dropped as worse by more than a margin: {'; '.join(gone) or 'none'}; "
+        f"{saved} of {planned} planned pairs of level and task were not needed"
     )
 
 

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,7 @@ from studies import commands
 from studies.options import (
     DEFAULT_WORKSPACE,
     Engine,
+    Hours,
     Json,
     Listing,
     Output,
@@ -43,10 +44,9 @@ if TYPE_CHECKING:
     from reports.search_record import SearchRecord
     from reports.verdict import Verdict
     from search_spaces.factor import Factor
-    from studies.estimate import Outline
     from studies.run import RunSummary
     from studies.searching.spec import SearchSpec
-    from studies.spec import StudySpec
+    from studies.spec import Profile as ProfileName
     from studies.tracking import Tracker
 
 log = logging.getLogger("groundrules")
@@ -63,9 +63,6 @@ app = typer.Typer(
 INTERRUPTED = 130
 LOG_FILE = "groundrules.log"
 
-TASK_SD, BLOCK_SD = 0.5, 1.0
-"""What `plan` assumes of a study nobody has run: SDs of level effects over tasks and blocks, in margins."""
-
 
 @app.command()
 def plan(
@@ -73,53 +70,29 @@ def plan(
     workspace: Workspace = DEFAULT_WORKSPACE,
     tasks_from: TasksFrom = None,
     profile: ProfileOption = None,
+    hours: Hours = None,
     as_json: Json = False,
 ) -> None:
     """Check a study and say what it would cost; nothing is run."""
-    from dataclasses import asdict
-
-    from studies.estimate import outline
+    from studies import hours as profiles
     from studies.kinds import load
-    from studies.progress import duration
+    from studies.planning import lines, plain
     from studies.searching.spec import SearchSpec
-    from studies.spec import PROFILES
 
+    _one_of(profile, hours)
     study = load(spec)
     if isinstance(study, SearchSpec):
-        _plan_search(study, tasks_from, profile, as_json=as_json)
+        _plan_search(study, tasks_from, profile, hours, as_json=as_json)
         return
-    chosen = study.with_profile(profile.value) if profile else study
-    studies = {name: study.with_profile(cast(Any, name)) for name in PROFILES}
-    outlines = {name: outline(each, tasks_from=tasks_from) for name, each in studies.items()}
-    power = {name: _power(studies[name], found) for name, found in outlines.items()}
-    ours = outlines[chosen.budget.profile]
-    if as_json:
-        print(json.dumps({"chosen": chosen.budget.profile, "power": power, **asdict(ours)}, indent=2))
-        return
-    print(f"{ours.study}: {chosen.title}")
-    for factor, regimes in ours.tasks.items():
-        for regime, tasks in regimes.items():
-            print(f"  {factor} in {regime}: {', '.join(tasks)}")
-    packs = sum(ours.packs.values())
-    print(f"{ours.cells} cells, {ours.total} members, {packs} packs (profile {chosen.budget.profile})")
-    for phase, members in ours.members.items():
-        print(f"  {phase:8} {members:6} members in {ours.packs[phase]:5} packs")
-    for fact in ours.unsettled:
-        print(f"  {fact}")
-    for note in ours.notes:
-        print(f"  note: {note}")
-    print()
+    outlines = profiles.outlines(study, tasks_from=tasks_from)
     cores = len(os.sched_getaffinity(0))
-    print(f"profile    members   time on {cores} cores   chance that a row settles: clear winner, all equal")
-    for name in PROFILES:
-        found, chance = outlines[name], power[name]
-        mark = "*" if name == chosen.budget.profile else " "
-        time = duration(found.seconds / cores)
-        print(
-            f"{mark}{name:9} {found.total:7}   {time:>15}   "
-            f"{100 * chance['clear_winner']:24.0f} % {100 * chance['equal']:12.0f} %"
-        )
-    print("(chances where tasks differ by half a margin and blocks by one; a clear winner leads by two)")
+    if hours is not None:
+        study = study.with_profile(profiles.fitting(outlines, hours, at_once=cores, file=study.file))
+    elif profile:
+        study = study.with_profile(profile.value)
+    print(
+        json.dumps(plain(study, outlines), indent=2) if as_json else "\n".join(lines(study, outlines, cores))
+    )
 
 
 @app.command()
@@ -128,6 +101,7 @@ def run(
     workspace: Workspace = DEFAULT_WORKSPACE,
     tasks_from: TasksFrom = None,
     profile: ProfileOption = None,
+    hours: Hours = None,
     engine: Annotated[Engine, typer.Option(help="Worker processes, or this process.")] = Engine.ray,
     workers: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Packs at a time; default: CPUs.")
@@ -143,7 +117,10 @@ def run(
     from studies.interrupts import interrupted_by_sigterm
     from studies.progress import Display
 
+    _one_of(profile, hours)
     with interrupted_by_sigterm(), ExitStack() as exits:
+        # Before anything else is running: the machine's speed is measured.
+        fits = None if hours is None else _fitting(spec, hours, workspace, tasks_from, workers, device)
         cluster = None
         if engine is Engine.ray and is_new(spec, workspace):
             from studies.cluster import Cluster
@@ -156,9 +133,9 @@ def run(
 
         study = load(spec)
         if isinstance(study, SearchSpec):
-            _no_profile(study, profile)
-        elif profile:
-            study = study.with_profile(profile.value)
+            _no_profile(study, profile, hours)
+        elif chosen := fits or (profile.value if profile else None):
+            study = study.with_profile(chosen)
         tracker = Tracker(workspace, study.study, detail=study.tracking)
         with Display() as display:
 
@@ -395,8 +372,35 @@ def _told(record: StudyRecord | SearchRecord) -> tuple[list[str], dict[str, Any]
     return lines, {"verdicts": [_verdict_plain(verdict) for verdict in found]}
 
 
+def _one_of(profile: Profile | None, hours: float | None) -> None:
+    if profile is not None and hours is not None:
+        raise ValueError("--profile and --hours: give one of them; hours choose a profile")
+
+
+def _fitting(
+    spec: str, hours: float, workspace: Path, tasks_from: Path | None, workers: int | None, device: str
+) -> ProfileName | None:
+    """The profile for `run --hours`: the one a study was started with, else the largest that fits."""
+    from studies import hours as profiles
+    from studies.kinds import load
+    from studies.searching.spec import SearchSpec
+
+    study = load(spec)
+    if isinstance(study, SearchSpec):
+        _no_profile(study, None, hours)
+        return None
+    started = profiles.started_profile(workspace, study.study)
+    if started:
+        return started
+    at_once = workers or len(os.sched_getaffinity(0))
+    found = profiles.outlines(study, tasks_from=tasks_from, device=device)
+    chosen = profiles.fitting(found, hours, at_once=at_once, file=study.file)
+    print(f"profile {chosen}: the largest that fits {hours:g} hours", file=sys.stderr)
+    return chosen
+
+
 def _plan_search(
-    study: SearchSpec, tasks_from: Path | None, profile: Profile | None, *, as_json: bool
+    study: SearchSpec, tasks_from: Path | None, profile: Profile | None, hours: float | None, *, as_json: bool
 ) -> None:
     """`plan` of a search study."""
     from dataclasses import asdict
@@ -404,13 +408,13 @@ def _plan_search(
     from studies.searching.estimate import search_outline
     from studies.searching.telling import planned
 
-    _no_profile(study, profile)
+    _no_profile(study, profile, hours)
     found = search_outline(study, tasks_from=tasks_from)
     print(json.dumps(asdict(found), indent=2) if as_json else "\n".join(planned(found, study.title)))
 
 
-def _no_profile(study: SearchSpec, profile: Profile | None) -> None:
-    if profile is not None:
+def _no_profile(study: SearchSpec, profile: Profile | None, hours: float | None) -> None:
+    if profile is not None or hours is not None:
         rule = f"a search study has no profile; its budget is trials = {study.trials}"
         raise ValueError(f"{study.file}: {rule}")
 
@@ -426,28 +430,14 @@ def _table(verdicts: Sequence[Verdict]) -> list[str]:
         textbook = " or ".join(v.textbook) or "no such row"
         n = f"{v.families} families ({v.real_families} of real data), {v.blocks} blocks, {v.seeds} seeds"
         lines.append(f"  textbook: {textbook}; n = {n}")
+        if v.course:
+            lines.append(f"  the row {wording.raced(v.course)}")
     return [*lines, ""] if lines else []
 
 
 def _verdict_plain(verdict: Verdict) -> dict[str, Any]:
     names = ("factor", "regime", "recommended", "label", "decided_by", "textbook", "families")
     return {name: getattr(verdict, name) for name in names}
-
-
-def _power(study: StudySpec, found: Outline) -> dict[str, float]:
-    """The chance that a row settles, for the question with the most levels."""
-    from reports import settle_probability
-
-    budget = study.effective_budget
-    return settle_probability(
-        max(len(q.levels) for q in study.asked),
-        found.families,
-        budget.blocks,
-        tau=TASK_SD,
-        block_sd=BLOCK_SD,
-        looks=budget.looks,
-        alpha=study.alpha,
-    )
 
 
 def _factor_plain(factor: Factor[Any]) -> dict[str, Any]:

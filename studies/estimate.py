@@ -15,7 +15,7 @@ from search_spaces.space import complete
 from studies.challenging import expected_challenges
 from studies.packing import FLOPS_PER_SECOND, pack_limit
 from studies.pilot import pilot_members
-from studies.plan import Chain, Protocol, planned_members, protocol
+from studies.plan import Chain, Protocol, chains_of, planned_members, protocol
 from studies.refusals import examine
 from studies.search import ADAPTIVE
 from studies.spec import StudySpec
@@ -39,12 +39,19 @@ class Outline:
     tasks: Mapping[str, Mapping[str, tuple[str, ...]]]
     """Factor -> regime -> the tasks judged if the pilot accepts them all."""
     families: int
+    """In the budget."""
+    judged: Mapping[str, Mapping[str, int]]
+    """Factor -> regime -> families of those tasks."""
     members: Mapping[str, int]
-    """Phase -> members."""
+    """Phase -> members; where rows race, if none stops early and no level is dropped."""
+    least: Mapping[str, int]
+    """The same if every row stops at its first look."""
     packs: Mapping[str, int]
-    """Phase -> packs."""
+    """Phase -> packs of `members`."""
     seconds: float
-    """Estimated training time of all members in one process on this machine."""
+    """Estimated training time of all `members` in one process on this machine."""
+    least_seconds: float
+    """The same of `least`."""
     flops_per_second: float
     """Measured just now on a small pack; the estimate's other half."""
     unsettled: tuple[str, ...]
@@ -56,6 +63,11 @@ class Outline:
     def total(self) -> int:
         """Members of all phases."""
         return sum(self.members.values())
+
+    @property
+    def least_total(self) -> int:
+        """Members of all phases if every row stops at its first look."""
+        return sum(self.least.values())
 
 
 def outline(spec: StudySpec, *, tasks_from: Path | None = None, device: str = "cpu") -> Outline:
@@ -74,12 +86,13 @@ def outline(spec: StudySpec, *, tasks_from: Path | None = None, device: str = "c
         q.factor: {regime: fixed.hoped(q.factor, regime, {}) for regime in spec.regimes}
         for q in spec.questions
     }
-    chains = [
-        Chain(factor=factor, task=task, regime=regime)
+    courses = {
+        (factor, regime): fixed.course(factor, regime, names, (), ())
         for factor, regimes in tasks.items()
         for regime, names in regimes.items()
-        for task in names
-    ]
+    }
+    chains = [c for row, course in courses.items() for c in chains_of(*row, course.planned)]
+    first = {c for row, course in courses.items() for c in chains_of(*row, course.called)}
     speed = FLOPS_PER_SECOND.get(device.split(":")[0], FLOPS_PER_SECOND["cpu"])
     packs: Counter[str] = Counter()
     flops = 0.0
@@ -89,10 +102,12 @@ def outline(spec: StudySpec, *, tasks_from: Path | None = None, device: str = "c
         pilots += len(members)
         packs["pilot"] += _count([m.config for m in members], book[name](), spec.pack_size, speed)
         flops += sum(estimated_flops(m.config, book[name]()) for m in members)
+    fewest = flops
     for chain in chains:
         chain_packs, chain_flops = _chain_cost(fixed, chain, book[chain.task](), speed)
         packs.update(chain_packs)
         flops += chain_flops
+        fewest += chain_flops if chain in first else 0.0
     measured = measured_speed(device)
     budget = spec.effective_budget
     return Outline(
@@ -101,9 +116,17 @@ def outline(spec: StudySpec, *, tasks_from: Path | None = None, device: str = "c
         cells=sum(len(fixed.levels_of(chain.factor)) * budget.blocks for chain in chains),
         tasks=tasks,
         families=spec.families,
+        judged={
+            factor: {
+                regime: len({fixed.facts[name].family for name in names}) for regime, names in regimes.items()
+            }
+            for factor, regimes in tasks.items()
+        },
         members=planned_members(spec, chains, pilots),
+        least=planned_members(spec, first, pilots),
         packs={phase: packs[phase] for phase in ("pilot", "retune", "promote", "confirm")},
         seconds=flops / measured,
+        least_seconds=fewest / measured,
         flops_per_second=measured,
         unsettled=_unsettled(fixed, tasks),
         notes=notes,

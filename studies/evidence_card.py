@@ -41,6 +41,8 @@ class Card:
     """Cheapest first; empty from a file, which keeps no evaluations."""
     sentence: str = ""
     """The answer in words, where the verdict is at hand."""
+    race: str = ""
+    """How the row's race ended, where it raced and the verdict is at hand."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data."""
@@ -58,6 +60,7 @@ class Card:
         row, effect = self.row, self.row.effect
         found = [f"{row.name}: {row.recommended} ({row.verdict}, decided by {row.decided_by})"]
         found += [f"  {self.sentence}"] if self.sentence else []
+        found += [f"  the row {self.race}"] if self.race else []
         found.append(f"  textbook: {' or '.join(row.textbook) or 'no such row'}")
         if row.tied_with:
             found.append(f"  as good within one margin: {', '.join(row.tied_with)}")
@@ -168,6 +171,7 @@ def _answered(workspace: Path, study: str, name: str) -> Card:
         table=table,
         row=row,
         sentence=wording.answer(verdict),
+        race=wording.raced(verdict.course) if verdict.course else "",
         levels={
             level: OfLevel(
                 error=verdict.mean_error[level],

@@ -73,6 +73,10 @@ TasksFrom = Annotated[
     typer.Option("--tasks-from", metavar="FILE.py", help="Adds your own tasks: a Python file with TASKS."),
 ]
 ProfileOption = Annotated[Profile | None, typer.Option("--profile", help="Another budget than the file's.")]
+Hours = Annotated[
+    float | None,
+    typer.Option("--hours", min=0, metavar="H", help="The largest profile that fits, if no race ends early."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer for a program.")]
 Output = Annotated[
     Path | None, typer.Option("--output", metavar="FILE", help="Write there, not to the screen.")

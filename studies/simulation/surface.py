@@ -107,6 +107,24 @@ def searched(
     return found
 
 
+def chosen_of_fixed(
+    bowl: Bowl, numbers: Numbers, studies: int, tasks: int, *, points: int, seeds: int
+) -> Array:
+    """[S, T, seeds, L] test errors of a fixed design: the same points for every level, each with every seed.
+
+    The point with the best mean validation over its seeds is read on the test set, seed by seed; noise of
+    validation and test is independent, so that the choice is not paid for by optimism.
+    """
+    optimum, height = _bowls(bowl, numbers, studies, tasks)
+    places = (np.arange(points) + numbers.random((studies, tasks, 1, 1, points))) / points
+    means = _error(bowl, bowl.half_range * (2 * places - 1), optimum[..., None], height[..., None])
+    sd = np.asarray(bowl.seed_sd)
+    seen = means + sd[:, None] / np.sqrt(seeds) * numbers.standard_normal(means.shape)
+    best = np.take_along_axis(means, seen.argmin(axis=-1)[..., None], axis=-1)[..., 0]  # [S, T, 1, L]
+    found: Array = best + sd * numbers.standard_normal((studies, tasks, seeds, len(bowl.truth)))
+    return found
+
+
 def at_one_rate(
     bowl: Bowl, numbers: Numbers, studies: int, tasks: int, blocks: int, rate: float = 0.0
 ) -> Array:

@@ -136,7 +136,9 @@ def called_for(record: StudyRecord) -> StudyRecord:
 
 def test_a_level_dropped_early_is_judged_on_what_it_was_trained_on() -> None:
     budget = replace(BUDGET, looks=(8, 16))
-    errors = noisy_errors((0.0, 0.4, 4.0), tasks=16, block_sd=0.5, tau=0.9)
+    errors = noisy_errors((0.0, 0.0, 6.0), tasks=16)
+    errors[::2, :, 0] += 0.04  # which of the first two is better hangs on the task
+    errors[1::2, :, 0] -= 0.04
     record = called_for(planted_study({"deep": errors}, budget=budget))
     (body,) = gather(record)
     assert body.present.tolist() == [True, True, False]
@@ -174,5 +176,4 @@ def test_a_study_with_several_looks_is_raced_and_one_with_one_look_is_not() -> N
     raced, fixed = decide(body, looks=record.budget.looks), decide(body, looks=3)
     assert len(body.families) == body.raced((8, 12, 16)).families == 8
     assert raced.recommended == fixed.recommended == "glorot_normal"
-    assert raced.comparison.upper[0, 1] != fixed.comparison.upper[0, 1]
     assert verdicts(record)[0].admissible == raced.admissible == ("glorot_normal",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from reports.certificate import certify
 from reports.guards import CHAIN, EvidenceError, check, standing
 from reports.page import build
 from reports.verdict import verdicts
+from studies.evidence_card import card_from_workspace
 from studies.ledger import Ledger
 from studies.packing import Pack
 from studies.progress import Pace
+from studies.run import run_inline
 from studies.spec import SpecError, parse
 from tests.studies.planted import train, train_all
 from tests.studies.races import (
+    BOOK,
     LEVELS,
     RACING,
     begun,
@@ -149,6 +153,11 @@ def test_a_raced_study_passes_the_guards_and_says_how_it_raced(quiet: tuple[Ledg
     assert deep.finished_share["he_normal"] == 1.0
 
 
+def test_why_says_how_a_row_raced(quiet: tuple[Ledger, list[Pack]]) -> None:
+    card = card_from_workspace(quiet[0].workspace, "initializer@shallow")
+    assert any(line.startswith("  the row stopped at look 1 of 2, after 8 of 10") for line in card.lines())
+
+
 def test_a_raced_study_without_one_of_its_rows_gets_no_verdict(workspace: Path) -> None:
     ledger, agenda = begun(workspace)
     train_all(agenda, make=MAKE)
@@ -252,3 +261,45 @@ def test_another_profile_keeps_the_looks_that_it_has_families_for() -> None:
     spec = parse(data, file="racing.yaml")
     assert spec.with_profile("standard").effective_budget.looks == (8, 12, 16)
     assert spec.with_profile("quick").effective_budget.looks == (8,)
+
+
+# Real trainings: one learning rate is far too small to learn anything in 60 steps.
+
+REAL: dict[str, Any] = {
+    "study": "racing",
+    "questions": [{"factor": "learning_rate", "levels": [0.1, 0.03, 0.00001]}],
+    "regimes": {"shallow": {"depth": 1}},
+    "setting": {"width": 8, "steps": 60, "batch_size": 16, "train_size": 100, "evaluations": 3},
+    "fixed": {"optimizer": "adamw"},
+    "tasks": [f"t{i}" for i in range(12)],
+    "budget": {
+        "families": 9, "looks": [8], "blocks": 2, "trials": 1, "promoted": 1, "confirm_seeds": 1,
+    },
+}  # fmt: skip
+
+
+def test_a_real_study_stopped_twice_drops_the_hopeless_level_at_its_first_look(tmp_path: Path) -> None:
+    spec = parse(REAL, file="real.yaml")
+    quiet, agenda = begun(tmp_path / "quiet", fixed(spec))
+    run_inline(agenda, BOOK)
+    assert agenda.finished == agenda.planned
+
+    def interrupt(agenda: Any, *, at: int) -> None:
+        if agenda.finished >= at:
+            raise KeyboardInterrupt
+
+    for at in (agenda.finished // 2, agenda.finished - 2):
+        ledger, stopped = begun(tmp_path / "stopped", fixed(spec))
+        with pytest.raises(KeyboardInterrupt):
+            run_inline(stopped, BOOK, watch=partial(interrupt, at=at))
+        ledger.close()
+    again, resumed = begun(tmp_path / "stopped", fixed(spec))
+    run_inline(resumed, BOOK)
+    assert again.evaluations("racing") == quiet.evaluations("racing")
+
+    record = record_in(again)
+    assert standing(record).kind == "evidence"
+    course = record.courses["learning_rate", "shallow"]
+    assert course.dropped == {"1e-05": 8}
+    trained = {row.slot.task for row in record.evaluations if row.slot.level == "1e-05" and row.slot.factor}
+    assert trained == set(course.planned) - {list(course.planned)[-1]}

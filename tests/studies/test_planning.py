@@ -1,0 +1,108 @@
+"""What a plan says: the range that races leave open, chances row by row, and the profile that fits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studies.cli import invoke
+from studies.estimate import Outline, outline
+from studies.hours import fitting, started_profile
+from studies.planning import lines, plain
+from studies.spec import Profile, SpecError, StudySpec, load
+from tests.blackbox.program import TINY
+from tests.studies.planted import started
+
+Said = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def quickstart() -> StudySpec:
+    return load("quickstart")
+
+
+@pytest.fixture(scope="module")
+def outlines(quickstart: StudySpec) -> dict[Profile, Outline]:
+    names: tuple[Profile, ...] = ("quick", "full")
+    return {name: outline(quickstart.with_profile(name)) for name in names}
+
+
+def test_a_race_leaves_open_how_many_members_are_trained(
+    quickstart: StudySpec, outlines: dict[Profile, Outline]
+) -> None:
+    full, quick = outlines["full"], outlines["quick"]
+    budget = quickstart.with_profile("full").effective_budget
+    rows = len(quickstart.regimes) * sum(len(q.levels) for q in quickstart.asked)
+    # The first look is after eight families; quickstart declares one task of each.
+    assert full.least["confirm"] == rows * 8 * budget.blocks * 2 * budget.confirm_seeds
+    assert full.least_total < full.total
+    assert full.least_seconds < full.seconds
+    assert (quick.least, quick.least_seconds) == (quick.members, quick.seconds)
+
+
+def test_a_plan_says_the_range_and_the_chances_of_every_row(
+    quickstart: StudySpec, outlines: dict[Profile, Outline]
+) -> None:
+    study, full = quickstart.with_profile("full"), outlines["full"]
+    text = "\n".join(lines(study, outlines, 2))
+    assert f"from {full.least_total} members, if every row stops at the first look, to {full.total}" in text
+    assert f"{full.least_total} to {full.total}" in text
+    assert text.count("with a clear winner") == len(quickstart.questions) * len(quickstart.regimes)
+    told = plain(study, outlines)
+    assert json.loads(json.dumps(told))["looks"][0] == 8
+    assert set(told["settles"]) == {f"{q.factor}@{r}" for q in quickstart.asked for r in quickstart.regimes}
+
+
+def test_a_study_with_one_look_has_no_range(quickstart: StudySpec, outlines: dict[Profile, Outline]) -> None:
+    assert "looked at" not in "\n".join(lines(quickstart, {"quick": outlines["quick"]}, 2))
+
+
+@pytest.mark.parametrize(
+    ("share", "at_once", "profile"), [(1.0, 1, "full"), (0.99, 1, "quick"), (0.6, 2, "full")]
+)
+def test_hours_choose_the_largest_profile_that_fits(
+    share: float, at_once: int, profile: str, outlines: dict[Profile, Outline]
+) -> None:
+    hours = share * outlines["full"].seconds / 3600
+    assert fitting(outlines, hours, at_once=at_once, file="file.yaml") == profile
+
+
+def test_too_few_hours_are_refused_with_what_the_smallest_profile_takes(
+    outlines: dict[Profile, Outline],
+) -> None:
+    with pytest.raises(SpecError, match=r"no profile fits 1e-06 hours: quick takes about .* with 2 packs"):
+        fitting(outlines, 1e-6, at_once=2, file="file.yaml")
+
+
+def test_a_study_that_was_started_keeps_its_profile(workspace: Path) -> None:
+    assert started_profile(workspace, "tiny") is None
+    started(workspace)[0].close()
+    assert started_profile(workspace, "tiny") == "quick"
+    assert started_profile(workspace, "another") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["plan", str(TINY), "--hours", "1e-9"], "no profile fits"),
+        (["plan", str(TINY), "--hours", "1", "--profile", "quick"], "give one of them"),
+        (["run", str(TINY), "--hours", "1", "--profile", "quick"], "give one of them"),
+        (["plan", "search", "--hours", "1"], "a search study has no profile"),
+        (["run", "search", "--hours", "1"], "a search study has no profile"),
+    ],
+)
+def test_hours_that_cannot_be_kept_are_a_mistake(
+    words: list[str], said: str, workspace: Path, capsys: Said
+) -> None:
+    assert invoke([*words, "--workspace", str(workspace)]) == 2
+    assert said in capsys.readouterr().err
+    assert not workspace.exists()
+
+
+def test_a_plan_by_hours_says_which_profile_it_chose(workspace: Path, capsys: Said) -> None:
+    assert invoke(["plan", str(TINY), "--workspace", str(workspace), "--hours", "100", "--json"]) == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert told["chosen"] == "full"

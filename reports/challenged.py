@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reports import claims
 from reports.challenge import FRESH_BLOCKS, reversal_p, reversed_tasks, worst_tasks
@@ -62,7 +63,7 @@ def challenged(
         arm="tuned",
         trivial={task: margins[task].trivial_error for task in families},
     )
-    there = ~np.isnan(errors).any(axis=(1, 2, 3))
+    there: NDArray[np.bool_] = np.isfinite(errors.sum(axis=(1, 2, 3)))
     tasks = [task for task, whole in zip(families, there, strict=True) if whole]
     names = list(dict.fromkeys(families[task] for task in tasks))
     if len(names) < FEW_FAMILIES:

@@ -86,10 +86,14 @@ def _exact(claim: Claim, rows: Sequence[Evaluation]) -> Outcome | None:
     values = np.asarray(found, dtype=np.float64)
     label = claims.exact_claim(values, claim.expected, claim.tolerance)
     inside = int((np.abs(values - claim.expected) <= claim.tolerance).sum())
-    side = "greater" if label == "confirmed" else "less"
+    share = claims.EXACT_SHARE
+    if label == "confirmed":
+        found_p = stats.binomtest(inside, len(values), share, alternative="greater").pvalue
+    else:
+        found_p = stats.binomtest(inside, len(values), share, alternative="less").pvalue
     return Outcome(
         label=label,
-        p=float(stats.binomtest(inside, len(values), claims.EXACT_SHARE, alternative=side).pvalue),
+        p=float(found_p),
         sentence=(
             f"{claim.measure} of {claim.levels[0]} lies within {claim.tolerance:g} of {claim.expected:g} in "
             f"{inside} of {len(values)} members; median {float(np.median(values)):.4g}."

@@ -39,6 +39,16 @@ def reversed_tasks(fresh: Array, *, alpha: float, overlap: Array | None = None) 
         overlap: [C] test items per training item where blocks are splits of one data set: the variance of
             their mean is then 1/R + overlap (Nadeau and Bengio). None: blocks are fresh data.
     """
+    return _holm(reversal_p(fresh, overlap=overlap), alpha)
+
+
+def reversal_p(fresh: Array, *, overlap: Array | None = None) -> Array:
+    """[..., C] one-sided p that a challenged task is reversed beyond the margin, before Holm.
+
+    Args:
+        fresh: as `reversed_tasks`.
+        overlap: as there.
+    """
     blocks = fresh.shape[-1]
     if blocks < 2:
         raise ValueError(f"a challenge needs at least 2 fresh blocks of each task, not {blocks}")
@@ -47,8 +57,7 @@ def reversed_tasks(fresh: Array, *, alpha: float, overlap: Array | None = None) 
     distance = fresh.mean(axis=-1) + 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.where(error > 0, distance / error, np.where(distance < 0, -np.inf, np.inf))
-    p = special.stdtr(blocks - 1, statistic)
-    return _holm(p, alpha)
+    return np.asarray(special.stdtr(blocks - 1, statistic), dtype=np.float64)
 
 
 def _holm(p: Array, alpha: float) -> NDArray[np.bool_]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +16,6 @@ from scipy import stats
 
 from reports.compare import Array, Comparison
 from reports.decision import Label
-
-ClaimType = Literal[
-    "better", "equal", "always", "usually", "ordering", "regime", "dose", "success_rate", "exact"
-]
-CLAIM_TYPES: tuple[ClaimType, ...] = get_args(ClaimType)
 
 Strings = NDArray[np.str_]
 Bools = NDArray[np.bool_]

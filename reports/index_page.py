@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reports import wording
+from reports.claim_ledger import workspace_entries
 from reports.decision import Label
 from reports.page import environment
 from reports.plain import from_plain, to_plain
@@ -111,7 +112,9 @@ def build(folder: Path) -> str:
     entries = [(path.name, _read(path / SUMMARY), (path / "defaults.yaml").is_file()) for path in pages]
     counts = Counter(row.label for _, summary, _ in entries if summary for row in summary.rows)
     html = (
-        environment().get_template("index.html").render(entries=entries, counts=counts, labels=wording.LABELS)
+        environment()
+        .get_template("index.html")
+        .render(entries=entries, counts=counts, labels=wording.LABELS, claims=workspace_entries(folder))
     )
     return html + "\n"
 

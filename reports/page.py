@@ -21,6 +21,8 @@ from markupsafe import Markup
 from reports import figures, row_figures, wording
 from reports.boundary import audit, flagged
 from reports.certificate import certify
+from reports.claim_cards import Card, cards, write_cards
+from reports.claim_ledger import entries
 from reports.crossings import Crossing, NoCrossing, crossings, effect_maps
 from reports.decision import relation
 from reports.evidence import Evidence
@@ -95,13 +97,15 @@ class Searching:
 
 
 def write_report(record: StudyRecord, folder: Path) -> Path:
-    """Writes `index.html` and one CSV per figure into `folder`; returns the page's path.
+    """Writes `index.html`, one CSV per figure and the cards of claims into `folder`; returns the page's path.
 
     An unfinished study gets a page without verdicts marked interim, an adaptively sampled one a page marked
     exploratory, one that breaks a guard a page that says which.
     """
-    html, pictures = build(record)
+    claimed = cards(record)
+    html, pictures = build(record, claimed)
     folder.mkdir(parents=True, exist_ok=True)
+    write_cards(claimed, folder)
     for picture in pictures:
         (folder / f"{picture.name}.csv").write_bytes(csv_text(picture).encode())
     page = folder / "index.html"
@@ -109,8 +113,13 @@ def write_report(record: StudyRecord, folder: Path) -> Path:
     return page
 
 
-def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
-    """The page's text and its pictures, without touching a disk."""
+def build(record: StudyRecord, claimed: tuple[Card, ...] | None = None) -> tuple[str, tuple[Picture, ...]]:
+    """The page's text and its pictures, without touching a disk.
+
+    Args:
+        record: the study.
+        claimed: the cards of its claims, where they are at hand; None: they are made here.
+    """
     now = standing(record)
     rows = answering(record) if now.kind == "evidence" else ()
     judged = [judge(record, evidence) for evidence in rows]
@@ -136,6 +145,7 @@ def build(record: StudyRecord) -> tuple[str, tuple[Picture, ...]]:
             orders=other_orders([answer.verdict for answer in answers]),
             depths=depths,
             searches=searches,
+            claim_entries=entries(cards(record) if claimed is None else claimed),
             insides=() if now.kind == "interim" else inside(record),
             columns=COLUMNS,
             general=all(answer.verdict.general for answer in answers),
@@ -312,6 +322,7 @@ def environment() -> Environment:
     found.filters["signed"] = lambda value: _number(value, "+.2f")
     found.filters["short"] = lambda value: _number(value, ".4g")
     found.filters["spelled"] = spelled
+    found.filters["p"] = _p_value
     found.filters["percent"] = lambda value: f"{value:.0%}"
     # Drawn by us; matplotlib escaped the names in it.
     found.filters["drawing"] = lambda picture: Markup(picture.svg)
@@ -322,6 +333,11 @@ def _number(value: float | None, form: str) -> str:
     if value is None:
         return "–"
     return format(value, form).replace("-", "−") if math.isfinite(value) else "unbounded"
+
+
+def _p_value(p: float) -> str:
+    """'= 0.012' or '< 0.0001'."""
+    return f"= {p:.2g}" if p >= 1e-4 else "< 0.0001"
 
 
 def csv_text(picture: Picture) -> str:

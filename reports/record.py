@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from reports.claimed import Claim
 from reports.course import Course, course_of
 from reports.question import Question
 from search_spaces.change import Change
@@ -136,6 +137,15 @@ class StudyRecord:
     hardware: str = "cpu"
     external: ExternalRecord | None = None
     """None where the study has no external check, or has not come to it."""
+
+    claims: tuple[Claim, ...] = ()
+    """What texts say, as it was fixed before training."""
+    fresh: tuple[Evaluation, ...] = ()
+    """Evaluations of the challenge stage, on blocks beyond the plan's: they say whether an 'always' claim
+    stands (`reports.challenged`), and enter nothing else."""
+    core_seconds: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    """(factor, regime, level) -> seconds of training on one core, challenges left out; empty where nobody
+    asks."""
 
     @property
     def answered(self) -> tuple[Question, ...]:

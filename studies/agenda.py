@@ -13,6 +13,7 @@ from reports.wording import raced
 from search_spaces.config import digest
 from search_spaces.space import complete
 from studies.chain import Fixed, Memory, Place, next_members, place
+from studies.challenging import challenge_chains, challenge_notes, expected_challenges
 from studies.external import PLAN, VERDICTS, External, Frozen, chains, external_of, freeze, hoped_before
 from studies.ledger import Ledger
 from studies.packing import Pack, longest_first, pack_limit, packs
@@ -96,6 +97,8 @@ class Agenda:
         """(factor, regime) -> how far its race has come, once the plan is frozen."""
         self._incomplete: dict[tuple[str, str], set[str]] = {}
         """(factor, regime) -> tasks that its race has called for and that are not complete."""
+        self._challenges: dict[tuple[str, str], tuple[Chain, ...]] = {}
+        """(factor, regime) -> what its 'always' claims are challenged with, once its rows are confirmed."""
         self._expected: tuple[dict[str, int], float] | None = None
         """Members by phase and work of the whole study, until a margin changes it."""
         self.plan: Plan | None = None
@@ -156,6 +159,7 @@ class Agenda:
             for (factor, regime), course in self._courses.items()
             if (told := raced(course))
         ]
+        found += challenge_notes(self._challenges)
         return (*found, *self._external_notes())
 
     def _external_notes(self) -> list[str]:
@@ -300,7 +304,10 @@ class Agenda:
         self.plan = Plan(protocol=self.protocol, margins=tuple(ordered))
         self._ledger.start_plan(self.study, self.plan.hash, self.plan.plain(), self.plan.margins)
         counts = self._ledger.chain_counts(self.study)
-        self._call([(q.factor, regime) for q in spec.asked for regime in q.regimes], counts)
+        rows = [(q.factor, regime) for q in spec.asked for regime in q.regimes]
+        self._call(rows, counts)
+        for row in rows:
+            self._challenge(row)
         self._check_externally()
 
     # the race of every row
@@ -341,12 +348,30 @@ class Agenda:
 
     def _completed(self, chain: Chain) -> None:
         """The last one before a look makes it due, and so opens what comes after it."""
+        if chain.fresh:
+            return
         row = (chain.factor, chain.regime)
         if chain.factor == EXTERNAL:
             return
         self._incomplete[row].discard(chain.task)
         if self._races and not self._incomplete[row] and not self._courses[row].decided:
             self._call([row], {})
+        self._challenge(row)
+
+    def _challenge(self, row: tuple[str, str]) -> None:
+        """Queues what challenges the 'always' claims of a row, once all of it is confirmed."""
+        assert self.plan is not None
+        if self._incomplete[row] or not self._courses[row].ended or row in self._challenges:
+            return
+        chains = challenge_chains(self.plan, *row, self._courses[row], self._ledger)
+        self._challenges[row] = chains
+        self._expected = None
+        if chains:
+            counts = self._ledger.chain_counts(self.study)
+            own = {chain.task: self._size(chain) for chain in chains_of(*row, self._courses[row].called)}
+            self._waiting.extend(
+                chain for chain in chains if counts.get(chain.place, 0) < own[chain.task] + self._size(chain)
+            )
 
     # the external check
 
@@ -419,7 +444,13 @@ class Agenda:
             return [
                 chain
                 for (factor, regime), course in self._courses.items()
-                for chain in chains_of(factor, regime, course.possible)
+                for chain in (
+                    *chains_of(factor, regime, course.possible),
+                    *self._challenges.get(
+                        (factor, regime),
+                        expected_challenges(self.protocol, factor, regime, tuple(course.possible)),
+                    ),
+                )
             ]
         spec = self.protocol.spec
         return [

@@ -105,7 +105,7 @@ def next_members(protocol: Fixed, chain: Chain, done: Done, memory: Memory | Non
 
 def cells(protocol: Fixed, chain: Chain) -> Iterator[tuple[int, str]]:
     """(block, level) of every search of the chain."""
-    for block in range(protocol.spec.effective_budget.blocks):
+    for block in protocol.blocks(chain):
         for level in protocol.trained(chain):
             yield block, level
 

@@ -264,6 +264,7 @@ def download(
 app.command(name="export")(commands.export)
 app.command(name="diff")(commands.diff)
 app.command(name="why")(commands.why)
+app.command(name="claims")(commands.claims)
 app.command(name="replay")(commands.replay)
 app.command(name="init")(commands.init)
 app.command(name="simulate")(commands.simulate)

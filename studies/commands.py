@@ -1,4 +1,4 @@
-"""The commands around exported defaults: export, diff, why, replay, init."""
+"""The commands on what was found: export, diff, why, claims, replay; and init, simulate."""
 
 from __future__ import annotations
 
@@ -105,6 +105,14 @@ def why(
     else:
         card = card_from_workspace(workspace, words[0], study)
     print(json.dumps(card.plain(), indent=2) if as_json else "\n".join(card.lines()))
+
+
+def claims(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
+    """List what the studies of a workspace say of the claims of texts, each alone and all together."""
+    from studies.claims_told import claims_of, lines, plain
+
+    found = claims_of(workspace)
+    print(json.dumps(plain(found), indent=2) if as_json else "\n".join(lines(found)))
 
 
 def replay(

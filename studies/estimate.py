@@ -13,6 +13,7 @@ import numpy as np
 from reports.record import ARMS, EXTERNAL
 from search_spaces.config import SETTING_NAMES, Config, Setting
 from search_spaces.space import complete
+from studies.challenging import expected_challenges
 from studies.external import hoped_before
 from studies.packing import FLOPS_PER_SECOND, pack_limit
 from studies.pilot import pilot_members
@@ -223,6 +224,14 @@ def _unsettled(fixed: Protocol, tasks: Mapping[str, Mapping[str, tuple[str, ...]
             if families < spec.families:
                 facts.append(
                     f"families of {factor} in {regime}: {families} declared, {spec.families} in the budget"
+                )
+    for factor, regimes in tasks.items():
+        for regime, names in regimes.items():
+            if extra := expected_challenges(fixed, factor, regime, names):
+                members = sum(planned_members(spec, extra, 0).values())
+                facts.append(
+                    f"challenge of {factor} in {regime}: up to {members} members more, where what is said of "
+                    "always is not contradicted before"
                 )
     if varied := sorted(set(spec.nuisance) & set(SETTING_NAMES)):
         facts.append(

@@ -348,6 +348,21 @@ class Ledger:
         )
         return {(factor, task, regime): count for factor, task, regime, count in rows}
 
+    def core_seconds(self, study: str, *, blocks: int) -> dict[tuple[str, str, str], float]:
+        """(factor, regime, level) -> seconds that its members trained, each a share of its pack's.
+
+        Args:
+            study: its name.
+            blocks: of the plan; members of later ones are left out.
+        """
+        rows = self._db.execute(
+            "SELECT e.factor, e.regime, e.level, SUM(p.seconds / p.members) FROM evaluations e"
+            " JOIN packs p ON p.study = e.study AND p.id = e.pack WHERE e.study = ? AND e.block < ?"
+            " GROUP BY 1, 2, 3",
+            (study, blocks),
+        )
+        return {(factor, regime, level): seconds for factor, regime, level, seconds in rows}
+
     def chain(
         self, study: str, factor: str, task: str, regime: str, *, curves: bool = True
     ) -> tuple[Evaluation, ...]:

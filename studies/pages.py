@@ -28,6 +28,7 @@ def record_of(workspace: Path, study: str) -> StudyRecord | SearchRecord:
 def write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Path, Path | None]:
     """The report, beside it the defaults where the study carries verdicts, and the index of the workspace."""
     from reports import standing, write_report, write_search_report
+    from reports.claim_pages import refresh
     from reports.index_page import noted, write_index
     from reports.search_record import SearchRecord
 
@@ -43,6 +44,7 @@ def write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Pa
             else:
                 defaults.write_text(defaults_text(record, "yaml"), encoding="utf-8")
         noted(record, folder)
+        refresh(folder.parent)
         write_index(folder.parent)
     except OSError as error:
         raise ValueError(f"cannot write the report into {folder} ({error})") from error

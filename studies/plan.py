@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from reports.challenge import FRESH_BLOCKS, WORST
+from reports.compare import FEW_FAMILIES
 from reports.course import Cells, Course, course_of
 from reports.question import Question
 from reports.record import ARMS, EXTERNAL, Margin, TaskFacts
@@ -44,6 +46,13 @@ RACE = (
 )
 """What stands for RULES['looks'] in a study that looks more than once."""
 
+CHALLENGE = (
+    f"always: unless the confirm phase contradicts it, the {WORST} tasks on which it does worst are trained "
+    f"again at the claim's two levels on {FRESH_BLOCKS} fresh blocks each; only these are tested, Holm over "
+    f"{WORST}; below {FEW_FAMILIES} families there is none"
+)
+"""What RULES have besides in a study with such a claim."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
@@ -54,6 +63,8 @@ class Chain:
     regime: str
     levels: tuple[str, ...] = ()
     """The levels still in the race there, in the question's order; (): all of the question's."""
+    fresh: int = 0
+    """Blocks beyond the plan's, of the challenge stage; 0: the plan's own blocks."""
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -78,7 +89,11 @@ class Protocol:
             "spec": self.spec.resolved(),
             "facts": [asdict(facts) for facts in self.facts.values()],
             "unhonoured": {task: sorted(factors) for task, factors in self.unhonoured.items()},
-            "rules": {**RULES, **({"looks": RACE} if len(self.spec.effective_budget.looks) > 1 else {})},
+            "rules": {
+                **RULES,
+                **({"looks": RACE} if len(self.spec.effective_budget.looks) > 1 else {}),
+                **({"challenge": CHALLENGE} if any(c.type == "always" for c in self.spec.claimed) else {}),
+            },
             "package": versions()["groundrules"],
         }
 
@@ -103,6 +118,11 @@ class Protocol:
     def trained(self, chain: Chain) -> tuple[str, ...]:
         """The levels that are trained in a chain."""
         return chain.levels or self.levels_of(chain.factor)
+
+    def blocks(self, chain: Chain) -> range:
+        """The numbers of a chain's blocks; every stream hangs on them."""
+        own = self.spec.effective_budget.blocks
+        return range(own, own + chain.fresh) if chain.fresh else range(own)
 
     def course(
         self,
@@ -326,7 +346,8 @@ def planned_members(spec: StudySpec, chains: Iterable[Chain], pilots: int) -> di
     levels = {EXTERNAL: len(ARMS), **{q.factor: len(q.levels) for q in spec.asked}}
     counts: Counter[bool] = Counter()
     for chain in chains:
-        counts[chain.factor == EXTERNAL] += (len(chain.levels) or levels[chain.factor]) * budget.blocks
+        blocks = chain.fresh or budget.blocks
+        counts[chain.factor == EXTERNAL] += (len(chain.levels) or levels[chain.factor]) * blocks
     cells, ends = counts.total(), 2 * budget.confirm_seeds
     return {
         "pilot": pilots,

@@ -43,11 +43,13 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
     facts = {f["name"]: TaskFacts(**f) for f in row.protocol["facts"]}
     tasks = {f: {r: tuple(names) for r, names in by.items()} for f, by in plan.plan["tasks"].items()}
     fixed = protocol_of(row.protocol)
-    everything = ledger.evaluations(study, layers=False)
+    everything, blocks = ledger.evaluations(study, layers=False), fixed.spec.effective_budget.blocks
     parts = _frozen(ledger, study)
-    # What the external check trained has a record of its own: verdicts know nothing of it.
+    # What the external check trained has a record of its own, and what was trained to challenge a claim is
+    # kept apart: neither may feed a row's own evidence.
     piloted = {(margin.task, margin.regime) for margin in margins}
-    evaluations = everything if not parts else tuple(e for e in everything if _of_a_row(e, piloted))
+    rows = everything if not parts else tuple(e for e in everything if _of_a_row(e, piloted))
+    evaluations = tuple(e for e in rows if e.slot.block < blocks)
     pilots = Counter(e.slot.phase for e in evaluations)["pilot"]
     confirmed: dict[tuple[str, str], list[Evaluation]] = defaultdict(list)
     for e in evaluations:
@@ -96,6 +98,9 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
         versions=row.terms["versions"],
         hardware=row.terms["hardware"],
         external=_external(fixed, parts, everything) if parts else None,
+        claims=fixed.spec.claimed,
+        fresh=tuple(e for e in everything if e.slot.block >= blocks),
+        core_seconds=ledger.core_seconds(study, blocks=blocks) if fixed.spec.claimed else {},
     )
 
 
@@ -186,6 +191,7 @@ def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
             },
             "controls": resolved.get("controls", False),
             **{key: resolved[key] for key in ("sampler", "pack_size", "alpha")},
+            "claims": resolved.get("claims", ()),
         },
         file=f"ledger, study {resolved['study']}",
     )

@@ -46,6 +46,7 @@ def check(spec: StudySpec) -> None:
     _check_numbers(spec, reached)
     _check_nuisance(spec, reached)
     control_arms.check(spec)
+    _ = spec.claimed  # reading them is what checks them
 
 
 def _levels(file: str, factor_key: str, level_key: str, factor: str, levels: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, PrivateAttr, Strict, ValidationError
 
+from reports.claimed import Claim, ClaimType, Direction
 from reports.guards import ADAPTIVE
 from reports.question import CONTROL_KINDS, ControlKind, Question
 from reports.record import Budget
@@ -25,6 +26,7 @@ from search_spaces.factor import unknown
 from search_spaces.space import framework_levels, open_ranges
 from studies import control_arms
 from studies.asking import Asked, change_of, understood
+from studies.claiming import understood_claims
 from studies.detail import Detail
 from studies.mistakes import SpecError, unique
 from studies.points import places
@@ -34,6 +36,7 @@ from trainers.diagnostics.names import Switch
 __all__ = [
     "PROFILES",
     "BudgetSpec",
+    "ClaimSpec",
     "ControlsSpec",
     "QuestionSpec",
     "RangeSpec",
@@ -130,6 +133,26 @@ class BudgetSpec(Part):
         return (*(look for look in before if look < last), last)
 
 
+class ClaimSpec(Part):
+    """A claim of a text that this study puts to the test; `StudySpec.claimed` reads it."""
+
+    id: Text
+    """Of the catalogue of claims (`I5`), or `own-` and a name."""
+    quote: Annotated[Text, Field(min_length=1, max_length=1000)]
+    source: Annotated[Text, Field(min_length=1, max_length=200)]
+    type: ClaimType
+    factor: Text | None = None
+    """The question, where there are several."""
+    levels: Annotated[tuple[Any, ...], Field(min_length=1, max_length=100)]
+    regimes: tuple[Name, ...] = ()
+    """The regime, where there are several; of a claim of type regime two."""
+    direction: Direction | None = None
+    measure: Text = ""
+    expected: Number | None = None
+    tolerance: Number | None = None
+    scope: dict[Text, Any] = Field(default_factory=dict)
+
+
 class ControlsSpec(Part):
     """Which controls are run beside the questions, and where."""
 
@@ -147,6 +170,8 @@ class StudySpec(Part):
     """The study's name: streams, the ledger and the tracking store are keyed by it."""
     title: Annotated[Text, Field(max_length=500)] = ""
     questions: tuple[QuestionSpec, ...] = Field(min_length=1, max_length=100)
+    claims: tuple[ClaimSpec, ...] = Field(default=(), max_length=100)
+    """What texts say of these questions: fixed before training, judged after it."""
     regimes: dict[Name, dict[Text, Any]] = Field(min_length=1, max_length=100)
     """Regime -> what it changes: settings, levels and numbers."""
     setting: dict[Text, Any] = Field(default_factory=dict)
@@ -190,6 +215,15 @@ class StudySpec(Part):
             understood(q.factor, q.levels, file=self.file, key=f"questions[{i}]")
             for i, q in enumerate(self.questions)
         )
+
+    @cached_property
+    def claimed(self) -> tuple[Claim, ...]:
+        """The claims, read with the questions and regimes.
+
+        Raises:
+            SpecError: a claim that this study could not judge.
+        """
+        return understood_claims(self)
 
     @cached_property
     def stated(self) -> Change:
@@ -339,6 +373,8 @@ class StudySpec(Part):
         }
         if said_of := self.controlled:
             everything["controls"] = {"kinds": said_of.kinds, "regimes": control_arms.regimes(self)}
+        if self.claims:  # the protocol of a study without claims is what it was before there were any
+            everything["claims"] = [claim.plain() for claim in self.claimed]
         plain: dict[str, Any] = plain_data(everything)
         return plain
 
@@ -418,6 +454,7 @@ def _stated_numbers(spec: StudySpec) -> set[str]:
 
 _MODELS: dict[str, type[BaseModel]] = {
     "questions": QuestionSpec,
+    "claims": ClaimSpec,
     "budget": BudgetSpec,
     "nuisance": RangeSpec,
     "controls": ControlsSpec,

@@ -46,7 +46,7 @@ READ_THE_CATALOGUE = frozenset(
         *("reports.exporting.saying", "reports.exporting.torch_parts", "reports.exporting.torch_file"),
         "reports.exporting.torch_regime",
         *("reports.exporting.optuna_file", "reports.exporting.differences", "reports.changes"),
-        *("reports.index_page", "reports.boundary"),
+        *("reports.index_page", "reports.claim_pages", "reports.boundary"),
     )
 )
 """They name ranges from the catalogue, whose rows hold functions of torch."""

@@ -1,0 +1,97 @@
+"""The claims of a workspace, judged from its ledger: what each study says alone, what all say together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reports.claim_ledger import Entry, entries
+from reports.plain import to_plain
+
+SAID = {"insufficient": "insufficient evidence", "not_tested": "not tested"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """The ledger of claims, and the studies that have not come so far."""
+
+    workspace: Path
+    entries: tuple[Entry, ...]
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    """Study without a plan -> its claims."""
+
+
+def claims_of(workspace: Path) -> Told:
+    """Judges every study of the workspace that has claims; ValueError where there is no ledger."""
+    from reports.claim_cards import Card, cards
+    from studies.ledger import Ledger
+    from studies.record import study_record
+
+    found: list[Card] = []
+    waiting: dict[str, int] = {}
+    with Ledger.open(workspace) as ledger:
+        for row in ledger.studies():
+            claims = row.protocol["spec"].get("claims", ())
+            if claims and not ledger.plans(row.name):
+                waiting[row.name] = len(claims)
+            elif claims:
+                found += cards(study_record(ledger, row.name))
+    # As on the pages, where studies stand by name.
+    found.sort(key=lambda card: card.study)
+    return Told(workspace=workspace, entries=entries(found), waiting=waiting)
+
+
+def lines(told: Told) -> list[str]:
+    """For a reader."""
+    if not told.entries and not told.waiting:
+        return [f"no study in {told.workspace} has claims"]
+    found = []
+    for entry in told.entries:
+        card = entry.card
+        found += [
+            f"{card.id} of study {card.study}: {_said(entry.verdict)} {card.where}".rstrip(),
+            f"  “{card.quote}” ({card.source})",
+            f"  {card.type.replace('_', ' ')} ({card.factor}): {card.statement}",
+        ]
+        if entry.adjusted is None:
+            found.append(f"  not tested: {card.reason}")
+            continue
+        found += [f"  {card.sentence}", f"  {_alone(entry)}"]
+        for witness in card.witnesses:
+            found.append(f"  against it: {witness.task} ({witness.margins:+.2f} margins)")
+        if card.witnesses:
+            found += [f"  see for yourself: groundrules replay {id}" for id in card.witnesses[0].replay]
+    found += [f"study {study}: {count} claims wait for its pilot" for study, count in told.waiting.items()]
+    return found
+
+
+def plain(told: Told) -> dict[str, Any]:
+    """As JSON-ready data."""
+    return {
+        "tested": sum(entry.adjusted is not None for entry in told.entries),
+        "claims": [
+            {
+                **to_plain(entry.card),
+                "ledger": None if entry.adjusted is None else to_plain(entry.adjusted),
+                "stands": entry.verdict,
+            }
+            for entry in told.entries
+        ],
+        "waiting": dict(told.waiting),
+    }
+
+
+def _alone(entry: Entry) -> str:
+    """What the study says alone, and how the ledger sees it."""
+    a = entry.adjusted
+    assert a is not None
+    return (
+        f"alone: {_said(entry.card.verdict)}, p = {a.p:.2g}; among {entry.tested} tested claims: "
+        f"{_said(entry.verdict)}, adjusted p = {a.hochberg:.2g} ({a.yekutieli:.2g} for any dependence)"
+    )
+
+
+def _said(word: str) -> str:
+    return SAID.get(word, word)

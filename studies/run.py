@@ -122,75 +122,49 @@ def run(
     """
     _check_place(engine, workers, device, gpu_fraction)
     began = time.monotonic()
+    if cluster is not None:
+        import studies.workers  # noqa: F401 - takes a second that the cluster needs anyway
+
+        cluster.wait()  # before the user's tasks are run
+    book = task_book(tasks_from)
+    fixed, noted = _fixed(spec, book)
     with ExitStack() as exits:
-        study = _Study(spec, Path(workspace), tasks_from, device, watch, tracking, exits)
+        ledger = exits.enter_context(Ledger.open(Path(workspace), create=True))
+        exits.enter_context(ledger.hold(spec.study))
+        row = _start(ledger, fixed, device)
+        agenda = _agenda(fixed, ledger, book, row.terms["flops_per_second"])
+        before = agenda.finished
+        if tracking is not None:
+            exits.callback(tracking.stop)
+            tracking.start()
+        if watch is not None:
+            watch(agenda)
         if engine == "inline":
-            run_inline(study.begin(), study.book, device, watch)
-        elif cluster is not None or not study.begin().done:
+            run_inline(agenda, book, device, watch)
+        elif not agenda.done:
             from studies.workers import run_ray  # loads Ray, which only this branch needs
 
             run_ray(
-                study.begin,
+                agenda,
                 tasks_from=tasks_from,
                 workers=workers,
                 device=device,
                 gpu_fraction=gpu_fraction,
-                on_tick=study.show,
+                on_tick=None if watch is None else lambda: watch(agenda),
                 cluster=cluster,
             )
-        agenda = study.begin()
         return RunSummary(
             study=spec.study,
             plan_hash=agenda.plan_hash,
             planned=agenda.planned,
             finished=agenda.finished,
-            trained=agenda.finished - study.before,
+            trained=agenda.finished - before,
             diverged=agenda.diverged,
             pruned=agenda.pruned,
             failed=tuple(agenda.failed_packs),
             seconds=time.monotonic() - began,
-            notes=(*study.noted, *agenda.notes()),
+            notes=(*noted, *agenda.notes()),
         )
-
-
-class _Study:
-    """One study while it is run: planned and opened when its engine is ready for that, once."""
-
-    def __init__(
-        self,
-        spec: AnySpec,
-        workspace: Path,
-        tasks_from: Path | None,
-        device: str,
-        watch: Watch | None,
-        tracking: Tracking | None,
-        exits: ExitStack,
-    ) -> None:
-        self._spec, self._workspace, self._tasks_from, self._device = spec, workspace, tasks_from, device
-        self._watch, self._tracking, self._exits = watch, tracking, exits
-        self._agenda: Work | None = None
-
-    def begin(self) -> Work:
-        """The agenda, in step with the ledger, which is this run's until `exits` are left."""
-        if self._agenda is not None:
-            return self._agenda
-        self.book = task_book(self._tasks_from)
-        fixed, self.noted = _fixed(self._spec, self.book)
-        ledger = self._exits.enter_context(Ledger.open(self._workspace, create=True))
-        self._exits.enter_context(ledger.hold(self._spec.study))
-        row = _start(ledger, fixed, self._device)
-        self._agenda = _agenda(fixed, ledger, self.book, row.terms["flops_per_second"])
-        self.before = self._agenda.finished
-        if self._tracking is not None:
-            self._exits.callback(self._tracking.stop)
-            self._tracking.start()
-        self.show()
-        return self._agenda
-
-    def show(self) -> None:
-        """Shows how far it is, where somebody watches."""
-        if self._watch is not None and self._agenda is not None:
-            self._watch(self._agenda)
 
 
 def run_inline(agenda: Work, book: TaskBook, device: str = "cpu", watch: Watch | None = None) -> None:

@@ -49,7 +49,7 @@ class TaskDiffers(ValueError):
 
 
 def run_ray(
-    begin: Callable[[], Work],
+    agenda: Work,
     *,
     tasks_from: Path | None = None,
     workers: int | None = None,
@@ -61,8 +61,7 @@ def run_ray(
     """Trains until the agenda is done; every pack is committed as it arrives.
 
     Args:
-        begin: makes the agenda, which says what is to be trained and receives the results. Called once, in
-            this thread, while the workers load what they need.
+        agenda: what is to be trained; also receives the results.
         tasks_from: the user's task file; each worker loads it for itself.
         workers: packs trained at the same time; None: one per CPU this process may use.
         device: 'cpu', or a torch device; chosen here, never guessed.
@@ -72,13 +71,15 @@ def run_ray(
 
     Raises:
         ValueError: Ray already runs in this process; workers or gpu_fraction out of range; a task
-            that is built differently in each process. Also what `begin` raises.
+            that is built differently in each process.
         KeyboardInterrupt: after the cluster was stopped; what was committed stays.
     """
+    if agenda.done:
+        return
     with ExitStack() as exits:
         if cluster is None:
             cluster = exits.enter_context(Cluster(workers, gpu_fraction)).start()
-        exchange = Exchange(begin, tasks_from=tasks_from, device=device, on_tick=on_tick)
+        exchange = Exchange(agenda, tasks_from=tasks_from, device=device, on_tick=on_tick)
         folder = cluster.wait()
         tune.run(
             PackTrainer,
@@ -108,15 +109,13 @@ class Exchange(tune.Callback):
 
     def __init__(
         self,
-        begin: Callable[[], Work],
+        agenda: Work,
         *,
         tasks_from: Path | None,
         device: str,
         on_tick: Callable[[], None] | None,
     ) -> None:
-        self._begin = begin
-        self._agenda: Work | None = None
-        """None until the workers have been asked for, which Tune does in its first step."""
+        self.agenda = agenda
         self._tasks_from = str(tasks_from.resolve()) if tasks_from else None
         self._device = device
         self._on_tick = on_tick or (lambda: None)
@@ -129,15 +128,8 @@ class Exchange(tune.Callback):
         """Nothing: Tune writes it into snapshots that nobody reads."""
         return {}
 
-    @property
-    def agenda(self) -> Work:
-        assert self._agenda is not None, "not planned yet"
-        return self._agenda
-
     def next_order(self, trial_id: str) -> dict[str, Any] | str:
         """What Tune's searcher answers: a trial's config, or 'finished'."""
-        if self._agenda is None:
-            return {"order": REST}
         if self.agenda.done:
             return Searcher.FINISHED
         if not self._ready():
@@ -158,7 +150,7 @@ class Exchange(tune.Callback):
 
     def ends_rest(self, trial_id: str, result: Mapping[Any, Any]) -> bool:
         """Whether Tune is to end this trial: one that rests while there is work, or no more to come."""
-        return "rest" in result and self._agenda is not None and (self.agenda.done or self._ready())
+        return "rest" in result and (self.agenda.done or self._ready())
 
     def _ready(self) -> bool:
         """Whether a pack can be handed out now."""
@@ -177,8 +169,6 @@ class Exchange(tune.Callback):
         self._arrived.append((trial.trial_id, {"kind": "crash", "cause": crash_cause(trial.error_file)}))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        if self._agenda is None:
-            self._agenda = self._begin()
         arrived, self._arrived = self._arrived, []
         for trial_id, answer in arrived:
             self._settle(trial_id, answer)
@@ -226,8 +216,6 @@ class PackTrainer(tune.Trainable):
     """The worker's side: trains one pack per step, then serves the next trial in the same process."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        import trainers.pack  # noqa: F401 - a worker may rest before it trains, but not load then
-
         self._order: str = config["order"]
         self._rest = REST_SECONDS[0]
 

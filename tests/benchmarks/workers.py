@@ -151,7 +151,7 @@ def throughput(workers: int, packs: int, raylets: bool) -> dict[str, float]:
         exits.enter_context(patch.object(studies.workers, "PackTrainer", SleepingTrainer))
         cluster = exits.enter_context(kind(workers))
         began = time.perf_counter()
-        run_ray(lambda: work, cluster=cluster.start())  # type: ignore[arg-type]
+        run_ray(work, cluster=cluster.start())  # type: ignore[arg-type]
         whole = time.perf_counter() - began
     shares = [work.work.count(worker) for worker in sorted(work.workers)]
     assert len(shares) == workers, f"{len(shares)} worker processes served, not {workers}: one was lost"

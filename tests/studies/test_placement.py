@@ -72,7 +72,7 @@ def test_workers_share_gpus_by_fractions_and_live_as_long_as_the_study(
     file = user_file(tmp_path, "specks")
     ledger, agenda = open_study(tmp_path / "ws", spec, file)
     with ledger:
-        run_ray(lambda: agenda, tasks_from=file, workers=WORKERS, gpu_fraction=SHARE)
+        run_ray(agenda, tasks_from=file, workers=WORKERS, gpu_fraction=SHARE)
         facts = [json.loads(a.worker) for a in ledger.attempts(spec.study) if a.kind == "committed"]
     assert agenda.done and not agenda.failed_packs
     assert {fact["share"] for fact in facts} == {SHARE}

@@ -91,7 +91,7 @@ def test_ray_finds_what_one_process_finds_after_a_worker_was_killed(tmp_path: Pa
 
     before = dict(os.environ)
     with ledger:
-        run_ray(lambda: agenda, tasks_from=file, workers=2, on_tick=look)
+        run_ray(agenda, tasks_from=file, workers=2, on_tick=look)
         assert ledger.evaluations(spec.study) == expected
         kinds = [attempt.kind for attempt in ledger.attempts(spec.study)]
         causes = [attempt.cause for attempt in ledger.attempts(spec.study) if attempt.kind == "crash"]
@@ -108,7 +108,7 @@ def test_an_exception_costs_only_its_own_packs_and_leaves_its_cause(tmp_path: Pa
     file = user_file(tmp_path, "specks", misdeed)
     ledger, agenda = open_study(tmp_path / "ws", small("stripes", "specks"), file)
     with ledger:
-        run_ray(lambda: agenda, tasks_from=file, workers=2)
+        run_ray(agenda, tasks_from=file, workers=2)
         assert {pack.task for pack in agenda.failed_packs} == {"specks"}
         assert {e.slot.task for e in ledger.evaluations(agenda.study)} == {"stripes"}
         causes = {attempt.cause for attempt in ledger.attempts(agenda.study) if attempt.kind == "error"}
@@ -121,7 +121,7 @@ def test_a_task_that_is_not_the_same_everywhere_is_refused(tmp_path: Path) -> No
     file = user_file(tmp_path, "specks", seed="None")
     ledger, agenda = open_study(tmp_path / "ws", small("specks"), file)
     with ledger, pytest.raises(ValueError, match="task 'specks' has other data in a worker"):
-        run_ray(lambda: agenda, tasks_from=file, workers=1)
+        run_ray(agenda, tasks_from=file, workers=1)
 
 
 def test_a_complete_study_does_not_load_ray(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_complete_study_does_not_load_ray(tmp_path: Path) -> None:
 def test_impossible_wishes_are_refused(workspace: Path, wish: dict[str, Any], message: str) -> None:
     ledger, fixed = started(workspace)
     with ledger, pytest.raises(ValueError, match=message):
-        run_ray(lambda: agenda_of(ledger, fixed), **wish)
+        run_ray(agenda_of(ledger, fixed), **wish)
 
 
 def test_a_member_survives_the_way_to_a_worker(workspace: Path) -> None:

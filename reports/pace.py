@@ -45,8 +45,12 @@ class Pace:
 def pace_of(
     record: StudyRecord, evidence: Evidence, verdict: Verdict, targets: Mapping[str, float]
 ) -> Pace | None:
-    """Times to the pilot's targets; None where a judged task has none, or a level lacks some runs."""
-    if any(task not in targets for task in evidence.tasks):
+    """Times to the pilot's targets, on the tasks where all levels were trained.
+
+    None where there are fewer than two families of them, where one has no target, or a level lacks some runs.
+    """
+    shared = evidence.of(*evidence.levels)
+    if len(shared.families) < 2 or any(task not in targets for task in evidence.tasks):
         return None
     times = times_of(record, evidence.question.factor, evidence.regime, targets, evidence.levels)
     if not np.isfinite(times.steps).all():
@@ -56,10 +60,10 @@ def pace_of(
     slower = compare(
         log_times(times),
         np.ones(len(times.tasks)),
-        evidence.family,
+        shared.family,
         alpha=evidence.question.alpha,
-        over=evidence.over,
-        overlap=evidence.overlap,
+        over=shared.over,
+        overlap=shared.overlap,
     )
     base = times.levels.index(verdict.recommended) if verdict.recommended in times.levels else 0
     found = []

@@ -79,8 +79,6 @@ def times_of(
         s = row.slot
         if s.phase != "confirm" or row.arm != "tuned" or s.level not in levels or s.task not in tasks:
             continue
-        if s.task not in tasks:
-            continue
         place = (tasks.index(s.task), s.block, list(levels).index(s.level), s.index)
         steps[place], reached[place] = steps_to(row, target[s.task])
     return Times(levels=tuple(levels), tasks=tuple(tasks), steps=steps, reached=reached)

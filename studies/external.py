@@ -124,6 +124,14 @@ class External:
         """The arms."""
         return self.question(factor).levels
 
+    def trained(self, chain: Chain) -> tuple[str, ...]:
+        """As `Protocol.trained`: all arms, for nothing races here."""
+        return self.levels_of(chain.factor)
+
+    def blocks(self, chain: Chain) -> range:
+        """As `Protocol.blocks`."""
+        return self.base.blocks(chain)
+
     def config(self, chain: Chain, level: str, numbers: Mapping[str, float] | None = None) -> Config:
         """One point of an arm: `numbers` over those it stands at."""
         whole, tuned = self.frozen.recipes[chain.regime][level], dict(numbers or {})

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.batched_suggestions [--trials 128] [--seeds 20] [--sizes 1 8 32 128]
 
 A generation of K points is asked before any of its results is told, by the joint sampler of search studies
-(`studies.searching.joint.ask`, TPE) with all that surrounds it: levels that open numbers of their own,
-rounding, six digits. Equal trials for everyone; printed is the normalised regret of the best point so far:
+(`studies.searching.joint.Conversation`, TPE) with all that surrounds it: levels that open numbers of their own,
+rounding, six digits. With --ahead the next generation is asked before the results too, as searches do. Equal trials for everyone; printed is the normalised regret of the best point so far:
 (best found - best there is) / (mean of random points - best there is), the median over seeds, and its ratio
 to asking one by one. Random points stand beside it. The functions are closed forms on the space of the
 end-to-end benchmark; nothing is trained.
@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from search_spaces.change import Change
-from studies.searching.joint import Told, ask
+from studies.searching.joint import AHEAD, Conversation, Told
 from studies.searching.space import Point, Space
 from tests.benchmarks.peers.digits_network import DROPOUT_RATE, LEARNING_RATE, WEIGHT_DECAY
 from trainers.randomness import stream
@@ -95,27 +95,32 @@ def value(surface: Surface, point: Point) -> float:
 @cache
 def guess(name: str) -> float:
     """The mean of random points."""
-    points = ask(
-        SPACE, [], count=GUESSES, study=STUDY, task=name, generation=0, trials=GUESSES, sampler="random"
-    )
+    talk = Conversation(SPACE, study=STUDY, task=name, trials=GUESSES, sampler="random")
+    points = talk.ask(GUESSES, generation=0)
     return statistics.fmean(value(SURFACES[name][0], point) for point in points)
 
 
-def regret(name: str, seed: int, trials: int, size: int, sampler: str) -> float:
-    """Of the best of so many trials, asked `size` at a time, over that of a guess."""
+def regret(name: str, seed: int, trials: int, size: int, sampler: str, ahead: int = 0) -> float:
+    """Of the best of so many trials, asked `size` at a time and `ahead` generations early, over a guess's."""
     surface, noise = SURFACES[name]
-    told: list[Told] = []
-    best = math.inf
-    while len(told) < trials:
-        points = ask(
-            SPACE, told, count=min(size, trials - len(told)), study=f"{STUDY}-{seed}", task=name,
-            generation=len(told) // size, trials=trials, sampler=sampler,
-        )  # fmt: skip
+    talk = Conversation(SPACE, study=f"{STUDY}-{seed}", task=name, trials=trials, sampler=sampler)
+    running: list[list[Told]] = []
+    asked, best = 0, math.inf
+    while asked < trials:
+        if len(running) > ahead:
+            talk.tell(running.pop(0))
+        points = talk.ask(
+            min(size, trials - asked),
+            generation=asked // size,
+            running=[one.point for generation in running for one in generation],
+        )
+        running.append([])
         for point in points:
             truth = value(surface, point)
-            drawn = float(stream("noise", name, seed, len(told)).standard_normal())
-            told.append(Told(point=point, metric=truth + noise * guess(name) * drawn))
+            drawn = float(stream("noise", name, seed, asked).standard_normal())
+            running[-1].append(Told(point=point, metric=truth + noise * guess(name) * drawn))
             best = min(best, truth)
+            asked += 1
     return best / guess(name)
 
 
@@ -124,6 +129,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=128)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 32, 128])
+    parser.add_argument("--ahead", action="store_true")
     parser.add_argument("--surfaces", nargs="+", choices=SURFACES, default=list(SURFACES))
     asked = parser.parse_args()
     print(
@@ -138,7 +144,8 @@ def main() -> None:
     for name in asked.surfaces:
         medians = []
         for size, sampler in ways:
-            found = [regret(name, seed, asked.trials, size, sampler) for seed in range(asked.seeds)]
+            ahead = AHEAD if asked.ahead and size > 1 else 0
+            found = [regret(name, seed, asked.trials, size, sampler, ahead) for seed in range(asked.seeds)]
             medians.append(statistics.median(found))
         for column, middle in zip(ratios, medians, strict=True):
             column.append(middle / medians[0])

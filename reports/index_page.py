@@ -42,7 +42,7 @@ class Summary:
     name: str
     title: str
     kind: str
-    """'guideline' or 'search'."""
+    """'guideline', 'search' or 'scope'."""
     standing: str
     """'evidence', 'interim', 'exploratory', 'refused' or 'unjudged'."""
     reason: str

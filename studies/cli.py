@@ -261,6 +261,7 @@ def download(
         print(f"{row.name} is in {fetch(row.name)}")
 
 
+app.command(name="scope")(commands.scope)
 app.command(name="export")(commands.export)
 app.command(name="diff")(commands.diff)
 app.command(name="why")(commands.why)

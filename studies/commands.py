@@ -1,4 +1,4 @@
-"""The commands on what was found: export, diff, why, claims, replay; and init, simulate."""
+"""The commands before and after a run: scope; export, diff, why, claims, replay; and init, simulate."""
 
 from __future__ import annotations
 
@@ -11,13 +11,83 @@ import typer
 
 from studies.options import (
     DEFAULT_WORKSPACE,
+    Engine,
     Json,
     Kind,
     Output,
+    Spec,
     TasksFrom,
     Telling,
     Workspace,
 )
+
+
+def scope(
+    spec: Spec,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    tasks_from: TasksFrom = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            "--tasks", metavar="NAME,...", help="Development tasks, or your own; default: 3 that ship."
+        ),
+    ] = None,
+    points: Annotated[int, typer.Option("--points", help="Of every level on every task.")] = 32,
+    engine: Annotated[Engine, typer.Option(help="Worker processes, or this process.")] = Engine.ray,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Packs at a time; default: CPUs.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, or a torch device.")] = "cpu",
+    gpu_fraction: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of a GPU for each worker: 0.25 is four packs on a GPU.")
+    ] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Look at a study's ranges before it is run, on tasks never judged; the same command again resumes."""
+    from reports.scoped_page import write_scope_page
+    from studies.interrupts import interrupted_by_sigterm
+    from studies.kinds import load
+    from studies.ledger import Ledger
+    from studies.pages import REPORTS
+    from studies.progress import Display, duration
+    from studies.run import run
+    from studies.scoping.found import scoped
+    from studies.scoping.plan import scope_of
+    from studies.scoping.telling import lines, plain
+    from studies.searching.spec import SearchSpec
+    from trainers.user_tasks import task_book
+
+    study = load(spec)
+    if isinstance(study, SearchSpec):
+        raise ValueError(
+            f"{study.file}: a search study compares no levels; widen its `space` by its own page"
+        )
+    names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
+    wide = scope_of(study, task_book(tasks_from), tasks=names, points=points)
+    with interrupted_by_sigterm(), Display() as display:
+        summary = run(
+            wide,
+            workspace=workspace,
+            tasks_from=tasks_from,
+            engine=engine.value,
+            workers=workers,
+            device=device,
+            gpu_fraction=gpu_fraction,
+            watch=display,
+        )
+    with Ledger.open(workspace) as ledger:
+        found = scoped(ledger, wide.study)
+    page = write_scope_page(found, workspace.absolute() / REPORTS / found.name)
+    if as_json:
+        print(json.dumps({**plain(found), "trained": summary.trained, "page": str(page)}, indent=2))
+    else:
+        for line in (*(f"note: {note}" for note in summary.notes), *lines(found)):
+            print(line)
+        print(f"trained {summary.trained} of {summary.planned} members ({duration(summary.seconds)})")
+        print(f"page      {page}")
+    if not summary.complete:
+        print(f"error: {len(summary.failed)} packs failed 3 times", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def export(

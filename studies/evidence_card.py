@@ -147,7 +147,9 @@ def card_from_workspace(workspace: Path, name: str, study: str | None = None) ->
 
 
 def _asks(spec: Mapping[str, Any]) -> list[str]:
-    """The rows that a study asks for; none of a search study."""
+    """The rows that a study asks for; none of a search study, or of a scope, which answers nothing."""
+    if spec.get("kind") == "scope":
+        return []
     return [f"{q['factor']}@{regime}" for q in spec.get("questions", ()) for regime in q["regimes"]]
 
 

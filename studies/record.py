@@ -28,6 +28,8 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
     row = ledger.study(study)
     if row.protocol["spec"].get("kind") == "search":
         raise ValueError(f"study '{study}' in {ledger.workspace} is a search study: it carries no verdicts")
+    if row.protocol["spec"].get("kind") == "scope":
+        raise ValueError(f"study '{study}' in {ledger.workspace} is a scope: it carries no verdicts")
     plans = ledger.plans(study)
     if not plans:
         raise ValueError(

@@ -26,6 +26,8 @@ from studies.packing import FLOPS_PER_SECOND, Pack, recorded
 from studies.plan import Protocol as StudyProtocol
 from studies.plan import protocol
 from studies.refusals import examine
+from studies.scoping.agenda import ScopeAgenda
+from studies.scoping.plan import ScopeProtocol, ScopeSpec, refuse_scoped, scope_protocol
 from studies.searching import plan as searching
 from studies.searching.agenda import SearchAgenda
 from studies.searching.plan import SearchProtocol, search_protocol
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from studies.cluster import Cluster
 
 Engine = Literal["ray", "inline"]
+Fixed = StudyProtocol | SearchProtocol | ScopeProtocol
 
 
 class Watch(Protocol):
@@ -87,7 +90,7 @@ class RunSummary:
 
 
 def run(
-    spec: AnySpec,
+    spec: AnySpec | ScopeSpec,
     *,
     workspace: Path,
     tasks_from: Path | None = None,
@@ -102,7 +105,7 @@ def run(
     """Trains what the ledger does not hold yet.
 
     Args:
-        spec: from `studies.kinds.load`.
+        spec: from `studies.kinds.load`, or from `studies.scoping.plan.scope_of`.
         workspace: folder of the ledger; made where missing.
         tasks_from: a Python file with the user's own tasks.
         engine: 'ray' (worker processes) or 'inline' (this process, for debugging and small studies).
@@ -131,6 +134,8 @@ def run(
     with ExitStack() as exits:
         ledger = exits.enter_context(Ledger.open(Path(workspace), create=True))
         exits.enter_context(ledger.hold(spec.study))
+        if isinstance(fixed, StudyProtocol):
+            refuse_scoped(fixed.spec, ledger)
         row = _start(ledger, fixed, device)
         agenda = _agenda(fixed, ledger, book, row.terms["flops_per_second"])
         before = agenda.finished
@@ -186,8 +191,11 @@ def run_inline(agenda: Work, book: TaskBook, device: str = "cpu", watch: Watch |
             watch(agenda)
 
 
-def _fixed(spec: AnySpec, book: TaskBook) -> tuple[StudyProtocol | SearchProtocol, tuple[str, ...]]:
+def _fixed(spec: AnySpec | ScopeSpec, book: TaskBook) -> tuple[Fixed, tuple[str, ...]]:
     """What is fixed before training, and what a user should know of it."""
+    if isinstance(spec, ScopeSpec):
+        scope = scope_protocol(spec, book)
+        return scope, examine(scope.fixed, book)
     if isinstance(spec, SearchSpec):
         search = search_protocol(spec, book)
         return search, searching.examine(search, book[spec.task]())
@@ -195,10 +203,12 @@ def _fixed(spec: AnySpec, book: TaskBook) -> tuple[StudyProtocol | SearchProtoco
     return guideline, examine(guideline, book)
 
 
-def _agenda(fixed: StudyProtocol | SearchProtocol, ledger: Ledger, book: TaskBook, speed: float) -> Work:
+def _agenda(fixed: Fixed, ledger: Ledger, book: TaskBook, speed: float) -> Work:
     """The order of work, taken up where the ledger left it."""
     if isinstance(fixed, SearchProtocol):
         return SearchAgenda(fixed, ledger, book, flops_per_second=speed)
+    if isinstance(fixed, ScopeProtocol):
+        return ScopeAgenda(fixed, ledger, book, flops_per_second=speed)
     return Agenda(fixed, ledger, book, flops_per_second=speed)
 
 
@@ -225,7 +235,7 @@ def check_device(device: str) -> None:
         raise ValueError(f"device '{device}' cannot be used here: {str(error).splitlines()[0]}") from None
 
 
-def _start(ledger: Ledger, fixed: StudyProtocol | SearchProtocol, device: str) -> StudyRow:
+def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
     """The study's row: made at the first run, checked at every later one."""
     spec = fixed.spec
     row = ledger.find_study(spec.study)

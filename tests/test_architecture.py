@@ -47,6 +47,7 @@ READ_THE_CATALOGUE = frozenset(
         "reports.exporting.torch_regime",
         *("reports.exporting.optuna_file", "reports.exporting.differences", "reports.changes"),
         *("reports.index_page", "reports.claim_pages", "reports.boundary"),
+        *("reports.scoped", "reports.scoped_page"),
     )
 )
 """They name ranges from the catalogue, whose rows hold functions of torch."""

@@ -1,0 +1,39 @@
+"""One small self-contained HTML page per scope: which ranges to widen, which numbers matter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from reports.index_page import SUMMARY, Summary, write_index
+from reports.page import environment
+from reports.plain import to_plain
+from reports.scoped import SCOPE, Scoped, span
+
+
+def write_scope_page(found: Scoped, folder: Path) -> Path:
+    """Writes `index.html` into `folder`, and lists it on the index page beside; returns the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "index.html"
+    page.write_bytes(build(found).encode())
+    summary = Summary(
+        name=found.name,
+        title=f"Ranges: {found.title or found.name}",
+        kind="scope",
+        standing="exploratory" if found.complete else "interim",
+        reason="" if found.complete else "not all members are there yet",
+        scope=f"tasks that are never judged: {', '.join(found.facts)}; {found.hardware}",
+        finished=found.finished,
+        planned=found.planned,
+        rows=(),
+    )
+    text = json.dumps(to_plain(summary), indent=2, ensure_ascii=False)
+    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+    write_index(folder.parent)
+    return page
+
+
+def build(found: Scoped) -> str:
+    """The page's text."""
+    html = environment().get_template("scope.html").render(found=found, scope=SCOPE, span=span)
+    return html + "\n"

@@ -31,10 +31,7 @@ class Searched:
     def sentence(self) -> str:
         """What the boundary audit says of it."""
         e = self.edge
-        return (
-            f"of {e.level} in {e.factor}@{e.regime} {e.low + e.high} of {e.winners} best points lie in the "
-            f"outer tenths ({e.low} low, {e.high} high)"
-        )
+        return f"{e.level} in {e.factor}@{e.regime} has {e.low} low and {e.high} high of {e.winners}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,8 @@ def lines(found: Scoped) -> list[str]:
     for number in found.proposals:
         kept = f"{span(number.old)}, as it is"
         change = f"{span(number.old)} -> {span(number.new)}" if number.changed else kept
-        said.append(f"  {number.number}: {change}{f' ({number.why})' if number.why else ''}")
+        said.append(f"  {number.number}: {change}")
+        said += [f"    {reason}" for reason in number.why.split("; ") if reason]
     return [*said, "for the study file:", "", *found.yaml.splitlines(), ""]
 
 

@@ -36,7 +36,7 @@ def _proposal(spec: StudySpec, name: str, found: Sequence[Searched]) -> Proposal
     why = "; ".join(one.sentence() for one in flagged)
     if old is None:
         return Proposal(
-            number=name, old=None, new=None, why=f"{why}: the range is already all that the catalogue allows"
+            number=name, old=None, new=None, why=f"{why}; the range is already all that the catalogue allows"
         )
     crowded = (
         any(one.edge.low > OUTER * one.edge.winners for one in flagged),
@@ -44,7 +44,7 @@ def _proposal(spec: StudySpec, name: str, found: Sequence[Searched]) -> Proposal
     )
     new = _widened(_allowed(spec, name), old, crowded)
     if new == old:
-        why += ": at some level the catalogue allows no more"
+        why += "; at some level the catalogue allows no more"
     return Proposal(number=name, old=old, new=new, why=why)
 
 

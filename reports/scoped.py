@@ -31,7 +31,10 @@ class Searched:
     def sentence(self) -> str:
         """What the boundary audit says of it."""
         e = self.edge
-        return f"{e.level} in {e.factor}@{e.regime} has {e.low} low and {e.high} high of {e.winners}"
+        return (
+            f"{e.level} in {e.factor}@{e.regime}: of {e.winners} best points {e.low} in the lowest tenth, "
+            f"{e.high} in the highest"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,7 +171,7 @@ def test_a_range_whose_end_is_best_is_widened_there(workspace: Path) -> None:
     assert rate.old == (0.001, 0.01)
     assert rate.new is not None
     assert rate.new == pytest.approx((0.001, 0.0215)), "a third of a decade more"
-    assert "high" in rate.why
+    assert "in the highest" in rate.why
     assert "learning_rate: {low: 0.001, high: 0.0215}" in found.yaml
     assert all(one.edge.flagged for one in found.searched)
 

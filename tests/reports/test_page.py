@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from reports.figures import Picture
+from reports.other_tables import Sheet
 from reports.page import build, write_report
 from reports.record import StudyRecord
 from tests.reports.planted import noisy_errors, planted_study
 
 VERDICT_WORDS = re.compile(r"confirmed|contradicted|insufficient|\btied\b|fallback", re.IGNORECASE)
 HOSTILE = '<script>alert("x")</script> $x_{ & \' `'
-Built = tuple[str, tuple[Picture, ...]]
+Built = tuple[str, tuple[Picture | Sheet, ...]]
 VOID = {"meta", "br", "use", "path", "link", "img"}
 
 

@@ -60,7 +60,7 @@ def pairings(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[Pairing, ..
         rows: the evidence of all rows.
     """
     found: dict[str, list[Beside]] = {}
-    judged = [row for row in rows if row.question.factor == ROW and not row.question.changes]
+    judged = rows_of(ROW, rows)
     for evidence in judged:
         shared = evidence.of(*evidence.levels)
         used = _activations(record, evidence.regime)
@@ -74,6 +74,16 @@ def pairings(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[Pairing, ..
         Pairing(activation=name, textbook=PAIRINGS.get(name, ()), found=tuple(found.get(name, ())))
         for name in names
     )
+
+
+def rows_of(factor: str, rows: Sequence[Evidence]) -> list[Evidence]:
+    """The rows that compare levels of the factor itself, not combinations that bear its name."""
+    return [
+        row
+        for row in rows
+        if row.question.factor == factor
+        and all(row.question.change(level).levels.get(factor) == level for level in row.levels)
+    ]
 
 
 def least_first(mean: Array) -> list[int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reports.evidence import Evidence
 from reports.pace import LevelPace, pace_of
-from reports.pairings import least_first
+from reports.pairings import least_first, rows_of
 from reports.record import StudyRecord
 from reports.textbook_tables import STARS, Stars
 
@@ -71,7 +71,7 @@ def graded(
         targets: regime -> task -> validation error to get to (`time_to_target.targets`).
     """
     found: dict[str, list[Measured]] = {}
-    judged = [row for row in rows if row.question.factor == ROW and not row.question.changes]
+    judged = rows_of(ROW, rows)
     for evidence in judged:
         for level, one in _measured(record, evidence, targets[evidence.regime]).items():
             found.setdefault(level, []).append(one)

@@ -20,6 +20,7 @@ from reports.record import StudyRecord
 from reports.speed_and_quality import QUALITY, SPEED, stars
 from reports.textbook_tables import PAIRINGS, STARS
 from search_spaces.catalog import FACTORS
+from search_spaces.change import Change
 from tests.reports.planted import LEVELS, noisy_errors, planted_study
 
 BESIDE = {task: ("relu", "tanh")[t % 2] for t, task in enumerate(f"task_{n}" for n in range(8))}
@@ -173,6 +174,17 @@ def test_a_study_without_such_rows_has_no_such_tables() -> None:
     assert tables(study).sheets == ()
     assert other_tables_markdown(tables(study)) == ""
     assert "other tables" not in build(study)[0]
+
+
+def test_what_a_study_file_states_of_a_level_is_that_level_and_a_combination_is_none(
+    initializers: StudyRecord,
+) -> None:
+    (question,) = initializers.questions
+    plain = {level: Change(levels={"initializer": level}) for level in LEVELS}
+    stated = replace(initializers, questions=(replace(question, changes=plain),))
+    assert tables(stated).pairings == tables(initializers).pairings != ()
+    mixed = plain | {"he_normal": Change(levels={"initializer": "glorot_normal", "activation": "tanh"})}
+    assert tables(replace(initializers, questions=(replace(question, changes=mixed),))).pairings == ()
 
 
 def test_pages_and_markdown_show_them_without_a_verdict_word(

@@ -87,7 +87,7 @@ def outline(built: Built) -> Outline:
 
 def test_the_scope_stands_in_the_first_lines(outline: Outline) -> None:
     start = outline.text[: outline.text.index("evidence")]
-    for words in ("2 | 20 hidden layers of width 32", "600 training items", "8 task families", "cpu"):
+    for words in ("2 or 20 hidden layers of width 32", "600 training items", "8 task families", "cpu"):
         assert words in start
 
 
@@ -108,7 +108,7 @@ def test_the_headline_says_what_decided_and_that_rows_were_judged_alone(outline:
     assert "1 of 2 rows was decided by data, 1 by cost order" in outline.text
     assert "Plan revision 1. The rows were judged one at a time" in outline.text
     assert (
-        "for multilayer perceptrons of 2 | 20 hidden layers, 300 updates, on 8 task families" in outline.text
+        "for multilayer perceptrons of 2 or 20 hidden layers, 300 updates, on 8 task families" in outline.text
     )
 
 

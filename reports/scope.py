@@ -35,14 +35,13 @@ class Scope:
     def title(self) -> str:
         """What a page says beside its title."""
         updates = f", {_spoken(self.steps)} updates" if self.steps else ""
-        return f"for {self._network()} of {_spoken(self.depth)} hidden layers{updates}, on {self._families()}"
+        return f"for {self._network()} of {_layers(self.depth)}{updates}, on {self._families()}"
 
     def sentence(self) -> str:
         """In words."""
-        depth, width = _spoken(self.depth), _spoken(self.width)
         updates = f"{_spoken(self.steps)} updates, " if self.steps else ""
         return (
-            f"{self._network()}, {depth} hidden layers of width {width}, {updates}"
+            f"{self._network()}, {_layers(self.depth)} of width {_spoken(self.width)}, {updates}"
             f"{self.n_train} training items, {self._families()} ({self.real_families} of measured data), "
             f"{self.hardware}, torch {self.torch}"
         )
@@ -94,8 +93,8 @@ def described(record: StudyRecord, factor: str, regime: str) -> str:
     """A regime of one question in words: 'deep (20 hidden layers of width 32)'."""
     question = next(q for q in record.questions if q.factor == factor)
     settings = [{**record.regimes[regime], **question.change(level).setting} for level in question.levels]
-    depth, width = (_spoken(_several(settings, name)) for name in ("depth", "width"))
-    return f"{regime} ({depth} hidden layers of width {width})"
+    layers, width = _layers(_several(settings, "depth")), _spoken(_several(settings, "width"))
+    return f"{regime} ({layers} of width {width})"
 
 
 def _network(setting: Mapping[str, object]) -> str:
@@ -111,3 +110,7 @@ def _several(settings: Sequence[Mapping[str, object]], name: str) -> str:
 def _spoken(values: str) -> str:
     """'2 or 20', of what a defaults file has as '2 | 20'."""
     return listed(values.split(BETWEEN), "or")
+
+
+def _layers(depth: str) -> str:
+    return f"{_spoken(depth)} hidden layer{'' if depth == '1' else 's'}"

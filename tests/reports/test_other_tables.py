@@ -14,8 +14,8 @@ import pytest
 from reports.compare import block_effects
 from reports.evidence import gather
 from reports.other_tables import OtherTables, other_tables, other_tables_markdown
-from reports.page import build, write_report
-from reports.pairings import least_first
+from reports.page import write_report
+from reports.pairings import least_first, rows_of
 from reports.record import StudyRecord
 from reports.speed_and_quality import QUALITY, SPEED, stars
 from reports.textbook_tables import PAIRINGS, STARS
@@ -173,43 +173,45 @@ def test_a_study_without_such_rows_has_no_such_tables() -> None:
     )
     assert tables(study).sheets == ()
     assert other_tables_markdown(tables(study)) == ""
-    assert "other tables" not in build(study)[0]
 
 
-def test_what_a_study_file_states_of_a_level_is_that_level_and_a_combination_is_none(
-    initializers: StudyRecord,
-) -> None:
-    (question,) = initializers.questions
+def test_a_row_of_combinations_that_bears_the_factors_name_is_not_split(initializers: StudyRecord) -> None:
+    row = gather(initializers)[0]
     plain = {level: Change(levels={"initializer": level}) for level in LEVELS}
-    stated = replace(initializers, questions=(replace(question, changes=plain),))
-    assert tables(stated).pairings == tables(initializers).pairings != ()
     mixed = plain | {"he_normal": Change(levels={"initializer": "glorot_normal", "activation": "tanh"})}
-    assert tables(replace(initializers, questions=(replace(question, changes=mixed),))).pairings == ()
+    stated, combined = (
+        replace(row, question=replace(row.question, changes=changes)) for changes in (plain, mixed)
+    )
+    assert rows_of("initializer", [row, stated, combined]) == [row, stated]
+    assert rows_of("optimizer", [row, stated]) == []
 
 
-def test_pages_and_markdown_show_them_without_a_verdict_word(
-    initializers: StudyRecord, optimizers: StudyRecord
+def test_the_page_shows_them_without_a_verdict_word_and_has_their_data_beside_it(
+    initializers: StudyRecord, tmp_path: Path
 ) -> None:
-    for study in (initializers, optimizers):
-        html, _ = build(study)
-        section = html[html.index('id="other-tables"') :].partition("</section>")[0]
-        text = other_tables_markdown(tables(study))
-        for said in (section, text):
-            assert "Exploratory" in said
-            assert VERDICT_WORDS.findall(said) == []
-    assert "| tanh | deep | glorot\\_normal" not in text
-    assert "| adam | deep | ★★★ | ★★★ | 1 | ★★ / ★★★ | ★ |" in text
-    assert "| momentum | not covered | ★★ |" in text
-    assert "In seconds: not measured" in text
-
-
-def test_their_data_lies_beside_the_page(initializers: StudyRecord, tmp_path: Path) -> None:
-    write_report(initializers, tmp_path)
+    page = write_report(initializers, tmp_path).read_text(encoding="utf-8")
+    section = page[page.index('id="other-tables"') :].partition("</section>")[0]
+    assert "Exploratory" in section
+    assert VERDICT_WORDS.findall(section) == []
+    assert 'href="initializer-by-activation.csv"' in section
     head, *rows = csv.reader((tmp_path / "initializer-by-activation.csv").open(encoding="utf-8"))
     assert all(len(row) == len(head) for row in rows)
     assert ["relu", "deep"] in [row[:2] for row in rows]
     assert ["selu", "not covered"] in [row[:2] for row in rows]
-    assert (tmp_path / "initializer-by-activation.csv").name in (tmp_path / "index.html").read_text("utf-8")
+
+
+def test_in_markdown_every_row_of_the_textbook_is_there(
+    initializers: StudyRecord, optimizers: StudyRecord
+) -> None:
+    first, second = (other_tables_markdown(tables(study)) for study in (initializers, optimizers))
+    for text in (first, second):
+        assert "Exploratory" in text
+        assert VERDICT_WORDS.findall(text) == []
+    assert all(f"\n| {name} | " in first for name in PAIRINGS)
+    assert "| selu | not covered | lecun_normal or lecun_uniform |" in first
+    assert "| adam | deep | ★★★ | ★★★ | 1 | ★★ / ★★★ | ★ |" in second
+    assert "| momentum | not covered | ★★ |" in second
+    assert "In seconds: not measured" in second
 
 
 def test_the_optimizers_data_has_a_cell_under_every_heading(optimizers: StudyRecord) -> None:

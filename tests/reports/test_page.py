@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from reports.figures import Picture
+from reports.evidence import gather
+from reports.figures import Picture, forest
 from reports.other_tables import Sheet
 from reports.page import build, write_report
 from reports.record import StudyRecord
+from reports.verdict import judge
 from tests.reports.planted import noisy_errors, planted_study
 
 VERDICT_WORDS = re.compile(r"confirmed|contradicted|insufficient|\btied\b|fallback", re.IGNORECASE)
@@ -228,6 +230,14 @@ def test_a_name_that_looks_like_a_formula_stays_text_in_the_csv(tmp_path: Path) 
     write_report(record, tmp_path)
     rows = list(csv.reader((tmp_path / "forest-1-1-initializer-deep-torch_default.csv").open()))
     assert rows[1][0] == "'=1+1"
+
+
+def test_a_mean_whose_interval_has_no_width_is_still_marked() -> None:
+    record = planted_study({"deep": noisy_errors([9, 9, 0])})  # every family at the clip
+    (evidence,) = gather(record)
+    effect = next(e for e in judge(record, evidence).effects if e.against == "he_normal")
+    assert effect.interval == (4.0, 4.0)
+    assert re.search(r"<use[^>]*var\(--accent\)", forest("f", evidence, effect).svg)
 
 
 def test_insufficient_evidence_says_how_many_families_it_would_take() -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reports.compare import FEW_FAMILIES
 from reports.evidence import Evidence
 from reports.markdown import escaped
 from reports.pairings import Pairing, pairings
@@ -14,6 +15,11 @@ from reports.speed_and_quality import RULE, Graded, Measured, graded
 from reports.time_to_target import targets
 
 NOT_COVERED = "not covered"
+FEW = (
+    f"With fewer than {FEW_FAMILIES} families beside an activation, the interval is over the data splits of "
+    "these tasks alone"
+)
+"""In words, for pages."""
 
 PAIRING_COLUMNS = (
     "activation",
@@ -63,6 +69,7 @@ class OtherTables:
     pairings: tuple[Pairing, ...]
     graded: tuple[Graded, ...]
     rule: str = RULE
+    few: str = FEW
 
     @property
     def unpaired(self) -> tuple[Pairing, ...]:
@@ -138,7 +145,7 @@ def other_tables_markdown(tables: OtherTables) -> str:
         lines += [
             "| activation | regime | textbook | least error here | difference (margins, 95 %) | families |"
         ]
-        lines += ["|---|---|---|---|---|---|", *_pairing_lines(tables.pairings), ""]
+        lines += ["|---|---|---|---|---|---|", *_pairing_lines(tables.pairings), "", f"{FEW}.", ""]
     if tables.graded:
         lines += [
             "| optimizer | regime | speed, textbook | speed, here | steps, times the soonest's | "
@@ -157,7 +164,8 @@ def _pairing_lines(found: Sequence[Pairing]) -> list[str]:
     for pair in found:
         book = " or ".join(pair.textbook) or "–"
         for one in pair.found:
-            gap = f"{_ranged(one.margins, *one.interval)} to {one.against}"
+            whose = "the textbook's" if one.paired else "the next"
+            gap = f"{_ranged(one.margins, *one.interval)} to {one.against}, {whose}"
             lines.append(_line(pair.activation, one.regime, book, one.least, gap, str(one.families)))
         if not pair.found:
             lines.append(_line(pair.activation, NOT_COVERED, book, "", "", ""))

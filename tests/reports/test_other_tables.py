@@ -209,6 +209,8 @@ def test_in_markdown_every_row_of_the_textbook_is_there(
         assert VERDICT_WORDS.findall(text) == []
     assert all(f"\n| {name} | " in first for name in PAIRINGS)
     assert "| selu | not covered | lecun_normal or lecun_uniform |" in first
+    assert " to glorot_normal, the next | 4 |" in first
+    assert "the data splits of these tasks alone" in first
     assert "| adam | deep | ★★★ | ★★★ | 1 | ★★ / ★★★ | ★ |" in second
     assert "| momentum | not covered | ★★ |" in second
     assert "In seconds: not measured" in second

@@ -72,8 +72,11 @@ def differences(
         names: what to call them.
 
     Raises:
-        ValueError: two references, or tables whose regimes are not the same.
+        ValueError: two references, a table without rows, or tables whose regimes are not the same.
     """
+    for table, name in zip((before, after), names, strict=True):
+        if isinstance(table, Defaults) and not table.rows:
+            raise ValueError(f"{name} has no rows: there is nothing to compare")
     if isinstance(before, Defaults) and isinstance(after, Defaults):
         same_regimes(before, after, names)
         return _between(before, after, names)

@@ -71,7 +71,7 @@ class Evidence:
         """The same evidence on the tasks where all of these levels were trained."""
         columns = [self.levels.index(level) for level in levels]
         there = np.asarray(~np.isnan(self.tuned[..., columns]).any(axis=(1, 2)))
-        return self if there.all() else self._on(there)
+        return self if there.all() else self.on(there)
 
     @property
     def listed(self) -> bool:
@@ -108,9 +108,9 @@ class Evidence:
 
     def without(self, family: int) -> Evidence:
         """The same evidence without the tasks of one family."""
-        return self._on(self.family != family)
+        return self.on(self.family != family)
 
-    def _on(self, keep: NDArray[np.bool_]) -> Evidence:
+    def on(self, keep: NDArray[np.bool_]) -> Evidence:
         """The same evidence on some of the tasks."""
         indices = np.flatnonzero(keep)
         left, family = np.unique(self.family[keep], return_inverse=True)

@@ -23,6 +23,9 @@ from reports.robustness import Robustness
 from reports.tuning import REGRET_SHOWN, Search, Trial, best_so_far
 from reports.verdict import Effect
 
+NARROW = 0.2
+"""Margins below which a diamond would be a line (0, where every family is at the clip): a mark instead."""
+
 WIDTH = 4.8
 """Inches, at 72 units each in the SVG."""
 
@@ -87,12 +90,12 @@ def forest(name: str, evidence: Evidence, effect: Effect, checks: Robustness | N
             axes.plot(dots, np.full(len(dots), f), "o", ms=2.6, color=MUTED, mew=0, alpha=0.75, clip_on=False)
             axes.plot(units[f], f, "o", ms=6, color=SERIES[0], mew=0, clip_on=False)
         low, high = effect.interval
-        if np.isfinite([low, high]).all():
+        if np.isfinite([low, high]).all() and high - low > NARROW:
             x, up, down = effect.margins, count - 0.32, count + 0.32
             corners = np.clip([(low, count), (x, up), (high, count), (x, down)], [-5, -1], [5, count + 1])
             axes.add_patch(Polygon(corners, closed=True, color=ACCENT, lw=0))
         else:
-            axes.plot(effect.margins, count, "D", ms=6, color=ACCENT, mew=0)
+            axes.plot(effect.margins, count, "D", ms=6, color=ACCENT, mew=0, clip_on=False)
         if checks is not None and checks.prediction is not None:
             axes.plot(np.clip(checks.prediction, -5, 5), [count + 0.55] * 2, "-", lw=1.2, color=ACCENT)
         axes.set_ylim(count + 0.9, -0.7)

@@ -11,7 +11,6 @@ from reports.compare import Array, compare
 from reports.evidence import Evidence
 from reports.record import StudyRecord
 from reports.time_to_target import Times, log_rank_p, log_times, profile, profile_area, times_of
-from reports.verdict import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +25,10 @@ class LevelPace:
     area: float
     """Area under its performance profile, 0 to 1."""
     ratio: tuple[float, float, float] | None
-    """Steps as a multiple of the recommended level's, with the 95 % interval; None for that level itself,
-    and where nothing bounds it."""
+    """Steps as a multiple of those of the level it is set beside, with the 95 % interval; None for that
+    level itself, and where nothing bounds it."""
     log_rank: float | None
-    """Two-sided p of the log-rank test against the recommended level."""
+    """Two-sided p of the log-rank test against the same."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,10 +41,8 @@ class Pace:
     """[L, N] performance profiles over `ratios`."""
 
 
-def pace_of(
-    record: StudyRecord, evidence: Evidence, verdict: Verdict, targets: Mapping[str, float]
-) -> Pace | None:
-    """Times to the pilot's targets, on the tasks where all levels were trained.
+def pace_of(record: StudyRecord, evidence: Evidence, level: str, targets: Mapping[str, float]) -> Pace | None:
+    """Times to the pilot's targets, on the tasks where all levels were trained, beside those of `level`.
 
     None where there are fewer than two families of them, where one has no target, or a level lacks some runs.
     """
@@ -65,19 +62,19 @@ def pace_of(
         over=shared.over,
         overlap=shared.overlap,
     )
-    base = times.levels.index(verdict.recommended) if verdict.recommended in times.levels else 0
+    base = times.levels.index(level) if level in times.levels else 0
     found = []
-    for i, level in enumerate(times.levels):
+    for i, name in enumerate(times.levels):
         ends = [float(part[i, base]) for part in (slower.mean, slower.interval_low, slower.interval_high)]
         bounded = i != base and bool(np.isfinite(ends).all())
         found.append(
             LevelPace(
-                level=level,
+                level=name,
                 reached=float(times.reached[:, :, i].mean()),
                 median=_median(times, i),
                 area=float(area[i]),
                 ratio=(2 ** ends[0], 2 ** ends[1], 2 ** ends[2]) if bounded else None,
-                log_rank=None if i == base else log_rank_p(times, level, times.levels[base]),
+                log_rank=None if i == base else log_rank_p(times, name, times.levels[base]),
             )
         )
     return Pace(levels=tuple(found), ratios=ratios, shares=shares)

@@ -32,6 +32,7 @@ from reports.guards import CHAIN
 from reports.headline import decided, other_orders
 from reports.inside import COLUMNS, inside
 from reports.numbers import TunedNumber, tuned_numbers
+from reports.other_tables import Sheet, other_tables
 from reports.pace import Pace, pace_of
 from reports.record import StudyRecord
 from reports.robustness import Robustness, robustness
@@ -97,24 +98,26 @@ class Searching:
 
 
 def write_report(record: StudyRecord, folder: Path) -> Path:
-    """Writes `index.html`, one CSV per figure and the cards of claims into `folder`; returns the page's path.
+    """Writes `index.html`, a CSV per figure or small table and the cards of claims; returns the page's path.
 
     An unfinished study gets a page without verdicts marked interim, an adaptively sampled one a page marked
     exploratory, one that breaks a guard a page that says which.
     """
     claimed = cards(record)
-    html, pictures = build(record, claimed)
+    html, sheets = build(record, claimed)
     folder.mkdir(parents=True, exist_ok=True)
     write_cards(claimed, folder)
-    for picture in pictures:
-        (folder / f"{picture.name}.csv").write_bytes(csv_text(picture).encode())
+    for sheet in sheets:
+        (folder / f"{sheet.name}.csv").write_bytes(csv_text(sheet).encode())
     page = folder / "index.html"
     page.write_bytes(html.encode())
     return page
 
 
-def build(record: StudyRecord, claimed: tuple[Card, ...] | None = None) -> tuple[str, tuple[Picture, ...]]:
-    """The page's text and its pictures, without touching a disk.
+def build(
+    record: StudyRecord, claimed: tuple[Card, ...] | None = None
+) -> tuple[str, tuple[Picture | Sheet, ...]]:
+    """The page's text, and what has its data beside it, without touching a disk.
 
     Args:
         record: the study.
@@ -127,6 +130,7 @@ def build(record: StudyRecord, claimed: tuple[Card, ...] | None = None) -> tuple
     checked = external(record, judged) if judged else External(kind="none")
     searches = () if now.kind == "interim" else _searches(record)
     depths = _depths(record, rows)
+    others = other_tables(record, rows)
     pictures = [picture for answer in answers for picture in answer.forests]
     pictures += [picture for answer in answers for picture in (answer.paired, answer.profile) if picture]
     pictures += [depth.picture for depth in depths if depth.picture]
@@ -144,6 +148,7 @@ def build(record: StudyRecord, claimed: tuple[Card, ...] | None = None) -> tuple
             decided=decided([answer.verdict for answer in answers]),
             orders=other_orders([answer.verdict for answer in answers]),
             depths=depths,
+            others=others,
             searches=searches,
             claim_entries=entries(cards(record) if claimed is None else claimed),
             insides=() if now.kind == "interim" else inside(record),
@@ -163,7 +168,7 @@ def build(record: StudyRecord, claimed: tuple[Card, ...] | None = None) -> tuple
             series=range(len(figures.SERIES)),
         )
     )
-    return html + "\n", tuple(pictures)
+    return html + "\n", (*pictures, *others.sheets)
 
 
 def _answers(
@@ -174,7 +179,7 @@ def _answers(
     goals = {regime: targets(record, regime) for regime in {row.regime for row in rows}}
     for number, (evidence, verdict) in enumerate(zip(rows, verdicts, strict=True), start=1):
         checks = robustness(evidence, verdict, looks=record.budget.looks)
-        pace = pace_of(record, evidence, verdict, goals[evidence.regime])
+        pace = pace_of(record, evidence, verdict.recommended, goals[evidence.regime])
         stem = f"{number}-{slug(verdict.factor)}-{slug(verdict.regime)}"
         answers.append(
             Answer(
@@ -340,8 +345,8 @@ def _p_value(p: float) -> str:
     return f"= {p:.2g}" if p >= 1e-4 else "< 0.0001"
 
 
-def csv_text(picture: Picture) -> str:
-    """The data of a figure as comma-separated text with a header."""
+def csv_text(picture: Picture | Sheet) -> str:
+    """The data of a figure or a small table as comma-separated text with a header."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(picture.columns)

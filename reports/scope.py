@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from reports.plain import later
 from reports.record import StudyRecord
+from reports.wording import listed
+
+BETWEEN = " | "
+"""Stands between several values in a defaults file."""
 
 WORDS = {"mlp": "multilayer perceptrons", "cnn": "convolutional networks", "rnn": "recurrent networks"}
 
@@ -30,20 +34,21 @@ class Scope:
 
     def title(self) -> str:
         """What a page says beside its title."""
-        updates = f", {self.steps} updates" if self.steps else ""
-        return f"for {self._network()} of {self.depth} hidden layers{updates}, on {self._families()}"
+        updates = f", {_spoken(self.steps)} updates" if self.steps else ""
+        return f"for {self._network()} of {_layers(self.depth)}{updates}, on {self._families()}"
 
     def sentence(self) -> str:
         """In words."""
-        updates = f"{self.steps} updates, " if self.steps else ""
+        updates = f"{_spoken(self.steps)} updates, " if self.steps else ""
         return (
-            f"{self._network()}, {self.depth} hidden layers of width {self.width}, {updates}"
+            f"{self._network()}, {_layers(self.depth)} of width {_spoken(self.width)}, {updates}"
             f"{self.n_train} training items, {self._families()} ({self.real_families} of measured data), "
             f"{self.hardware}, torch {self.torch}"
         )
 
     def _network(self) -> str:
-        return WORDS.get(self.network, self.network)
+        names = self.network.split(BETWEEN)
+        return listed([WORDS.get(name, name) for name in names], "or")
 
     def _families(self) -> str:
         return f"{self.families} task {'family' if self.families == 1 else 'families'}"
@@ -72,7 +77,7 @@ def scope_of(record: StudyRecord) -> Scope:
     facts = [record.facts[task] for task in sorted({task for task, _ in judged})]
     low, high = min(sizes, default=0), max(sizes, default=0)
     return Scope(
-        network=" | ".join(sorted({_network(setting) for setting in settings})),
+        network=BETWEEN.join(sorted({_network(setting) for setting in settings})),
         depth=_several(settings, "depth"),
         width=_several(settings, "width"),
         n_train=str(low) if low == high else f"{low}-{high}",
@@ -88,7 +93,8 @@ def described(record: StudyRecord, factor: str, regime: str) -> str:
     """A regime of one question in words: 'deep (20 hidden layers of width 32)'."""
     question = next(q for q in record.questions if q.factor == factor)
     settings = [{**record.regimes[regime], **question.change(level).setting} for level in question.levels]
-    return f"{regime} ({_several(settings, 'depth')} hidden layers of width {_several(settings, 'width')})"
+    layers, width = _layers(_several(settings, "depth")), _spoken(_several(settings, "width"))
+    return f"{regime} ({layers} of width {width})"
 
 
 def _network(setting: Mapping[str, object]) -> str:
@@ -98,4 +104,13 @@ def _network(setting: Mapping[str, object]) -> str:
 
 def _several(settings: Sequence[Mapping[str, object]], name: str) -> str:
     values = {int(str(setting[name])) for setting in settings if name in setting}
-    return " | ".join(map(str, sorted(values))) or "unknown"
+    return BETWEEN.join(map(str, sorted(values))) or "unknown"
+
+
+def _spoken(values: str) -> str:
+    """'2 or 20', of what a defaults file has as '2 | 20'."""
+    return listed(values.split(BETWEEN), "or")
+
+
+def _layers(depth: str) -> str:
+    return f"{_spoken(depth)} hidden layer{'' if depth == '1' else 's'}"

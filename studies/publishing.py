@@ -106,7 +106,7 @@ def publish(workspace: Path, studies: Sequence[str], folder: Path, *, machine: s
     texts = {}
     for one in found:
         texts[folder / one.file] = render(one.table, "yaml")
-        texts[folder / f"{one.record.name}.md"] = render(one.table, "markdown")
+        texts[folder / f"{one.record.name}.md"] = render(one.table, "markdown") + _others(one.record)
     parts = [words.partition(MARK)[0] + MARK]
     for one in found:
         parts.append(f"## {one.record.name}: {one.record.title or 'untitled'}")
@@ -143,6 +143,15 @@ def _publication(workspace: Path, study: str, file: Path) -> Publication:
         elapsed_seconds=_last(done, started) - started / 1000,
         workers=len({attempt.worker for attempt in done}),
     )
+
+
+def _others(record: StudyRecord) -> str:
+    """The textbook's two other tables, where the study has rows for them."""
+    from reports.other_tables import other_tables, other_tables_markdown
+    from reports.validity import answering
+
+    found = other_tables_markdown(other_tables(record, answering(record)))
+    return f"\n{found}" if found else ""
 
 
 def _last(done: Sequence[Attempt], started_ms: int) -> float:

@@ -11,7 +11,7 @@ import pytest
 from reports.changes import Differences, differences
 from reports.defaults import defaults, kept
 from reports.exporting.differences import told
-from reports.recommended import Defaults
+from reports.recommended import Defaults, sealed
 from reports.verdict import verdicts
 from search_spaces.config import Setting
 from tests.reports.planted import noisy_errors, planted_study
@@ -113,6 +113,13 @@ def test_what_else_differs_is_a_note_and_no_change() -> None:
 def test_tables_of_different_regimes_are_never_compared(other: Defaults, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         between(table(), other)
+
+
+def test_a_table_without_rows_is_not_called_unchanged() -> None:
+    empty = sealed(replace(table(), rows=(), recipes=()))
+    for other in ("textbook", "framework", empty, table()):
+        with pytest.raises(ValueError, match=r"a\.yaml has no rows"):
+            between(empty, other)
 
 
 def test_two_references_are_refused() -> None:

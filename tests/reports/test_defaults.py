@@ -128,9 +128,7 @@ def test_a_file_from_before_a_later_key_reads_back_as_it_is(file: Defaults) -> N
 
 def test_markdown_names_the_scope_first_and_holds_every_row(file: Defaults) -> None:
     text = render(file, "markdown")
-    assert text.startswith(
-        "# Recommended defaults: planted\n\nScope: multilayer perceptrons, 2 \\| 20 hidden"
-    )
+    assert text.startswith("# Recommended defaults: planted\n\nScope: multilayer perceptrons, 2 or 20 hidden")
     assert "| initializer | deep | he_normal, he_uniform | he_normal | confirmed | data |" in text
     rows = [line for line in text.splitlines() if re.match(r"\| initializer \| (shallow|deep) \|", line)]
     assert len(rows) == 2

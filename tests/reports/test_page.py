@@ -12,14 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from reports.figures import Picture
+from reports.evidence import gather
+from reports.figures import Picture, forest
+from reports.other_tables import Sheet
 from reports.page import build, write_report
 from reports.record import StudyRecord
+from reports.verdict import judge
 from tests.reports.planted import noisy_errors, planted_study
 
 VERDICT_WORDS = re.compile(r"confirmed|contradicted|insufficient|\btied\b|fallback", re.IGNORECASE)
 HOSTILE = '<script>alert("x")</script> $x_{ & \' `'
-Built = tuple[str, tuple[Picture, ...]]
+Built = tuple[str, tuple[Picture | Sheet, ...]]
 VOID = {"meta", "br", "use", "path", "link", "img"}
 
 
@@ -86,7 +89,7 @@ def outline(built: Built) -> Outline:
 
 def test_the_scope_stands_in_the_first_lines(outline: Outline) -> None:
     start = outline.text[: outline.text.index("evidence")]
-    for words in ("2 | 20 hidden layers of width 32", "600 training items", "8 task families", "cpu"):
+    for words in ("2 or 20 hidden layers of width 32", "600 training items", "8 task families", "cpu"):
         assert words in start
 
 
@@ -107,7 +110,7 @@ def test_the_headline_says_what_decided_and_that_rows_were_judged_alone(outline:
     assert "1 of 2 rows was decided by data, 1 by cost order" in outline.text
     assert "Plan revision 1. The rows were judged one at a time" in outline.text
     assert (
-        "for multilayer perceptrons of 2 | 20 hidden layers, 300 updates, on 8 task families" in outline.text
+        "for multilayer perceptrons of 2 or 20 hidden layers, 300 updates, on 8 task families" in outline.text
     )
 
 
@@ -227,6 +230,14 @@ def test_a_name_that_looks_like_a_formula_stays_text_in_the_csv(tmp_path: Path) 
     write_report(record, tmp_path)
     rows = list(csv.reader((tmp_path / "forest-1-1-initializer-deep-torch_default.csv").open()))
     assert rows[1][0] == "'=1+1"
+
+
+def test_a_mean_whose_interval_has_no_width_is_still_marked() -> None:
+    record = planted_study({"deep": noisy_errors([9, 9, 0])})  # every family at the clip
+    (evidence,) = gather(record)
+    effect = next(e for e in judge(record, evidence).effects if e.against == "he_normal")
+    assert effect.interval == (4.0, 4.0)
+    assert re.search(r"<use[^>]*var\(--accent\)", forest("f", evidence, effect).svg)
 
 
 def test_insufficient_evidence_says_how_many_families_it_would_take() -> None:

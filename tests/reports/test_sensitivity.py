@@ -133,14 +133,14 @@ def test_the_pace_of_a_row_says_who_gets_there_and_how_much_later() -> None:
             for row in study.evaluations
         ),
     )
-    evidence, verdict = row_of(study)
-    pace = pace_of(study, evidence, replace(verdict, recommended="he_normal"), targets(study, "deep"))
+    evidence, _ = row_of(study)
+    pace = pace_of(study, evidence, "he_normal", targets(study, "deep"))
     assert pace is not None
     never, later, first = pace.levels
     assert (never.reached, never.median) == (0.0, None)
     assert (later.median, first.median, first.ratio, first.log_rank) == (200, 100, None, None)
     assert later.ratio == pytest.approx((2.0, 2.0, 2.0))
-    assert pace_of(study, evidence, verdict, {}) is None
+    assert pace_of(study, evidence, "he_normal", {}) is None
 
 
 def test_a_tuning_band_holds_the_median_as_often_as_it_says() -> None:

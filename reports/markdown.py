@@ -35,8 +35,7 @@ def markdown(defaults: Defaults) -> str:
         cells = [row.factor, row.regime, book, row.recommended, row.verdict, row.decided_by]
         lines.append("| " + " | ".join([*map(escaped, cells), gain, points, n]) + " |")
     lines.append("")
-    for row in defaults.rows:
-        lines += [f"- {escaped(row.factor)}@{escaped(row.regime)}: {escaped(note)}" for note in row.caveats]
+    lines += [f"- {escaped(of)}: {escaped(note)}" for of, note in _caveats(defaults)]
     if defaults.numbers:
         lines += [
             "",
@@ -62,6 +61,23 @@ def markdown(defaults: Defaults) -> str:
         ]
     versions = ", ".join(f"{escaped(name)} {escaped(version)}" for name, version in defaults.versions.items())
     return "\n".join([*lines, "", f"Versions: {versions}.", ""])
+
+
+def _caveats(defaults: Defaults) -> list[tuple[str, str]]:
+    """(whose, what), each caveat once: one that all rows of a regime share is the regime's."""
+    found: dict[tuple[str, str], None] = {}
+    for regime in dict.fromkeys(row.regime for row in defaults.rows):
+        rows = [row for row in defaults.rows if row.regime == regime]
+        shared = [note for note in rows[0].caveats if all(note in row.caveats for row in rows)]
+        if len(rows) > 1:
+            found |= {(regime, note): None for note in shared}
+        found |= {
+            (f"{row.factor}@{regime}", note): None
+            for row in rows
+            for note in row.caveats
+            if len(rows) == 1 or note not in shared
+        }
+    return list(found)
 
 
 def _textbook_layout(defaults: Defaults) -> list[str]:

@@ -34,7 +34,6 @@ class Publication:
     """Training time of all packs, added up over workers."""
     elapsed_seconds: float
     """From the study's start to its last commit, pauses included."""
-    workers: int
 
     def facts(self) -> list[tuple[str, str]]:
         """What the README says of it."""
@@ -57,7 +56,7 @@ class Publication:
                 f"protocol {table.plan.protocol}",
             ),
             ("versions", ", ".join(f"{name} {version}" for name, version in table.versions.items())),
-            ("hardware", f"{record.hardware}, {self.workers} worker{'' if self.workers == 1 else 's'}"),
+            ("hardware", record.hardware),
             (
                 "time",
                 f"{self.elapsed_seconds / 60:.0f} min from start to last commit, "
@@ -141,7 +140,6 @@ def _publication(workspace: Path, study: str, file: Path) -> Publication:
         table=defaults(record, verdicts(record), old if old and old.table == study else None),
         pack_seconds=sum(attempt.seconds for attempt in done),
         elapsed_seconds=_last(done, started) - started / 1000,
-        workers=len({attempt.worker for attempt in done}),
     )
 
 

@@ -282,7 +282,8 @@ class StudySpec(Part):
         if asked.kind != "number":
             return None
         first = next(place for place in places(self) if place.factor == asked.name)
-        return open_ranges(first.point.levels)[asked.name].default
+        span = open_ranges(first.point.levels).get(asked.name)
+        return None if span is None else span.default  # a number that no level opens is refused by the rules
 
     @property
     def effective_budget(self) -> Budget:

@@ -3,7 +3,9 @@
 Ray places the packs and notices dead workers; what is trained next and how often a pack is tried
 again is the agenda's business, and nothing of Tune's own state is ever read back. Tune ends worker
 processes that have no trial, and starting one takes seconds; so while nothing is ready a worker
-rests: a trial that does nothing until there is work. GPUs are handed out by fractions of a device;
+rests: a trial that does nothing until there is work. It also gives a worker that has ended its trial to
+whichever trial waits, and ends the process that was just starting for that one; so nobody's trial ends
+while a worker starts. GPUs are handed out by fractions of a device;
 that path has never run on a real GPU.
 """
 
@@ -86,7 +88,7 @@ def run_ray(
             name="packs",
             num_samples=-1,
             search_alg=PackSearcher(exchange),
-            stop=exchange.ends_rest,
+            stop=exchange.ends,
             callbacks=[exchange],
             max_concurrent_trials=cluster.workers,
             reuse_actors=True,
@@ -120,6 +122,8 @@ class Exchange(tune.Callback):
         self._device = device
         self._on_tick = on_tick or (lambda: None)
         self._running: dict[str, tuple[Pack, float]] = {}
+        self._starting: set[str] = set()
+        """Trials that were asked for and have no worker yet."""
         self._held: Pack | None = None
         """Taken from the agenda for the next worker that asks."""
         self._arrived: list[tuple[str, dict[str, Any]]] = []
@@ -132,6 +136,7 @@ class Exchange(tune.Callback):
         """What Tune's searcher answers: a trial's config, or 'finished'."""
         if self.agenda.done:
             return Searcher.FINISHED
+        self._starting.add(trial_id)
         if not self._ready():
             return {"order": REST}
         pack, self._held = self._held, None
@@ -148,9 +153,14 @@ class Exchange(tune.Callback):
         }
         return {"order": json.dumps(order)}  # one string: Tune flattens, copies and prints nested configs
 
-    def ends_rest(self, trial_id: str, result: Mapping[Any, Any]) -> bool:
-        """Whether Tune is to end this trial: one that rests while there is work, or no more to come."""
-        return "rest" in result and (self.agenda.done or self._ready())
+    def ends(self, trial_id: str, result: Mapping[Any, Any]) -> bool:
+        """Whether Tune is to end this trial, so that its worker gets the next one.
+
+        Not while another worker starts. Who rests goes on resting until there is work, or no more to come.
+        """
+        if "rest" in result and self.agenda.done:
+            return True
+        return not self._starting and ("answer" in result or self._ready())
 
     def _ready(self) -> bool:
         """Whether a pack can be handed out now."""
@@ -160,12 +170,16 @@ class Exchange(tune.Callback):
             assert self.agenda.done, "the agenda waits for packs nobody is training"
         return self._held is not None
 
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._starting.discard(trial.trial_id)
+
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **_: Any) -> None:
         answer = result.pop("answer", None)  # or Tune keeps every result in memory until the end
         if answer is not None:
             self._arrived.append((trial.trial_id, json.loads(answer)))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._starting.discard(trial.trial_id)
         self._arrived.append((trial.trial_id, {"kind": "crash", "cause": crash_cause(trial.error_file)}))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
@@ -224,11 +238,18 @@ class PackTrainer(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        """The answer to the order; then rest, until the trial is ended."""
         if self._order == REST:
             time.sleep(self._rest)
             self._rest = min(2 * self._rest, REST_SECONDS[1])
             return {"rest": True}
-        return {"answer": json.dumps(answer_order(json.loads(self._order))), "done": True}
+        answer = self.answered(self._order)
+        self._order = REST
+        return {"answer": answer}
+
+    def answered(self, order: str) -> str:
+        """What goes back to the driver for an order."""
+        return json.dumps(answer_order(json.loads(order)))
 
 
 def answer_order(order: dict[str, Any]) -> dict[str, Any]:

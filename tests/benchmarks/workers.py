@@ -28,7 +28,7 @@ from uuid import uuid4
 import studies.workers
 from studies.cluster import OBJECT_STORE_BYTES, Cluster
 from studies.packing import Pack
-from studies.workers import REST, PackTrainer, member_from_plain, run_ray
+from studies.workers import PackTrainer, member_from_plain, run_ray
 from tests.benchmarks.control_plane import answer
 from tests.benchmarks.pack_curve import CASES, members
 from trainers.diagnostics.names import Switch
@@ -44,13 +44,10 @@ ATTENDANCE = "pilot"
 class SleepingTrainer(PackTrainer):
     """The worker's side: sleeps as long as a pack is said to take."""
 
-    def step(self) -> dict[str, Any]:
-        if self._order == REST:
-            return super().step()
+    def answered(self, order: str) -> str:
         import ray  # after our own imports: they decide how
 
-        order = json.loads(self._order)
-        pack = [member_from_plain(row) for row in order["members"]]
+        pack = [member_from_plain(row) for row in json.loads(order)["members"]]
         if pack[0].slot.phase == ATTENDANCE:
             _meet()
         else:
@@ -60,7 +57,7 @@ class SleepingTrainer(PackTrainer):
             "seconds": 0.0,
             "worker": f"{ray.get_runtime_context().get_node_id()}:{os.getpid()}",
         }
-        return {"answer": json.dumps(found), "done": True}
+        return json.dumps(found)
 
 
 def _meet() -> None:

@@ -19,7 +19,7 @@ import studies.workers
 from studies.cluster import gpus, sharing, started_too_slowly
 from studies.early import is_new
 from studies.run import run
-from studies.workers import REST, PackTrainer, member_from_plain, run_ray
+from studies.workers import PackTrainer, member_from_plain, run_ray
 from tests.studies.planted import outcome
 from tests.studies.test_workers import open_study, small, user_file
 
@@ -30,9 +30,7 @@ WORKERS, SHARE = 4, 0.5
 class PlacedTrainer(PackTrainer):
     """Answers from the slots alone, and tells where it ran; the first pack of each waits for all workers."""
 
-    def step(self) -> dict[str, Any]:
-        if self._order == REST:
-            return super().step()
+    def answered(self, order: str) -> str:
         import ray
 
         context: Any = ray.get_runtime_context()
@@ -49,13 +47,34 @@ class PlacedTrainer(PackTrainer):
             "began": began,
             "ended": time.time(),
         }
-        members = [member_from_plain(row) for row in json.loads(self._order)["members"]]
+        members = [member_from_plain(row) for row in json.loads(order)["members"]]
         found = {
             "evaluations": [outcome(member).plain() for member in members],
             "seconds": 0.0,
             "worker": json.dumps(fact),
         }
-        return {"answer": json.dumps(found), "done": True}
+        return json.dumps(found)
+
+
+class LateTrainer(PackTrainer):
+    """Answers from the slots alone; all workers but the first take their time to start."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        super().setup(config)
+        try:
+            (Path(os.environ[MEETING]) / "first").touch(exist_ok=False)
+        except FileExistsError:
+            time.sleep(3)
+
+    def answered(self, order: str) -> str:
+        time.sleep(0.1)
+        members = [member_from_plain(row) for row in json.loads(order)["members"]]
+        found = [outcome(member).plain() for member in members]
+        return json.dumps({"evaluations": found, "seconds": 0.1, "worker": str(os.getpid())})
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        PackTrainer.setup(self, new_config)
+        return True
 
 
 def most_at_once(facts: Sequence[dict[str, Any]]) -> int:
@@ -82,6 +101,20 @@ def test_workers_share_gpus_by_fractions_and_live_as_long_as_the_study(
     assert most_at_once(facts) == WORKERS
     for gpu in ("0", "1"):
         assert most_at_once([fact for fact in facts if fact["gpu"] == gpu]) == 2
+
+
+def test_a_worker_that_starts_late_is_waited_for_not_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MEETING, str(tmp_path))
+    monkeypatch.setattr(studies.workers, "PackTrainer", LateTrainer)
+    file = user_file(tmp_path, "specks")
+    ledger, agenda = open_study(tmp_path / "ws", small("stripes", "specks"), file)
+    with ledger:
+        run_ray(agenda, tasks_from=file, workers=2)
+        workers = {a.worker for a in ledger.attempts(agenda.study) if a.kind == "committed"}
+    assert agenda.done and not agenda.failed_packs
+    assert len(workers) == 2
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,10 @@ def test_a_race_leaves_open_how_many_members_are_trained(
     quickstart: StudySpec, outlines: dict[Profile, Outline]
 ) -> None:
     full, quick = outlines["full"], outlines["quick"]
-    budget = quickstart.with_profile("full").effective_budget
-    rows = len(quickstart.regimes) * sum(len(q.levels) for q in quickstart.asked)
-    # The first look is after eight families; quickstart declares one task of each.
+    study = quickstart.with_profile("full")
+    budget = study.effective_budget
+    rows = sum(len(q.levels) * len(q.regimes) for q in study.asked)
+    # The first look is after eight families, where controls end too; quickstart declares one task of each.
     assert full.least["confirm"] == rows * 8 * budget.blocks * 2 * budget.confirm_seeds
     assert full.least_total < full.total
     assert full.least_seconds < full.seconds
@@ -50,10 +51,10 @@ def test_a_plan_says_the_range_and_the_chances_of_every_row(
     text = "\n".join(lines(study, outlines, 2))
     assert f"from {full.least_total} members, if every row stops at the first look, to {full.total}" in text
     assert f"{full.least_total} to {full.total}" in text
-    assert text.count("with a clear winner") == len(quickstart.questions) * len(quickstart.regimes)
+    assert text.count("with a clear winner") == sum(len(q.regimes) for q in study.asked)
     told = plain(study, outlines)
     assert json.loads(json.dumps(told))["looks"][0] == 8
-    assert set(told["settles"]) == {f"{q.factor}@{r}" for q in quickstart.asked for r in quickstart.regimes}
+    assert set(told["settles"]) == {f"{q.factor}@{r}" for q in study.asked for r in q.regimes}
 
 
 def test_a_study_with_one_look_has_no_range(quickstart: StudySpec, outlines: dict[Profile, Outline]) -> None:

@@ -106,22 +106,13 @@ class Found:
 def measured(evidence: Evidence, levels: Sequence[str]) -> Evidence:
     """The row's evidence about these levels alone, in this order, on the tasks where all were trained."""
     at = [evidence.levels.index(level) for level in levels]
-    keep = np.isfinite(evidence.tuned[..., at]).all(axis=(1, 2))
-    tasks = np.flatnonzero(keep)
-    numbers = list(dict.fromkeys(evidence.family[keep].tolist()))
+    there = evidence.of(*levels)
     return replace(
-        evidence,
+        there,
         levels=tuple(levels),
-        tasks=tuple(evidence.tasks[t] for t in tasks),
-        families=tuple(evidence.families[f] for f in numbers),
-        family=np.array([numbers.index(f) for f in evidence.family[keep]], dtype=np.int64),
-        real=tuple(evidence.real[t] for t in tasks),
-        percent=tuple(evidence.percent[t] for t in tasks),
-        delta=evidence.delta[keep],
-        tuned=evidence.tuned[keep][..., at],
-        untuned=evidence.untuned[keep][..., at],
-        finished=evidence.finished[at],
-        overlap=evidence.overlap[keep],
+        tuned=there.tuned[..., at],
+        untuned=there.untuned[..., at],
+        finished=there.finished[at],
     )
 
 

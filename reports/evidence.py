@@ -13,7 +13,7 @@ from reports.course import Cells
 from reports.guards import EvidenceError, margin_of, only_evidence, standing, unjudged
 from reports.question import Question
 from reports.racing import Race, looks_within, race
-from reports.record import StudyRecord
+from reports.record import StudyRecord, once
 from reports.scores import READ_OUT, scores
 from trainers.evaluation import Arm, Evaluation
 
@@ -128,6 +128,7 @@ class Evidence:
         )
 
 
+@once
 def gather(record: StudyRecord) -> tuple[Evidence, ...]:
     """The evidence for every row that has a task to be judged on, by question and regime.
 

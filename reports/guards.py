@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reports.question import Question
-from reports.record import Budget, Margin, StudyRecord
+from reports.record import Budget, Margin, StudyRecord, once
 from reports.scores import READ_OUT
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation, Phase, Slot
 
@@ -37,6 +37,7 @@ class Standing:
     reason: str = ""
 
 
+@once
 def standing(record: StudyRecord) -> Standing:
     """Whether `record` may carry verdicts, and if not, why; never raises."""
     if record.sampler in ADAPTIVE:

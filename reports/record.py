@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
+from typing import TypeVar, cast
 
 from reports.claimed import Claim
 from reports.course import Course, course_of
 from reports.question import Question
 from search_spaces.change import Change
 from trainers.evaluation import Evaluation
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,3 +187,20 @@ class StudyRecord:
         for row in self.evaluations:
             found.setdefault((row.slot.factor, row.slot.regime), []).append(row)
         return {place: tuple(rows) for place, rows in found.items()}
+
+
+def once(function: Callable[[StudyRecord], Found]) -> Callable[[StudyRecord], Found]:
+    """What a function says of a record is worked out once and kept with that record.
+
+    A page asks what the guards say ten times, and there may be 100,000 evaluations. What raises is not kept.
+    """
+    name = f"{function.__module__}.{function.__qualname__}"
+
+    @wraps(function)
+    def kept(record: StudyRecord) -> Found:
+        known = vars(record)
+        if name not in known:
+            known[name] = function(record)
+        return cast(Found, known[name])
+
+    return kept

@@ -8,9 +8,10 @@ from reports.controls import Control, invalid, judged
 from reports.evidence import Evidence, gather
 from reports.guards import Standing, unjudged
 from reports.guards import standing as guarded
-from reports.record import StudyRecord
+from reports.record import StudyRecord, once
 
 
+@once
 def standing(record: StudyRecord) -> Standing:
     """As `guards.standing`, and 'invalid' where a control failed; never raises.
 
@@ -53,6 +54,7 @@ def unsalted(record: StudyRecord) -> str:
     return ""
 
 
+@once
 def controls(record: StudyRecord) -> tuple[Control, ...]:
     """Every control of a study whose guards hold, one per question and regime; () where it has none.
 

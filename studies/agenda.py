@@ -12,16 +12,15 @@ from reports.record import EXTERNAL, Margin
 from reports.wording import raced
 from search_spaces.config import digest
 from search_spaces.space import complete
-from studies.chain import Fixed, Memory, Place, next_members, place
+from studies.chain import Fixed, Memory, Place, check_known, next_members, place
 from studies.challenging import challenge_chains, challenge_notes, expected_challenges
 from studies.external import PLAN, VERDICTS, External, Frozen, chains, external_of, freeze, hoped_before
 from studies.ledger import Ledger
-from studies.packing import Pack, longest_first, pack_limit, packs
+from studies.packing import Pack, missing_packs
 from studies.pilot import RECIPES, SEEDS, margin, pilot_members
 from studies.plan import Chain, Plan, Protocol, chains_of, planned_members
 from studies.record import study_record
 from studies.stage import Stage
-from studies.structures import structures
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 from trainers.structure import estimated_flops
@@ -469,13 +468,7 @@ class Agenda:
             self._pilot()
             return
         members = next_members(self._fixed(progress.chain), progress.chain, progress.done, progress.memory)
-        for member in members:
-            known = progress.done.get(place(member.slot))
-            if known is not None and known.config != member.config:
-                raise ValueError(
-                    f"study '{self.study}': the ledger holds other numbers for {member.slot} than this "
-                    "installation asks for; resume with the versions it was started with"
-                )
+        check_known(self.study, members, progress.done)
         self._open(progress, members)
         if not members:
             del self._progress[progress.chain.place]
@@ -499,15 +492,15 @@ class Agenda:
         if not members:
             return
         chain, done = progress.chain, progress.done
-        task = self._book[chain.task]()
-        laid_out = packs(
+        missing = missing_packs(
             members,
+            self._book[chain.task](),
             positions=self._fixed(chain).positions[chain.factor],
-            structure=structures(task),
-            limit=lambda config: pack_limit(config, task, self.protocol.spec.pack_size, self._speed),
+            pack_size=self.protocol.spec.pack_size,
+            flops_per_second=self._speed,
+            there=lambda member: place(member.slot) in done,
         )
-        missing = [p for p in laid_out if not all(place(m.slot) in done for m in p.members)]
-        progress.stage.add(longest_first(missing, task))
+        progress.stage.add(missing)
 
 
 def _light(evaluation: Evaluation) -> Evaluation:

@@ -103,6 +103,17 @@ def next_members(protocol: Fixed, chain: Chain, done: Done, memory: Memory | Non
     return confirmation if any(place(m.slot) not in done for m in confirmation) else []
 
 
+def check_known(study: str, members: Sequence[Member], done: Done) -> None:
+    """ValueError where the ledger holds a member with other numbers than it would be trained with now."""
+    for member in members:
+        known = done.get(place(member.slot))
+        if known is not None and known.config != member.config:
+            raise ValueError(
+                f"study '{study}': the ledger holds other numbers for {member.slot} than this "
+                "installation asks for; resume with the versions it was started with"
+            )
+
+
 def cells(protocol: Fixed, chain: Chain) -> Iterator[tuple[int, str]]:
     """(block, level) of every search of the chain."""
     for block in protocol.blocks(chain):

@@ -24,7 +24,10 @@ import typer
 from studies import commands
 from studies.options import (
     DEFAULT_WORKSPACE,
+    Device,
     Engine,
+    EngineOption,
+    GpuFraction,
     Hours,
     Json,
     Listing,
@@ -35,6 +38,7 @@ from studies.options import (
     Study,
     Table,
     TasksFrom,
+    Workers,
     Workspace,
 )
 from studies.pages import record_of, write_pages
@@ -102,14 +106,10 @@ def run(
     tasks_from: TasksFrom = None,
     profile: ProfileOption = None,
     hours: Hours = None,
-    engine: Annotated[Engine, typer.Option(help="Worker processes, or this process.")] = Engine.ray,
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Packs at a time; default: CPUs.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, or a torch device.")] = "cpu",
-    gpu_fraction: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of a GPU for each worker: 0.25 is four packs on a GPU.")
-    ] = 0.0,
+    engine: EngineOption = Engine.ray,
+    workers: Workers = None,
+    device: Device = "cpu",
+    gpu_fraction: GpuFraction = 0.0,
     as_json: Json = False,
 ) -> None:
     """Run a study here; the same command again resumes, and repeats nothing."""

@@ -11,13 +11,17 @@ import typer
 
 from studies.options import (
     DEFAULT_WORKSPACE,
+    Device,
     Engine,
+    EngineOption,
+    GpuFraction,
     Json,
     Kind,
     Output,
     Spec,
     TasksFrom,
     Telling,
+    Workers,
     Workspace,
 )
 
@@ -33,14 +37,10 @@ def scope(
         ),
     ] = None,
     points: Annotated[int, typer.Option("--points", help="Of every level on every task.")] = 32,
-    engine: Annotated[Engine, typer.Option(help="Worker processes, or this process.")] = Engine.ray,
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Packs at a time; default: CPUs.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, or a torch device.")] = "cpu",
-    gpu_fraction: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of a GPU for each worker: 0.25 is four packs on a GPU.")
-    ] = 0.0,
+    engine: EngineOption = Engine.ray,
+    workers: Workers = None,
+    device: Device = "cpu",
+    gpu_fraction: GpuFraction = 0.0,
     as_json: Json = False,
 ) -> None:
     """Look at a study's ranges before it is run, on tasks never judged; the same command again resumes."""
@@ -192,7 +192,7 @@ def replay(
     ],
     workspace: Workspace = DEFAULT_WORKSPACE,
     tasks_from: TasksFrom = None,
-    device: Annotated[str, typer.Option(help="cpu, or a torch device.")] = "cpu",
+    device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
     """Train one evaluation again, alone, and compare; exit code 1 when it came out differently."""

@@ -98,15 +98,10 @@ def outline(spec: StudySpec, *, tasks_from: Path | None = None, device: str = "c
     packs: Counter[str] = Counter()
     flops = 0.0
     pilots = 0
-    for name, regime in fixed.unpiloted({}):
-        members = pilot_members(spec.study, name, regime, spec.settings(regime), fixed.unhonoured[name])
-        pilots += len(members)
-        packs["pilot"] += _count([m.config for m in members], book[name](), spec.pack_size, speed)
-        flops += sum(estimated_flops(m.config, book[name]()) for m in members)
     checks = hoped_before(fixed, {})
-    for chain in checks:
-        task, setting = book[chain.task](), spec.settings(chain.regime)
-        members = pilot_members(spec.study, chain.task, chain.regime, setting, frozenset())
+    for name, regime in (*fixed.unpiloted({}), *((chain.task, chain.regime) for chain in checks)):
+        task, setting = book[name](), spec.settings(regime)
+        members = pilot_members(spec.study, name, regime, setting, fixed.unhonoured[name])
         pilots += len(members)
         packs["pilot"] += _count([m.config for m in members], task, spec.pack_size, speed)
         flops += sum(estimated_flops(m.config, task) for m in members)

@@ -77,6 +77,20 @@ Hours = Annotated[
     float | None,
     typer.Option("--hours", min=0, metavar="H", help="The largest profile that fits, if no race ends early."),
 ]
+EngineOption = Annotated[Engine, typer.Option("--engine", help="Worker processes, or this process.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, max=1024, help="Packs at a time; default: CPUs.")
+]
+Device = Annotated[str, typer.Option("--device", help="cpu, or a torch device.")]
+GpuFraction = Annotated[
+    float,
+    typer.Option(
+        "--gpu-fraction",
+        min=0,
+        max=1,
+        help="Share of a GPU for each worker: 0.25 is four packs on a GPU.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer for a program.")]
 Output = Annotated[
     Path | None, typer.Option("--output", metavar="FILE", help="Write there, not to the screen.")

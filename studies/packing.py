@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from search_spaces.config import Config, digest
+from studies.structures import structures
 from trainers.diagnostics.names import Switch
 from trainers.evaluation import Phase
 from trainers.member import Member
@@ -79,6 +80,34 @@ def packs(
 def longest_first(found: Iterable[Pack], task: Task) -> list[Pack]:
     """The order to hand packs out in: who begins a long one last keeps the others waiting."""
     return sorted(found, key=lambda p: -len(p.members) * estimated_flops(p.members[0].config, task))
+
+
+def missing_packs(
+    members: Sequence[Member],
+    task: Task,
+    *,
+    positions: Mapping[str, int],
+    pack_size: int,
+    flops_per_second: float,
+    there: Callable[[Member], bool],
+) -> list[Pack]:
+    """The packs of one stage but for those that the ledger holds whole, longest first.
+
+    Args:
+        members: all of the stage, trained ones included.
+        task: that they train on.
+        positions: level -> where it stands in its question.
+        pack_size: members of a pack, at most.
+        flops_per_second: the declared speed.
+        there: whether the ledger holds a member.
+    """
+    laid_out = packs(
+        members,
+        positions=positions,
+        structure=structures(task),
+        limit=lambda config: pack_limit(config, task, pack_size, flops_per_second),
+    )
+    return longest_first([pack for pack in laid_out if not all(map(there, pack.members))], task)
 
 
 def pack_limit(config: Config, task: Task, pack_size: int, flops_per_second: float) -> int:

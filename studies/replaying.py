@@ -15,6 +15,7 @@ from studies.chain import salted
 from studies.ledger import Ledger, StudyRow
 from studies.plan import Chain
 from studies.record import protocol_of
+from studies.searching.generations import known_when_asked
 from studies.searching.halving import rungs
 from trainers.evaluation import Evaluation, Slot
 from trainers.member import Member
@@ -126,7 +127,7 @@ def replay(
     check_device(device)
     with Ledger.open(workspace) as ledger:
         row, then = _found(ledger, evaluation)
-        member = _member(ledger, row, then)
+        member = member_again(ledger, row, then)
         margins = {(m.task, m.regime): m.delta for m in ledger.margins(row.name)}
     task = _task(row, then.slot.task, tasks_from)
     (now,) = train_pack([member], task, device=device, diagnostics="none")
@@ -163,15 +164,15 @@ def _found(ledger: Ledger, wanted: str) -> tuple[StudyRow, Evaluation]:
     return found[0]
 
 
-def _member(ledger: Ledger, row: StudyRow, then: Evaluation) -> Member:
+def member_again(ledger: Ledger, row: StudyRow, then: Evaluation) -> Member:
     """The member that was trained; its streams follow from its slot and the study's budget."""
     slot, spec = then.slot, row.protocol["spec"]
     of_phase = {"promote": "promote_seeds", "confirm": "confirm_seeds", "external": "confirm_seeds"}
     seeds = of_phase.get(slot.phase)
     stops: tuple[tuple[int, float], ...] = ()
     if slot.phase == "search" and spec["pruner"] == "successive_halving":
-        start = slot.index // spec["generation"] * spec["generation"]
-        earlier = [e for e in ledger.evaluations(row.name) if e.slot.index < start]
+        known = known_when_asked(slot.index // spec["generation"], spec["generation"])
+        earlier = [e for e in ledger.evaluations(row.name) if e.slot.index < known]
         stops = rungs(then.config.setting, earlier)
     return Member(
         slot=slot,

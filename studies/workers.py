@@ -42,6 +42,8 @@ log = logging.getLogger("groundrules.workers")
 
 REST_SECONDS = (0.02, 0.25)
 """A worker without a pack looks again after the first of these, then less and less often."""
+START_SECONDS = 120.0
+"""A worker that has not started after so long is no longer waited for."""
 REST = "rest"
 """The order that is none."""
 
@@ -122,8 +124,8 @@ class Exchange(tune.Callback):
         self._device = device
         self._on_tick = on_tick or (lambda: None)
         self._running: dict[str, tuple[Pack, float]] = {}
-        self._starting: set[str] = set()
-        """Trials that were asked for and have no worker yet."""
+        self._starting: dict[str, float] = {}
+        """Trials that were asked for and have no worker yet, and since when."""
         self._held: Pack | None = None
         """Taken from the agenda for the next worker that asks."""
         self._arrived: list[tuple[str, dict[str, Any]]] = []
@@ -136,7 +138,7 @@ class Exchange(tune.Callback):
         """What Tune's searcher answers: a trial's config, or 'finished'."""
         if self.agenda.done:
             return Searcher.FINISHED
-        self._starting.add(trial_id)
+        self._starting[trial_id] = time.monotonic()
         if not self._ready():
             return {"order": REST}
         pack, self._held = self._held, None
@@ -156,11 +158,14 @@ class Exchange(tune.Callback):
     def ends(self, trial_id: str, result: Mapping[Any, Any]) -> bool:
         """Whether Tune is to end this trial, so that its worker gets the next one.
 
-        Not while another worker starts. Who rests goes on resting until there is work, or no more to come.
+        Not while another worker starts, unless that takes too long: then its machine may be gone. Who rests
+        goes on resting until there is work, or no more to come.
         """
         if "rest" in result and self.agenda.done:
             return True
-        return not self._starting and ("answer" in result or self._ready())
+        lately = time.monotonic() - START_SECONDS
+        starts = any(since > lately for since in self._starting.values())
+        return not starts and ("answer" in result or self._ready())
 
     def _ready(self) -> bool:
         """Whether a pack can be handed out now."""
@@ -171,7 +176,7 @@ class Exchange(tune.Callback):
         return self._held is not None
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._starting.discard(trial.trial_id)
+        self._starting.pop(trial.trial_id, None)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **_: Any) -> None:
         answer = result.pop("answer", None)  # or Tune keeps every result in memory until the end
@@ -179,7 +184,7 @@ class Exchange(tune.Callback):
             self._arrived.append((trial.trial_id, json.loads(answer)))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._starting.discard(trial.trial_id)
+        self._starting.pop(trial.trial_id, None)
         self._arrived.append((trial.trial_id, {"kind": "crash", "cause": crash_cause(trial.error_file)}))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 
 from reports.record import Margin
 from search_spaces.space import complete
-from studies.chain import next_members, place
+from studies.chain import check_known, next_members, place
 from studies.ledger import Ledger
-from studies.packing import Pack, longest_first, pack_limit, packs
+from studies.packing import Pack, missing_packs
 from studies.pilot import margin
 from studies.plan import Chain
 from studies.scoping.plan import ScopeProtocol
 from studies.stage import Stage
-from studies.structures import structures
 from trainers.diagnostics.names import Switch
 from trainers.evaluation import Evaluation
 from trainers.structure import estimated_flops
@@ -134,25 +133,21 @@ class ScopeAgenda:
 
     def _opened(self, chain: Chain) -> Stage:
         """The packs of a chain; those that the ledger holds whole are left out."""
-        task, fixed, stage = self._book[chain.task](), self.protocol.fixed, Stage()
+        fixed = self.protocol.fixed
         members = self.protocol.pilot(chain) if not chain.factor else next_members(fixed, chain, {})
         rows = self._ledger.chain(self.study, *chain.place, curves=False)
         done = {place(row.slot): row for row in rows}
-        for member in members:
-            known = done.get(place(member.slot))
-            if known is not None and known.config != member.config:
-                raise ValueError(
-                    f"study '{self.study}': the ledger holds other numbers for {member.slot} than this "
-                    "installation asks for; resume with the versions it was started with"
-                )
-        laid_out = packs(
+        check_known(self.study, members, done)
+        missing = missing_packs(
             members,
+            self._book[chain.task](),
             positions=fixed.positions[chain.factor],
-            structure=structures(task),
-            limit=lambda config: pack_limit(config, task, self.protocol.spec.pack_size, self._speed),
+            pack_size=self.protocol.spec.pack_size,
+            flops_per_second=self._speed,
+            there=lambda member: place(member.slot) in done,
         )
-        missing = [p for p in laid_out if not all(place(m.slot) in done for m in p.members)]
-        stage.add(longest_first(missing, task))
+        stage = Stage()
+        stage.add(missing)
         return stage
 
     def _settle(self, task: str, regime: str) -> None:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from studies.ledger import Ledger
-from studies.packing import Pack, longest_first, pack_limit, packs
+from studies.packing import Pack, missing_packs
 from studies.searching.generations import Memory, members_of, open_generations, pack_size
 from studies.searching.plan import LEVEL, REGIME, SearchProtocol
 from studies.stage import Stage
-from studies.structures import structures
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 from trainers.task import TaskBook
@@ -43,7 +42,6 @@ class SearchAgenda:
         self.failed_packs: list[Pack] = []
         self._ledger = ledger
         self._task = book[protocol.spec.task]()
-        self._structure = structures(self._task)
         self._speed = flops_per_second
         self._size = pack_size(protocol.spec)
         status = Counter(ledger.filled(self.study).values())
@@ -161,14 +159,15 @@ class SearchAgenda:
         members = members_of(generation, self.protocol, done, self._memory)
         for member in members:
             self._check(member, done.get(member.slot.index))
-        laid_out = packs(
+        missing = missing_packs(
             members,
+            self._task,
             positions={LEVEL: 0},
-            structure=self._structure,
-            limit=lambda config: pack_limit(config, self._task, self._size, self._speed),
+            pack_size=self._size,
+            flops_per_second=self._speed,
+            there=lambda member: member.slot.index in done,
         )
-        missing = [p for p in laid_out if not all(m.slot.index in done for m in p.members)]
-        stage.add(longest_first(missing, self._task))
+        stage.add(missing)
         return stage
 
     def _check(self, member: Member, known: Evaluation | None) -> None:

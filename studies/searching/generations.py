@@ -65,6 +65,11 @@ def open_generations(fixed: SearchProtocol, done: Done, memory: Memory) -> range
     return range(first, min(first + 1 + AHEAD, count))
 
 
+def known_when_asked(generation: int, size: int) -> int:
+    """Trials whose results are known when a generation may first be asked; rungs and points hang on them."""
+    return max(0, generation - AHEAD) * size
+
+
 def members_of(
     generation: int, fixed: SearchProtocol, done: Done, memory: Memory | None = None
 ) -> list[Member]:
@@ -83,7 +88,7 @@ def members_of(
     memory = memory or Memory.of(fixed)
     start = generation * spec.generation
     if generation not in memory.asked:
-        known = max(0, generation - AHEAD) * spec.generation
+        known = known_when_asked(generation, spec.generation)
         fresh = [done[number] for number in range(memory.talk.told, known)]
         memory.talk.tell([told(fixed, row) for row in fresh])
         memory.ladder.add(fresh)

@@ -21,14 +21,14 @@ from reports.validity import answering
 from reports.verdict import judge
 from studies.agenda import Agenda
 from studies.estimate import outline
-from studies.ledger import FILE, Ledger, StudyRow
+from studies.ledger import FILE, Ledger
 from studies.pages import write_pages
 from studies.plan import Protocol, protocol
 from studies.record import spec_of, study_record
 from studies.replaying import replay
 from studies.run import run
 from studies.spec import StudySpec, parse
-from tests.studies.planted import Maker, outcome, stripes, train
+from tests.studies.planted import Maker, outcome, started, stripes, train
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 from trainers.randomness import stream
@@ -54,20 +54,7 @@ def spec(**changes: Any) -> StudySpec:
 
 
 def opened(workspace: Path, fixed: Protocol | None = None) -> tuple[Ledger, Protocol]:
-    fixed = fixed or protocol(spec(), BOOK)
-    ledger = Ledger.open(workspace, create=True)
-    if ledger.find_study(fixed.spec.study) is None:
-        ledger.start_study(
-            StudyRow(
-                name=fixed.spec.study,
-                title=fixed.spec.title,
-                protocol_hash=fixed.hash,
-                protocol=fixed.plain(),
-                terms={"flops_per_second": 2e9, "hardware": "cpu", "versions": {}},
-                started_ms=0,
-            )
-        )
-    return ledger, fixed
+    return started(workspace, fixed or protocol(spec(), BOOK))
 
 
 def agenda_of(ledger: Ledger, fixed: Protocol) -> Agenda:

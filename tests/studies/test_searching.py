@@ -17,6 +17,7 @@ from studies.kinds import load
 from studies.ledger import Ledger
 from studies.packing import Pack
 from studies.record import study_record
+from studies.replaying import member_again
 from studies.run import run
 from studies.searching.generations import Memory, members_of, open_generations
 from studies.searching.halving import rung_looks, rungs
@@ -374,3 +375,16 @@ def test_a_search_that_remembers_what_it_told_asks_for_the_same_members(sampler:
             assert members_of(number, fixed, done, alone) == members[number]
         done |= {m.slot.index: outcome(m) for m in members[ready[0]]}
     assert len(done) == fixed.spec.trials
+
+
+def test_a_replayed_trial_is_judged_by_the_rungs_it_was_asked_with(workspace: Path) -> None:
+    ledger, fixed = started(workspace)
+    agenda = agenda_of(ledger, fixed)
+    asked: dict[int, Member] = {}
+    while (pack := agenda.next_pack()) is not None:
+        asked |= {member.slot.index: member for member in pack.members}
+        agenda.commit(pack, [outcome(m) for m in pack.members], seconds=1.0, worker="planted")
+    row = ledger.study(fixed.spec.study)
+    assert len({member.rungs for member in asked.values()}) > 1, "later generations are judged"
+    for then in ledger.evaluations(fixed.spec.study):
+        assert member_again(ledger, row, then).rungs == asked[then.slot.index].rungs

@@ -169,6 +169,7 @@ def _crossing(
         found=found,
         sentences=(
             (f"With {where}: " if where else "") + crossed(found, mean[0], depths, level, against),
+            *_single(depths, interval.lower[0], interval.upper[0], level, against),
             f"From {depths[0]} to {depths[-1]} hidden layers the effect changes by "
             f"{signed(float(change.mean))} margins (one-sided bounds {signed(float(change.lower))} and "
             f"{signed(float(change.upper))}): depth "
@@ -180,6 +181,15 @@ def _crossing(
             *((caveat,) if caveat else ()),
         ),
     )
+
+
+def _single(depths: Sequence[int], low: Array, high: Array, level: str, against: str) -> list[str]:
+    """At which depths by themselves one of the two is better: their 95 % intervals leave 0 out."""
+    found = []
+    for better, there in ((against, low > 0), (level, high < 0)):
+        if at := [str(depth) for depth, is_so in zip(depths, there, strict=True) if is_so]:
+            found.append(f"{better} has the smaller error at {listed(at)}")
+    return [f"By themselves (95 % each): {'; '.join(found)} hidden layers."] if found else []
 
 
 def crossed(found: Crossover, mean: Array, depths: Sequence[int], level: str, against: str) -> str:

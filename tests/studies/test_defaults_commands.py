@@ -243,14 +243,14 @@ def test_a_replay_that_comes_out_differently_says_so(
     finished: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = next(e for e in evaluations(finished) if e.slot.phase == "confirm")
-    real = replaying._member
+    real = replaying.member_again
 
     def other(*arguments: Any) -> Any:
         from dataclasses import replace
 
         return replace(real(*arguments), salt="another stream", seed_index=77)
 
-    monkeypatch.setattr(replaying, "_member", other)
+    monkeypatch.setattr(replaying, "member_again", other)
     monkeypatch.setattr(replaying, "SHARE_OF_MARGIN", 0.0)
     assert invoke(["replay", chosen.id, "--workspace", str(finished)]) == 1
     assert "NOT the same" in capsys.readouterr().out

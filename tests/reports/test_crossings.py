@@ -48,8 +48,8 @@ def test_a_planted_crossover_is_said_with_its_interval() -> None:
     assert "silu has the smaller error; below, relu has" in found.sentences[0]
     assert "worth more than a margin" in found.sentences[0]
     assert found.sentences[1] == (
-        "By themselves (95 % each): silu has the smaller error at 8, 16 and 30; relu has the smaller error at "
-        "2 and 4 hidden layers."
+        "By themselves (95 % each): silu has the smaller error at 8, 16 and 30; "
+        "relu has the smaller error at 2 and 4 hidden layers."
     )
     assert "depth matters to this choice" in found.sentences[2]
 

@@ -6,14 +6,12 @@ the file, the key, the rule and the allowed values.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, PrivateAttr, Strict, ValidationError
 
 from reports.claimed import Claim, ClaimType, Direction
@@ -29,6 +27,7 @@ from studies.asking import Asked, change_of, understood
 from studies.claiming import understood_claims
 from studies.detail import Detail
 from studies.mistakes import SpecError, unique
+from studies.plain_yaml import read_plain
 from studies.points import places
 from studies.rules import check
 from trainers.diagnostics.names import Switch
@@ -48,8 +47,6 @@ __all__ = [
 ]
 
 SPECS = Path(__file__).parent / "specs"
-MAX_BYTES = 1_000_000
-MAX_NESTING = 20
 
 PROFILES: dict[str, dict[str, int]] = {
     "quick": {
@@ -400,16 +397,7 @@ def read(path_or_name: str | Path) -> dict[str, Any]:
     if not file.is_file():
         rule = unknown("study file", name, shipped())
         raise SpecError(name, "", f"no such file, and {rule} ship with the package")
-    try:
-        data = file.read_bytes()
-        if len(data) > MAX_BYTES:
-            raise SpecError(name, "", f"{len(data)} bytes; a study file has at most {MAX_BYTES}")
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SpecError(name, "", f"must be UTF-8 text ({error})") from None
-    except OSError as error:
-        raise SpecError(name, "", f"cannot be read ({error})") from None
-    return _read_yaml(text, name)
+    return read_plain(file, name)
 
 
 def shipped() -> dict[str, Path]:
@@ -510,75 +498,3 @@ def plain_data(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain_data(item) for item in value]
     return value
-
-
-# YAML, the part of it that is plain data.
-
-
-class _Loader(yaml.SafeLoader):
-    """Scalars by YAML 1.2's core rules: `no` and `1:30` are text, `1e-3` is a number."""
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _starts in (
-    ("null", r"(?:~|null|)", ["~", "n", ""]),
-    ("bool", r"(?:true|false)", list("tf")),
-    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
-    ("float", r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))", list("-+.")),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^{_pattern}$"), _starts)
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
-_Loader.add_constructor(
-    "tag:yaml.org,2002:float", lambda _, node: float(re.sub(r"\.(?=[a-zA-Z])", "", node.value))
-)
-
-
-def _read_yaml(text: str, file: str) -> dict[str, Any]:
-    """The file as plain data; SpecError for anything that is not: aliases, duplicates, tags, depth."""
-    try:
-        depth = 0
-        for event in yaml.parse(text, Loader=_Loader):
-            line = _line(event.start_mark)
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise SpecError(file, line, "anchors and aliases are not allowed; write the value out")
-            tag = getattr(event, "tag", None)
-            if tag not in (None, "!"):
-                raise SpecError(file, line, f"the tag {tag} is not allowed; study files are plain data")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_NESTING:
-                raise SpecError(file, line, f"nested deeper than {MAX_NESTING}")
-        loader = _Loader(text)
-        root = loader.get_single_node()
-        if not isinstance(root, yaml.MappingNode):
-            raise SpecError(file, "", "must be a mapping of keys (study, questions, regimes, tasks, ...)")
-        _refuse_duplicates(root, file)
-        data: dict[str, Any] = loader.construct_document(root)
-        return data
-    except yaml.YAMLError as error:
-        line = _line(getattr(error, "problem_mark", None))
-        raise SpecError(file, line, f"not valid YAML ({getattr(error, 'problem', None) or error})") from None
-    except ValueError as error:
-        if isinstance(error, SpecError):
-            raise
-        raise SpecError(file, "", f"not valid YAML ({error})") from None
-
-
-def _refuse_duplicates(node: yaml.Node, file: str) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            line = _line(key.start_mark)
-            if not isinstance(key, yaml.ScalarNode):
-                raise SpecError(file, line, "keys must be plain words")
-            if key.value in seen:
-                raise SpecError(file, line, f"the key '{key.value}' occurs twice")
-            seen.add(key.value)
-            _refuse_duplicates(value, file)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _refuse_duplicates(value, file)
-
-
-def _line(mark: Any) -> str:
-    return f"line {mark.line + 1}" if mark else ""

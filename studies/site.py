@@ -1,0 +1,163 @@
+"""Where things are: the cluster, the ledger, the tracking store and the artifacts of a workspace.
+
+Without a site everything lies in the workspace: an SQLite ledger, MLflow's SQLite store, artifacts. A site
+file (`site.yaml` in the workspace, or the file that GROUNDRULES_SITE names) points to what is shared; an
+environment variable overrules its key. Passwords come from the environment or from files that only their
+owner can read, never from the site file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass, fields
+from pathlib import Path
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+
+from search_spaces.factor import unknown
+from studies.mistakes import SpecError
+from studies.plain_yaml import read_plain
+
+FILE = "site.yaml"
+POSTGRESQL = "postgresql"
+SCHEMES: dict[str, tuple[str, ...]] = {
+    "cluster": ("http", "https"),
+    "ledger": (POSTGRESQL,),
+    "tracking": (POSTGRESQL, "http", "https"),
+}
+"""The addresses a key takes."""
+SECRETS = {
+    "cluster_token_file": "RAY_AUTH_TOKEN",
+    "ledger_password_file": "GROUNDRULES_LEDGER_PASSWORD",
+    "tracking_password_file": "GROUNDRULES_TRACKING_PASSWORD",
+}
+"""Key -> the environment variable that holds the secret itself, and goes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Where one workspace's things are; '' stands for what lies in the workspace itself."""
+
+    workspace: Path
+    """Reports, logs and locks of this machine."""
+    cluster: str = ""
+    """Ray's dashboard, such as http://head:8265."""
+    ledger: str = ""
+    """postgresql://user@host:port/database."""
+    tracking: str = ""
+    """MLflow: its PostgreSQL database (written directly, fast), or the http address of its server."""
+    artifacts: str = ""
+    """A folder that all machines share, or an address that fsspec understands (s3://bucket/path)."""
+    cluster_token_file: str = ""
+    ledger_password_file: str = ""
+    tracking_password_file: str = ""
+
+    def secret(self, key: str) -> str:
+        """The secret of one of `SECRETS`; '' where none is given.
+
+        Raises:
+            ValueError: its file cannot be read, or others than its owner may read it.
+        """
+        held = os.environ.get(SECRETS[key], "")
+        file = str(getattr(self, key))
+        return held if held or not file else _private(Path(file).expanduser(), key)
+
+    @property
+    def ledger_address(self) -> str:
+        """The ledger's address with its password: for the driver of the database, never for people."""
+        return _with_password(self.ledger, self.secret("ledger_password_file"))
+
+    @property
+    def tracking_address(self) -> str:
+        """The tracking store's address with its password, where that is a database."""
+        if not self.tracking.startswith(f"{POSTGRESQL}:"):
+            return self.tracking
+        return _with_password(self.tracking, self.secret("tracking_password_file"))
+
+
+KEYS = tuple(one.name for one in fields(Site) if one.name != "workspace")
+
+
+def site_of(workspace: Path) -> Site:
+    """The site of a workspace: its site file, overruled by the environment (GROUNDRULES_LEDGER, ...).
+
+    Raises:
+        SpecError: a site file with an unknown key, a wrong address or a password in it.
+        ValueError: the same in an environment variable.
+    """
+    named = os.environ.get("GROUNDRULES_SITE")
+    file = Path(named) if named else Path(workspace) / FILE
+    said: dict[str, str] = {}
+    if named or file.is_file():
+        for key, value in read_plain(file, str(file)).items():
+            if key not in KEYS:
+                raise SpecError(str(file), key, str(unknown("key", key, KEYS)))
+            if not isinstance(value, str):
+                raise SpecError(str(file), key, f"{value!r} must be text")
+            _check(str(file), key, value)
+            said[key] = value
+    for key in KEYS:
+        variable = f"GROUNDRULES_{key.upper()}"
+        if variable in os.environ:
+            said[key] = os.environ[variable]
+            _check("environment", variable, said[key], key)
+    return Site(workspace=Path(workspace), **said)
+
+
+def shown(address: str) -> str:
+    """An address without its password: for messages and records."""
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=_host(parts, user=parts.username or "")))
+
+
+def _check(file: str, key: str, value: str, name: str = "") -> None:
+    name = name or key
+    if not value or name not in SCHEMES:
+        return
+    try:
+        parts = urlsplit(value)
+        right = parts.scheme in SCHEMES[name] and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        allowed = " or ".join(f"{scheme}://" for scheme in SCHEMES[name])
+        raise SpecError(file, key, f"'{_masked(value)}' must be an address that begins with {allowed}")
+    if parts.password is not None:
+        rule = f"no password in an address; give it in {SECRETS[f'{name}_password_file']} or a file"
+        if name == "cluster":
+            rule = "no password in an address; a cluster takes a token"
+        raise SpecError(file, key, rule)
+
+
+def _masked(text: str) -> str:
+    """A wrong address as it may be printed: whatever stands before an @ is left out."""
+    return re.sub(r"[^\s/]*@", "...@", text)[:200]
+
+
+def _host(parts: SplitResult, *, user: str, password: str = "") -> str:
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    secret = f":{quote(password, safe='')}" if password else ""
+    return f"{user}{secret}@{host}{port}" if user else f"{host}{port}"
+
+
+def _with_password(address: str, password: str) -> str:
+    parts = urlsplit(address)
+    if not address or not password:
+        return address
+    return urlunsplit(parts._replace(netloc=_host(parts, user=parts.username or "", password=password)))
+
+
+def _private(file: Path, key: str) -> str:
+    """The content of a secret's file, which nobody but its owner may read."""
+    try:
+        with file.open(encoding="utf-8") as text:
+            mode = stat.S_IMODE(os.fstat(text.fileno()).st_mode)
+            if mode & 0o077:
+                raise ValueError(
+                    f"{key}: {file} has mode {mode:04o}; a secret's file must have 0600 (chmod 600)"
+                )
+            return text.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{key}: {file} cannot be read ({error})") from None

@@ -28,6 +28,7 @@ from studies.cluster import Cluster  # first: it decides how Ray is imported
 from ray import tune
 from ray.tune.search import Searcher
 
+from reports.characters import harmless
 from search_spaces.config import Config
 from studies.packing import recorded
 from trainers.evaluation import Evaluation, Slot
@@ -314,7 +315,7 @@ def member_from_plain(row: dict[str, Any]) -> Member:
 
 def cause_of(error: BaseException) -> str:
     """An exception in one line: type, message, and the innermost place of ours or the user's."""
-    message = " ".join(str(error).split())[:400]
+    message = harmless(" ".join(str(error).split()), 400)
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {message}{place}"
@@ -326,7 +327,7 @@ def crash_cause(error_file: str | None) -> str:
     with suppress(OSError):
         text = " ".join(Path(error_file or "").read_text(encoding="utf-8").split())
     detail = text.partition("Worker exit detail: ")[2]
-    return f"the worker process died: {detail or text or 'no reason given'}"[:400]
+    return harmless(f"the worker process died: {detail or text or 'no reason given'}", 400)
 
 
 @lru_cache(maxsize=4)

@@ -80,7 +80,7 @@ class Site:
 
 _KNOWN: set[str] = set()
 """Secrets that were read, so that no message repeats them."""
-SHORTEST = 4
+SHORTEST = 8
 """Characters of a secret that is looked for in messages; shorter ones are words of any text."""
 
 LONGEST_SECRET = 10_000

@@ -150,7 +150,7 @@ def _check(file: str, key: str, value: str, name: str = "") -> None:
 
 def _masked(text: str) -> str:
     """A wrong address as it may be printed: whatever stands before an @ is left out."""
-    return re.sub(r"[^\s/]*@", "...@", text)[:200]
+    return re.sub(r"(\w+://)?\S*@", r"\1...@", text)[:200]
 
 
 def _host(parts: SplitResult, *, user: str, password: str = "") -> str:

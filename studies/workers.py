@@ -31,6 +31,7 @@ from ray.tune.search import Searcher
 from reports.characters import harmless
 from search_spaces.config import Config
 from studies.packing import recorded
+from studies.site import SECRETS
 from trainers.evaluation import Evaluation, Slot
 from trainers.member import Member
 
@@ -236,6 +237,8 @@ class PackTrainer(tune.Trainable):
     """The worker's side: trains one pack per step, then serves the next trial in the same process."""
 
     def setup(self, config: dict[str, Any]) -> None:
+        for variable in SECRETS.values():  # workers need no store, and run the code of task files
+            os.environ.pop(variable, None)
         self._order: str = config["order"]
         self._rest = REST_SECONDS[0]
 

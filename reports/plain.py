@@ -6,6 +6,7 @@ import math
 import types
 from collections.abc import Mapping
 from dataclasses import Field, field, fields, is_dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from reports.characters import acting
@@ -56,7 +57,7 @@ def from_plain(kind: type[Noun], data: Any, where: str) -> Noun:
     """
     if not isinstance(data, dict):
         raise ValueError(f"{where} must be a mapping, not {_shown(data)}")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     for key in data:
         if key not in hints:
             raise unknown(f"key of {where}", key, hints)
@@ -70,6 +71,11 @@ def from_plain(kind: type[Noun], data: Any, where: str) -> Noun:
             for key, hint in hints.items()
         }
     )
+
+
+@cache
+def _hints(kind: type[Any]) -> Mapping[str, Any]:
+    return get_type_hints(kind)
 
 
 def _read(hint: Any, data: Any, where: str) -> Any:

@@ -237,8 +237,8 @@ class PackTrainer(tune.Trainable):
     """The worker's side: trains one pack per step, then serves the next trial in the same process."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        for variable in SECRETS.values():  # workers need no store, and run the code of task files
-            os.environ.pop(variable, None)
+        for key in ("ledger_password_file", "tracking_password_file"):
+            os.environ.pop(SECRETS[key], None)  # workers need no store, and run the code of task files
         self._order: str = config["order"]
         self._rest = REST_SECONDS[0]
 

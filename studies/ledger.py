@@ -15,12 +15,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from reports.files import appending
 from reports.record import Margin
 from search_spaces.factor import unknown
+from studies.as_recorded import as_recorded
+from studies.own_tables import refuse_foreign
 from trainers.diagnostics.names import summaries
 from trainers.evaluation import PHASES, Evaluation
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:  # packs know the trainer; a ledger must be readable where torch is not loaded
     from studies.packing import Pack
@@ -141,6 +146,8 @@ class Ledger:
             ValueError: nothing there to read, not writable, not a ledger, or from a newer version.
         """
         file = Path(workspace) / FILE
+        if file.is_symlink():
+            raise ValueError(f"{file} is a symbolic link; name the folder where the ledger lies")
         if not create and not file.is_file():
             raise ValueError(f"workspace {workspace}: no ledger here ({FILE} is missing); run a study first")
         connection: sqlite3.Connection | None = None
@@ -183,7 +190,7 @@ class Ledger:
         Raises:
             ValueError: another process holds it; names its pid.
         """
-        with open(self.workspace / f"{study}.lock", "a+", encoding="utf-8") as lock:
+        with appending(self.workspace / f"{study}.lock") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -217,8 +224,8 @@ class Ledger:
         )
         return [
             StudyRow(
-                name=name, title=title, protocol_hash=hashed, protocol=json.loads(protocol),
-                terms=json.loads(terms), started_ms=started,
+                name=name, title=title, protocol_hash=hashed, protocol=_kept(protocol, dict),
+                terms=_kept(terms, dict), started_ms=started,
             )
             for name, title, hashed, protocol, terms, started in rows
         ]  # fmt: skip
@@ -254,7 +261,7 @@ class Ledger:
         rows = self._db.execute(
             "SELECT revision, hash, plan FROM plans WHERE study = ? ORDER BY revision", (study,)
         )
-        return [PlanRow(revision=r, hash=hashed, plan=json.loads(plan)) for r, hashed, plan in rows]
+        return [PlanRow(revision=r, hash=hashed, plan=_kept(plan, dict)) for r, hashed, plan in rows]
 
     def freeze(self, study: str, part: str, hashed: str, content: Mapping[str, Any]) -> None:
         """Records a part of the external check before anything is trained on its ground; the first stays.
@@ -276,12 +283,13 @@ class Ledger:
         rows = self._db.execute(
             "SELECT part, hash, content FROM frozen WHERE study = ? ORDER BY rowid", (study,)
         )
-        return {part: (hashed, json.loads(content)) for part, hashed, content in rows}
+        return {part: (hashed, _kept(content, dict)) for part, hashed, content in rows}
 
     def margins(self, study: str) -> tuple[Margin, ...]:
         """The margins the pilot fixed, in the order of the plan; empty before it has."""
         rows = self._db.execute("SELECT margin FROM margins WHERE study = ? ORDER BY position", (study,))
-        return tuple(Margin(**json.loads(margin)) for (margin,) in rows)
+        with as_recorded(study):
+            return tuple(Margin(**_kept(margin, dict)) for (margin,) in rows)
 
     # evaluations
 
@@ -380,7 +388,7 @@ class Ledger:
             f"SELECT {what} FROM evaluations WHERE study = ? AND factor = ? AND task = ? AND regime = ?",
             (study, factor, task, regime),
         )
-        return _canonical(Evaluation.from_plain(json.loads(text)) for (text,) in rows)
+        return _canonical(Evaluation.from_plain(_kept(text, dict)) for (text,) in rows)
 
     def confirmed(self, study: str, factor: str, regime: str) -> tuple[Evaluation, ...]:
         """The confirm evaluations of one row so far, without curves and diagnostics, in canonical order."""
@@ -389,7 +397,7 @@ class Ledger:
             " WHERE study = ? AND factor = ? AND regime = ? AND phase = 'confirm'",
             (study, factor, regime),
         )
-        return _canonical(Evaluation.from_plain(json.loads(text)) for (text,) in rows)
+        return _canonical(Evaluation.from_plain(_kept(text, dict)) for (text,) in rows)
 
     def evaluations(self, study: str, *, layers: bool = True) -> tuple[Evaluation, ...]:
         """Every evaluation of the study, in an order that does not depend on the order of commits.
@@ -399,7 +407,7 @@ class Ledger:
             layers: False leaves out what was recorded layer by layer, half of the memory of a deep study.
         """
         rows = self._db.execute("SELECT evaluation FROM evaluations WHERE study = ?", (study,))
-        made = (Evaluation.from_plain(json.loads(text)) for (text,) in rows)
+        made = (Evaluation.from_plain(_kept(text, dict)) for (text,) in rows)
         return _canonical(
             made if layers else (replace(e, diagnostics=summaries(e.diagnostics)) for e in made)
         )
@@ -410,7 +418,7 @@ class Ledger:
             "SELECT evaluation FROM evaluations WHERE study = ? AND substr(slot, 1, ?) = ?",
             (study, len(digits), digits),
         )
-        return _canonical(Evaluation.from_plain(json.loads(text)) for (text,) in rows)
+        return _canonical(Evaluation.from_plain(_kept(text, dict)) for (text,) in rows)
 
     def committed_after(self, study: str, sequence: int, limit: int) -> list[Committed]:
         """The next `limit` evaluations committed after `sequence` (0: from the beginning)."""
@@ -467,6 +475,9 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
 
 
 def _check_schema(connection: sqlite3.Connection, file: Path) -> None:
+    connection.execute("PRAGMA trusted_schema = OFF")
+    entries = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+    refuse_foreign(str(file), entries, [*SCHEMA.split(";"), FROZEN])
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:
         raise ValueError(f"{file} is empty: its making was interrupted; run a study first")
@@ -482,7 +493,7 @@ def _check_schema(connection: sqlite3.Connection, file: Path) -> None:
 
 def _committed(row: tuple[int, str, str, int, float]) -> Committed:
     sequence, text, pack, ms, seconds = row
-    evaluation = Evaluation.from_plain(json.loads(text))
+    evaluation = Evaluation.from_plain(_kept(text, dict))
     return Committed(sequence=sequence, evaluation=evaluation, pack_id=pack, committed_ms=ms, seconds=seconds)
 
 
@@ -501,6 +512,17 @@ def _canonical(evaluations: Iterator[Evaluation]) -> tuple[Evaluation, ...]:
 
 def _text(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _kept(text: Any, kind: type[T]) -> T:
+    """What `_text` wrote; ValueError for anything else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"the ledger holds what is no JSON ({error}): it was damaged") from error
+    if not isinstance(found, kind):
+        raise ValueError(f"the ledger holds {str(found)[:80]!r} where a mapping belongs: it was damaged")
+    return found
 
 
 def _now() -> int:

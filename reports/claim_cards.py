@@ -283,14 +283,12 @@ def write_cards(found: Sequence[Card], folder: Path) -> None:
 
 
 def read_cards(folder: Path) -> tuple[Card, ...]:
-    """The cards beside a page; () where there are none, or another version or study wrote them."""
+    """The cards beside a page; () where there are none, or another version wrote them."""
     try:
         data = json.loads(read_bounded(folder / FILE, LONGEST))
-        found = tuple(from_plain(Card, one, f"{folder.name}[{i}]") for i, one in enumerate(data))
+        return tuple(from_plain(Card, one, f"{folder.name}[{i}]") for i, one in enumerate(data))
     except (OSError, ValueError, TypeError, RecursionError):
         return ()
-    # Pages are found by the study's name: a card must not name a folder elsewhere.
-    return found if all(card.study == folder.name for card in found) else ()
 
 
 COLUMNS = (

@@ -224,7 +224,7 @@ class Ledger:
         )
         return [
             StudyRow(
-                name=name, title=title, protocol_hash=hashed, protocol=_kept(protocol, dict),
+                name=name, title=title, protocol_hash=hashed, protocol=_protocol(protocol),
                 terms=_kept(terms, dict), started_ms=started,
             )
             for name, title, hashed, protocol, terms, started in rows
@@ -522,6 +522,13 @@ def _kept(text: Any, kind: type[T]) -> T:
         raise ValueError(f"the ledger holds what is no JSON ({error}): it was damaged") from error
     if not isinstance(found, kind):
         raise ValueError(f"the ledger holds {str(found)[:80]!r} where a mapping belongs: it was damaged")
+    return found
+
+
+def _protocol(text: Any) -> dict[str, Any]:
+    found: dict[str, Any] = _kept(text, dict)
+    if not isinstance(found.get("spec"), dict) or not isinstance(found.get("facts"), list):
+        raise ValueError("the ledger holds a protocol without spec or facts: it was changed or damaged")
     return found
 
 

@@ -1,4 +1,4 @@
-"""A ledger holds our tables and nothing else: no trigger that acts, no view that answers in a table's place."""
+"""A ledger holds our tables and nothing else: no trigger that acts, no view in the place of a table."""
 
 from __future__ import annotations
 

@@ -142,9 +142,8 @@ def _check(file: str, key: str, value: str, name: str = "") -> None:
         allowed = " or ".join(f"{scheme}://" for scheme in SCHEMES[name])
         raise SpecError(file, key, f"'{_masked(value)}' must be an address that begins with {allowed}")
     if parts.password is not None:
-        rule = f"no password in an address; give it in {SECRETS[f'{name}_password_file']} or a file"
-        if name == "cluster":
-            rule = "no password in an address; a cluster takes a token"
+        instead = f"give it in {SECRETS[f'{name}_password_file']} or a file" if name != "cluster" else ""
+        rule = f"no password in an address; {instead or 'a cluster takes a token'}"
         raise SpecError(file, key, rule)
 
 

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from studies.site import site_of
 from tests.blackbox.program import Ran, invoked
 
 
@@ -35,6 +38,15 @@ def refused(ran: Ran, *words: str) -> str:
     missing = [word for word in words if word not in message]
     assert not missing, f"{missing} not in: {message}"
     return message.removeprefix("error: ")
+
+
+def refused_site(folder: Path, *words: str) -> str:
+    """What is said of the site of that workspace."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - its words are looked at below
+        site_of(folder)
+    said = str(caught.value)
+    assert [word for word in words if word not in said] == [], said
+    return said
 
 
 def refused_study(folder: Path, text: str | bytes, *words: str) -> str:

@@ -65,7 +65,7 @@ def outcome(target: Target, seed: int, i: int, folder: Path) -> tuple[str, str]:
     """('accepted' | 'refused' | 'crashed', why) of one input."""
     given = target.make(Random(f"{seed}:{target.name}:{i}"), folder)
     try:
-        with _alarm(), WATCH.over(folder) as found:
+        with _alarm(), WATCH.over(folder, may_read=target.may_read) as found:
             target.read(given, folder)
         said, why = "accepted", ""
     except ValueError as error:

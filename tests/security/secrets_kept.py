@@ -13,7 +13,7 @@ import pytest
 from studies.cluster import _token_file
 from studies.site import SECRETS, Site, masked, site_of
 from tests.blackbox.program import TINY, Ran, contents, invoked
-from tests.security.attack import Attack, refused
+from tests.security.attack import Attack, refused_site
 
 PASSWORD = "pass/word@of:the-ledger"
 SPELLED = ("pass/word@of:the-ledger", "pass%2Fword%40of%3Athe-ledger", "word@of:the")
@@ -75,11 +75,11 @@ def stands_in_an_address(folder: Path) -> str:
     ):
         (folder / "site.yaml").write_text(f"{key}: '{address}'\n", encoding="utf-8")
         with variables():
-            said = refused(invoked("claims", workspace=folder), key)
+            said = refused_site(folder, key)
         assert "hunter22" not in said.replace("hunter22@host'", "") and PASSWORD not in said, said
         (folder / "site.yaml").unlink()
         with variables(**{f"GROUNDRULES_{key.upper()}": address}):
-            said = refused(invoked("claims", workspace=folder), key.upper())
+            said = refused_site(folder, key.upper())
         assert "hunter22" not in said and "word@of" not in said, said
     return said
 

@@ -21,7 +21,7 @@ from studies.ledger import FILE, Ledger
 from studies.pages import REPORTS
 from tests.blackbox.program import TINY, invoked
 from tests.reports.tables import row, table
-from tests.security.attack import Attack, marker, refused
+from tests.security.attack import Attack, marker, refused, refused_site
 from tests.studies.planted import agenda_of, planned, started, tiny, train_all
 from trainers.tasks.stored import load as load_stored
 
@@ -62,7 +62,7 @@ def is_a_pickle(folder: Path) -> str:
     (folder / "study.yaml").write_bytes(data)
     refused(invoked("plan", folder / "study.yaml", workspace=workspace), "UTF-8")
     (folder / "site.yaml").write_bytes(data)
-    refused(invoked("claims", workspace=folder), "UTF-8")
+    refused_site(folder, "UTF-8")
     (folder / "chess.npz").write_bytes(data)
     (folder / "manifest.json").write_text('{"tables": {"chess": {"sha256": ""}}}', encoding="utf-8")
     with pytest.raises(ValueError, match="cannot be read"):

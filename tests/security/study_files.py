@@ -18,7 +18,7 @@ from studies.kinds import parse
 from studies.plain_yaml import parse_plain
 from studies.site import site_of
 from tests.blackbox.program import TINY, invoked
-from tests.security.attack import Attack, marker, refused, refused_study
+from tests.security.attack import Attack, marker, refused, refused_site, refused_study
 
 SPEC = TINY.read_text(encoding="utf-8")
 SEARCH = (TINY.parents[2] / "studies" / "specs" / "search.yaml").read_text(encoding="utf-8")
@@ -79,7 +79,7 @@ def is_huge(folder: Path) -> str:
         said = refused(invoked("plan", file, workspace=folder / "w"), "at most 1000000")
         site = folder / "site.yaml"
         os.link(file, site)
-        refused(invoked("claims", workspace=folder), "at most 1000000")
+        refused_site(folder, "at most 1000000")
     return said
 
 
@@ -118,7 +118,7 @@ def asks_for_a_billion_cells(folder: Path) -> str:
         started = time.process_time()
         said = refused_study(folder, with_line(f"budget: {budget}", instead_of="budget"), "at most 1000000")
         seconds = time.process_time() - started
-        levels = {f"l{i}": {"learning_rate": 0.01 + 0.001 * i} for i in range(100)}
+        levels = {f"l{i}": {"learning_rate": 0.01 + 0.0005 * i} for i in range(100)}
         questions = [{"factor": f"q{i}", "levels": levels} for i in range(50)]
         _refused_data({"questions": questions, "nuisance": []}, "at most 100000")
     return f"{said} (after {seconds:.2f} s)"
@@ -190,7 +190,7 @@ def wants_code_or_addresses(folder: Path) -> str:
         said = refused_study(folder, with_line(f"{key}: os.system"), f"unknown key '{key}'")
         file = folder / "site.yaml"
         file.write_text(f"{key}: os.system\n", encoding="utf-8")
-        refused(invoked("claims", workspace=folder), f"unknown key '{key}'")
+        refused_site(folder, f"unknown key '{key}'")
     for task in ("os.system", "http://example.org/x", "/etc/passwd", "file:///etc/passwd", "../wine"):
         refused_study(folder, with_line(f"tasks: ['{task}']", instead_of="tasks"), "task")
     for text in ("${HOME}", "$(touch x)", "{{ 7 * 7 }}", "%(HOME)s", "lambda: 0", "${oc.env:HOME}"):

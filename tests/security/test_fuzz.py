@@ -101,7 +101,7 @@ def test_the_watch_sees_a_reader_that_misbehaves(misdeed: str, tmp_path: Path) -
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     (tmp_path / "a").touch()
-    target: Target = replace(EVERY["site file"], read=MISDEEDS[misdeed])
+    target: Target = replace(EVERY["study file, bytes"], read=MISDEEDS[misdeed])
     assert outcome(target, 0, 0, scratch)[0] == "crashed"
 
 

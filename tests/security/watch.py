@@ -68,13 +68,19 @@ class Watch:
         self.on = False
         self.found: list[str] = []
         self.scratch = ""
+        self._may_read = False
         self.readable = tuple({str(ROOT), sys.prefix, sys.base_prefix, str(Path(os.__file__).parent)})
         sys.addaudithook(self._hear)
 
     @contextmanager
-    def over(self, scratch: Path) -> Iterator[list[str]]:
-        """Within it everything suspicious is listed; only `scratch` may be written."""
-        self.scratch, self.found, self.on = str(scratch), [], True
+    def over(self, scratch: Path, *, may_read: bool = False) -> Iterator[list[str]]:
+        """Within it everything suspicious is listed; only `scratch` may be written.
+
+        Args:
+            scratch: the folder.
+            may_read: files elsewhere may be read.
+        """
+        self.scratch, self.found, self.on, self._may_read = str(scratch), [], True, may_read
         try:
             yield self.found
         finally:
@@ -107,7 +113,8 @@ class Watch:
     def _opened(self, file: Any, mode: Any, flags: int) -> None:
         if isinstance(file, int) or self._inside(file):
             return
-        if flags & WRITING or not os.fsdecode(file).startswith(self.readable):
+        known = self._may_read or os.fsdecode(file).startswith(self.readable)
+        if flags & WRITING or not known:
             self.found.append(f"open {file!r} {mode} {flags:#x}")
 
     def _inside(self, file: Any) -> bool:

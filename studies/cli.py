@@ -28,6 +28,8 @@ from studies.options import (
     Engine,
     EngineOption,
     GpuFraction,
+    Here,
+    HereOption,
     Hours,
     Json,
     Listing,
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from reports.search_record import SearchRecord
     from reports.verdict import Verdict
     from search_spaces.factor import Factor
+    from studies.attached import Attached
+    from studies.cluster import Cluster
     from studies.run import RunSummary
     from studies.searching.spec import SearchSpec
     from studies.spec import Profile as ProfileName
@@ -110,22 +114,29 @@ def run(
     workers: Workers = None,
     device: Device = "cpu",
     gpu_fraction: GpuFraction = 0.0,
+    cluster: HereOption = None,
     as_json: Json = False,
 ) -> None:
     """Run a study here; the same command again resumes, and repeats nothing."""
     from studies.early import is_new
     from studies.interrupts import interrupted_by_sigterm
-    from studies.progress import Display
+    from studies.progress import JOB_LINE_SECONDS, LINE_SECONDS, Display
 
     _one_of(profile, hours)
-    with interrupted_by_sigterm(), ExitStack() as exits:
+    if cluster and engine is not Engine.ray:
+        raise ValueError("--cluster goes with --engine ray")
+    with interrupted_by_sigterm(also_sigint=cluster is not None), ExitStack() as exits:
         # Before anything else is running: the machine's speed is measured.
         fits = None if hours is None else _fitting(spec, hours, workspace, tasks_from, workers, device)
-        cluster = None
-        if engine is Engine.ray and is_new(spec, workspace):
+        place: Cluster | Attached | None = None
+        if cluster is Here.auto:
+            from studies.attached import Attached
+
+            place = exits.enter_context(Attached(workers, gpu_fraction))
+        elif engine is Engine.ray and is_new(spec, workspace):
             from studies.cluster import Cluster
 
-            cluster = exits.enter_context(Cluster(workers, gpu_fraction)).start()
+            place = exits.enter_context(Cluster(workers, gpu_fraction)).start()
         from studies import run as running
         from studies.kinds import load
         from studies.searching.spec import SearchSpec
@@ -137,7 +148,7 @@ def run(
         elif chosen := fits or (profile.value if profile else None):
             study = study.with_profile(chosen)
         tracker = Tracker(workspace, study.study, detail=study.tracking)
-        with Display() as display:
+        with Display(seconds=JOB_LINE_SECONDS if cluster else LINE_SECONDS) as display:
 
             def watch(agenda: Any) -> None:
                 display(agenda)
@@ -153,10 +164,10 @@ def run(
                 gpu_fraction=gpu_fraction,
                 watch=watch,
                 tracking=tracker,
-                cluster=cluster,
+                cluster=place,
             )
-        if cluster is not None:
-            cluster.end()  # Ray takes its time; the pages are written meanwhile
+        if place is not None:
+            place.end()  # Ray takes its time; the pages are written meanwhile
         if tracker.problem:
             print(
                 f"warning: MLflow lacks a part: {tracker.problem}; the same command again adds it",

@@ -40,7 +40,7 @@ from trainers.user_tasks import task_book
 from trainers.versions import versions
 
 if TYPE_CHECKING:
-    from studies.cluster import Cluster
+    from studies.cluster import Place
 
 Engine = Literal["ray", "inline"]
 Fixed = StudyProtocol | SearchProtocol | ScopeProtocol
@@ -100,7 +100,7 @@ def run(
     gpu_fraction: float = 0.0,
     watch: Watch | None = None,
     tracking: Tracking | None = None,
-    cluster: Cluster | None = None,
+    cluster: Place | None = None,
 ) -> RunSummary:
     """Trains what the ledger does not hold yet.
 
@@ -114,8 +114,8 @@ def run(
         gpu_fraction: share of a GPU each worker asks Ray for.
         watch: called with the agenda as work goes on.
         tracking: started and stopped around the training.
-        cluster: for 'ray', one that was started already; it brings its own number of workers and share of
-            a GPU, and its owner stops it.
+        cluster: for 'ray', one that was started already, or that was there; it brings its own number of
+            workers and share of a GPU, and its owner stops it.
 
     Raises:
         SpecError: an unknown task, a combination that cannot mean anything, or the study was started
@@ -123,7 +123,13 @@ def run(
         ValueError: the workspace cannot be written, is in use by another run, or is newer.
         KeyboardInterrupt: after an interrupt; everything committed stays and the call can be repeated.
     """
-    _check_place(engine, workers, device, gpu_fraction)
+    _check_place(engine, workers, gpu_fraction)
+    if cluster is None or cluster.home:  # on a cluster the driver's own machine may have no GPU
+        check_device(device)
+    if gpu_fraction and ":" in device:
+        raise ValueError(
+            f"device '{device}' with gpu_fraction: Ray chooses the GPU of each worker; say 'cuda'"
+        )
     began = time.monotonic()
     if cluster is not None:
         import studies.workers  # noqa: F401 - takes a second that the cluster needs anyway
@@ -212,7 +218,7 @@ def _agenda(fixed: Fixed, ledger: Ledger, book: TaskBook, speed: float) -> Work:
     return Agenda(fixed, ledger, book, flops_per_second=speed)
 
 
-def _check_place(engine: str, workers: int | None, device: str, gpu_fraction: float) -> None:
+def _check_place(engine: str, workers: int | None, gpu_fraction: float) -> None:
     """ValueError before anything is written, if this machine cannot do what is asked."""
     if engine not in ("ray", "inline"):
         raise unknown("engine", engine, ("ray", "inline"))
@@ -220,11 +226,6 @@ def _check_place(engine: str, workers: int | None, device: str, gpu_fraction: fl
         raise ValueError(f"workers = {workers} must be at least 1")
     if not 0 <= gpu_fraction <= 1:
         raise ValueError(f"gpu_fraction = {gpu_fraction} must lie in [0, 1]")
-    check_device(device)
-    if gpu_fraction and ":" in device:
-        raise ValueError(
-            f"device '{device}' with gpu_fraction: Ray chooses the GPU of each worker; say 'cuda'"
-        )
 
 
 def check_device(device: str) -> None:

@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies.cluster import Cluster  # first: it decides how Ray is imported
+from studies.cluster import Cluster, Place  # first: it decides how Ray is imported
 
 # isort: split
 from ray import tune
@@ -40,10 +40,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("groundrules.workers")
 
+ROOT = Path(__file__).parents[1]
+"""Names of task files that came with a job are relative to it; full names are what they are."""
 REST_SECONDS = (0.02, 0.25)
 """A worker without a pack looks again after the first of these, then less and less often."""
 START_SECONDS = 120.0
 """A worker that has not started after so long is no longer waited for."""
+MOST_WORKERS = 1024
 REST = "rest"
 """The order that is none."""
 
@@ -60,7 +63,7 @@ def run_ray(
     device: str = "cpu",
     gpu_fraction: float = 0.0,
     on_tick: Callable[[], None] | None = None,
-    cluster: Cluster | None = None,
+    cluster: Place | None = None,
 ) -> None:
     """Trains until the agenda is done; every pack is committed as it arrives.
 
@@ -71,7 +74,8 @@ def run_ray(
         device: 'cpu', or a torch device; chosen here, never guessed.
         gpu_fraction: share of one GPU each worker asks Ray for (0 for none).
         on_tick: called in this thread about ten times a second, and after every commit.
-        cluster: one that was started already, with its own workers and fraction; its owner stops it.
+        cluster: one that was started already, or that was there, with its own workers and fraction; its owner
+            stops it.
 
     Raises:
         ValueError: Ray already runs in this process; workers or gpu_fraction out of range; a task
@@ -83,8 +87,8 @@ def run_ray(
     with ExitStack() as exits:
         if cluster is None:
             cluster = exits.enter_context(Cluster(workers, gpu_fraction)).start()
-        exchange = Exchange(agenda, tasks_from=tasks_from, device=device, on_tick=on_tick)
         folder = cluster.wait()
+        exchange = Exchange(agenda, cluster, tasks_from=tasks_from, device=device, on_tick=on_tick)
         tune.run(
             PackTrainer,
             name="packs",
@@ -92,7 +96,7 @@ def run_ray(
             search_alg=PackSearcher(exchange),
             stop=exchange.ends,
             callbacks=[exchange],
-            max_concurrent_trials=cluster.workers,
+            max_concurrent_trials=MOST_WORKERS,  # the exchange counts: a cluster may grow
             reuse_actors=True,
             resources_per_trial={"cpu": 1, "gpu": cluster.gpu_fraction},
             storage_path=str(folder / "results"),
@@ -114,18 +118,22 @@ class Exchange(tune.Callback):
     def __init__(
         self,
         agenda: Work,
+        place: Place,
         *,
         tasks_from: Path | None,
         device: str,
         on_tick: Callable[[], None] | None,
     ) -> None:
         self.agenda = agenda
-        self._tasks_from = str(tasks_from.resolve()) if tasks_from else None
+        self._place = place
+        self._tasks_from = place.carried(tasks_from)
         self._device = device
         self._on_tick = on_tick or (lambda: None)
         self._running: dict[str, tuple[Pack, float]] = {}
         self._starting: dict[str, float] = {}
         """Trials that were asked for and have no worker yet, and since when."""
+        self._served: set[str] = set()
+        """Trials that have a worker."""
         self._held: Pack | None = None
         """Taken from the agenda for the next worker that asks."""
         self._arrived: list[tuple[str, dict[str, Any]]] = []
@@ -134,10 +142,12 @@ class Exchange(tune.Callback):
         """Nothing: Tune writes it into snapshots that nobody reads."""
         return {}
 
-    def next_order(self, trial_id: str) -> dict[str, Any] | str:
-        """What Tune's searcher answers: a trial's config, or 'finished'."""
+    def next_order(self, trial_id: str) -> dict[str, Any] | str | None:
+        """What Tune's searcher answers: a trial's config, 'finished', or None while there are enough."""
         if self.agenda.done:
             return Searcher.FINISHED
+        if len(self._starting) + len(self._served) >= self._place.workers:
+            return None
         self._starting[trial_id] = time.monotonic()
         if not self._ready():
             return {"order": REST}
@@ -151,7 +161,7 @@ class Exchange(tune.Callback):
             "tasks_from": self._tasks_from,
             "device": self._device,
             "diagnostics": recorded(pack, self.agenda.diagnostics),
-            "home": os.path.expanduser("~"),
+            "home": self._place.home,
         }
         return {"order": json.dumps(order)}  # one string: Tune flattens, copies and prints nested configs
 
@@ -159,13 +169,22 @@ class Exchange(tune.Callback):
         """Whether Tune is to end this trial, so that its worker gets the next one.
 
         Not while another worker starts, unless that takes too long: then its machine may be gone. Who rests
-        goes on resting until there is work, or no more to come.
+        goes on resting until there is work, or no more to come; a pack whose trial has no place is work.
         """
         if "rest" in result and self.agenda.done:
             return True
+        if self._starts():
+            return False
+        stranded = any(trial in self._running for trial in self._starting)
+        return "answer" in result or stranded or self._ready()
+
+    def _starts(self) -> bool:
+        """Whether a worker's process is on its way; on a full cluster trials wait for a place."""
         lately = time.monotonic() - START_SECONDS
-        starts = any(since > lately for since in self._starting.values())
-        return not starts and ("answer" in result or self._ready())
+        if not any(since > lately for since in self._starting.values()):
+            return False
+        granted = self._place.granted()
+        return granted is None or granted > len(self._served)
 
     def _ready(self) -> bool:
         """Whether a pack can be handed out now."""
@@ -177,6 +196,10 @@ class Exchange(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._starting.pop(trial.trial_id, None)
+        self._served.add(trial.trial_id)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._served.discard(trial.trial_id)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **_: Any) -> None:
         answer = result.pop("answer", None)  # or Tune keeps every result in memory until the end
@@ -185,6 +208,7 @@ class Exchange(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._starting.pop(trial.trial_id, None)
+        self._served.discard(trial.trial_id)
         self._arrived.append((trial.trial_id, {"kind": "crash", "cause": crash_cause(trial.error_file)}))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
@@ -264,7 +288,8 @@ def answer_order(order: dict[str, Any]) -> dict[str, Any]:
     from trainers.pack import train_pack
 
     torch.set_num_threads(1)
-    os.environ["HOME"] = order["home"]
+    if order["home"]:
+        os.environ["HOME"] = order["home"]
     worker = f"{os.uname().nodename}:{os.getpid()}"
     started = time.perf_counter()
     try:
@@ -333,7 +358,7 @@ def crash_cause(error_file: str | None) -> str:
 def _book(tasks_from: str | None) -> TaskBook:
     from trainers.user_tasks import task_book
 
-    return task_book(Path(tasks_from) if tasks_from else None)
+    return task_book(ROOT / tasks_from if tasks_from else None)
 
 
 @lru_cache(maxsize=64)

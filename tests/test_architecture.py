@@ -18,7 +18,7 @@ LINE = ("search_spaces", "trainers", "reports", "studies")
 
 DOORS: dict[str, frozenset[str]] = {
     "optuna": frozenset({"studies/search.py", "studies/searching/joint.py"}),
-    "ray": frozenset({"studies/cluster.py", "studies/workers.py", "studies/service.py"}),
+    "ray": frozenset({"studies/cluster.py", "studies/workers.py", "studies/attached.py"}),
     "mlflow": frozenset({"studies/tracking.py"}),
     "sqlite3": frozenset({"studies/ledger.py"}),
     "sqlalchemy": frozenset(),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from studies import commands
+from studies import commands, service_commands, steering_commands
 from studies.options import (
     DEFAULT_WORKSPACE,
     Device,
@@ -46,9 +46,6 @@ from studies.options import (
 from studies.pages import record_of, write_pages
 
 if TYPE_CHECKING:
-    from reports.record import StudyRecord
-    from reports.search_record import SearchRecord
-    from reports.verdict import Verdict
     from search_spaces.factor import Factor
     from studies.attached import Attached
     from studies.cluster import Cluster
@@ -280,6 +277,12 @@ app.command(name="claims")(commands.claims)
 app.command(name="replay")(commands.replay)
 app.command(name="init")(commands.init)
 app.command(name="simulate")(commands.simulate)
+app.command(name="submit")(service_commands.submit)
+app.command(name="list")(steering_commands.listing)
+app.command(name="status")(steering_commands.status)
+app.command(name="logs")(steering_commands.logs)
+app.command(name="stop")(steering_commands.stop)
+app.command(name="resume")(service_commands.resume)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -326,6 +329,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
 def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker, *, as_json: bool) -> None:
     """What a run says at its end: the table, and where everything is."""
     from studies.progress import duration
+    from studies.told import told
 
     say = (lambda *_: None) if as_json else print
     for note in summary.notes:
@@ -357,31 +361,17 @@ def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker
         record = record_of(workspace, study)
         page, defaults = write_pages(workspace, record)
         tracker.log_report(page.parent)
-        lines, told = _told(record)
+        lines, found = told(record)
         for line in lines:
             say(line)
         say(f"report    {page}")
         if defaults:
             say(f"defaults  {defaults}")
-        answer |= {"report": str(page), "defaults": str(defaults) if defaults else None, **told}
+        answer |= {"report": str(page), "defaults": str(defaults) if defaults else None, **found}
     place = "" if workspace == DEFAULT_WORKSPACE else f" --workspace {workspace}"
     say(f"runs      groundrules ui{place}")
     if as_json:
         print(json.dumps(answer, indent=2))
-
-
-def _told(record: StudyRecord | SearchRecord) -> tuple[list[str], dict[str, Any]]:
-    """What a study has found: as lines, and for a program."""
-    from reports import standing, verdicts
-    from reports.search_record import SearchRecord
-    from studies.searching import telling
-
-    if isinstance(record, SearchRecord):
-        return telling.concluded(record), telling.answer(record)
-    now = standing(record)
-    found = verdicts(record) if now.kind == "evidence" else ()
-    lines = _table(found) if found else [f"no verdicts ({now.kind}): {now.reason}"]
-    return lines, {"verdicts": [_verdict_plain(verdict) for verdict in found]}
 
 
 def _one_of(profile: Profile | None, hours: float | None) -> None:
@@ -429,27 +419,6 @@ def _no_profile(study: SearchSpec, profile: Profile | None, hours: float | None)
     if profile is not None or hours is not None:
         rule = f"a search study has no profile; its budget is trials = {study.trials}"
         raise ValueError(f"{study.file}: {rule}")
-
-
-def _table(verdicts: Sequence[Verdict]) -> list[str]:
-    """The answers as lines: one row each, and a sentence below."""
-    from reports import wording
-
-    lines = []
-    for v in verdicts:
-        lines += ["", f"{v.factor} @ {v.regime}: {v.recommended} ({v.label}, decided by {v.decided_by})"]
-        lines.append(f"  {wording.answer(v)}")
-        textbook = " or ".join(v.textbook) or "no such row"
-        n = f"{v.families} families ({v.real_families} of real data), {v.blocks} blocks, {v.seeds} seeds"
-        lines.append(f"  textbook: {textbook}; n = {n}")
-        if v.course:
-            lines.append(f"  the row {wording.raced(v.course)}")
-    return [*lines, ""] if lines else []
-
-
-def _verdict_plain(verdict: Verdict) -> dict[str, Any]:
-    names = ("factor", "regime", "recommended", "label", "decided_by", "textbook", "families")
-    return {name: getattr(verdict, name) for name in names}
 
 
 def _factor_plain(factor: Factor[Any]) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def run(
 
         cluster.wait()  # before the user's tasks are run
     book = task_book(tasks_from)
-    fixed, noted = _fixed(spec, book)
+    fixed, noted = checked(spec, book)
     with ExitStack() as exits:
         ledger = exits.enter_context(Ledger.open(Path(workspace), create=True))
         exits.enter_context(ledger.hold(spec.study))
@@ -197,8 +197,12 @@ def run_inline(agenda: Work, book: TaskBook, device: str = "cpu", watch: Watch |
             watch(agenda)
 
 
-def _fixed(spec: AnySpec | ScopeSpec, book: TaskBook) -> tuple[Fixed, tuple[str, ...]]:
-    """What is fixed before training, and what a user should know of it."""
+def checked(spec: AnySpec | ScopeSpec, book: TaskBook) -> tuple[Fixed, tuple[str, ...]]:
+    """What is fixed before training, and what a user should know of it.
+
+    Raises:
+        SpecError: an unknown task, or a combination that cannot mean anything.
+    """
     if isinstance(spec, ScopeSpec):
         scope = scope_protocol(spec, book)
         return scope, examine(scope.fixed, book)
@@ -251,19 +255,33 @@ def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
                 "flops_per_second": FLOPS_PER_SECOND.get(kind, FLOPS_PER_SECOND["cpu"]),
                 "hardware": f"{kind} ({platform.machine()})",
                 "versions": {**versions(), "optuna": importlib.metadata.version("optuna")},
+                "shown": {"diagnostics": spec.diagnostics, "tracking": spec.tracking},
             },
             started_ms=time.time_ns() // 1_000_000,
         )
         ledger.start_study(row)
-    elif row.protocol_hash != fixed.hash:
-        changed = ", ".join(differences(row.protocol, fixed.plain()))
-        raise SpecError(
-            spec.file,
-            "study",
-            f"'{spec.study}' was started in {ledger.workspace} with other values of: {changed}; "
-            "rename the study or use another workspace",
-        )
+    else:
+        refuse_changed(row, fixed, ledger.workspace)
     return row
+
+
+def refuse_changed(row: StudyRow, fixed: Fixed, place: Path) -> None:
+    """SpecError where a study was started with other values, naming them.
+
+    Args:
+        row: as the ledger has it.
+        fixed: as it is now.
+        place: the ledger's, for the message.
+    """
+    if row.protocol_hash == fixed.hash:
+        return
+    spec, changed = fixed.spec, ", ".join(differences(row.protocol, fixed.plain()))
+    raise SpecError(
+        spec.file,
+        "study",
+        f"'{spec.study}' was started in {place} with other values of: {changed}; "
+        "rename the study or use another workspace",
+    )
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -24,7 +24,12 @@ DOORS: dict[str, frozenset[str]] = {
     "sqlalchemy": frozenset(),
     "yaml": frozenset({"studies/plain_yaml.py", "reports/defaults.py", "reports/best.py"}),
     "pydantic": frozenset({"studies/spec.py", "studies/searching/spec.py"}),
-    "typer": frozenset({"studies/cli.py", "studies/commands.py", "studies/options.py"}),
+    "typer": frozenset(
+        (
+            *("studies/cli.py", "studies/commands.py", "studies/options.py"),
+            *("studies/service_commands.py", "studies/steering_commands.py"),
+        )
+    ),
     "click": frozenset({"studies/cli.py"}),
     "rich": frozenset({"studies/cli.py", "studies/progress.py"}),
     "matplotlib": frozenset({"reports/figures.py"}),

@@ -21,10 +21,12 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Protocol
 from uuid import uuid4
 
-RAY_CAME_FIRST = "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token"
+MODE_FOUND = os.environ.get("RAY_AUTH_MODE")
+"""As this process was started with it; `studies.attached` asks."""
+RAY_CAME_FIRST = "ray" in sys.modules and MODE_FOUND != "token"
 os.environ["RAY_AUTH_MODE"] = "token"  # read once, while Ray is imported
 
 import ray  # noqa: E402
@@ -44,6 +46,29 @@ ENVIRONMENT = {
 SET_BY_RAY = ("PYTHONBREAKPOINT",)
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 LOGGERS = ("ray", "ray.tune")
+
+
+class Place(Protocol):
+    """Where packs are trained: a cluster of our own (`Cluster`), or one that was there (`Attached`)."""
+
+    gpu_fraction: float
+
+    @property
+    def workers(self) -> int:
+        """Packs trained at the same time, as things stand now."""
+
+    @property
+    def home(self) -> str:
+        """The home folder of all workers; '' where each node has its own."""
+
+    def wait(self) -> Path:
+        """A folder for Tune, once Ray answers."""
+
+    def granted(self) -> int | None:
+        """Workers that have been given a place, started or starting; None where nobody waits for one."""
+
+    def carried(self, tasks_from: Path | None) -> str | None:
+        """The task file's name as workers find it."""
 
 
 class Cluster:
@@ -96,6 +121,19 @@ class Cluster:
         for name in LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         return self.folder
+
+    def granted(self) -> int | None:
+        """None: nobody else uses it, so whoever waits for a worker waits for its process."""
+        return None
+
+    def carried(self, tasks_from: Path | None) -> str | None:
+        """The task file as workers find it: they are on this machine."""
+        return None if tasks_from is None else str(tasks_from.resolve())
+
+    @property
+    def home(self) -> str:
+        """The home folder of the workers, for whom Ray's start had another."""
+        return os.path.expanduser("~")
 
     def end(self) -> None:
         """Begins to stop, without waiting for it."""

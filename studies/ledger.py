@@ -121,6 +121,25 @@ class Attempt:
     at_ms: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """One committed pack, without its evaluations."""
+
+    factor: str
+    """'' for the pilot."""
+    task: str
+    regime: str
+    members: int
+    seconds: float
+    """Of training, the whole pack."""
+    committed_ms: int
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """(factor, task, regime)."""
+        return (self.factor, self.task, self.regime)
+
+
 class Ledger:
     """One connection to a workspace's ledger; use it in the thread that opened it."""
 
@@ -347,6 +366,25 @@ class Ledger:
             (study,),
         )
         return {(factor, task, regime): count for factor, task, regime, count in rows}
+
+    def trained(self, study: str) -> list[Trained]:
+        """Every committed pack, in the order of their commits."""
+        rows = self._db.execute(
+            "SELECT factor, task, regime, members, seconds, committed_ms FROM packs WHERE study = ?"
+            " ORDER BY committed_ms",
+            (study,),
+        )
+        names = tuple(Trained.__dataclass_fields__)
+        return [Trained(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def confirmations(self, study: str) -> list[int]:
+        """Of every cell that has some: how many members of its confirmation (or external check) are there."""
+        rows = self._db.execute(
+            "SELECT COUNT(*) FROM evaluations WHERE study = ? AND phase IN ('confirm', 'external')"
+            " GROUP BY factor, task, regime, block, level",
+            (study,),
+        )
+        return [count for (count,) in rows]
 
     def core_seconds(self, study: str, *, blocks: int) -> dict[tuple[str, str, str], float]:
         """(factor, regime, level) -> seconds that its members trained, each a share of its pack's.

@@ -41,7 +41,7 @@ from trainers.user_tasks import task_book
 from trainers.versions import versions
 
 if TYPE_CHECKING:
-    from studies.cluster import Cluster
+    from studies.cluster import Place
 
 Engine = Literal["ray", "inline"]
 Fixed = StudyProtocol | SearchProtocol | ScopeProtocol
@@ -105,7 +105,7 @@ def run(
     gpu_fraction: float = 0.0,
     watch: Watch | None = None,
     tracking: Tracking | None = None,
-    cluster: Cluster | None = None,
+    cluster: Place | None = None,
 ) -> RunSummary:
     """Trains what the ledger does not hold yet.
 
@@ -119,8 +119,8 @@ def run(
         gpu_fraction: share of a GPU each worker asks Ray for.
         watch: called with the agenda as work goes on.
         tracking: started and stopped around the training.
-        cluster: for 'ray', one that was started already; it brings its own number of workers and share of
-            a GPU, and its owner stops it.
+        cluster: for 'ray', one that was started already, or that was there; it brings its own number of
+            workers and share of a GPU, and its owner stops it.
 
     Raises:
         SpecError: an unknown task, a combination that cannot mean anything, or the study was started
@@ -128,14 +128,20 @@ def run(
         ValueError: the workspace cannot be written, is in use by another run, or is newer.
         KeyboardInterrupt: after an interrupt; everything committed stays and the call can be repeated.
     """
-    _check_place(engine, workers, device, gpu_fraction)
+    _check_place(engine, workers, gpu_fraction)
+    if cluster is None or cluster.home:  # on a cluster the driver's own machine may have no GPU
+        check_device(device)
+    if gpu_fraction and ":" in device:
+        raise ValueError(
+            f"device '{device}' with gpu_fraction: Ray chooses the GPU of each worker; say 'cuda'"
+        )
     began = time.monotonic()
     if cluster is not None:
         import studies.workers  # noqa: F401 - takes a second that the cluster needs anyway
 
         cluster.wait()  # before the user's tasks are run
     book = task_book(tasks_from)
-    fixed, noted = _fixed(spec, book)
+    fixed, noted = checked(spec, book)
     with ExitStack() as exits:
         ledger = exits.enter_context(Ledger.open(Path(workspace), create=True))
         exits.enter_context(ledger.hold(spec.study))
@@ -198,8 +204,12 @@ def run_inline(agenda: Work, book: TaskBook, device: str = "cpu", watch: Watch |
             watch(agenda)
 
 
-def _fixed(spec: AnySpec | ScopeSpec, book: TaskBook) -> tuple[Fixed, tuple[str, ...]]:
-    """What is fixed before training, and what a user should know of it."""
+def checked(spec: AnySpec | ScopeSpec, book: TaskBook) -> tuple[Fixed, tuple[str, ...]]:
+    """What is fixed before training, and what a user should know of it.
+
+    Raises:
+        SpecError: an unknown task, or a combination that cannot mean anything.
+    """
     if isinstance(spec, ScopeSpec):
         scope = scope_protocol(spec, book)
         return scope, examine(scope.fixed, book)
@@ -219,7 +229,7 @@ def _agenda(fixed: Fixed, ledger: Ledger, book: TaskBook, speed: float) -> Work:
     return Agenda(fixed, ledger, book, flops_per_second=speed)
 
 
-def _check_place(engine: str, workers: int | None, device: str, gpu_fraction: float) -> None:
+def _check_place(engine: str, workers: int | None, gpu_fraction: float) -> None:
     """ValueError before anything is written, if this machine cannot do what is asked."""
     if engine not in ("ray", "inline"):
         raise unknown("engine", engine, ("ray", "inline"))
@@ -227,11 +237,6 @@ def _check_place(engine: str, workers: int | None, device: str, gpu_fraction: fl
         raise ValueError(f"workers = {workers} must be at least 1")
     if not 0 <= gpu_fraction <= 1:
         raise ValueError(f"gpu_fraction = {gpu_fraction} must lie in [0, 1]")
-    check_device(device)
-    if gpu_fraction and ":" in device:
-        raise ValueError(
-            f"device '{device}' with gpu_fraction: Ray chooses the GPU of each worker; say 'cuda'"
-        )
 
 
 def check_device(device: str) -> None:
@@ -257,19 +262,33 @@ def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
                 "flops_per_second": FLOPS_PER_SECOND.get(kind, FLOPS_PER_SECOND["cpu"]),
                 "hardware": f"{kind} ({platform.machine()})",
                 "versions": {**versions(), "optuna": importlib.metadata.version("optuna")},
+                "shown": {"diagnostics": spec.diagnostics, "tracking": spec.tracking},
             },
             started_ms=time.time_ns() // 1_000_000,
         )
         ledger.start_study(row)
-    elif row.protocol_hash != fixed.hash:
-        changed = ", ".join(differences(row.protocol, fixed.plain()))
-        raise SpecError(
-            spec.file,
-            "study",
-            f"'{spec.study}' was started in {ledger.workspace} with other values of: {changed}; "
-            "rename the study or use another workspace",
-        )
+    else:
+        refuse_changed(row, fixed, ledger.workspace)
     return row
+
+
+def refuse_changed(row: StudyRow, fixed: Fixed, place: Path) -> None:
+    """SpecError where a study was started with other values, naming them.
+
+    Args:
+        row: as the ledger has it.
+        fixed: as it is now.
+        place: the ledger's, for the message.
+    """
+    if row.protocol_hash == fixed.hash:
+        return
+    spec, changed = fixed.spec, ", ".join(differences(row.protocol, fixed.plain()))
+    raise SpecError(
+        spec.file,
+        "study",
+        f"'{spec.study}' was started in {place} with other values of: {changed}; "
+        "rename the study or use another workspace",
+    )
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -13,36 +13,30 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import os
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies.cluster import Cluster, sharing  # first: it decides how Ray is imported
+from studies.cluster import Cluster, Place  # first: it decides how Ray is imported
 
 # isort: split
 import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from search_spaces.config import Config
-from studies.failures import kernel_kills, of_exception, of_lost_worker
+from studies.failures import kernel_kills, of_lost_worker
 from studies.leases import LEASE_FACTOR, Lease, least_seconds
+from studies.orders import TaskDiffers, answer_order, member_plain, task_of
 from studies.packing import FLOPS_PER_SECOND, expected_seconds, recorded
-from studies.traces import trace_of, traced
-from trainers.evaluation import Evaluation, Slot
-from trainers.member import Member
+from studies.traces import trace_of
+from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from studies.packing import Pack
     from studies.work import Work
-    from trainers.task import Task, TaskBook
 
 log = logging.getLogger("groundrules.workers")
 
@@ -50,14 +44,9 @@ REST_SECONDS = (0.02, 0.25)
 """A worker without a pack looks again after the first of these, then less and less often."""
 START_SECONDS = 120.0
 """A worker that has not started after so long is no longer waited for."""
-LOOK_SECONDS = 2.0
-"""How often Ray is asked whether a worker that has not come yet has a place at all."""
+MOST_WORKERS = 1024
 REST = "rest"
 """The order that is none."""
-
-
-class TaskDiffers(ValueError):
-    """A worker's copy of a task is not the driver's: training on it would compare unlike things."""
 
 
 def run_ray(
@@ -68,7 +57,7 @@ def run_ray(
     device: str = "cpu",
     gpu_fraction: float = 0.0,
     on_tick: Callable[[], None] | None = None,
-    cluster: Cluster | None = None,
+    cluster: Place | None = None,
 ) -> None:
     """Trains until the agenda is done; every pack is committed as it arrives.
 
@@ -79,7 +68,8 @@ def run_ray(
         device: 'cpu', or a torch device; chosen here, never guessed.
         gpu_fraction: share of one GPU each worker asks Ray for (0 for none).
         on_tick: called in this thread about ten times a second, and after every commit.
-        cluster: one that was started already, with its own workers and fraction; its owner stops it.
+        cluster: one that was started already, or that was there, with its own workers and fraction; its owner
+            stops it.
 
     Raises:
         ValueError: Ray already runs in this process; workers or gpu_fraction out of range; a task
@@ -91,14 +81,8 @@ def run_ray(
     with ExitStack() as exits:
         if cluster is None:
             cluster = exits.enter_context(Cluster(workers, gpu_fraction)).start()
-        exchange = Exchange(
-            agenda,
-            tasks_from=tasks_from,
-            device=device,
-            on_tick=on_tick,
-            gpu_fraction=cluster.gpu_fraction,
-        )
         folder = cluster.wait()
+        exchange = Exchange(agenda, cluster, tasks_from=tasks_from, device=device, on_tick=on_tick)
         exchange.traces = folder / "traces"
         exchange.traces.mkdir(exist_ok=True)
         tune.run(
@@ -108,7 +92,7 @@ def run_ray(
             search_alg=PackSearcher(exchange),
             stop=exchange.ends,
             callbacks=[exchange],
-            max_concurrent_trials=cluster.workers,
+            max_concurrent_trials=MOST_WORKERS,  # the exchange counts: a cluster may grow
             reuse_actors=True,
             resources_per_trial={"cpu": 1, "gpu": cluster.gpu_fraction},
             storage_path=str(folder / "results"),
@@ -130,15 +114,15 @@ class Exchange(tune.Callback):
     def __init__(
         self,
         agenda: Work,
+        place: Place,
         *,
         tasks_from: Path | None,
         device: str,
         on_tick: Callable[[], None] | None,
-        gpu_fraction: float = 0.0,
     ) -> None:
         self.agenda = agenda
-        self._gpu_fraction = gpu_fraction
-        self._tasks_from = str(tasks_from.resolve()) if tasks_from else None
+        self._place = place
+        self._tasks_from = place.carried(tasks_from)
         self._device = device
         self._on_tick = on_tick or (lambda: None)
         self.traces = Path(tempfile.gettempdir())
@@ -149,9 +133,8 @@ class Exchange(tune.Callback):
         """Trials whose worker has had its time; what they still answer is not lost."""
         self._starting: dict[str, float] = {}
         """Trials that were asked for and have no worker yet, and since when."""
-        self._at_work: set[str] = set()
-        """Trials that have one."""
-        self._places, self._looked = 0, -math.inf
+        self._served: set[str] = set()
+        """Trials that have a worker."""
         self._held: Pack | None = None
         """Taken from the agenda for the next worker that asks."""
         self._arrived: list[tuple[str, dict[str, Any]]] = []
@@ -160,16 +143,18 @@ class Exchange(tune.Callback):
         """Nothing: Tune writes it into snapshots that nobody reads."""
         return {}
 
-    def next_order(self, trial_id: str) -> dict[str, Any] | str:
-        """What Tune's searcher answers: a trial's config, or 'finished'."""
+    def next_order(self, trial_id: str) -> dict[str, Any] | str | None:
+        """What Tune's searcher answers: a trial's config, 'finished', or None while there are enough."""
         if self.agenda.done:
             return Searcher.FINISHED
+        if len(self._starting) + len(self._served) >= self._place.workers:
+            return None
         self._starting[trial_id] = time.monotonic()
         if not self._ready():
             return {"order": REST}
         pack, self._held = self._held, None
         assert pack is not None
-        task = _task(pack.task, self._tasks_from)
+        task = task_of(pack.task, self._tasks_from)
         speed = FLOPS_PER_SECOND.get(self._device.split(":")[0], FLOPS_PER_SECOND["cpu"])
         self._running[trial_id] = lease = Lease(
             pack=pack,
@@ -186,7 +171,7 @@ class Exchange(tune.Callback):
             "tasks_from": self._tasks_from,
             "device": self._device,
             "diagnostics": recorded(pack, self.agenda.diagnostics),
-            "home": os.path.expanduser("~"),
+            "home": self._place.home,
         }
         return {"order": json.dumps(order)}  # one string: Tune flattens, copies and prints nested configs
 
@@ -194,19 +179,22 @@ class Exchange(tune.Callback):
         """Whether Tune is to end this trial, so that its worker gets the next one.
 
         Not while another worker starts, unless that takes too long: then its machine may be gone. Who rests
-        goes on resting until there is work, or no more to come.
+        goes on resting until there is work, or no more to come; a pack whose trial has no place is work.
         """
         if "rest" in result and self.agenda.done:
             return True
-        return ("answer" in result or self._ready()) and not self._a_worker_starts()
+        if self._starts():
+            return False
+        stranded = any(trial in self._running for trial in self._starting)
+        return "answer" in result or stranded or self._ready()
 
-    def _a_worker_starts(self) -> bool:
-        """Whether one that was asked for is on its way: it has a place, and has not taken too long."""
-        now = time.monotonic()
-        young = [since for since in self._starting.values() if since > now - START_SECONDS]
-        if young and now - min(young) > LOOK_SECONDS and now - self._looked > LOOK_SECONDS:
-            self._places, self._looked = places(self._gpu_fraction), now
-        return bool(young) and (self._looked < min(young) or len(self._at_work) < self._places)
+    def _starts(self) -> bool:
+        """Whether a worker's process is on its way; on a full cluster trials wait for a place."""
+        lately = time.monotonic() - START_SECONDS
+        if not any(since > lately for since in self._starting.values()):
+            return False
+        granted = self._place.granted()
+        return granted is None or granted > len(self._served)
 
     def _ready(self) -> bool:
         """Whether a pack can be handed out now."""
@@ -218,13 +206,13 @@ class Exchange(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._starting.pop(trial.trial_id, None)
-        self._at_work.add(trial.trial_id)
+        self._served.add(trial.trial_id)
         if trial.trial_id in self._running:
             lease = self._running[trial.trial_id]
             lease.begun, lease.trial = time.monotonic(), trial
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._at_work.discard(trial.trial_id)
+        self._served.discard(trial.trial_id)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **_: Any) -> None:
         answer = result.pop("answer", None)  # or Tune keeps every result in memory until the end
@@ -233,7 +221,7 @@ class Exchange(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._starting.pop(trial.trial_id, None)
-        self._at_work.discard(trial.trial_id)
+        self._served.discard(trial.trial_id)
         self._arrived.append((trial.trial_id, {"lost": _told(trial.error_file)}))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
@@ -320,83 +308,6 @@ class PackTrainer(tune.Trainable):
         return json.dumps(answer_order(json.loads(order)))
 
 
-def answer_order(order: dict[str, Any]) -> dict[str, Any]:
-    """Trains the pack of one order; an exception becomes an answer with its cause, not a crash."""
-    worker = f"{os.uname().nodename}:{os.getpid()}"
-    started = time.perf_counter()
-    with traced(order["trace"]):
-        import torch  # the driver never needs it
-
-        from trainers.pack import train_pack
-
-        torch.set_num_threads(1)
-        os.environ["HOME"] = order["home"]
-        try:
-            task = _task(order["task"], order["tasks_from"])
-            if task.content_hash != order["content_hash"]:
-                raise TaskDiffers(
-                    f"task '{task.name}' has other data in a worker than in the main process: its function "
-                    "must return the same arrays every time (fix its random seed)"
-                )
-            members = [member_from_plain(row) for row in order["members"]]
-            evaluations = train_pack(members, task, device=order["device"], diagnostics=order["diagnostics"])
-        except TaskDiffers as error:
-            return {"kind": "task", "cause": str(error), "worker": worker}
-        except Exception as error:  # noqa: BLE001 - whatever a user's network raises is this pack's failure only
-            return {
-                "kind": of_exception(error),
-                "cause": cause_of(error),
-                "traceback": traceback.format_exc(),
-                "worker": worker,
-                # After a fault on the device every later call there fails too: the process is worth nothing.
-                "spoiled": order["device"] != "cpu" or "CUDA error" in str(error),
-            }
-    return {
-        "evaluations": [evaluation.plain() for evaluation in evaluations],
-        "seconds": time.perf_counter() - started,
-        "worker": worker,
-    }
-
-
-def places(gpu_fraction: float) -> int:
-    """How many workers the machines that are there now have room for."""
-    there = ray.cluster_resources()
-    cpus = int(there.get("CPU", 0))
-    return min(cpus, int(there.get("GPU", 0)) * sharing(gpu_fraction)) if gpu_fraction else cpus
-
-
-def member_plain(member: Member) -> dict[str, Any]:
-    """A member as JSON-ready data."""
-    return {
-        "slot": member.slot.plain(),
-        "config": member.config.plain(),
-        "seed_index": member.seed_index,
-        "arm": member.arm,
-        "salt": member.salt,
-        "rungs": member.rungs,
-    }
-
-
-def member_from_plain(row: dict[str, Any]) -> Member:
-    """The inverse of `member_plain`."""
-    return Member(
-        **{
-            **row,
-            "slot": Slot(**row["slot"]),
-            "config": Config.from_plain(row["config"]),
-            "rungs": tuple((step, metric) for step, metric in row["rungs"]),
-        }
-    )
-
-
-def cause_of(error: BaseException) -> str:
-    """An exception in one line: type, message, and the innermost place of ours or the user's."""
-    message = " ".join(str(error).split())[:400]
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {message}{place}"
-
-
 def _told(error_file: str | None) -> str:
     """What Ray noted about a lost worker."""
     with suppress(OSError):
@@ -417,18 +328,6 @@ def _end(trial: Any) -> None:
     actor = trial.temporary_state.ray_actor
     if actor is not None:
         ray.kill(actor, no_restart=True)
-
-
-@lru_cache(maxsize=4)
-def _book(tasks_from: str | None) -> TaskBook:
-    from trainers.user_tasks import task_book
-
-    return task_book(Path(tasks_from) if tasks_from else None)
-
-
-@lru_cache(maxsize=64)
-def _task(name: str, tasks_from: str | None) -> Task:
-    return _book(tasks_from)[name]()
 
 
 def _trial_name(trial: Any) -> str:

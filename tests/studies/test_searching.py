@@ -15,6 +15,7 @@ from search_spaces.change import Value
 from search_spaces.config import Setting
 from studies.kinds import load
 from studies.ledger import Ledger
+from studies.orders import member_from_plain, member_plain
 from studies.packing import Pack
 from studies.record import study_record
 from studies.replaying import member_again
@@ -26,7 +27,6 @@ from studies.searching.plan import protocol_of, search_protocol
 from studies.searching.record import search_record
 from studies.spec import SpecError
 from studies.work import ATTEMPTS
-from studies.workers import member_from_plain, member_plain
 from tests.studies.planted import BOOK, stripes
 from tests.studies.searches import agenda_of, outcome, planned, seek, started, train_all
 from trainers.evaluation import Evaluation

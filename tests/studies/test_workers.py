@@ -16,10 +16,11 @@ import pytest
 from studies.agenda import Agenda
 from studies.leases import least_seconds
 from studies.ledger import Ledger
+from studies.orders import cause_of, member_from_plain, member_plain
 from studies.plan import protocol
 from studies.run import run
 from studies.spec import StudySpec, parse
-from studies.workers import cause_of, member_from_plain, member_plain, run_ray
+from studies.workers import run_ray
 from tests.studies.planted import TINY, agenda_of, started, train_all
 from trainers.user_tasks import task_book
 

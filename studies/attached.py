@@ -119,6 +119,10 @@ class Attached:
             self._asked = now
         return self._granted
 
+    def lost(self) -> str:
+        """Nobody can tell from here: Ray ends this process when the head is gone for a minute."""
+        return ""
+
     def carried(self, tasks_from: Path | None) -> str | None:
         """The task file as workers on other nodes find it: below our packages where it came with the job."""
         if tasks_from is None:

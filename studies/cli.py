@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from studies import commands, service_commands, steering_commands
+from studies.failures import ClusterLost
 from studies.options import (
     DEFAULT_WORKSPACE,
     Device,
@@ -317,6 +318,9 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ClusterLost as error:
+        print(f"error: {error}; what was finished is kept: resume with the same command", file=sys.stderr)
+        return 1
     except Exception as error:  # noqa: BLE001 - the last resort of every command
         if hasattr(error, "format_message"):  # Typer's, of whichever click it carries
             print(f"error: {' '.join(error.format_message().split())}", file=sys.stderr)

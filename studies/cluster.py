@@ -64,6 +64,9 @@ class Place(Protocol):
     def wait(self) -> Path:
         """A folder for Tune, once Ray answers."""
 
+    def lost(self) -> str:
+        """Which of Ray's own processes have ended; '' while all is well, or nobody can tell."""
+
     def granted(self) -> int | None:
         """Workers that have been given a place, started or starting; None where nobody waits for one."""
 
@@ -121,6 +124,11 @@ class Cluster:
         for name in LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         return self.folder
+
+    def lost(self) -> str:
+        """Which of Ray's own processes have ended; '' while all are there."""
+        node = ray._private.worker._global_node
+        return "" if node is None else ", ".join(name for name, _ in node.dead_processes())
 
     def granted(self) -> int | None:
         """None: nobody else uses it, so whoever waits for a worker waits for its process."""

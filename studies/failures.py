@@ -30,6 +30,11 @@ MEANING: dict[str, str] = {
     "error": "raised an error",
 }
 
+
+class ClusterLost(RuntimeError):
+    """Ray's own processes have ended; what the ledger holds is kept."""
+
+
 NODE_LOST = re.compile(
     r"node (?:was|has been|is) (?:terminated|dead|drained|removed|preempted)|NodeDiedError|node died"
     r"|AUTOSCALER_DRAIN|missed too many heartbeats|raylet .{0,40}(?:crash|die|exit)",

@@ -27,7 +27,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from studies.failures import kernel_kills, of_lost_worker
+from studies.failures import ClusterLost, kernel_kills, of_lost_worker
 from studies.leases import LEASE_FACTOR, Lease, least_seconds
 from studies.orders import TaskDiffers, answer_order, member_plain, task_of
 from studies.packing import FLOPS_PER_SECOND, expected_seconds, recorded
@@ -74,6 +74,7 @@ def run_ray(
     Raises:
         ValueError: Ray already runs in this process; workers or gpu_fraction out of range; a task
             that is built differently in each process.
+        ClusterLost: Ray's own processes have ended; what was in hand is given back to the agenda.
         KeyboardInterrupt: after the cluster was stopped; what was committed stays.
     """
     if agenda.done:
@@ -85,23 +86,30 @@ def run_ray(
         exchange = Exchange(agenda, cluster, tasks_from=tasks_from, device=device, on_tick=on_tick)
         exchange.traces = folder / "traces"
         exchange.traces.mkdir(exist_ok=True)
-        tune.run(
-            PackTrainer,
-            name="packs",
-            num_samples=-1,
-            search_alg=PackSearcher(exchange),
-            stop=exchange.ends,
-            callbacks=[exchange],
-            max_concurrent_trials=MOST_WORKERS,  # the exchange counts: a cluster may grow
-            reuse_actors=True,
-            resources_per_trial={"cpu": 1, "gpu": cluster.gpu_fraction},
-            storage_path=str(folder / "results"),
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-            raise_on_failed_trial=False,
-            max_failures=0,
-            verbose=0,
-        )
+        try:
+            tune.run(
+                PackTrainer,
+                name="packs",
+                num_samples=-1,
+                search_alg=PackSearcher(exchange),
+                stop=exchange.ends,
+                callbacks=[exchange],
+                max_concurrent_trials=MOST_WORKERS,  # the exchange counts: a cluster may grow
+                reuse_actors=True,
+                resources_per_trial={"cpu": 1, "gpu": cluster.gpu_fraction},
+                storage_path=str(folder / "results"),
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+                raise_on_failed_trial=False,
+                max_failures=0,
+                verbose=0,
+            )
+        except Exception as error:
+            lost = cluster.lost()
+            if not lost:
+                raise
+            exchange.give_back()
+            raise ClusterLost(f"the Ray cluster was lost ({lost} ended)") from error
 
 
 class Exchange(tune.Callback):
@@ -225,6 +233,8 @@ class Exchange(tune.Callback):
         self._arrived.append((trial.trial_id, {"lost": _told(trial.error_file)}))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        if lost := self._place.lost():
+            raise ClusterLost(lost)
         arrived, self._arrived = self._arrived, []
         for trial_id, answer in arrived:
             self._settle(trial_id, answer)
@@ -251,6 +261,12 @@ class Exchange(tune.Callback):
         if answer.get("spoiled"):
             _end(lease.trial)
         self.agenda.fail(lease.pack, cause, kind=kind)
+
+    def give_back(self) -> None:
+        """The cluster is lost: what workers had in hand is to be trained by others."""
+        held = [] if self._held is None else [self._held]
+        for pack in [*(lease.pack for lease in self._running.values()), *held]:
+            self.agenda.fail(pack, "the cluster was lost", kind="preempted")
 
     def _expire(self, trial_id: str) -> None:
         """Ends a worker that has had its time; its pack goes to another one."""

@@ -304,8 +304,9 @@ def refuse_other_versions(row: StudyRow) -> None:
         was = ", ".join(f"{name} {recorded[name]}" for name in changed)
         here = ", ".join(f"{name} {now.get(name, 'missing')}" for name in changed)
         raise ValueError(
-            f"study '{row.name}' was started with {was}, and here is {here}: results of different "
-            "versions are not comparable; resume it with the versions it was started with, or run it under another name"
+            f"study '{row.name}' was started with {was}, and here is {here}: results of different versions "
+            "cannot be compared; resume it with the versions it was started with, or run it under another "
+            "name"
         )
 
 

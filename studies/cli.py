@@ -328,6 +328,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
 
 def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker, *, as_json: bool) -> None:
     """What a run says at its end: the table, and where everything is."""
+    from studies import failures
     from studies.progress import duration
     from studies.told import told
 
@@ -340,6 +341,10 @@ def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker
         f"{trained}; {summary.finished} of {summary.planned} members in the ledger, "
         f"{summary.diverged} diverged{pruned} ({duration(summary.seconds)})"
     )
+    if summary.attempts:
+        say(failures.sentence(summary.attempts))
+    if summary.set_aside:
+        say(f"set aside: {summary.set_aside} members could not be trained; the page shows which, and why")
     answer: dict[str, Any] = {
         "study": study,
         "complete": summary.complete,
@@ -348,13 +353,16 @@ def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker
         "planned": summary.planned,
         "diverged": summary.diverged,
         "pruned": summary.pruned,
+        "set_aside": summary.set_aside,
+        "failed_attempts": dict(summary.attempts),
         "given_up": [pack.id for pack in summary.failed],
         "plan_hash": summary.plan_hash,
         "workspace": str(workspace.absolute()),
     }
     for pack in summary.failed:
         print(
-            f"error: pack {pack.id} ({pack.task}, {pack.regime}, {pack.phase}) failed 3 times",
+            f"error: pack {pack.id} ({pack.task}, {pack.regime}, {pack.phase}) was given up; the next run "
+            "tries it again",
             file=sys.stderr,
         )
     if summary.plan_hash:

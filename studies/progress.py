@@ -36,7 +36,7 @@ class Standing:
     pruned: int = 0
     """Stopped because others did better; only searches prune."""
     given_up: int
-    """Members of packs that failed three times."""
+    """Members of packs that nobody could train."""
     rate: float
     """Members per second, lately; 0 before the first."""
     seconds_left: float | None

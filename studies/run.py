@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -20,6 +20,7 @@ import torch
 from search_spaces.config import SETTING_NAMES
 from search_spaces.factor import unknown
 from studies.agenda import Agenda
+from studies.failures import Kind, by_kind, of_exception
 from studies.kinds import AnySpec
 from studies.ledger import Ledger, StudyRow
 from studies.packing import FLOPS_PER_SECOND, Pack, recorded
@@ -77,10 +78,14 @@ class RunSummary:
     """Members trained by this run."""
     diverged: int
     failed: tuple[Pack, ...]
-    """Packs given up after three attempts in this run; the next run tries them again."""
+    """Packs given up in this run; the next run tries them again."""
     seconds: float
     """Of this run, wall clock."""
     pruned: int = 0
+    set_aside: int = 0
+    """Members of the whole study that could not be trained: gaps, with their causes on the page."""
+    attempts: Mapping[Kind, int] = field(default_factory=dict)
+    """Kind -> attempts that failed, in this and earlier runs."""
     notes: tuple[str, ...] = ()
     """What a user should know: replaced tasks, too few families, combinations that mean little."""
 
@@ -172,6 +177,8 @@ def run(
             trained=agenda.finished - before,
             diverged=agenda.diverged,
             pruned=agenda.pruned,
+            set_aside=agenda.set_aside,
+            attempts=by_kind(ledger.attempts(spec.study)),
             failed=tuple(agenda.failed_packs),
             seconds=time.monotonic() - began,
             notes=(*noted, *agenda.notes()),
@@ -189,8 +196,8 @@ def run_inline(agenda: Work, book: TaskBook, device: str = "cpu", watch: Watch |
             evaluations = train_pack(
                 pack.members, book[pack.task](), device=device, diagnostics=recorded(pack, agenda.diagnostics)
             )
-        except Exception:  # noqa: BLE001 - a user's network may raise anything; the cause is recorded
-            agenda.fail(pack, traceback.format_exc(), kind="error")
+        except Exception as error:  # noqa: BLE001 - a user's network may raise anything; the cause is recorded
+            agenda.fail(pack, traceback.format_exc(), kind=of_exception(error))
         else:
             agenda.commit(pack, evaluations, seconds=time.monotonic() - began, worker="inline")
         if watch is not None:

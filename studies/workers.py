@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -25,11 +26,15 @@ from typing import TYPE_CHECKING, Any
 from studies.cluster import Cluster, Place  # first: it decides how Ray is imported
 
 # isort: split
+import ray
 from ray import tune
 from ray.tune.search import Searcher
 
 from search_spaces.config import Config
-from studies.packing import recorded
+from studies.failures import kernel_kills, of_exception, of_lost_worker
+from studies.leases import LEASE_FACTOR, Lease, least_seconds
+from studies.packing import FLOPS_PER_SECOND, expected_seconds, recorded
+from studies.traces import trace_of, traced
 from trainers.evaluation import Evaluation, Slot
 from trainers.member import Member
 
@@ -46,6 +51,8 @@ REST_SECONDS = (0.02, 0.25)
 """A worker without a pack looks again after the first of these, then less and less often."""
 START_SECONDS = 120.0
 """A worker that has not started after so long is no longer waited for."""
+LOOK_SECONDS = 2.0
+"""A worker that has no place after so long waits for one: the cluster is full, or a machine is gone."""
 MOST_WORKERS = 1024
 REST = "rest"
 """The order that is none."""
@@ -89,6 +96,8 @@ def run_ray(
             cluster = exits.enter_context(Cluster(workers, gpu_fraction)).start()
         folder = cluster.wait()
         exchange = Exchange(agenda, cluster, tasks_from=tasks_from, device=device, on_tick=on_tick)
+        exchange.traces = folder / "traces"
+        exchange.traces.mkdir(exist_ok=True)
         tune.run(
             PackTrainer,
             name="packs",
@@ -129,11 +138,18 @@ class Exchange(tune.Callback):
         self._tasks_from = place.carried(tasks_from)
         self._device = device
         self._on_tick = on_tick or (lambda: None)
-        self._running: dict[str, tuple[Pack, float]] = {}
+        self.traces = Path(tempfile.gettempdir())
+        """The folder in which workers on this machine write what ends them."""
+        self._least = least_seconds()
+        self._running: dict[str, Lease] = {}
+        self._late: dict[str, Pack] = {}
+        """Trials whose worker has had its time; what they still answer is not lost."""
         self._starting: dict[str, float] = {}
         """Trials that were asked for and have no worker yet, and since when."""
-        self._served: set[str] = set()
-        """Trials that have a worker."""
+        self._at_work: set[str] = set()
+        """Trials that have one."""
+        self._full = False
+        """The cluster had no place for the last one that was asked for."""
         self._held: Pack | None = None
         """Taken from the agenda for the next worker that asks."""
         self._arrived: list[tuple[str, dict[str, Any]]] = []
@@ -146,18 +162,27 @@ class Exchange(tune.Callback):
         """What Tune's searcher answers: a trial's config, 'finished', or None while there are enough."""
         if self.agenda.done:
             return Searcher.FINISHED
-        if len(self._starting) + len(self._served) >= self._place.workers:
+        if len(self._starting) + len(self._at_work) >= self._place.workers:
             return None
         self._starting[trial_id] = time.monotonic()
         if not self._ready():
             return {"order": REST}
         pack, self._held = self._held, None
         assert pack is not None
-        self._running[trial_id] = (pack, time.monotonic())
+        task = _task(pack.task, self._tasks_from)
+        speed = FLOPS_PER_SECOND.get(self._device.split(":")[0], FLOPS_PER_SECOND["cpu"])
+        self._running[trial_id] = lease = Lease(
+            pack=pack,
+            seconds=max(self._least, LEASE_FACTOR * expected_seconds(pack, task, speed)),
+            trace=self.traces / trial_id,
+            kernel_kills=kernel_kills(),
+            handed=time.monotonic(),
+        )
         order = {
             "members": [member_plain(member) for member in pack.members],
             "task": pack.task,
-            "content_hash": _task(pack.task, self._tasks_from).content_hash,
+            "content_hash": task.content_hash,
+            "trace": str(lease.trace),
             "tasks_from": self._tasks_from,
             "device": self._device,
             "diagnostics": recorded(pack, self.agenda.diagnostics),
@@ -173,18 +198,21 @@ class Exchange(tune.Callback):
         """
         if "rest" in result and self.agenda.done:
             return True
-        if self._starts():
-            return False
         stranded = any(trial in self._running for trial in self._starting)
-        return "answer" in result or stranded or self._ready()
+        return ("answer" in result or stranded or self._ready()) and not self._a_worker_starts()
 
-    def _starts(self) -> bool:
-        """Whether a worker's process is on its way; on a full cluster trials wait for a place."""
-        lately = time.monotonic() - START_SECONDS
-        if not any(since > lately for since in self._starting.values()):
+    def _a_worker_starts(self) -> bool:
+        """Whether one that was asked for is on its way: it has a place, and has not taken too long."""
+        now = time.monotonic()
+        young = [since for since in self._starting.values() if since > now - START_SECONDS]
+        if not young:
             return False
-        granted = self._place.granted()
-        return granted is None or granted > len(self._served)
+        if self._place.granted() > len(self._at_work):
+            self._full = False
+            return True
+        if now - min(young) > LOOK_SECONDS:
+            self._full = True
+        return not self._full
 
     def _ready(self) -> bool:
         """Whether a pack can be handed out now."""
@@ -196,10 +224,13 @@ class Exchange(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._starting.pop(trial.trial_id, None)
-        self._served.add(trial.trial_id)
+        self._at_work.add(trial.trial_id)
+        if trial.trial_id in self._running:
+            lease = self._running[trial.trial_id]
+            lease.begun, lease.trial = time.monotonic(), trial
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._served.discard(trial.trial_id)
+        self._at_work.discard(trial.trial_id)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **_: Any) -> None:
         answer = result.pop("answer", None)  # or Tune keeps every result in memory until the end
@@ -208,31 +239,45 @@ class Exchange(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._starting.pop(trial.trial_id, None)
-        self._served.discard(trial.trial_id)
-        self._arrived.append((trial.trial_id, {"kind": "crash", "cause": crash_cause(trial.error_file)}))
+        self._at_work.discard(trial.trial_id)
+        self._arrived.append((trial.trial_id, {"lost": _told(trial.error_file)}))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         arrived, self._arrived = self._arrived, []
         for trial_id, answer in arrived:
             self._settle(trial_id, answer)
+        for trial_id in [trial_id for trial_id, lease in self._running.items() if lease.over]:
+            self._expire(trial_id)
         self._on_tick()
 
     def _settle(self, trial_id: str, answer: dict[str, Any]) -> None:
-        if trial_id not in self._running:  # a worker that died after its answer had arrived
-            return
-        pack, started = self._running.pop(trial_id)
-        worker = answer.get("worker", "")
         if "evaluations" in answer:
+            pack = self._late.pop(trial_id, None) or self._running.pop(trial_id).pack
             rows = [Evaluation.from_plain(row) for row in answer["evaluations"]]
-            self.agenda.commit(pack, rows, seconds=answer["seconds"], worker=worker)
-        elif answer["kind"] == "task":
+            self.agenda.commit(pack, rows, seconds=answer["seconds"], worker=answer["worker"])
+            return
+        if trial_id not in self._running:  # it died after its answer had arrived, or after its time was up
+            return
+        lease = self._running.pop(trial_id)
+        if answer.get("kind") == "task":
             raise TaskDiffers(answer["cause"])
-        else:
-            log.warning(
-                "pack %s failed (%s) after %.1f s: %s\n%s", pack.id, answer["kind"],
-                time.monotonic() - started, answer["cause"], answer.get("traceback", ""),
-            )  # fmt: skip
-            self.agenda.fail(pack, answer["cause"], kind=answer["kind"])
+        kind, cause = (answer["kind"], answer["cause"]) if "kind" in answer else _loss(lease, answer["lost"])
+        log.warning(
+            "pack %s failed (%s) after %.1f s: %s\n%s", lease.pack.id, kind, lease.spent, cause,
+            answer.get("traceback", ""),
+        )  # fmt: skip
+        if answer.get("spoiled"):
+            _end(lease.trial)
+        self.agenda.fail(lease.pack, cause, kind=kind)
+
+    def _expire(self, trial_id: str) -> None:
+        """Ends a worker that has had its time; its pack goes to another one."""
+        lease = self._running.pop(trial_id)
+        self._late[trial_id] = lease.pack
+        _end(lease.trial)
+        cause = f"no answer after {lease.spent:.0f} s; at most {lease.seconds:.0f} s were expected"
+        log.warning("pack %s: %s", lease.pack.id, cause)
+        self.agenda.fail(lease.pack, cause, kind="timeout")
 
 
 class PackSearcher(Searcher):  # type: ignore[misc,unused-ignore]
@@ -283,29 +328,36 @@ class PackTrainer(tune.Trainable):
 
 def answer_order(order: dict[str, Any]) -> dict[str, Any]:
     """Trains the pack of one order; an exception becomes an answer with its cause, not a crash."""
-    import torch  # the driver never needs it
-
-    from trainers.pack import train_pack
-
-    torch.set_num_threads(1)
-    if order["home"]:
-        os.environ["HOME"] = order["home"]
     worker = f"{os.uname().nodename}:{os.getpid()}"
     started = time.perf_counter()
-    try:
-        task = _task(order["task"], order["tasks_from"])
-        if task.content_hash != order["content_hash"]:
-            raise TaskDiffers(
-                f"task '{task.name}' has other data in a worker than in the main process: its function must "
-                "return the same arrays every time (fix its random seed)"
-            )
-        members = [member_from_plain(row) for row in order["members"]]
-        evaluations = train_pack(members, task, device=order["device"], diagnostics=order["diagnostics"])
-    except TaskDiffers as error:
-        return {"kind": "task", "cause": str(error), "worker": worker}
-    except Exception as error:  # noqa: BLE001 - whatever a user's network raises is this pack's failure only
-        kind = "memory" if isinstance(error, (MemoryError, torch.OutOfMemoryError)) else "error"
-        return {"kind": kind, "cause": cause_of(error), "traceback": traceback.format_exc(), "worker": worker}
+    with traced(order["trace"]):
+        import torch  # the driver never needs it
+
+        from trainers.pack import train_pack
+
+        torch.set_num_threads(1)
+        if order["home"]:
+            os.environ["HOME"] = order["home"]
+        try:
+            task = _task(order["task"], order["tasks_from"])
+            if task.content_hash != order["content_hash"]:
+                raise TaskDiffers(
+                    f"task '{task.name}' has other data in a worker than in the main process: its function "
+                    "must return the same arrays every time (fix its random seed)"
+                )
+            members = [member_from_plain(row) for row in order["members"]]
+            evaluations = train_pack(members, task, device=order["device"], diagnostics=order["diagnostics"])
+        except TaskDiffers as error:
+            return {"kind": "task", "cause": str(error), "worker": worker}
+        except Exception as error:  # noqa: BLE001 - whatever a user's network raises is this pack's failure only
+            return {
+                "kind": of_exception(error),
+                "cause": cause_of(error),
+                "traceback": traceback.format_exc(),
+                "worker": worker,
+                # After a fault on the device every later call there fails too: the process is worth nothing.
+                "spoiled": order["device"] != "cpu" or "CUDA error" in str(error),
+            }
     return {
         "evaluations": [evaluation.plain() for evaluation in evaluations],
         "seconds": time.perf_counter() - started,
@@ -345,13 +397,26 @@ def cause_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}{place}"
 
 
-def crash_cause(error_file: str | None) -> str:
-    """What Ray noted about a lost worker, in one line."""
-    text = ""
+def _told(error_file: str | None) -> str:
+    """What Ray noted about a lost worker."""
     with suppress(OSError):
-        text = " ".join(Path(error_file or "").read_text(encoding="utf-8").split())
-    detail = text.partition("Worker exit detail: ")[2]
-    return f"the worker process died: {detail or text or 'no reason given'}"[:400]
+        return Path(error_file or "").read_text(encoding="utf-8")
+    return ""
+
+
+def _loss(lease: Lease, told: str) -> tuple[str, str]:
+    """Why the worker of a pack was lost: kind and cause."""
+    if lease.begun is None:
+        return "preempted", f"the worker ended before it began: {' '.join(told.split())}"[:400]
+    oom = kernel_kills() > lease.kernel_kills
+    return of_lost_worker(told, trace_of(lease.trace), killed_for_memory=oom)
+
+
+def _end(trial: Any) -> None:
+    """Ends a trial's worker process at once; Tune then sees that it was lost."""
+    actor = trial.temporary_state.ray_actor
+    if actor is not None:
+        ray.kill(actor, no_restart=True)
 
 
 @lru_cache(maxsize=4)

@@ -19,21 +19,23 @@ import time
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 from uuid import uuid4
 
-from studies.cluster import ENVIRONMENT, LOGGERS, MODE_FOUND, THREADS  # first: it decides how Ray is imported
+from studies.cluster import (  # first: it decides how Ray is imported
+    ENVIRONMENT,
+    LOGGERS,
+    MODE_FOUND,
+    THREADS,
+    granted,
+)
 
 # isort: split
 import ray
-from ray.util import placement_group_table
 
 ROOT = Path(__file__).parents[1]
 """Where our packages lie: on a cluster, the job's working directory."""
 LOOK_SECONDS = 5.0
 """Between two looks at what the cluster has: nodes come and go with an autoscaler."""
-GRANTED_SECONDS = 0.5
-"""Between two looks at which of our workers have been given their place."""
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set by Ray for the driver of a job."""
 
@@ -59,8 +61,6 @@ class Attached:
         self._wish = workers
         self._room = workers or 1
         self._looked = -math.inf
-        self._granted: int | None = 0
-        self._asked = -math.inf
         self._folder: Path | None = None
         self._before: dict[str, str | None] = {}
         self._levels: dict[str, int] = {}
@@ -107,17 +107,9 @@ class Attached:
             self._room, self._looked = max(1, room(ray.cluster_resources(), self.gpu_fraction)), now
         return self._room
 
-    def granted(self) -> int | None:
+    def granted(self) -> int:
         """Workers of ours that the cluster has given a place, started or starting."""
-        now = time.monotonic()
-        if now - self._asked > GRANTED_SECONDS:
-            mine = ray.get_runtime_context().get_job_id()
-            groups: dict[str, Any] = placement_group_table()
-            self._granted = sum(
-                group["state"] == "CREATED" and name.endswith(mine) for name, group in groups.items()
-            )
-            self._asked = now
-        return self._granted
+        return granted()
 
     def lost(self) -> str:
         """Nobody can tell from here: Ray ends this process when the head is gone for a minute."""

@@ -16,12 +16,13 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 from uuid import uuid4
 
 MODE_FOUND = os.environ.get("RAY_AUTH_MODE")
@@ -30,6 +31,7 @@ RAY_CAME_FIRST = "ray" in sys.modules and MODE_FOUND != "token"
 os.environ["RAY_AUTH_MODE"] = "token"  # read once, while Ray is imported
 
 import ray  # noqa: E402
+from ray.util import placement_group_table  # noqa: E402
 
 OBJECT_STORE_BYTES = 200_000_000
 """A pack's result is about a megabyte; Ray would reserve 30 % of the machine's memory."""
@@ -43,6 +45,8 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's would swallow the first Ctrl-C
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the ledger is the memory; Tune's snapshots are never read
 }
+GRANTED_SECONDS = 0.5
+"""Between two looks at which workers have a place."""
 SET_BY_RAY = ("PYTHONBREAKPOINT",)
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 LOGGERS = ("ray", "ray.tune")
@@ -67,8 +71,8 @@ class Place(Protocol):
     def lost(self) -> str:
         """Which of Ray's own processes have ended; '' while all is well, or nobody can tell."""
 
-    def granted(self) -> int | None:
-        """Workers that have been given a place, started or starting; None where nobody waits for one."""
+    def granted(self) -> int:
+        """Workers that have been given a place, started or starting."""
 
     def carried(self, tasks_from: Path | None) -> str | None:
         """The task file's name as workers find it."""
@@ -130,9 +134,9 @@ class Cluster:
         node = ray._private.worker._global_node
         return "" if node is None else ", ".join(name for name, _ in node.dead_processes())
 
-    def granted(self) -> int | None:
-        """None: nobody else uses it, so whoever waits for a worker waits for its process."""
-        return None
+    def granted(self) -> int:
+        """Workers that have been given a place, started or starting."""
+        return granted()
 
     def carried(self, tasks_from: Path | None) -> str | None:
         """The task file as workers find it: they are on this machine."""
@@ -198,6 +202,18 @@ class Cluster:
     def close(self) -> None:
         """Disconnects and ends what `open` started."""
         ray.shutdown()
+
+
+def granted() -> int:
+    """How many workers of this process Ray has given a place, started or starting; asked now and then."""
+    return _granted(int(time.monotonic() / GRANTED_SECONDS))
+
+
+@lru_cache(maxsize=1)
+def _granted(moment: int) -> int:
+    groups: dict[str, Any] = placement_group_table()
+    mine = ray.get_runtime_context().get_job_id()
+    return sum(group["state"] == "CREATED" and name.endswith(mine) for name, group in groups.items())
 
 
 def started_too_slowly(error: BaseException) -> BaseException:

@@ -144,7 +144,7 @@ class JobApi:
         content: bytes | None = None,
         *,
         token: str | None = None,
-        seconds: float = SECONDS,
+        seconds: float | None = None,
         **missing: None,
     ) -> Any:
         """The answer as data; with `missing=None`, None where there is no such thing."""
@@ -153,7 +153,7 @@ class JobApi:
         if held := self._token if token is None else token:
             request.add_header("Authorization", f"Bearer {held}")
         try:
-            with _OPENER.open(request, timeout=seconds) as answer:
+            with _OPENER.open(request, timeout=seconds or SECONDS) as answer:
                 text = answer.read(MOST_BYTES).decode("utf-8", errors="replace")
         except urllib.error.HTTPError as error:
             with error:

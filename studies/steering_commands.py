@@ -130,15 +130,14 @@ def _cluster(workspace: Path, url: str | None) -> JobApi:
 
 def _asked_cluster(workspace: Path, url: str | None) -> tuple[JobApi | None, str]:
     """The cluster, if one is named and answers; else None and why, for what the ledger alone can tell too."""
-    from studies.job_api import Unreachable
     from studies.site import site_of
 
     if not (url or site_of(workspace).cluster):
         return None, "no cluster is named, so nothing is known of jobs"
     try:
         return _cluster(workspace, url), ""
-    except Unreachable as error:
-        return None, f"{error}; what follows from the ledger is shown"
+    except ValueError as error:
+        return None, f"only the ledger was asked: {error}"
 
 
 def _job(api: JobApi, study: str, workspace: Path) -> Job:

@@ -44,6 +44,8 @@ REST_SECONDS = (0.02, 0.25)
 """A worker without a pack looks again after the first of these, then less and less often."""
 START_SECONDS = 120.0
 """A worker that has not started after so long is no longer waited for."""
+LOOK_SECONDS = 2.0
+"""A worker that has no place after so long waits for one: the cluster is full, or a machine is gone."""
 MOST_WORKERS = 1024
 REST = "rest"
 """The order that is none."""
@@ -141,8 +143,10 @@ class Exchange(tune.Callback):
         """Trials whose worker has had its time; what they still answer is not lost."""
         self._starting: dict[str, float] = {}
         """Trials that were asked for and have no worker yet, and since when."""
-        self._served: set[str] = set()
-        """Trials that have a worker."""
+        self._at_work: set[str] = set()
+        """Trials that have one."""
+        self._full = False
+        """The cluster had no place for the last one that was asked for."""
         self._held: Pack | None = None
         """Taken from the agenda for the next worker that asks."""
         self._arrived: list[tuple[str, dict[str, Any]]] = []
@@ -155,7 +159,7 @@ class Exchange(tune.Callback):
         """What Tune's searcher answers: a trial's config, 'finished', or None while there are enough."""
         if self.agenda.done:
             return Searcher.FINISHED
-        if len(self._starting) + len(self._served) >= self._place.workers:
+        if len(self._starting) + len(self._at_work) >= self._place.workers:
             return None
         self._starting[trial_id] = time.monotonic()
         if not self._ready():
@@ -191,18 +195,21 @@ class Exchange(tune.Callback):
         """
         if "rest" in result and self.agenda.done:
             return True
-        if self._starts():
-            return False
         stranded = any(trial in self._running for trial in self._starting)
-        return "answer" in result or stranded or self._ready()
+        return ("answer" in result or stranded or self._ready()) and not self._a_worker_starts()
 
-    def _starts(self) -> bool:
-        """Whether a worker's process is on its way; on a full cluster trials wait for a place."""
-        lately = time.monotonic() - START_SECONDS
-        if not any(since > lately for since in self._starting.values()):
+    def _a_worker_starts(self) -> bool:
+        """Whether one that was asked for is on its way: it has a place, and has not taken too long."""
+        now = time.monotonic()
+        young = [since for since in self._starting.values() if since > now - START_SECONDS]
+        if not young:
             return False
-        granted = self._place.granted()
-        return granted is None or granted > len(self._served)
+        if self._place.granted() > len(self._at_work):
+            self._full = False
+            return True
+        if now - min(young) > LOOK_SECONDS:
+            self._full = True
+        return not self._full
 
     def _ready(self) -> bool:
         """Whether a pack can be handed out now."""
@@ -214,13 +221,13 @@ class Exchange(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._starting.pop(trial.trial_id, None)
-        self._served.add(trial.trial_id)
+        self._at_work.add(trial.trial_id)
         if trial.trial_id in self._running:
             lease = self._running[trial.trial_id]
             lease.begun, lease.trial = time.monotonic(), trial
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._served.discard(trial.trial_id)
+        self._at_work.discard(trial.trial_id)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **_: Any) -> None:
         answer = result.pop("answer", None)  # or Tune keeps every result in memory until the end
@@ -229,7 +236,7 @@ class Exchange(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._starting.pop(trial.trial_id, None)
-        self._served.discard(trial.trial_id)
+        self._at_work.discard(trial.trial_id)
         self._arrived.append((trial.trial_id, {"lost": _told(trial.error_file)}))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:

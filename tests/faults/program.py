@@ -93,18 +93,16 @@ class Place:
             more: further environment.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        own = [] if self.tasks_from is None else ["--tasks-from", str(self.tasks_from)]
+        own: list[str] = [] if self.tasks_from is None else ["--tasks-from", str(self.tasks_from)]
         words = ["run", str(self.study), *own, "--workspace", str(self.workspace), *self.options]
         log = self.folder / "log"
-        faults = {"journal": str(self.journal), "deeds": dict(deeds or {})}
         with log.open("ab") as out:
             process = subprocess.Popen(
                 [*prefix, sys.executable, "-m", "studies.cli", *words],
                 cwd=self.folder,
                 env={
                     **os.environ,
-                    "PYTHONPATH": f"{HERE / 'inside'}{os.pathsep}{ROOT}",
-                    "FAULTS": json.dumps(faults),
+                    **self.inside(deeds),
                     **self.environment,
                     **more,
                 },
@@ -114,6 +112,11 @@ class Place:
                 start_new_session=True,
             )
         return Running(process=process, log=log)
+
+    def inside(self, deeds: Mapping[str, Any] | None = None) -> dict[str, str]:
+        """The environment in which `inside/sitecustomize.py` is loaded by every Python process."""
+        faults = {"journal": str(self.journal), "deeds": dict(deeds or {})}
+        return {"PYTHONPATH": f"{HERE / 'inside'}{os.pathsep}{ROOT}", "FAULTS": json.dumps(faults)}
 
     def notes(self) -> list[dict[str, Any]]:
         """The journal so far: what was trained, when, and by whom."""

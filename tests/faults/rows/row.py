@@ -99,9 +99,10 @@ class Bench:
         resumed: list[float] | None = None,
         note: str = "",
         wrong: int = 0,
+        database: Path | None = None,
     ) -> Found:
         """Holds a complete study against its quiet run."""
-        quiet, now = self.quiet(kind), outcome_of(place.workspace, place.study.stem)
+        quiet, now = self.quiet(kind), outcome_of(place.workspace, place.study.stem, database=database)
         how: Compared = compared(now, quiet, near=near, expected=expected)
         begun = sum(len(row["slots"]) for row in place.notes() if row["what"] == "begin")
         return Found(

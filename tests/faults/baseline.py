@@ -1,4 +1,4 @@
-"""The same faults for the documented stack: `python -m tests.faults.baseline [--rows 1,4,7,12,15] [--seeds 5]`.
+"""The same faults for the documented stack: `python -m tests.faults.baseline [--rows 1,4] [--seeds 5]`.
 
 Ray Tune with OptunaSearch and MLflowLoggerCallback (`tests.faults.peer`) under the rows that mean something
 there, in the columns of our own table. Where its manual knows a way to resume (`Tuner.restore`), it is taken,
@@ -25,7 +25,7 @@ from typing import Any
 
 from tests.faults.__main__ import HEAD, RULE, line_of
 from tests.faults.program import PATIENCE, ROOT, Running, command_of, descendants
-from tests.faults.rows.row import Found, Row
+from tests.faults.rows.row import Found
 from tests.mlflow_server import mlflow_server
 from tests.rehearsal.ray_nodes import ray_nodes
 from tests.surroundings import SILENCE
@@ -276,8 +276,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 found.append(run(stack, f"row-{number}-{seed}", draw))
             except Exception as error:  # noqa: BLE001 - a stack that breaks is what this looks for
                 broken.append(f"seed {seed}: {' '.join(str(error).split())[:160]}")
-        row = Row(number=number, name=name, run=lambda *_: found[0])
-        lines.append(line_of(row, found, broken))
+        lines.append(line_of(number, name, found, broken))
         print(lines[-1], flush=True)
     if options.output:
         options.output.write_text("\n".join(lines) + "\n", encoding="utf-8")

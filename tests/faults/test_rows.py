@@ -26,6 +26,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def test_nothing_is_lost_doubled_or_changed_under(number: int, bench: Bench) -> None:
     row = next(row for row in ROWS if row.number == number)
     found = row.run(bench, f"row-{number}", random.Random(f"{SEED} {number}"))
-    print(f"seed {SEED}: {line_of(row, [found])}")
+    print(f"seed {SEED}: {line_of(row.number, row.name, [found])}")
     assert found.faults, "no fault was injected"
     assert found.held, found

@@ -29,6 +29,7 @@ MODE_FOUND = os.environ.get("RAY_AUTH_MODE")
 """As this process was started with it; `studies.attached` asks."""
 RAY_CAME_FIRST = "ray" in sys.modules and MODE_FOUND != "token"
 os.environ["RAY_AUTH_MODE"] = "token"  # read once, while Ray is imported
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # too: nothing starts a cluster behind our back when ours is lost
 
 import ray  # noqa: E402
 from ray.util import placement_group_table  # noqa: E402
@@ -70,6 +71,9 @@ class Place(Protocol):
 
     def lost(self) -> str:
         """Which of Ray's own processes have ended; '' while all is well, or nobody can tell."""
+
+    def stop(self) -> None:
+        """Ends what is ours of it; twice is once."""
 
     def granted(self) -> int:
         """Workers that have been given a place, started or starting."""

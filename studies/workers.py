@@ -107,9 +107,10 @@ def run_ray(
                 verbose=0,
             )
         except Exception as error:
-            lost = cluster.lost()
+            lost = exchange.lost or cluster.lost()
             if not lost:
                 raise
+            cluster.stop()
             exchange.give_back()
             raise ClusterLost(f"the Ray cluster was lost ({lost} ended)") from error
 
@@ -137,6 +138,8 @@ class Exchange(tune.Callback):
         self._on_tick = on_tick or (lambda: None)
         self.traces = Path(tempfile.gettempdir())
         """The folder in which workers on this machine write what ends them."""
+        self.lost = ""
+        """What of Ray has ended; '' while all is well."""
         self._least = least_seconds()
         self._running: dict[str, Lease] = {}
         self._late: dict[str, Pack] = {}
@@ -241,6 +244,8 @@ class Exchange(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         if lost := self._place.lost():
+            self.lost = lost
+            self._place.stop()  # or Tune would wait for the dead in its own clean-up, and Ray end this process
             raise ClusterLost(lost)
         arrived, self._arrived = self._arrived, []
         for trial_id, answer in arrived:

@@ -245,7 +245,7 @@ class Exchange(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         if lost := self._place.lost():
             self.lost = lost
-            self._place.stop()  # or Tune would wait for the dead in its own clean-up, and Ray end this process
+            self._place.stop()  # or Tune's clean-up would wait for the dead until Ray ends this process
             raise ClusterLost(lost)
         arrived, self._arrived = self._arrived, []
         for trial_id, answer in arrived:

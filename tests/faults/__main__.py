@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.faults.program import nothing_left
 from tests.faults.rows import disk, driver, memory, stores, users, workers
 from tests.faults.rows.row import Bench, Found, Row
 from tests.faults.shim import compiler
@@ -120,4 +121,5 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    with nothing_left():
+        raise SystemExit(main())

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.__main__ import HEAD, RULE, line_of
-from tests.faults.program import PATIENCE, ROOT, Running, command_of, descendants
+from tests.faults.program import PATIENCE, ROOT, Running, command_of, descendants, nothing_left
 from tests.faults.rows.row import Found
 from tests.mlflow_server import mlflow_server
 from tests.rehearsal.ray_nodes import ray_nodes
@@ -284,4 +284,5 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    with nothing_left():
+        raise SystemExit(main())

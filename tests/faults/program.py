@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,36 @@ PATIENCE = 240.0
 """Seconds after which a run that does not end has failed."""
 
 
+STARTED: list[Running] = []
+"""Every call of the program by this process."""
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Ends what was started within it, also where a polite kill ends the harness."""
+
+    def leave(signum: int, frame: object) -> None:
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        for one in STARTED:
+            if not one.over:
+                one.kill()
+
+
 @dataclass(kw_only=True)
 class Running:
     """One call of the program on its way."""
 
     process: subprocess.Popen[bytes]
     log: Path
+
+    def __post_init__(self) -> None:
+        STARTED.append(self)
 
     @property
     def over(self) -> bool:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from studies.ledger import FILE
 from tests.faults.outcome import Outcome, compared, outcome_of
-from tests.faults.program import PATIENCE, Place, Running
+from tests.faults.program import PATIENCE, Place, Running, nothing_left
 from tests.faults.rows.row import at_work_after, at_work_again
 from tests.faults.shim import compiler, spoiled
 from tests.faults.studies_under_test import guideline, written
@@ -212,4 +212,5 @@ def _round(options: argparse.Namespace, number: int, quiet: Outcome) -> dict[str
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    with nothing_left():
+        raise SystemExit(main())

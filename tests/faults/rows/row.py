@@ -50,8 +50,11 @@ class Bench:
 
     def place(self, name: str, kind: str = "guideline", **environment: str) -> Place:
         """An empty workspace for one of the studies: 'guideline', 'own' or 'search'."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        return self._place(name, kind, **environment)
+
+    def _place(self, name: str, kind: str, **environment: str) -> Place:
         folder = self.folder / name
-        shutil.rmtree(folder, ignore_errors=True)
         make: Mapping[str, Callable[..., dict[str, Any]]] = {
             "guideline": guideline, "own": own, "search": search,
         }  # fmt: skip
@@ -64,12 +67,16 @@ class Bench:
         )
 
     def quiet(self, kind: str = "guideline") -> Outcome:
-        """What the study comes to when nothing happens; run once."""
+        """What the study comes to when nothing happens; run once, and kept in the scratch folder."""
         if kind not in self._quiet:
-            place = self.place(f"quiet-{kind}", kind)
-            running = place.start()
-            code = running.wait()
-            assert code == 0, f"the quiet run ended with {code}:\n{running.said[-3000:]}"
+            name = f"quiet-{kind}-{self.members}"
+            kept = self.folder / name / "complete"
+            place = self._place(name, kind) if kept.is_file() else self.place(name, kind)
+            if not kept.is_file():
+                running = place.start()
+                code = running.wait()
+                assert code == 0, f"the quiet run ended with {code}:\n{running.said[-3000:]}"
+                kept.touch()
             self._quiet[kind] = outcome_of(place.workspace, place.study.stem), place.begun()
         return self._quiet[kind][0]
 

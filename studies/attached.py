@@ -71,6 +71,8 @@ class Attached:
         Raises:
             ValueError: no cluster here, or one that lets in whoever has no token.
         """
+        if self._folder is not None:
+            return self._folder
         self._before = {name: os.environ.get(name) for name in ENVIRONMENT}
         self._levels = {name: logging.getLogger(name).level for name in LOGGERS}
         os.environ.update(ENVIRONMENT)

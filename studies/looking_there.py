@@ -22,6 +22,7 @@ PREFLIGHT_SECONDS = 300.0
 STOP_SECONDS = 90.0
 """Of these a driver has `RAY_JOB_STOP_WAIT_TIME_S` to leave by itself."""
 POLL_SECONDS = 0.5
+FORGET_SECONDS = 2.0
 SKEW = ("ray", "torch", "optuna")
 """Libraries of which client and cluster must have the same release: points and numbers hang on them."""
 ENVIRONMENT = {
@@ -157,12 +158,16 @@ def ended(api: JobApi, id: str, seconds: float) -> Job | None:
 
 
 def _forget(api: JobApi, id: str) -> None:
-    """Takes a job's record away, ending the job before if need be."""
+    """Takes a job's record away, ending the job before if need be.
+
+    Ray looks after a job once a second; where it finds the process gone and no record, it makes one anew.
+    """
     job = api.job(id)
-    if job is None:
-        return
-    if not job.over:
+    if job is not None and not job.over:
         api.stop(id)
         if ended(api, id, STOP_SECONDS) is None:
             return
-    api.delete(id)
+    for _ in range(2):
+        time.sleep(FORGET_SECONDS)
+        if api.job(id) is not None:
+            api.delete(id)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from studies.checking import CheckedStudy
+    from studies.runnable import CheckedStudy
     from studies.spec import Profile
 
 MARK = "groundrules-preflight "
@@ -82,7 +82,7 @@ def _looked(
     found: Findings, study: str, workspace: Path, tasks_from: Path | None, profile: Profile | None
 ) -> Findings:
     """The study there, and the ledger and tracking store as they are seen from there."""
-    from studies.checking import checked_study
+    from studies.runnable import checked_study
     from trainers.versions import versions
 
     more: dict[str, Any] = {"package": versions()["groundrules"]}

@@ -123,8 +123,8 @@ def _send(
     as_json: bool,
 ) -> None:
     """Checks a study here, then there, and submits it."""
-    from studies.checking import checked_study
     from studies.reaching import cluster_of
+    from studies.runnable import checked_study
     from studies.service import submit as sent
     from studies.shipping import parcel
     from studies.site import site_of

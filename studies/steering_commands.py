@@ -16,7 +16,6 @@ from studies.options import DEFAULT_WORKSPACE, ClusterUrl, Json, Study, Workspac
 
 if TYPE_CHECKING:
     from studies.job_api import Job, JobApi
-    from studies.ledger import Ledger
     from studies.standings import LedgerStanding
 
 
@@ -166,13 +165,10 @@ def _standings(
     from studies.standings import standing_of
 
     now = time.time_ns() // 1_000_000
-    try:
-        ledger: Ledger = Ledger.open(workspace)
-    except ValueError:
-        if none_is_fine:
-            return {}
-        raise
-    with ledger:
+    found = Ledger.find(workspace) if none_is_fine else Ledger.open(workspace)
+    if found is None:
+        return {}
+    with found as ledger:
         if only is not None:
             row = ledger.find_study(only) if none_is_fine else ledger.study(only)
             return {} if row is None else {row.name: standing_of(ledger, row, now_ms=now)}

@@ -25,6 +25,7 @@ from studies.cluster import Cluster, Place  # first: it decides how Ray is impor
 # isort: split
 import ray
 from ray import tune
+from ray.air._internal import usage
 from ray.tune.search import Searcher
 
 from studies.failures import ClusterLost, kernel_kills, of_lost_worker
@@ -49,6 +50,10 @@ LOOK_SECONDS = 2.0
 MOST_WORKERS = 1024
 REST = "rest"
 """The order that is none."""
+
+# Tune counts callbacks for usage statistics, which are off here; to tell their kinds it would import MLflow,
+# TensorBoard and more before the first worker is asked for: 4 seconds.
+usage.tag_callbacks = lambda callbacks: False
 
 
 def run_ray(

@@ -74,9 +74,9 @@ class RayNodes:
             cpus=self._head_cpus,
         )
         self._wait_for(1)
-        for _ in range(self._workers):
+        for joined in range(self._workers):  # one by one: two that start at once want the same log files
             self._node("--address", f"127.0.0.1:{self._gcs}", cpus=self._cpus)
-        self._wait_for(1 + self._workers)
+            self._wait_for(2 + joined)
         return self
 
     def kill_worker(self) -> None:
@@ -110,6 +110,7 @@ class RayNodes:
             "HOME": str(self.home),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self.home / "token"),
+            "RAY_raylet_start_wait_time_s": "120",  # on a busy machine 30 s are not enough
             MARK: self.mark,
             **self._more,
         }

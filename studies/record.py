@@ -163,6 +163,11 @@ def protocol_of(plain: Mapping[str, Any]) -> Protocol:
 
 def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
     """The spec whose `resolved()` this is, as far as planning needs it."""
+    return parse(study_file_of(resolved), file=f"ledger, study {resolved['study']}")
+
+
+def study_file_of(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """A study file, as data, that resolves to this; what changes no result is left out."""
     budget = resolved["budget"]
     # A question may be about a setting that no regime changes: back to where the study file had it.
     said: list[Mapping[str, Any]] = list(resolved["regimes"].values())
@@ -170,31 +175,28 @@ def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
         name: said[0][name] for name in SETTING_NAMES if all(one.get(name) == said[0][name] for one in said)
     }
     numbers = ("families", "blocks", "trials", "promoted", "promote_seeds", "confirm_seeds")
-    return parse(
-        {
-            **{key: resolved[key] for key in ("study", "title", "fixed", "background", "nuisance")},
-            "background_in": resolved.get("background_in", {}),
-            "setting": shared,
-            "regimes": {
-                regime: {name: value for name, value in words.items() if name not in shared}
-                for regime, words in resolved["regimes"].items()
-            },
-            "questions": [
-                {"factor": q["factor"], "levels": q.get("said", q["levels"])} for q in resolved["questions"]
-            ],
-            "tasks": resolved["tasks"],
-            "budget": {
-                "profile": budget["profile"],
-                **{name: budget[name] for name in numbers},
-                "looks": budget["looks"][:-1],
-                "external": budget.get("external", 0),
-            },
-            "controls": resolved.get("controls", False),
-            **{key: resolved[key] for key in ("sampler", "pack_size", "alpha")},
-            "claims": resolved.get("claims", ()),
+    return {
+        **{key: resolved[key] for key in ("study", "title", "fixed", "background", "nuisance")},
+        "background_in": resolved.get("background_in", {}),
+        "setting": shared,
+        "regimes": {
+            regime: {name: value for name, value in words.items() if name not in shared}
+            for regime, words in resolved["regimes"].items()
         },
-        file=f"ledger, study {resolved['study']}",
-    )
+        "questions": [
+            {"factor": q["factor"], "levels": q.get("said", q["levels"])} for q in resolved["questions"]
+        ],
+        "tasks": resolved["tasks"],
+        "budget": {
+            "profile": budget["profile"],
+            **{name: budget[name] for name in numbers},
+            "looks": budget["looks"][:-1],
+            "external": budget.get("external", 0),
+        },
+        "controls": resolved.get("controls", False),
+        **{key: resolved[key] for key in ("sampler", "pack_size", "alpha")},
+        "claims": resolved.get("claims", ()),
+    }
 
 
 def _question(plain: Mapping[str, Any], asked: Asked) -> Question:

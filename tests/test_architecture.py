@@ -21,7 +21,7 @@ DOORS: dict[str, frozenset[str]] = {
     "ray": frozenset({"studies/cluster.py", "studies/workers.py", "studies/service.py"}),
     "mlflow": frozenset({"studies/tracking.py"}),
     "sqlite3": frozenset({"studies/sqlite.py"}),
-    "psycopg": frozenset({"studies/postgresql.py"}),
+    "psycopg": frozenset({"studies/postgresql.py", "studies/sessions.py"}),
     "sqlalchemy": frozenset(),
     "yaml": frozenset({"studies/plain_yaml.py", "reports/defaults.py", "reports/best.py"}),
     "pydantic": frozenset({"studies/spec.py", "studies/searching/spec.py"}),

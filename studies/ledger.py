@@ -57,8 +57,12 @@ class Ledger:
         place = site or site_of(workspace)
         if not place.ledger:
             return Ledger(Path(workspace), SqliteDatabase.open(Path(workspace), create=create))
-        from studies.postgresql import PostgresqlDatabase  # psycopg is an extra
-
+        try:
+            from studies.postgresql import PostgresqlDatabase
+        except ImportError as error:
+            raise ValueError(
+                f"a ledger on PostgreSQL needs psycopg ({error}): pip install 'groundrules[scaleout]'"
+            ) from error
         return Ledger(Path(workspace), PostgresqlDatabase.open(place, create=create))
 
     @staticmethod

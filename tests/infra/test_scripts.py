@@ -1,0 +1,194 @@
+"""The scripts of infra/ do what they say: secrets, MLflow's server, databases, a release of defaults."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from studies.site import Site
+from tests.infra.operators_files import INFRA, ROOT
+from tests.surroundings import SILENCE, THREADS
+
+SECRETS = ("ledger_password", "postgres_password", "ray_token", "tracking_password")
+
+
+def script(name: str, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs one to its end."""
+    return subprocess.run(
+        ["bash", str(INFRA / name), *words],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    """A copy of infra/ in which prepare.sh has run."""
+    folder = tmp_path / "infra"
+    folder.mkdir()
+    shutil.copy(INFRA / "prepare.sh", folder)
+    subprocess.run(["bash", str(folder / "prepare.sh")], check=True, capture_output=True)
+    return folder
+
+
+def test_prepare_makes_secrets_that_their_owner_alone_can_read(prepared: Path) -> None:
+    files = sorted((prepared / "secrets").iterdir())
+    assert [file.name for file in files] == list(SECRETS)
+    texts = [file.read_text(encoding="ascii") for file in files]
+    assert all(len(text) == 64 and set(text) <= set("0123456789abcdef") for text in texts)
+    assert len(set(texts)) == len(texts)
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    assert (prepared / ".env").read_text() == f"RUN_AS_UID={os.getuid()}\nRUN_AS_GID={os.getgid()}\n"
+    site = Site(workspace=prepared, ledger_password_file=str(files[0]))
+    assert site.secret("ledger_password_file") == texts[0]
+
+
+def test_prepare_changes_nothing_the_second_time(prepared: Path) -> None:
+    before = {file: file.read_bytes() for file in (prepared / "secrets").iterdir()}
+    (prepared / ".env").write_text("RUN_AS_UID=1234\n")
+    subprocess.run(["bash", str(prepared / "prepare.sh")], check=True, capture_output=True)
+    assert {file: file.read_bytes() for file in (prepared / "secrets").iterdir()} == before
+    assert (prepared / ".env").read_text() == "RUN_AS_UID=1234\n"
+
+
+def test_check_secrets_lets_good_ones_pass(prepared: Path) -> None:
+    run = script("check-secrets.sh", *(str(prepared / "secrets" / name) for name in SECRETS))
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "mode", "rule"),
+    [("empty", "", 0o600, "missing, empty"), ("open", "secret", 0o640, "may be read by others")],
+)
+def test_check_secrets_refuses(tmp_path: Path, name: str, content: str, mode: int, rule: str) -> None:
+    file = tmp_path / name
+    file.write_text(content)
+    file.chmod(mode)
+    run = script("check-secrets.sh", str(file))
+    assert run.returncode == 2
+    assert rule in run.stderr
+    assert "secret" not in run.stderr.replace("check-secrets", "").replace("secrets", "")
+
+
+def test_check_secrets_refuses_a_missing_one(tmp_path: Path) -> None:
+    run = script("check-secrets.sh", str(tmp_path / "nothing"))
+    assert run.returncode == 2
+    assert "prepare.sh" in run.stderr
+
+
+def test_the_server_is_not_started_for_everyone_by_mistake(tmp_path: Path) -> None:
+    run = script("mlflow-server.sh", MLFLOW_BACKEND_STORE_URI="x", MLFLOW_ARTIFACTS_DESTINATION=str(tmp_path))
+    assert run.returncode != 0
+    assert "MLFLOW_SERVER_ALLOWED_HOSTS" in run.stderr
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[int]:
+    """MLflow's server as the containers run it, on a free port of this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    variables = {
+        **SILENCE,
+        **THREADS,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "MLFLOW_ARTIFACTS_DESTINATION": str(folder / "artifacts"),
+        "MLFLOW_SERVER_ALLOWED_HOSTS": f"mlflow,mlflow:5000,127.0.0.1:{port}",
+        "MLFLOW_PORT": str(port),
+    }
+    server = subprocess.Popen(
+        ["bash", str(INFRA / "mlflow-server.sh")],
+        env={**os.environ, **variables},
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(600):
+            if answer(port, "/health", f"127.0.0.1:{port}") == 200:
+                break
+            assert server.poll() is None, "the server ended"
+            time.sleep(0.2)
+        yield port
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def answer(port: int, path: str, host: str) -> int:
+    """The status of a request that was addressed to `host`; 0 where nobody listens."""
+    try:
+        asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Host": host})
+        with urllib.request.urlopen(asked, timeout=30) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return int(error.code)
+    except OSError:
+        return 0
+
+
+def test_the_server_answers_to_the_names_it_was_given_and_to_no_other(tmp_path: Path) -> None:
+    page = "/ajax-api/2.0/mlflow/experiments/search?max_results=10"
+    with mlflow_server(tmp_path) as port:
+        assert answer(port, page, "mlflow:5000") == 200
+        assert answer(port, page, "mlflow") == 200
+        assert answer(port, page, f"localhost:{port}") == 403, "not named"
+        assert answer(port, page, "attacker.example.org") == 403
+        assert answer(port, "/health", "10.1.2.3:5000") == 200, "a probe asks by address"
+
+
+def test_a_release_of_defaults_says_what_changed(tmp_path: Path) -> None:
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, words in (("groundrules", "-m studies.cli"), ("python", "")):
+        (commands / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
+        (commands / name).chmod(0o755)
+    variables = {
+        "PATH": f"{commands}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "GROUNDRULES_WORKSPACE": str(tmp_path / "workspace"),
+        "STAMP": "2026-11",
+    }
+    study, releases = str(ROOT / "tests" / "blackbox" / "tiny.yaml"), tmp_path / "releases"
+    first = script("regenerate-defaults.sh", study, str(releases), "--engine", "inline", **variables)
+    assert first.returncode == 0, first.stderr
+    names = {
+        "tiny-2026-11.yaml",
+        "tiny-2026-11.defaults.yaml",
+        "tiny-2026-11.changes.md",
+        "tiny.defaults.yaml",
+    }
+    assert {file.name for file in releases.iterdir()} == names
+    newest = yaml.safe_load((releases / "tiny.defaults.yaml").read_text(encoding="utf-8"))
+    assert {row["factor"] for row in newest["rows"]} == {"initializer"}
+    changes = (releases / "tiny-2026-11.changes.md").read_text(encoding="utf-8")
+    assert "published" in changes and "initializer" in changes
+
+    again = script("regenerate-defaults.sh", study, str(releases), "--engine", "inline", **variables)
+    assert again.returncode == 0
+    assert "nothing to do" in again.stdout
+    assert (releases / "tiny-2026-11.changes.md").read_text(encoding="utf-8") == changes
+
+
+def test_a_release_of_what_does_not_exist_is_refused(tmp_path: Path) -> None:
+    run = script("regenerate-defaults.sh", "only-one-word")
+    assert run.returncode == 2
+    assert "usage" in run.stderr

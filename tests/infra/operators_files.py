@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ def document(name: str) -> dict[str, Any]:
     return loaded
 
 
+@lru_cache(maxsize=1)
 def manifests() -> list[dict[str, Any]]:
-    """Every Kubernetes object in infra/kuberay."""
+    """Every Kubernetes object in infra/kuberay; not to be changed."""
     return [one for file in KUBERNETES for one in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
 
 

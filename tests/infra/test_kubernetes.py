@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -117,6 +118,9 @@ def test_a_pod_mounts_only_volumes_that_it_declares(name: str) -> None:
 def test_secrets_are_variables_because_a_mounted_one_is_readable_by_its_group() -> None:
     made = (INFRA / "kuberay" / "make-secrets.sh").read_text(encoding="utf-8")
     references = [one["secretKeyRef"] for one in mappings(manifests()) if "secretKeyRef" in one]
+    for one in mappings(manifests()):
+        if re.search("PASSWORD|TOKEN", str(one.get("name"))):
+            assert set(one) == {"name", "valueFrom"}, "by reference only"
     assert {(one["name"], one["key"]) for one in references} == {
         ("ray-token", "auth_token"),
         ("postgres-password", "password"),

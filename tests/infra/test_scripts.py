@@ -1,18 +1,11 @@
-"""The scripts of infra/ do what they say: secrets, MLflow's server, databases, a release of defaults."""
+"""The scripts of infra/ that need no server do what they say: secrets, and a release of defaults."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,7 +13,6 @@ import yaml
 
 from studies.site import Site
 from tests.infra.operators_files import INFRA, ROOT
-from tests.surroundings import SILENCE, THREADS
 
 SECRETS = ("ledger_password", "postgres_password", "ray_token", "tracking_password")
 
@@ -90,69 +82,6 @@ def test_check_secrets_refuses_a_missing_one(tmp_path: Path) -> None:
     run = script("check-secrets.sh", str(tmp_path / "nothing"))
     assert run.returncode == 2
     assert "prepare.sh" in run.stderr
-
-
-def test_the_server_is_not_started_for_everyone_by_mistake(tmp_path: Path) -> None:
-    run = script("mlflow-server.sh", MLFLOW_BACKEND_STORE_URI="x", MLFLOW_ARTIFACTS_DESTINATION=str(tmp_path))
-    assert run.returncode != 0
-    assert "MLFLOW_SERVER_ALLOWED_HOSTS" in run.stderr
-
-
-@contextmanager
-def mlflow_server(folder: Path) -> Iterator[int]:
-    """MLflow's server as the containers run it, on a free port of this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    variables = {
-        **SILENCE,
-        **THREADS,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder / 'mlflow.db'}",
-        "MLFLOW_ARTIFACTS_DESTINATION": str(folder / "artifacts"),
-        "MLFLOW_SERVER_ALLOWED_HOSTS": f"mlflow,mlflow:5000,127.0.0.1:{port}",
-        "MLFLOW_PORT": str(port),
-    }
-    server = subprocess.Popen(
-        ["bash", str(INFRA / "mlflow-server.sh")],
-        env={**os.environ, **variables},
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        for _ in range(600):
-            if answer(port, "/health", f"127.0.0.1:{port}") == 200:
-                break
-            assert server.poll() is None, "the server ended"
-            time.sleep(0.2)
-        yield port
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def answer(port: int, path: str, host: str) -> int:
-    """The status of a request that was addressed to `host`; 0 where nobody listens."""
-    try:
-        asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Host": host})
-        with urllib.request.urlopen(asked, timeout=30) as response:
-            return int(response.status)
-    except urllib.error.HTTPError as error:
-        return int(error.code)
-    except OSError:
-        return 0
-
-
-def test_the_server_answers_to_the_names_it_was_given_and_to_no_other(tmp_path: Path) -> None:
-    page = "/ajax-api/2.0/mlflow/experiments/search?max_results=10"
-    with mlflow_server(tmp_path) as port:
-        assert answer(port, page, "mlflow:5000") == 200
-        assert answer(port, page, "mlflow") == 200
-        assert answer(port, page, f"localhost:{port}") == 403, "not named"
-        assert answer(port, page, "attacker.example.org") == 403
-        assert answer(port, "/health", "10.1.2.3:5000") == 200, "a probe asks by address"
 
 
 def test_a_release_of_defaults_says_what_changed(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@
 # within the month, it resumes. In FOLDER, for that name:
 #
 #     NAME.defaults.yaml     the release
-#     NAME.changes.md        what changed against the release before it; at first against the defaults that ship
+#     NAME.changes.md        what changed against the release before it; at first against the textbook
 #     STUDY.defaults.yaml    the newest release
 #
 # Exit codes: 0 done, whether or not anything changed; otherwise those of groundrules.
@@ -34,9 +34,13 @@ mkdir -p "$folder"
 sed "s/^study: .*/study: $name/" "$file" >"$folder/$name.yaml"
 groundrules run "$folder/$name.yaml" "$@"
 
-before=published
-if [ -f "$newest" ]; then before=$newest; fi
-groundrules export "$name" --format yaml --previous "$before" --output "$release.new"
+before=textbook
+previous=()
+if [ -f "$newest" ]; then
+    before=$newest
+    previous=(--previous "$newest") # what is as good as before stays
+fi
+groundrules export "$name" --format yaml "${previous[@]}" --output "$release.new"
 # 0: nothing changed; 1: something did, which is no failure here; 2: a file that is not sound.
 status=0
 groundrules diff "$before" "$release.new" --format markdown --output "$folder/$name.changes.md" || status=$?

@@ -84,40 +84,44 @@ def test_check_secrets_refuses_a_missing_one(tmp_path: Path) -> None:
     assert "prepare.sh" in run.stderr
 
 
-def test_a_release_of_defaults_says_what_changed(tmp_path: Path) -> None:
+@pytest.fixture
+def program(tmp_path: Path) -> dict[str, str]:
+    """An environment in which `groundrules` and `python` are this program and this interpreter."""
     commands = tmp_path / "bin"
     commands.mkdir()
     for name, words in (("groundrules", "-m studies.cli"), ("python", "")):
         (commands / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
         (commands / name).chmod(0o755)
-    variables = {
-        "PATH": f"{commands}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "GROUNDRULES_WORKSPACE": str(tmp_path / "workspace"),
-        "STAMP": "2026-11",
-    }
-    study, releases = str(ROOT / "tests" / "blackbox" / "tiny.yaml"), tmp_path / "releases"
-    first = script("regenerate-defaults.sh", study, str(releases), "--engine", "inline", **variables)
+    return {"PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+
+
+def test_a_release_of_defaults_says_what_changed(tmp_path: Path, program: dict[str, str]) -> None:
+    variables = {**program, "GROUNDRULES_WORKSPACE": str(tmp_path / "workspace"), "STAMP": "2026-11"}
+    whole = (ROOT / "tests" / "blackbox" / "tiny.yaml").read_text(encoding="utf-8")
+    study, releases = tmp_path / "tiny.yaml", tmp_path / "releases"
+    shorter = whole.replace("  deep: {depth: 4}\n", "").replace("blocks: 2", "blocks: 1")
+    study.write_text(shorter, encoding="utf-8")
+
+    def release() -> subprocess.CompletedProcess[str]:
+        return script("regenerate-defaults.sh", str(study), str(releases), "--engine", "inline", **variables)
+
+    first = release()
     assert first.returncode == 0, first.stderr
-    names = {
-        "tiny-2026-11.yaml",
-        "tiny-2026-11.defaults.yaml",
-        "tiny-2026-11.changes.md",
-        "tiny.defaults.yaml",
-    }
-    assert {file.name for file in releases.iterdir()} == names
+    kept = {f"tiny-2026-11.{end}" for end in ("yaml", "defaults.yaml", "changes.md")}
+    assert {file.name for file in releases.iterdir()} == kept | {"tiny.defaults.yaml"}
     newest = yaml.safe_load((releases / "tiny.defaults.yaml").read_text(encoding="utf-8"))
     assert {row["factor"] for row in newest["rows"]} == {"initializer"}
     changes = (releases / "tiny-2026-11.changes.md").read_text(encoding="utf-8")
-    assert "published" in changes and "initializer" in changes
+    assert "textbook" in changes
+    assert first.stdout.endswith(changes)
 
-    again = script("regenerate-defaults.sh", study, str(releases), "--engine", "inline", **variables)
+    again = release()
     assert again.returncode == 0
     assert "nothing to do" in again.stdout
     assert (releases / "tiny-2026-11.changes.md").read_text(encoding="utf-8") == changes
 
 
-def test_a_release_of_what_does_not_exist_is_refused(tmp_path: Path) -> None:
-    run = script("regenerate-defaults.sh", "only-one-word")
+def test_a_release_of_no_study_is_refused(tmp_path: Path, program: dict[str, str]) -> None:
+    run = script("regenerate-defaults.sh", "nothing-such", str(tmp_path), **program)
     assert run.returncode == 2
-    assert "usage" in run.stderr
+    assert "studies/specs/nothing-such.yaml" in run.stderr, "it looked among those that ship"

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from studies import commands
+from studies.databases import LedgerDamaged, LedgerLost
 from studies.options import (
     DEFAULT_WORKSPACE,
     Device,
@@ -267,6 +268,7 @@ app.command(name="diff")(commands.diff)
 app.command(name="why")(commands.why)
 app.command(name="claims")(commands.claims)
 app.command(name="replay")(commands.replay)
+app.command(name="check")(commands.check)
 app.command(name="init")(commands.init)
 app.command(name="simulate")(commands.simulate)
 
@@ -300,9 +302,12 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again at exit
         return 1
-    except ValueError as error:
+    except (ValueError, LedgerDamaged) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except LedgerLost as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except Exception as error:  # noqa: BLE001 - the last resort of every command
         if hasattr(error, "format_message"):  # Typer's, of whichever click it carries
             print(f"error: {' '.join(error.format_message().split())}", file=sys.stderr)
@@ -476,11 +481,14 @@ def _keep_traceback(words: Sequence[str]) -> Path:
             place = words[i + 1]
         elif word.startswith("--workspace="):
             place = word.partition("=")[2]
-    folder = Path(place) if os.access(place, os.W_OK) else Path(tempfile.gettempdir())
-    file = (folder / LOG_FILE).absolute()
-    with file.open("a", encoding="utf-8") as text:
-        text.write(f"groundrules {' '.join(words)}\n{traceback.format_exc()}\n")
-    return file
+    told = f"groundrules {' '.join(words)}\n{traceback.format_exc()}\n"
+    for folder in (Path(place), Path(tempfile.gettempdir())):
+        file = (folder / LOG_FILE).absolute()
+        with suppress(OSError), file.open("a", encoding="utf-8") as text:
+            text.write(told)
+            text.flush()
+            return file
+    return Path(os.devnull)  # every disk is full
 
 
 if __name__ == "__main__":

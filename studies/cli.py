@@ -21,14 +21,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from studies import commands
+from reports.characters import harmless
+from reports.files import appending
+from studies import commands, service_commands, steering_commands
 from studies.databases import LedgerDamaged, LedgerLost
+from studies.failures import ClusterLost
 from studies.options import (
     DEFAULT_WORKSPACE,
     Device,
     Engine,
     EngineOption,
     GpuFraction,
+    Here,
+    HereOption,
     Hours,
     Json,
     Listing,
@@ -45,10 +50,9 @@ from studies.options import (
 from studies.pages import record_of, write_pages
 
 if TYPE_CHECKING:
-    from reports.record import StudyRecord
-    from reports.search_record import SearchRecord
-    from reports.verdict import Verdict
     from search_spaces.factor import Factor
+    from studies.attached import Attached
+    from studies.cluster import Cluster
     from studies.run import RunSummary
     from studies.searching.spec import SearchSpec
     from studies.spec import Profile as ProfileName
@@ -67,6 +71,8 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 LOG_FILE = "groundrules.log"
+LONGEST_MESSAGE = 20_000
+"""Characters; the longest of ours list all names that are allowed."""
 
 
 @app.command()
@@ -111,22 +117,29 @@ def run(
     workers: Workers = None,
     device: Device = "cpu",
     gpu_fraction: GpuFraction = 0.0,
+    cluster: HereOption = None,
     as_json: Json = False,
 ) -> None:
     """Run a study here; the same command again resumes, and repeats nothing."""
     from studies.early import is_new
     from studies.interrupts import interrupted_by_sigterm
-    from studies.progress import Display
+    from studies.progress import JOB_LINE_SECONDS, LINE_SECONDS, Display
 
     _one_of(profile, hours)
-    with interrupted_by_sigterm(), ExitStack() as exits:
+    if cluster and engine is not Engine.ray:
+        raise ValueError("--cluster goes with --engine ray")
+    with interrupted_by_sigterm(also_sigint=cluster is not None), ExitStack() as exits:
         # Before anything else is running: the machine's speed is measured.
         fits = None if hours is None else _fitting(spec, hours, workspace, tasks_from, workers, device)
-        cluster = None
-        if engine is Engine.ray and is_new(spec, workspace):
+        place: Cluster | Attached | None = None
+        if cluster is Here.auto:
+            from studies.attached import Attached
+
+            place = exits.enter_context(Attached(workers, gpu_fraction))
+        elif engine is Engine.ray and is_new(spec, workspace):
             from studies.cluster import Cluster
 
-            cluster = exits.enter_context(Cluster(workers, gpu_fraction)).start()
+            place = exits.enter_context(Cluster(workers, gpu_fraction)).start()
         from studies import run as running
         from studies.kinds import load
         from studies.searching.spec import SearchSpec
@@ -138,7 +151,7 @@ def run(
         elif chosen := fits or (profile.value if profile else None):
             study = study.with_profile(chosen)
         tracker = Tracker(workspace, study.study, detail=study.tracking)
-        with Display() as display:
+        with Display(seconds=JOB_LINE_SECONDS if cluster else LINE_SECONDS) as display:
 
             def watch(agenda: Any) -> None:
                 display(agenda)
@@ -154,10 +167,10 @@ def run(
                 gpu_fraction=gpu_fraction,
                 watch=watch,
                 tracking=tracker,
-                cluster=cluster,
+                cluster=place,
             )
-        if cluster is not None:
-            cluster.end()  # Ray takes its time; the pages are written meanwhile
+        if place is not None:
+            place.end()  # Ray takes its time; the pages are written meanwhile
         if tracker.problem:
             print(
                 f"warning: MLflow lacks a part: {tracker.problem}; the same command again adds it",
@@ -271,6 +284,12 @@ app.command(name="replay")(commands.replay)
 app.command(name="check")(commands.check)
 app.command(name="init")(commands.init)
 app.command(name="simulate")(commands.simulate)
+app.command(name="submit")(service_commands.submit)
+app.command(name="list")(steering_commands.listing)
+app.command(name="status")(steering_commands.status)
+app.command(name="logs")(steering_commands.logs)
+app.command(name="stop")(steering_commands.stop)
+app.command(name="resume")(service_commands.resume)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -303,23 +322,32 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again at exit
         return 1
     except (ValueError, LedgerDamaged) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_told_safely(error)}", file=sys.stderr)
         return 2
     except LedgerLost as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_told_safely(error)}", file=sys.stderr)
+        return 1
+    except ClusterLost as error:
+        print(
+            f"error: {_told_safely(error)}; what was finished is kept: resume with the same command",
+            file=sys.stderr,
+        )
         return 1
     except Exception as error:  # noqa: BLE001 - the last resort of every command
         if hasattr(error, "format_message"):  # Typer's, of whichever click it carries
-            print(f"error: {' '.join(error.format_message().split())}", file=sys.stderr)
+            print(f"error: {_told_safely(' '.join(error.format_message().split()))}", file=sys.stderr)
             return 2
         place = _keep_traceback(words)
-        print(f"internal error: {type(error).__name__}: {error}\nthe details are in {place}", file=sys.stderr)
+        what = f"{type(error).__name__}: {_told_safely(error)}"
+        print(f"internal error: {what}\nthe details are in {place}", file=sys.stderr)
         return 1
 
 
 def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker, *, as_json: bool) -> None:
     """What a run says at its end: the table, and where everything is."""
+    from studies import failures
     from studies.progress import duration
+    from studies.told import told
 
     say = (lambda *_: None) if as_json else print
     for note in summary.notes:
@@ -330,6 +358,10 @@ def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker
         f"{trained}; {summary.finished} of {summary.planned} members in the ledger, "
         f"{summary.diverged} diverged{pruned} ({duration(summary.seconds)})"
     )
+    if summary.attempts:
+        say(failures.sentence(summary.attempts))
+    if summary.set_aside:
+        say(f"set aside: {summary.set_aside} members could not be trained; the page shows which, and why")
     answer: dict[str, Any] = {
         "study": study,
         "complete": summary.complete,
@@ -338,44 +370,33 @@ def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker
         "planned": summary.planned,
         "diverged": summary.diverged,
         "pruned": summary.pruned,
+        "set_aside": summary.set_aside,
+        "failed_attempts": dict(summary.attempts),
         "given_up": [pack.id for pack in summary.failed],
         "plan_hash": summary.plan_hash,
         "workspace": str(workspace.absolute()),
     }
     for pack in summary.failed:
         print(
-            f"error: pack {pack.id} ({pack.task}, {pack.regime}, {pack.phase}) failed 3 times",
+            f"error: pack {pack.id} ({pack.task}, {pack.regime}, {pack.phase}) was given up; the next run "
+            "tries it again",
             file=sys.stderr,
         )
     if summary.plan_hash:
         record = record_of(workspace, study)
         page, defaults = write_pages(workspace, record)
         tracker.log_report(page.parent)
-        lines, told = _told(record)
+        lines, found = told(record)
         for line in lines:
             say(line)
         say(f"report    {page}")
         if defaults:
             say(f"defaults  {defaults}")
-        answer |= {"report": str(page), "defaults": str(defaults) if defaults else None, **told}
+        answer |= {"report": str(page), "defaults": str(defaults) if defaults else None, **found}
     place = "" if workspace == DEFAULT_WORKSPACE else f" --workspace {workspace}"
     say(f"runs      groundrules ui{place}")
     if as_json:
         print(json.dumps(answer, indent=2))
-
-
-def _told(record: StudyRecord | SearchRecord) -> tuple[list[str], dict[str, Any]]:
-    """What a study has found: as lines, and for a program."""
-    from reports import standing, verdicts
-    from reports.search_record import SearchRecord
-    from studies.searching import telling
-
-    if isinstance(record, SearchRecord):
-        return telling.concluded(record), telling.answer(record)
-    now = standing(record)
-    found = verdicts(record) if now.kind == "evidence" else ()
-    lines = _table(found) if found else [f"no verdicts ({now.kind}): {now.reason}"]
-    return lines, {"verdicts": [_verdict_plain(verdict) for verdict in found]}
 
 
 def _one_of(profile: Profile | None, hours: float | None) -> None:
@@ -425,27 +446,6 @@ def _no_profile(study: SearchSpec, profile: Profile | None, hours: float | None)
         raise ValueError(f"{study.file}: {rule}")
 
 
-def _table(verdicts: Sequence[Verdict]) -> list[str]:
-    """The answers as lines: one row each, and a sentence below."""
-    from reports import wording
-
-    lines = []
-    for v in verdicts:
-        lines += ["", f"{v.factor} @ {v.regime}: {v.recommended} ({v.label}, decided by {v.decided_by})"]
-        lines.append(f"  {wording.answer(v)}")
-        textbook = " or ".join(v.textbook) or "no such row"
-        n = f"{v.families} families ({v.real_families} of real data), {v.blocks} blocks, {v.seeds} seeds"
-        lines.append(f"  textbook: {textbook}; n = {n}")
-        if v.course:
-            lines.append(f"  the row {wording.raced(v.course)}")
-    return [*lines, ""] if lines else []
-
-
-def _verdict_plain(verdict: Verdict) -> dict[str, Any]:
-    names = ("factor", "regime", "recommended", "label", "decided_by", "textbook", "families")
-    return {name: getattr(verdict, name) for name in names}
-
-
 def _factor_plain(factor: Factor[Any]) -> dict[str, Any]:
     return {
         "meaning": factor.meaning,
@@ -468,7 +468,7 @@ def _warn_on_stderr() -> None:
     """Our own warnings as one line each; other libraries keep their ways."""
     if not log.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s: %(message).500s"))
+        handler.setFormatter(_Harmless("%(levelname)s: %(message).500s"))
         log.addHandler(handler)
         log.propagate = False
 
@@ -481,14 +481,35 @@ def _keep_traceback(words: Sequence[str]) -> Path:
             place = words[i + 1]
         elif word.startswith("--workspace="):
             place = word.partition("=")[2]
-    told = f"groundrules {' '.join(words)}\n{traceback.format_exc()}\n"
-    for folder in (Path(place), Path(tempfile.gettempdir())):
-        file = (folder / LOG_FILE).absolute()
-        with suppress(OSError), file.open("a", encoding="utf-8") as text:
-            text.write(told)
-            text.flush()
-            return file
+    from studies.site import masked
+
+    said = harmless(masked(f"groundrules {' '.join(words)}\n{traceback.format_exc()}\n"), 100_000)
+    file = (Path(place) / LOG_FILE).absolute()
+    with suppress(OSError), appending(file) as text:
+        text.write(said)
+        text.flush()
+        return file
+    # A name that nobody can have put there before: temporary folders are everybody's.
+    with suppress(OSError):
+        descriptor, name = tempfile.mkstemp(prefix="groundrules-", suffix=".log")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as text:
+            text.write(said)
+        return Path(name)
     return Path(os.devnull)  # every disk is full
+
+
+class _Harmless(logging.Formatter):
+    """Log lines for a terminal: without secrets, and without characters that act on it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _told_safely(super().format(record))
+
+
+def _told_safely(error: object) -> str:
+    """What may be said on a terminal."""
+    from studies.site import masked
+
+    return harmless(masked(str(error)), LONGEST_MESSAGE)
 
 
 if __name__ == "__main__":

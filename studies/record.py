@@ -10,10 +10,11 @@ from typing import Any
 from reports.question import Question
 from reports.record import EXTERNAL, Budget, ExternalRecord, StudyRecord, TaskFacts
 from search_spaces.change import spelled
-from search_spaces.config import SETTING_NAMES, digest
+from search_spaces.config import SETTING_NAMES
+from studies.as_recorded import as_recorded, untouched
 from studies.asking import Asked
 from studies.external import PLAN, VERDICTS, chains, external_record
-from studies.ledger import Ledger
+from studies.ledger import Ledger, StudyRow
 from studies.plan import Chain, Protocol, chains_of, planned_members
 from studies.spec import StudySpec, parse
 from trainers.evaluation import Evaluation
@@ -26,6 +27,13 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
         ValueError: an unknown study, or one whose pilot is not complete: it has no plan to judge by.
     """
     row = ledger.study(study)
+    untouched(study, row.protocol, row.protocol_hash, "protocol")
+    with as_recorded(study):
+        return _record(ledger, row)
+
+
+def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
+    study = row.name
     if row.protocol["spec"].get("kind") == "search":
         raise ValueError(f"study '{study}' in {ledger.workspace} is a search study: it carries no verdicts")
     if row.protocol["spec"].get("kind") == "scope":
@@ -37,8 +45,7 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
             "run it again to resume"
         )
     plan, margins = plans[-1], ledger.margins(study)
-    _untouched(study, row.protocol, row.protocol_hash, "protocol")
-    _untouched(study, plan.plan, plan.hash, "plan")
+    untouched(study, plan.plan, plan.hash, "plan")
     if [asdict(margin) for margin in margins] != plan.plan["margins"]:
         raise ValueError(f"study '{study}': its margins were changed after the plan {plan.hash} was hashed")
     resolved: dict[str, Any] = row.protocol["spec"]
@@ -115,7 +122,7 @@ def _frozen(ledger: Ledger, study: str) -> dict[str, tuple[str, Mapping[str, Any
     """What was frozen for the external check; {} before it began."""
     parts = ledger.frozen(study)
     for part, (hashed, content) in parts.items():
-        _untouched(
+        untouched(
             study, content, hashed, {VERDICTS: "record of frozen verdicts", PLAN: "external plan"}[part]
         )
     return parts
@@ -132,15 +139,6 @@ def _external(
         planned = {phase: count for phase, count in counts.items() if count}
     trained = [e for e in evaluations if e.slot.factor == EXTERNAL]
     return external_record(fixed, parts, trained, planned)
-
-
-def _untouched(study: str, plain: Mapping[str, Any], hashed: str, what: str) -> None:
-    """ValueError where what the ledger keeps is not what was hashed before training."""
-    if digest(plain) != hashed:
-        raise ValueError(
-            f"study '{study}': its {what} was changed after its hash {hashed} was recorded; what was "
-            "measured under one plan is no evidence under another"
-        )
 
 
 def _backgrounds(fixed: Protocol, task: str) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
@@ -165,6 +163,11 @@ def protocol_of(plain: Mapping[str, Any]) -> Protocol:
 
 def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
     """The spec whose `resolved()` this is, as far as planning needs it."""
+    return parse(study_file_of(resolved), file=f"ledger, study {resolved['study']}")
+
+
+def study_file_of(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """A study file, as data, that resolves to this; what changes no result is left out."""
     budget = resolved["budget"]
     # A question may be about a setting that no regime changes: back to where the study file had it.
     said: list[Mapping[str, Any]] = list(resolved["regimes"].values())
@@ -172,31 +175,28 @@ def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
         name: said[0][name] for name in SETTING_NAMES if all(one.get(name) == said[0][name] for one in said)
     }
     numbers = ("families", "blocks", "trials", "promoted", "promote_seeds", "confirm_seeds")
-    return parse(
-        {
-            **{key: resolved[key] for key in ("study", "title", "fixed", "background", "nuisance")},
-            "background_in": resolved.get("background_in", {}),
-            "setting": shared,
-            "regimes": {
-                regime: {name: value for name, value in words.items() if name not in shared}
-                for regime, words in resolved["regimes"].items()
-            },
-            "questions": [
-                {"factor": q["factor"], "levels": q.get("said", q["levels"])} for q in resolved["questions"]
-            ],
-            "tasks": resolved["tasks"],
-            "budget": {
-                "profile": budget["profile"],
-                **{name: budget[name] for name in numbers},
-                "looks": budget["looks"][:-1],
-                "external": budget.get("external", 0),
-            },
-            "controls": resolved.get("controls", False),
-            **{key: resolved[key] for key in ("sampler", "pack_size", "alpha")},
-            "claims": resolved.get("claims", ()),
+    return {
+        **{key: resolved[key] for key in ("study", "title", "fixed", "background", "nuisance")},
+        "background_in": resolved.get("background_in", {}),
+        "setting": shared,
+        "regimes": {
+            regime: {name: value for name, value in words.items() if name not in shared}
+            for regime, words in resolved["regimes"].items()
         },
-        file=f"ledger, study {resolved['study']}",
-    )
+        "questions": [
+            {"factor": q["factor"], "levels": q.get("said", q["levels"])} for q in resolved["questions"]
+        ],
+        "tasks": resolved["tasks"],
+        "budget": {
+            "profile": budget["profile"],
+            **{name: budget[name] for name in numbers},
+            "looks": budget["looks"][:-1],
+            "external": budget.get("external", 0),
+        },
+        "controls": resolved.get("controls", False),
+        **{key: resolved[key] for key in ("sampler", "pack_size", "alpha")},
+        "claims": resolved.get("claims", ()),
+    }
 
 
 def _question(plain: Mapping[str, Any], asked: Asked) -> Question:

@@ -18,14 +18,21 @@ LINE = ("search_spaces", "trainers", "reports", "studies")
 
 DOORS: dict[str, frozenset[str]] = {
     "optuna": frozenset({"studies/search.py", "studies/searching/joint.py"}),
-    "ray": frozenset({"studies/cluster.py", "studies/workers.py", "studies/service.py"}),
+    "ray": frozenset({"studies/cluster.py", "studies/workers.py", "studies/attached.py"}),
     "mlflow": frozenset({"studies/tracking.py"}),
     "sqlite3": frozenset({"studies/sqlite.py"}),
     "psycopg": frozenset({"studies/postgresql.py"}),
     "sqlalchemy": frozenset(),
-    "yaml": frozenset({"studies/plain_yaml.py", "reports/defaults.py", "reports/best.py"}),
+    "yaml": frozenset(
+        {"studies/plain_yaml.py", "reports/yaml_limits.py", "reports/defaults.py", "reports/best.py"}
+    ),
     "pydantic": frozenset({"studies/spec.py", "studies/searching/spec.py"}),
-    "typer": frozenset({"studies/cli.py", "studies/commands.py", "studies/options.py"}),
+    "typer": frozenset(
+        (
+            *("studies/cli.py", "studies/commands.py", "studies/options.py"),
+            *("studies/service_commands.py", "studies/steering_commands.py"),
+        )
+    ),
     "click": frozenset({"studies/cli.py"}),
     "rich": frozenset({"studies/cli.py", "studies/progress.py"}),
     "matplotlib": frozenset({"reports/figures.py"}),

@@ -217,9 +217,15 @@ def _above(location: str) -> str:
 
 
 def refuse_unready(address: str) -> None:
-    """Refused unless a PostgreSQL database holds MLflow's tables of our version; changes nothing."""
-    with _tables(address, make=False):
-        pass
+    """ValueError unless a PostgreSQL database holds MLflow's tables of our version; changes nothing."""
+    try:
+        with _tables(address, make=False):
+            pass
+    except Refused:
+        raise
+    except Exception as error:  # noqa: BLE001 - SQLAlchemy has a dozen kinds, behind no door of ours
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"the tracking database does not answer ({reason})") from None
 
 
 @contextmanager

@@ -104,7 +104,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outages of tests last seconds."""
     monkeypatch.setattr(tracking, "LOOK_SECONDS", 0.2)
     monkeypatch.setattr(tracking, "LONGEST_PAUSE", 1.0)
-    monkeypatch.setitem(over_http.WAITS, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    for name, value in over_http.WAITS.items():
+        monkeypatch.setenv(name, value)  # so that other tests do not inherit them
 
 
 def behind(server: MlflowServer, address: str = "") -> Place:
@@ -226,7 +227,9 @@ def test_a_server_that_fails_on_the_way_loses_and_doubles_nothing(
     workspace: Path,
     own: Own,
     behaviour: Behaviour,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(over_http.WAITS, "MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     site(workspace, tracking=proxy.address)
     tracker = at_work(workspace, study, lambda: proxy.behave(behaviour), lambda: proxy.behave("pass"))
     assert tracker.problem == ""

@@ -31,10 +31,12 @@ from ray import tune
 from ray.air._internal import usage
 from ray.tune.search import Searcher
 
+from reports.characters import harmless
 from search_spaces.config import Config
 from studies.failures import kernel_kills, of_exception, of_lost_worker
 from studies.leases import LEASE_FACTOR, Lease, least_seconds
 from studies.packing import FLOPS_PER_SECOND, expected_seconds, recorded
+from studies.site import SECRETS
 from studies.traces import trace_of, traced
 from trainers.evaluation import Evaluation, Slot
 from trainers.member import Member
@@ -309,6 +311,8 @@ class PackTrainer(tune.Trainable):
     """The worker's side: trains one pack per step, then serves the next trial in the same process."""
 
     def setup(self, config: dict[str, Any]) -> None:
+        for key in ("ledger_password_file", "tracking_password_file"):
+            os.environ.pop(SECRETS[key], None)  # workers need no store, and run the code of task files
         self._order: str = config["order"]
         self._rest = REST_SECONDS[0]
 
@@ -396,7 +400,7 @@ def member_from_plain(row: dict[str, Any]) -> Member:
 
 def cause_of(error: BaseException) -> str:
     """An exception in one line: type, message, and the innermost place of ours or the user's."""
-    message = " ".join(str(error).split())[:400]
+    message = harmless(" ".join(str(error).split()), 400)
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {message}{place}"
@@ -412,9 +416,11 @@ def _told(error_file: str | None) -> str:
 def _loss(lease: Lease, told: str) -> tuple[str, str]:
     """Why the worker of a pack was lost: kind and cause."""
     if lease.begun is None:
-        return "preempted", f"the worker ended before it began: {' '.join(told.split())}"[:400]
+        said = " ".join(told.split())
+        return "preempted", harmless(f"the worker ended before it began: {said}", 400)
     oom = kernel_kills() > lease.kernel_kills
-    return of_lost_worker(told, trace_of(lease.trace), killed_for_memory=oom)
+    kind, cause = of_lost_worker(told, trace_of(lease.trace), killed_for_memory=oom)
+    return kind, harmless(cause, 400)
 
 
 def _end(trial: Any) -> None:

@@ -45,6 +45,7 @@ def scope(
     as_json: Json = False,
 ) -> None:
     """Look at a study's ranges before it is run, on tasks never judged; the same command again resumes."""
+    from reports.files import own_folder
     from reports.scoped_page import write_scope_page
     from studies.interrupts import interrupted_by_sigterm
     from studies.kinds import load
@@ -78,7 +79,7 @@ def scope(
         )
     with Ledger.open(workspace) as ledger:
         found = scoped(ledger, wide.study)
-    page = write_scope_page(found, workspace.absolute() / REPORTS / found.name)
+    page = write_scope_page(found, own_folder(workspace.absolute(), REPORTS, found.name))
     if as_json:
         print(json.dumps({**plain(found), "trained": summary.trained, "page": str(page)}, indent=2))
     else:

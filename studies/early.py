@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from reports.files import read_bounded
 from studies.ledger import Ledger
 
 SPECS = Path(__file__).parent / "specs"
@@ -17,7 +18,7 @@ def is_new(path_or_name: str, workspace: Path) -> bool:
     """
     shipped = SPECS / f"{path_or_name}.yaml"
     try:
-        text = (shipped if shipped.is_file() else Path(path_or_name)).read_text(encoding="utf-8")
+        text = read_bounded(shipped if shipped.is_file() else Path(path_or_name)).decode("utf-8")
         named = re.search(r"""^study:\s*["']?([^\s"'#]+)""", text, re.MULTILINE)
         found = Ledger.find(workspace) if named else None
         if named is None or found is None:

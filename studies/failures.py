@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from reports.characters import harmless
+
 if TYPE_CHECKING:
     from studies.ledger import Attempt
 
@@ -103,4 +105,4 @@ def sentence(counts: Mapping[Kind, int]) -> str:
 
 
 def _cut(text: str) -> str:
-    return text[:TOO_LONG]
+    return harmless(text, TOO_LONG)

@@ -114,7 +114,7 @@ class Ledger:
         )
         return [
             StudyRow(
-                name=name, title=title, protocol_hash=hashed, protocol=self._data(protocol),
+                name=name, title=title, protocol_hash=hashed, protocol=self._protocol(protocol),
                 terms=self._data(terms), started_ms=started,
             )
             for name, title, hashed, protocol, terms, started in rows
@@ -406,5 +406,17 @@ class Ledger:
                 what = f"{counts.get(pack, 0)} of {wanted} evaluations of pack {pack} are there"
                 raise damaged(self._db.name, what)
 
-    def _data(self, text: str) -> Any:
-        return made(lambda data: data, text, self._db.name)
+    def _data(self, text: str) -> dict[str, Any]:
+        return made(_mapping, text, self._db.name)
+
+    def _protocol(self, text: str) -> dict[str, Any]:
+        found = self._data(text)
+        if not isinstance(found.get("spec"), dict) or not isinstance(found.get("facts"), list):
+            raise damaged(self._db.name, "a protocol lacks spec or facts")
+        return found
+
+
+def _mapping(data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise TypeError(f"{str(data)[:80]!r} stands where a mapping belongs")
+    return data

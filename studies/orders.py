@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reports.characters import harmless
 from search_spaces.config import Config
 from studies.failures import of_exception
 from studies.traces import traced
@@ -91,7 +92,7 @@ def member_from_plain(row: dict[str, Any]) -> Member:
 
 def cause_of(error: BaseException) -> str:
     """An exception in one line: type, message, and the innermost place of ours or the user's."""
-    message = " ".join(str(error).split())[:400]
+    message = harmless(" ".join(str(error).split()), 400)
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {message}{place}"

@@ -18,15 +18,16 @@ PUBLISHED_FILE = Path(str(resources.files("reports").joinpath("published", "defa
 def read_table(file: Path) -> Defaults:
     """A defaults file in YAML or JSON; ValueError naming the file for anything else."""
     from reports.defaults import LONGEST_FILE, load
+    from reports.files import TooLongError, read_bounded
 
     try:
-        if file.stat().st_size > 4 * LONGEST_FILE:
-            raise ValueError(f"{file}: longer than {LONGEST_FILE} characters")
-        text = file.read_text(encoding="utf-8")
+        text = read_bounded(file, 4 * LONGEST_FILE).decode("utf-8")
+    except TooLongError:
+        raise ValueError(f"{file}: longer than {LONGEST_FILE} characters") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: must be UTF-8 text ({error})") from None
     except OSError as error:
-        raise ValueError(f"{file}: cannot be read ({error.strerror})") from None
+        raise ValueError(f"{file}: cannot be read ({error.strerror or error})") from None
     return load(text, str(file))
 
 

@@ -6,10 +6,11 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
+from reports.files import appending
 from studies.databases import (
     LedgerDamaged,
     LedgerLost,
@@ -22,6 +23,7 @@ from studies.databases import (
     in_one_line,
     wait_seconds,
 )
+from studies.own_tables import refuse_foreign
 from studies.schema import LATER, SCHEMA_VERSION, TABLES, refuse_others
 
 FILE = "ledger.sqlite"
@@ -58,6 +60,8 @@ class SqliteDatabase:
             ValueError: nothing there to read, not writable, not a ledger, or from a newer version.
         """
         file = workspace / FILE
+        if file.is_symlink():
+            raise ValueError(f"{file} is a symbolic link; name the folder where the ledger lies")
         if not create and not file.is_file():
             raise NoLedger(f"workspace {workspace}: no ledger here ({FILE} is missing); run a study first")
         connection: sqlite3.Connection | None = None
@@ -147,11 +151,11 @@ class SqliteDatabase:
             ValueError: another process holds it; names its pid.
             LedgerLost: the folder takes no lock file.
         """
-        try:
-            lock = open(self._workspace / f"{study}.lock", "a+", encoding="utf-8")  # noqa: SIM115
-        except OSError as error:
-            self._tell(error, "written")
-        with lock:
+        with ExitStack() as exits:
+            try:
+                lock = exits.enter_context(appending(self._workspace / f"{study}.lock"))
+            except OSError as error:
+                self._tell(error, "written")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -220,6 +224,9 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
 
 
 def _check_schema(connection: sqlite3.Connection, file: Path) -> None:
+    connection.execute("PRAGMA trusted_schema = OFF")
+    entries = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+    refuse_foreign(str(file), entries, [*TABLES.values(), *LATER.values()])
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:
         raise ValueError(f"{file} is empty: its making was interrupted; run a study first")

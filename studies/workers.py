@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -28,10 +29,12 @@ from ray import tune
 from ray.air._internal import usage
 from ray.tune.search import Searcher
 
+from reports.characters import harmless
 from studies.failures import ClusterLost, kernel_kills, of_lost_worker
 from studies.leases import LEASE_FACTOR, Lease, least_seconds
 from studies.orders import TaskDiffers, answer_order, member_plain, task_of
 from studies.packing import FLOPS_PER_SECOND, expected_seconds, recorded
+from studies.site import SECRETS
 from studies.traces import trace_of
 from trainers.evaluation import Evaluation
 
@@ -319,6 +322,8 @@ class PackTrainer(tune.Trainable):
     """The worker's side: trains one pack per step, then serves the next trial in the same process."""
 
     def setup(self, config: dict[str, Any]) -> None:
+        for key in ("ledger_password_file", "tracking_password_file"):
+            os.environ.pop(SECRETS[key], None)  # workers need no store, and run the code of task files
         self._order: str = config["order"]
         self._rest = REST_SECONDS[0]
 
@@ -351,7 +356,7 @@ def _told(error_file: str | None) -> str:
 def _loss(lease: Lease, told: str) -> tuple[str, str]:
     """Why the worker of a pack was lost: kind and cause."""
     if lease.begun is None:
-        return "preempted", f"the worker ended before it began: {' '.join(told.split())}"[:400]
+        return "preempted", harmless(f"the worker ended before it began: {' '.join(told.split())}", 400)
     oom = kernel_kills() > lease.kernel_kills
     return of_lost_worker(told, trace_of(lease.trace), killed_for_memory=oom)
 

@@ -23,7 +23,9 @@ DOORS: dict[str, frozenset[str]] = {
     "sqlite3": frozenset({"studies/sqlite.py"}),
     "psycopg": frozenset({"studies/postgresql.py"}),
     "sqlalchemy": frozenset(),
-    "yaml": frozenset({"studies/plain_yaml.py", "reports/defaults.py", "reports/best.py"}),
+    "yaml": frozenset(
+        {"studies/plain_yaml.py", "reports/yaml_limits.py", "reports/defaults.py", "reports/best.py"}
+    ),
     "pydantic": frozenset({"studies/spec.py", "studies/searching/spec.py"}),
     "typer": frozenset(
         (

@@ -276,12 +276,14 @@ def second_look(workspace: Path) -> list[object]:
 
 @contextmanager
 def listening(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Hears our warnings, which do not reach the root logger."""
+    """Hears our warnings once, whether or not they reach the root logger (after a command they do not)."""
     log = logging.getLogger("groundrules.ledger")
     log.addHandler(caplog.handler)
+    before, log.propagate = log.propagate, False
     try:
         yield
     finally:
+        log.propagate = before
         log.removeHandler(caplog.handler)
 
 

@@ -113,6 +113,10 @@ class Attached:
         """Workers of ours that the cluster has given a place, started or starting."""
         return granted()
 
+    def lost(self) -> str:
+        """Nobody can tell from here: Ray ends this process when the head is gone for a minute."""
+        return ""
+
     def carried(self, tasks_from: Path | None) -> str | None:
         """The task file as workers on other nodes find it: below our packages where it came with the job."""
         if tasks_from is None:

@@ -25,6 +25,7 @@ from reports.characters import harmless
 from reports.files import appending
 from studies import commands, service_commands, steering_commands
 from studies.databases import LedgerDamaged, LedgerLost
+from studies.failures import ClusterLost
 from studies.options import (
     DEFAULT_WORKSPACE,
     Device,
@@ -325,6 +326,9 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         return 2
     except LedgerLost as error:
         print(f"error: {_told_safely(error)}", file=sys.stderr)
+        return 1
+    except ClusterLost as error:
+        print(f"error: {error}; what was finished is kept: resume with the same command", file=sys.stderr)
         return 1
     except Exception as error:  # noqa: BLE001 - the last resort of every command
         if hasattr(error, "format_message"):  # Typer's, of whichever click it carries

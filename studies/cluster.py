@@ -29,6 +29,7 @@ MODE_FOUND = os.environ.get("RAY_AUTH_MODE")
 """As this process was started with it; `studies.attached` asks."""
 RAY_CAME_FIRST = "ray" in sys.modules and MODE_FOUND != "token"
 os.environ["RAY_AUTH_MODE"] = "token"  # read once, while Ray is imported
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # too: nothing starts a cluster behind our back when ours is lost
 
 import ray  # noqa: E402
 from ray.util import placement_group_table  # noqa: E402
@@ -67,6 +68,12 @@ class Place(Protocol):
 
     def wait(self) -> Path:
         """A folder for Tune, once Ray answers."""
+
+    def lost(self) -> str:
+        """Which of Ray's own processes have ended; '' while all is well, or nobody can tell."""
+
+    def stop(self) -> None:
+        """Ends what is ours of it; twice is once."""
 
     def granted(self) -> int:
         """Workers that have been given a place, started or starting."""
@@ -125,6 +132,11 @@ class Cluster:
         for name in LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         return self.folder
+
+    def lost(self) -> str:
+        """Which of Ray's own processes have ended; '' while all are there."""
+        node = ray._private.worker._global_node
+        return "" if node is None else ", ".join(name for name, _ in node.dead_processes())
 
     def granted(self) -> int:
         """Workers that have been given a place, started or starting."""

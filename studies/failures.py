@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from reports.characters import harmless
+
 if TYPE_CHECKING:
     from studies.ledger import Attempt
 
@@ -29,6 +31,11 @@ MEANING: dict[str, str] = {
     "crash": "crashed",
     "error": "raised an error",
 }
+
+
+class ClusterLost(RuntimeError):
+    """Ray's own processes have ended; what the ledger holds is kept."""
+
 
 NODE_LOST = re.compile(
     r"node (?:was|has been|is) (?:terminated|dead|drained|removed|preempted)|NodeDiedError|node died"
@@ -98,4 +105,4 @@ def sentence(counts: Mapping[Kind, int]) -> str:
 
 
 def _cut(text: str) -> str:
-    return text[:TOO_LONG]
+    return harmless(text, TOO_LONG)

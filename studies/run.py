@@ -149,6 +149,8 @@ def run(
             refuse_scoped(fixed.spec, ledger)
         row = _start(ledger, fixed, device)
         agenda = _agenda(fixed, ledger, book, row.terms["flops_per_second"])
+        if not agenda.done:
+            refuse_other_versions(row)
         before = agenda.finished
         if tracking is not None:
             exits.callback(tracking.stop)
@@ -158,9 +160,9 @@ def run(
         if engine == "inline":
             run_inline(agenda, book, device, watch)
         elif not agenda.done:
-            from studies.workers import run_ray  # loads Ray, which only this branch needs
+            from studies.supervising import run_supervised  # loads Ray, which only this branch needs
 
-            run_ray(
+            run_supervised(
                 agenda,
                 tasks_from=tasks_from,
                 workers=workers,
@@ -261,7 +263,7 @@ def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
             terms={
                 "flops_per_second": FLOPS_PER_SECOND.get(kind, FLOPS_PER_SECOND["cpu"]),
                 "hardware": f"{kind} ({platform.machine()})",
-                "versions": {**versions(), "optuna": importlib.metadata.version("optuna")},
+                "versions": _versions(),
                 "shown": {"diagnostics": spec.diagnostics, "tracking": spec.tracking},
             },
             started_ms=time.time_ns() // 1_000_000,
@@ -289,6 +291,28 @@ def refuse_changed(row: StudyRow, fixed: Fixed, place: Path) -> None:
         f"'{spec.study}' was started in {place} with other values of: {changed}; "
         "rename the study or use another workspace",
     )
+
+
+def refuse_other_versions(row: StudyRow) -> None:
+    """ValueError where what is still to be trained would be of other versions than what is there.
+
+    The guards would refuse such a mixture when all of it is paid for.
+    """
+    now, recorded = _versions(), row.terms["versions"]
+    changed = [name for name, version in recorded.items() if now.get(name) != version]
+    if changed:
+        was = ", ".join(f"{name} {recorded[name]}" for name in changed)
+        here = ", ".join(f"{name} {now.get(name, 'missing')}" for name in changed)
+        raise ValueError(
+            f"study '{row.name}' was started with {was}, and here is {here}: results of different versions "
+            "cannot be compared; resume it with the versions it was started with, or run it under another "
+            "name"
+        )
+
+
+def _versions() -> dict[str, str]:
+    """Of all that can move a result."""
+    return {**versions(), "optuna": importlib.metadata.version("optuna")}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

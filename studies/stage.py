@@ -116,7 +116,7 @@ class Stage:
         if kind == "memory" and not alone:
             allowed = 1  # it would not fit the next time either
         if self._attempts[pack.id] < allowed and kind != "preempted":
-            self.ready.append(pack)
+            self.ready.append(pack) if whole else self.ready.appendleft(pack)
             return Outcome()
         if not alone:
             return Outcome(split=self._split(pack, origin))

@@ -16,10 +16,8 @@ import logging
 import os
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,24 +30,20 @@ from ray.air._internal import usage
 from ray.tune.search import Searcher
 
 from reports.characters import harmless
-from search_spaces.config import Config
-from studies.failures import kernel_kills, of_exception, of_lost_worker
+from studies.failures import ClusterLost, kernel_kills, of_lost_worker
 from studies.leases import LEASE_FACTOR, Lease, least_seconds
+from studies.orders import TaskDiffers, answer_order, member_plain, task_of
 from studies.packing import FLOPS_PER_SECOND, expected_seconds, recorded
 from studies.site import SECRETS
-from studies.traces import trace_of, traced
-from trainers.evaluation import Evaluation, Slot
-from trainers.member import Member
+from studies.traces import trace_of
+from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from studies.packing import Pack
     from studies.work import Work
-    from trainers.task import Task, TaskBook
 
 log = logging.getLogger("groundrules.workers")
 
-ROOT = Path(__file__).parents[1]
-"""Names of task files that came with a job are relative to it; full names are what they are."""
 REST_SECONDS = (0.02, 0.25)
 """A worker without a pack looks again after the first of these, then less and less often."""
 START_SECONDS = 120.0
@@ -63,10 +57,6 @@ REST = "rest"
 # Tune counts callbacks for usage statistics, which are off here; to tell their kinds it would import MLflow,
 # TensorBoard and more before the first worker is asked for: 4 seconds.
 usage.tag_callbacks = lambda callbacks: False
-
-
-class TaskDiffers(ValueError):
-    """A worker's copy of a task is not the driver's: training on it would compare unlike things."""
 
 
 def run_ray(
@@ -94,6 +84,7 @@ def run_ray(
     Raises:
         ValueError: Ray already runs in this process; workers or gpu_fraction out of range; a task
             that is built differently in each process.
+        ClusterLost: Ray's own processes have ended; what was in hand is given back to the agenda.
         KeyboardInterrupt: after the cluster was stopped; what was committed stays.
     """
     if agenda.done:
@@ -105,23 +96,31 @@ def run_ray(
         exchange = Exchange(agenda, cluster, tasks_from=tasks_from, device=device, on_tick=on_tick)
         exchange.traces = folder / "traces"
         exchange.traces.mkdir(exist_ok=True)
-        tune.run(
-            PackTrainer,
-            name="packs",
-            num_samples=-1,
-            search_alg=PackSearcher(exchange),
-            stop=exchange.ends,
-            callbacks=[exchange],
-            max_concurrent_trials=MOST_WORKERS,  # the exchange counts: a cluster may grow
-            reuse_actors=True,
-            resources_per_trial={"cpu": 1, "gpu": cluster.gpu_fraction},
-            storage_path=str(folder / "results"),
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-            raise_on_failed_trial=False,
-            max_failures=0,
-            verbose=0,
-        )
+        try:
+            tune.run(
+                PackTrainer,
+                name="packs",
+                num_samples=-1,
+                search_alg=PackSearcher(exchange),
+                stop=exchange.ends,
+                callbacks=[exchange],
+                max_concurrent_trials=MOST_WORKERS,  # the exchange counts: a cluster may grow
+                reuse_actors=True,
+                resources_per_trial={"cpu": 1, "gpu": cluster.gpu_fraction},
+                storage_path=str(folder / "results"),
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+                raise_on_failed_trial=False,
+                max_failures=0,
+                verbose=0,
+            )
+        except Exception as error:
+            lost = exchange.lost or cluster.lost()
+            if not lost:
+                raise
+            cluster.stop()
+            exchange.give_back()
+            raise ClusterLost(f"the Ray cluster was lost ({lost} ended)") from error
 
 
 class Exchange(tune.Callback):
@@ -147,6 +146,8 @@ class Exchange(tune.Callback):
         self._on_tick = on_tick or (lambda: None)
         self.traces = Path(tempfile.gettempdir())
         """The folder in which workers on this machine write what ends them."""
+        self.lost = ""
+        """What of Ray has ended; '' while all is well."""
         self._least = least_seconds()
         self._running: dict[str, Lease] = {}
         self._late: dict[str, Pack] = {}
@@ -176,7 +177,7 @@ class Exchange(tune.Callback):
             return {"order": REST}
         pack, self._held = self._held, None
         assert pack is not None
-        task = _task(pack.task, self._tasks_from)
+        task = task_of(pack.task, self._tasks_from)
         speed = FLOPS_PER_SECOND.get(self._device.split(":")[0], FLOPS_PER_SECOND["cpu"])
         self._running[trial_id] = lease = Lease(
             pack=pack,
@@ -250,6 +251,10 @@ class Exchange(tune.Callback):
         self._arrived.append((trial.trial_id, {"lost": _told(trial.error_file)}))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        if lost := self._place.lost():
+            self.lost = lost
+            self._place.stop()  # or Tune's clean-up would wait for the dead until Ray ends this process
+            raise ClusterLost(lost)
         arrived, self._arrived = self._arrived, []
         for trial_id, answer in arrived:
             self._settle(trial_id, answer)
@@ -276,6 +281,12 @@ class Exchange(tune.Callback):
         if answer.get("spoiled"):
             _end(lease.trial)
         self.agenda.fail(lease.pack, cause, kind=kind)
+
+    def give_back(self) -> None:
+        """The cluster is lost: what workers had in hand is to be trained by others."""
+        held = [] if self._held is None else [self._held]
+        for pack in [*(lease.pack for lease in self._running.values()), *held]:
+            self.agenda.fail(pack, "the cluster was lost", kind="preempted")
 
     def _expire(self, trial_id: str) -> None:
         """Ends a worker that has had its time; its pack goes to another one."""
@@ -335,77 +346,6 @@ class PackTrainer(tune.Trainable):
         return json.dumps(answer_order(json.loads(order)))
 
 
-def answer_order(order: dict[str, Any]) -> dict[str, Any]:
-    """Trains the pack of one order; an exception becomes an answer with its cause, not a crash."""
-    worker = f"{os.uname().nodename}:{os.getpid()}"
-    started = time.perf_counter()
-    with traced(order["trace"]):
-        import torch  # the driver never needs it
-
-        from trainers.pack import train_pack
-
-        torch.set_num_threads(1)
-        if order["home"]:
-            os.environ["HOME"] = order["home"]
-        try:
-            task = _task(order["task"], order["tasks_from"])
-            if task.content_hash != order["content_hash"]:
-                raise TaskDiffers(
-                    f"task '{task.name}' has other data in a worker than in the main process: its function "
-                    "must return the same arrays every time (fix its random seed)"
-                )
-            members = [member_from_plain(row) for row in order["members"]]
-            evaluations = train_pack(members, task, device=order["device"], diagnostics=order["diagnostics"])
-        except TaskDiffers as error:
-            return {"kind": "task", "cause": str(error), "worker": worker}
-        except Exception as error:  # noqa: BLE001 - whatever a user's network raises is this pack's failure only
-            return {
-                "kind": of_exception(error),
-                "cause": cause_of(error),
-                "traceback": traceback.format_exc(),
-                "worker": worker,
-                # After a fault on the device every later call there fails too: the process is worth nothing.
-                "spoiled": order["device"] != "cpu" or "CUDA error" in str(error),
-            }
-    return {
-        "evaluations": [evaluation.plain() for evaluation in evaluations],
-        "seconds": time.perf_counter() - started,
-        "worker": worker,
-    }
-
-
-def member_plain(member: Member) -> dict[str, Any]:
-    """A member as JSON-ready data."""
-    return {
-        "slot": member.slot.plain(),
-        "config": member.config.plain(),
-        "seed_index": member.seed_index,
-        "arm": member.arm,
-        "salt": member.salt,
-        "rungs": member.rungs,
-    }
-
-
-def member_from_plain(row: dict[str, Any]) -> Member:
-    """The inverse of `member_plain`."""
-    return Member(
-        **{
-            **row,
-            "slot": Slot(**row["slot"]),
-            "config": Config.from_plain(row["config"]),
-            "rungs": tuple((step, metric) for step, metric in row["rungs"]),
-        }
-    )
-
-
-def cause_of(error: BaseException) -> str:
-    """An exception in one line: type, message, and the innermost place of ours or the user's."""
-    message = harmless(" ".join(str(error).split()), 400)
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {message}{place}"
-
-
 def _told(error_file: str | None) -> str:
     """What Ray noted about a lost worker."""
     with suppress(OSError):
@@ -416,8 +356,7 @@ def _told(error_file: str | None) -> str:
 def _loss(lease: Lease, told: str) -> tuple[str, str]:
     """Why the worker of a pack was lost: kind and cause."""
     if lease.begun is None:
-        said = " ".join(told.split())
-        return "preempted", harmless(f"the worker ended before it began: {said}", 400)
+        return "preempted", harmless(f"the worker ended before it began: {' '.join(told.split())}", 400)
     oom = kernel_kills() > lease.kernel_kills
     kind, cause = of_lost_worker(told, trace_of(lease.trace), killed_for_memory=oom)
     return kind, harmless(cause, 400)
@@ -428,18 +367,6 @@ def _end(trial: Any) -> None:
     actor = trial.temporary_state.ray_actor
     if actor is not None:
         ray.kill(actor, no_restart=True)
-
-
-@lru_cache(maxsize=4)
-def _book(tasks_from: str | None) -> TaskBook:
-    from trainers.user_tasks import task_book
-
-    return task_book(ROOT / tasks_from if tasks_from else None)
-
-
-@lru_cache(maxsize=64)
-def _task(name: str, tasks_from: str | None) -> Task:
-    return _book(tasks_from)[name]()
 
 
 def _trial_name(trial: Any) -> str:

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.faults.program import nothing_left
 from tests.faults.rows import disk, driver, memory, stores, users, workers
 from tests.faults.rows.row import Bench, Found, Row
 from tests.faults.shim import compiler
@@ -76,16 +77,16 @@ def _row(row: Row, bench: Bench, seed: int, seeds: int) -> tuple[str, bool]:
         found.append(one)
         took = f"{time.monotonic() - began:.0f} s"
         print(f"  row {row.number}, seed {number}: {one} ({took})", file=sys.stderr, flush=True)
-    return line_of(row, found, broken), not broken and all(one.held for one in found)
+    return line_of(row.number, row.name, found, broken), not broken and all(one.held for one in found)
 
 
-def line_of(row: Row, found: Sequence[Found], broken: Sequence[str] = ()) -> str:
-    """The row's line of the table."""
+def line_of(number: int, name: str, found: Sequence[Found], broken: Sequence[str] = ()) -> str:
+    """A row's line of the table."""
     resumed = [one.resumed for one in found if one.resumed is not None]
     notes = list(dict.fromkeys([*broken, *(one.note for one in found if one.note)]))
     cells = (
-        row.number,
-        row.name,
+        number,
+        name,
         len(found) + len(broken),
         sum(one.faults for one in found),
         sum(one.lost for one in found),
@@ -120,4 +121,5 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    with nothing_left():
+        raise SystemExit(main())

@@ -28,6 +28,8 @@ class Outcome:
     """Slot id -> what the ledger holds."""
     runs: Mapping[str, int]
     """Slot id -> member runs in MLflow; empty where MLflow is not asked."""
+    points: Mapping[str, int]
+    """Slot id -> values of metrics that its runs hold."""
     report: Mapping[str, str]
     """File of the report -> hash of its bytes."""
     attempts: Mapping[str, int] = field(default_factory=dict)
@@ -51,14 +53,16 @@ class Compared:
         return not (self.lost or self.doubled or self.wrong) and self.same_report
 
 
-def outcome_of(workspace: Path, study: str, *, mlflow: bool = True) -> Outcome:
-    """Reads ledger, MLflow's database and report of one study."""
+def outcome_of(workspace: Path, study: str, *, mlflow: bool = True, database: Path | None = None) -> Outcome:
+    """Reads ledger, MLflow's database (the workspace's, or a server's) and report of one study."""
     with Ledger.open(workspace) as ledger:
         evaluations = {row.id: row for row in ledger.evaluations(study)}
         attempts = Counter(attempt.kind for attempt in ledger.attempts(study))
+    runs, points = _runs(database or workspace / "mlflow.db", study) if mlflow else ({}, {})
     return Outcome(
         evaluations=evaluations,
-        runs=_runs(workspace / "mlflow.db", study) if mlflow else {},
+        runs=runs,
+        points=points,
         report=_hashes(workspace / "reports" / study),
         attempts=attempts,
     )
@@ -83,9 +87,13 @@ def compared(
         for slot in theirs
         if slot in ours and slot not in expected and not same(ours[slot], theirs[slot])
     ]
+    there = {} if not now.runs else quiet.points
     return Compared(
-        lost=len(theirs.keys() - ours.keys()) + (len(quiet.runs.keys() - now.runs.keys()) if now.runs else 0),
-        doubled=len(ours.keys() - theirs.keys()) + sum(count > 1 for count in now.runs.values()),
+        lost=len(theirs.keys() - ours.keys())
+        + sum(now.points.get(slot, 0) < count for slot, count in there.items() if slot not in expected),
+        doubled=len(ours.keys() - theirs.keys())
+        + sum(count > 1 for count in now.runs.values())
+        + sum(now.points.get(slot, 0) > count for slot, count in there.items() if slot not in expected),
         wrong=len(wrong),
         same_report=near or bool(expected) or now.report == quiet.report,
     )
@@ -107,17 +115,21 @@ def _near(a: Evaluation, b: Evaluation) -> bool:
     )
 
 
-def _runs(database: Path, study: str) -> dict[str, int]:
+def _runs(database: Path, study: str) -> tuple[dict[str, int], dict[str, int]]:
+    """Slot id -> member runs, and values of metrics in them."""
     if not database.is_file():
-        return {}
+        return {}, {}
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=30)) as db:
         rows = db.execute(
-            "SELECT e.value, COUNT(*) FROM tags e JOIN tags s ON s.run_uuid = e.run_uuid"
-            " WHERE e.key = 'groundrules.evaluation' AND s.key = 'groundrules.study' AND s.value = ?"
-            " GROUP BY e.value",
+            "SELECT e.value, (SELECT COUNT(*) FROM metrics m WHERE m.run_uuid = e.run_uuid)"
+            " FROM tags e JOIN tags s ON s.run_uuid = e.run_uuid"
+            " WHERE e.key = 'groundrules.evaluation' AND s.key = 'groundrules.study' AND s.value = ?",
             (study,),
-        )
-        return dict(rows.fetchall())
+        ).fetchall()
+    points: Counter[str] = Counter()
+    for slot, count in rows:
+        points[slot] += count
+    return dict(Counter(slot for slot, _ in rows)), dict(points)
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,36 @@ PATIENCE = 240.0
 """Seconds after which a run that does not end has failed."""
 
 
+STARTED: list[Running] = []
+"""Every call of the program by this process."""
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Ends what was started within it, also where a polite kill ends the harness."""
+
+    def leave(signum: int, frame: object) -> None:
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        for one in STARTED:
+            if not one.over:
+                one.kill()
+
+
 @dataclass(kw_only=True)
 class Running:
     """One call of the program on its way."""
 
     process: subprocess.Popen[bytes]
     log: Path
+
+    def __post_init__(self) -> None:
+        STARTED.append(self)
 
     @property
     def over(self) -> bool:
@@ -93,18 +117,16 @@ class Place:
             more: further environment.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        own = [] if self.tasks_from is None else ["--tasks-from", str(self.tasks_from)]
+        own: list[str] = [] if self.tasks_from is None else ["--tasks-from", str(self.tasks_from)]
         words = ["run", str(self.study), *own, "--workspace", str(self.workspace), *self.options]
         log = self.folder / "log"
-        faults = {"journal": str(self.journal), "deeds": dict(deeds or {})}
         with log.open("ab") as out:
             process = subprocess.Popen(
                 [*prefix, sys.executable, "-m", "studies.cli", *words],
                 cwd=self.folder,
                 env={
                     **os.environ,
-                    "PYTHONPATH": f"{HERE / 'inside'}{os.pathsep}{ROOT}",
-                    "FAULTS": json.dumps(faults),
+                    **self.inside(deeds),
                     **self.environment,
                     **more,
                 },
@@ -114,6 +136,11 @@ class Place:
                 start_new_session=True,
             )
         return Running(process=process, log=log)
+
+    def inside(self, deeds: Mapping[str, Any] | None = None) -> dict[str, str]:
+        """The environment in which `inside/sitecustomize.py` is loaded by every Python process."""
+        faults = {"journal": str(self.journal), "deeds": dict(deeds or {})}
+        return {"PYTHONPATH": f"{HERE / 'inside'}{os.pathsep}{ROOT}", "FAULTS": json.dumps(faults)}
 
     def notes(self) -> list[dict[str, Any]]:
         """The journal so far: what was trained, when, and by whom."""

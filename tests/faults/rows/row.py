@@ -50,8 +50,11 @@ class Bench:
 
     def place(self, name: str, kind: str = "guideline", **environment: str) -> Place:
         """An empty workspace for one of the studies: 'guideline', 'own' or 'search'."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        return self._place(name, kind, **environment)
+
+    def _place(self, name: str, kind: str, **environment: str) -> Place:
         folder = self.folder / name
-        shutil.rmtree(folder, ignore_errors=True)
         make: Mapping[str, Callable[..., dict[str, Any]]] = {
             "guideline": guideline, "own": own, "search": search,
         }  # fmt: skip
@@ -64,12 +67,14 @@ class Bench:
         )
 
     def quiet(self, kind: str = "guideline") -> Outcome:
-        """What the study comes to when nothing happens; run once."""
+        """What the study comes to when nothing happens; run once, and kept in the scratch folder."""
         if kind not in self._quiet:
-            place = self.place(f"quiet-{kind}", kind)
-            running = place.start()
-            code = running.wait()
-            assert code == 0, f"the quiet run ended with {code}:\n{running.said[-3000:]}"
+            name = f"quiet-{kind}-{self.members}"
+            kept = self.folder / name / "complete"
+            place = self._place(name, kind) if kept.is_file() else self.place(name, kind)
+            if not kept.is_file():
+                self.finish(place)
+                kept.touch()
             self._quiet[kind] = outcome_of(place.workspace, place.study.stem), place.begun()
         return self._quiet[kind][0]
 
@@ -78,15 +83,15 @@ class Bench:
         self.quiet(kind)
         return self._quiet[kind][1]
 
-    def finish(self, place: Place, tries: int = 1) -> Running:
-        """The same command until it is complete; AssertionError if it is not after so many tries."""
-        for left in range(tries, 0, -1):
+    def finish(self, place: Place, tries: int = 3) -> Running:
+        """The same command to its end; once more where Ray did not start on a busy machine."""
+        while True:
             running = place.start()
-            code = running.wait()
+            code, tries = running.wait(), tries - 1
             if code == 0:
                 return running
-            assert left > 1, f"it ended with {code}:\n{running.said[-3000:]}"
-        raise AssertionError("not reached")
+            busy = "Ray did not start within" in running.said[-1000:]
+            assert busy and tries, f"it ended with {code}:\n{running.said[-3000:]}"
 
     def found(
         self,
@@ -99,9 +104,10 @@ class Bench:
         resumed: list[float] | None = None,
         note: str = "",
         wrong: int = 0,
+        database: Path | None = None,
     ) -> Found:
         """Holds a complete study against its quiet run."""
-        quiet, now = self.quiet(kind), outcome_of(place.workspace, place.study.stem)
+        quiet, now = self.quiet(kind), outcome_of(place.workspace, place.study.stem, database=database)
         how: Compared = compared(now, quiet, near=near, expected=expected)
         begun = sum(len(row["slots"]) for row in place.notes() if row["what"] == "begin")
         return Found(

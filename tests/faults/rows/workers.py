@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from tests.faults.program import Place, Running
 from tests.faults.rows.row import Bench, Found, Row, at_work_again
+from tests.rehearsal.ray_nodes import ray_nodes
 
 KILLS = 3
 
@@ -112,6 +113,24 @@ def _later(place: Place, running: Running, when: float) -> list[float]:
     return [min(again)] if again else []
 
 
+def node_lost(bench: Bench, name: str, draw: random.Random) -> Found:
+    """kill -9 of one of two raylets with all that runs on it; the study goes on with the other."""
+    place = bench.place(name)
+    place.options = ("--cluster", "auto", "--workers", "2")
+    place.folder.mkdir(parents=True, exist_ok=True)
+    with ray_nodes(place.folder, workers=2, cpus=1, head_cpus=0, environment=place.inside()) as nodes:
+        address = {"RAY_ADDRESS": f"127.0.0.1:{nodes._gcs}"}
+        running = place.start(**{**nodes.environment(), **address, **place.inside()})
+        place.until(running, draw.randrange(2, max(3, bench.packs() // 2)))
+        time.sleep(draw.uniform(0, 0.3))
+        hit, when = {row["pid"] for row in place.notes()}, time.time()
+        nodes.kill_worker()
+        assert running.wait() == 0, running.said[-3000:]
+    after = {row["pid"] for row in place.notes() if row["at"] > when + 0.5}
+    again = [at_work_again(place, pid, when) for pid in hit - after]
+    return bench.found(place, faults=1, resumed=[seconds for seconds in again if seconds is not None])
+
+
 def bad_wire(bench: Bench, name: str, draw: random.Random) -> Found:
     """Ray's own calls are delayed, and some fail, as its tests do it."""
     delays = "NodeManagerService.grpc_server.RequestWorkerLease=1000:50000"
@@ -126,6 +145,7 @@ ROWS = (
     Row(number=1, name="worker killed while it trains", run=killed),
     Row(number=2, name="worker killed between trained and answered", run=before_the_answer),
     Row(number=4, name="worker hangs, and wakes too late", run=stopped),
+    Row(number=5, name="node killed", run=node_lost),
     Row(number=6, name="Ray's head (GCS) killed", run=cluster_dies),
     Row(number=26, name="Ray's calls delayed and lost", run=bad_wire),
     Row(number=27, name="preemption notice", run=noticed),

@@ -206,7 +206,7 @@ def _command(parcel: Parcel, profile: str) -> Callable[[str, Wishes], str]:
         there = shlex.quote(wishes.workspace_there) if wishes.workspace_there else f'"{WORKSPACE_THERE}"'
         words = [
             # What the cluster's own environment says of its site goes first.
-            f'export GROUNDRULES_SITE="${{GROUNDRULES_SITE:-{SITE}}}";',
+            f'export GROUNDRULES_SITE="${{GROUNDRULES_SITE:-$PWD/{SITE}}}";',
             f"exec {shlex.quote(wishes.python)} -m {module}",
             f"{STUDY} --workspace {there}",
             *([f"--tasks-from {shlex.quote(parcel.tasks)}"] if parcel.tasks else []),

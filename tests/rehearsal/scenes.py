@@ -70,7 +70,10 @@ def one_study(stage: Stage, user: Client, file: Path, name: str, *, stop_at: int
     again = user.told("submit", file)
     same = (again["state"], again["job"]) == ("running", first["job"])
     yield Outcome(what="the same study again", found=f"{again['state']} as {again['job']}", right=same)
-    wait_for(f"{stop_at} members of {name}", lambda: stage.members(user, name) >= stop_at)
+    wait_for(
+        f"{stop_at} members of {name}",
+        lambda: stage.members(user, name) >= stop_at or stage.api.jobs()[-1].over,
+    )
     running = user.told("status", name)
     told = f"{running['state']}, {running['finished']} of {running['planned']} members"
     yield Outcome(what="status while it runs", found=told, right=running["state"] == "running")

@@ -25,6 +25,7 @@ DOORS: dict[str, frozenset[str]] = {
     "yaml": frozenset({"studies/plain_yaml.py", "reports/defaults.py", "reports/best.py"}),
     "pydantic": frozenset({"studies/spec.py", "studies/searching/spec.py"}),
     "typer": frozenset({"studies/cli.py", "studies/commands.py", "studies/options.py"}),
+    "fsspec": frozenset({"trainers/fetching.py"}),
     "click": frozenset({"studies/cli.py"}),
     "rich": frozenset({"studies/cli.py", "studies/progress.py"}),
     "matplotlib": frozenset({"reports/figures.py"}),

@@ -348,6 +348,16 @@ class Ledger:
         )
         return {(factor, task, regime): count for factor, task, regime, count in rows}
 
+    def cell_counts(self, study: str) -> dict[tuple[str, str, str, int, str], tuple[int, int]]:
+        """(factor, task, regime, block, level) -> evaluations there, and how many of them diverged."""
+        rows = self._db.execute(
+            "SELECT factor, task, regime, block, level, COUNT(*),"
+            " SUM(CASE WHEN status = 'diverged' THEN 1 ELSE 0 END) FROM evaluations WHERE study = ?"
+            " GROUP BY 1, 2, 3, 4, 5",
+            (study,),
+        )
+        return {(f, task, regime, block, level): (n, bad) for f, task, regime, block, level, n, bad in rows}
+
     def core_seconds(self, study: str, *, blocks: int) -> dict[tuple[str, str, str], float]:
         """(factor, regime, level) -> seconds that its members trained, each a share of its pack's.
 

@@ -6,6 +6,7 @@ Study files and site files come from people; nothing in them may run, and no sma
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,30 @@ def parse_plain(text: str, file: str) -> dict[str, Any]:
         if isinstance(error, SpecError):
             raise
         raise SpecError(file, "", f"not valid YAML ({error})") from None
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what our loader would not read as text, and writes everything out."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+def plain_text(data: Mapping[str, Any]) -> str:
+    """The text of plain data, as `parse_plain` reads it back."""
+    return str(
+        yaml.dump(
+            dict(data),
+            Dumper=_Dumper,
+            sort_keys=False,
+            allow_unicode=True,
+            width=110,
+            default_flow_style=None,
+        )
+    )
 
 
 def _refuse_duplicates(node: yaml.Node, file: str) -> None:

@@ -20,6 +20,7 @@ import torch
 from search_spaces.config import SETTING_NAMES
 from search_spaces.factor import unknown
 from studies.agenda import Agenda
+from studies.extending import refuse_unlike
 from studies.kinds import AnySpec
 from studies.ledger import Ledger, StudyRow
 from studies.packing import FLOPS_PER_SECOND, Pack, recorded
@@ -72,7 +73,7 @@ class RunSummary:
     planned: int
     """Members of the whole study."""
     finished: int
-    """Members in the ledger, of this and earlier runs."""
+    """Members in the ledger, of this and earlier runs and of the studies that it extends."""
     trained: int
     """Members trained by this run."""
     diverged: int
@@ -136,9 +137,10 @@ def run(
         exits.enter_context(ledger.hold(spec.study))
         if isinstance(fixed, StudyProtocol):
             refuse_scoped(fixed.spec, ledger)
+            refuse_unlike(fixed, ledger)
         row = _start(ledger, fixed, device)
         agenda = _agenda(fixed, ledger, book, row.terms["flops_per_second"])
-        before = agenda.finished
+        before = _trained(ledger, spec.study)
         if tracking is not None:
             exits.callback(tracking.stop)
             tracking.start()
@@ -163,7 +165,7 @@ def run(
             plan_hash=agenda.plan_hash,
             planned=agenda.planned,
             finished=agenda.finished,
-            trained=agenda.finished - before,
+            trained=_trained(ledger, spec.study) - before,
             diverged=agenda.diverged,
             pruned=agenda.pruned,
             failed=tuple(agenda.failed_packs),
@@ -241,13 +243,16 @@ def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
     row = ledger.find_study(spec.study)
     if row is None:
         kind = device.split(":")[0]
+        speed = FLOPS_PER_SECOND.get(kind, FLOPS_PER_SECOND["cpu"])
+        if isinstance(fixed, StudyProtocol) and fixed.spec.extends:  # its packs are those of a larger parent
+            speed = ledger.study(fixed.spec.extends.study).terms["flops_per_second"]
         row = StudyRow(
             name=spec.study,
             title=spec.title,
             protocol_hash=fixed.hash,
             protocol=fixed.plain(),
             terms={
-                "flops_per_second": FLOPS_PER_SECOND.get(kind, FLOPS_PER_SECOND["cpu"]),
+                "flops_per_second": speed,
                 "hardware": f"{kind} ({platform.machine()})",
                 "versions": {**versions(), "optuna": importlib.metadata.version("optuna")},
             },
@@ -263,6 +268,11 @@ def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
             "rename the study or use another workspace",
         )
     return row
+
+
+def _trained(ledger: Ledger, study: str) -> int:
+    """Members that the ledger holds under a study's own name."""
+    return sum(ledger.chain_counts(study).values())
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from reports.search_record import EXPLORATORY
 from studies.detail import DETAILS, Detail, contains, shown, with_curve
 from studies.ledger import Committed, Ledger, StudyRow
+from studies.lineage import extension
 from studies.progress import Pace, Standing
 from studies.runs import (
     INTERIM,
@@ -220,6 +221,8 @@ class _Mirror:
         self._sizes = sizes(self._row)
         search = self._row.protocol["spec"].get("kind") == "search"
         self._answer = EXPLORATORY if search else "The answer is in report/index.html."
+        if (of := extension(self._ledger, study)) is not None and of.unregistered:
+            self._answer = f"EXPLORATORY, not evidence: extends {of.parent} beyond what it had registered."
         self._cells: dict[str, Cell] = {}
         """Cells at work."""
         self._known: set[tuple[str, str, str]] = set()

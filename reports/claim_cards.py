@@ -18,11 +18,13 @@ from typing import Any, Literal
 import numpy as np
 
 from reports.challenged import challenge_of
+from reports.characters import cell
 from reports.claim_counts import counted
 from reports.claim_tests import Counterexample, Outcome, outcome_of
 from reports.claimed import Claim, ClaimType
 from reports.compare import FEW_FAMILIES
 from reports.evidence import Evidence
+from reports.files import read_bounded, write
 from reports.guards import unjudged
 from reports.plain import from_plain, to_plain
 from reports.record import StudyRecord
@@ -30,6 +32,7 @@ from reports.validity import answering, standing
 from trainers.evaluation import Evaluation
 
 FILE = "claims.json"
+LONGEST = 20_000_000
 TABLE = "claims.csv"
 
 Word = Literal["confirmed", "tied", "contradicted", "insufficient", "unlisted", "not_tested"]
@@ -275,16 +278,16 @@ def write_cards(found: Sequence[Card], folder: Path) -> None:
     """Leaves the cards beside the page as JSON and CSV; where there are none, no files."""
     if found:
         text = json.dumps([to_plain(card) for card in found], indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / FILE).write_text(text + "\n", encoding="utf-8")
-        (folder / TABLE).write_text(as_csv(found), encoding="utf-8", newline="")
+        write(folder / FILE, text + "\n")
+        write(folder / TABLE, as_csv(found))
 
 
 def read_cards(folder: Path) -> tuple[Card, ...]:
     """The cards beside a page; () where there are none, or another version wrote them."""
     try:
-        data = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        data = json.loads(read_bounded(folder / FILE, LONGEST))
         return tuple(from_plain(Card, one, f"{folder.name}[{i}]") for i, one in enumerate(data))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return ()
 
 
@@ -301,7 +304,7 @@ def as_csv(found: Sequence[Card]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows([_cell(value) for value in _row(card)] for card in found)
+    writer.writerows([cell(value) for value in _row(card)] for card in found)
     return out.getvalue()
 
 
@@ -314,8 +317,3 @@ def _row(card: Card) -> tuple[Any, ...]:
         *(*(card.improve or (None, *none)), card.p, card.families, card.blocks, card.seeds, card.trials),
         *(card.runs, card.core_hours, card.plan_hash, card.sentence),
     )
-
-
-def _cell(value: Any) -> Any:
-    """Text comes from users: a spreadsheet must not run it as a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

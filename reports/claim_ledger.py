@@ -43,6 +43,10 @@ def entries(found: Iterable[Card]) -> tuple[Entry, ...]:
 
 
 def workspace_entries(reports: Path) -> tuple[Entry, ...]:
-    """The ledger over all reports of a folder, by the studies' folder names."""
+    """The ledger over all reports of a folder, by the studies' folder names.
+
+    A card that names another study than its folder's is left out: pages are found, and written, by that name.
+    """
     folders = sorted(path.parent for path in reports.glob(f"*/{FILE}"))
-    return entries(card for folder in folders for card in read_cards(folder))
+    found = (card for folder in folders for card in read_cards(folder) if card.study == folder.name)
+    return entries(found)

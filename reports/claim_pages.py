@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reports.claim_ledger import Entry, workspace_entries
+from reports.files import write
 from reports.page import environment
 
 FIRST, LAST = "<!-- claims of this study -->", "<!-- end of claims -->"
@@ -38,4 +39,4 @@ def refresh(reports: Path) -> None:
             text = file.read_bytes().decode()
             now = refreshed(text, [entry for entry in found if entry.card.study == study])
             if now != text:
-                file.write_bytes(now.encode())
+                write(file, now)

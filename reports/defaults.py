@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +36,7 @@ from reports.record import StudyRecord
 from reports.robustness import robustness
 from reports.scope import scope_of
 from reports.verdict import Verdict
+from reports.yaml_limits import examine
 from search_spaces.catalog import FACTORS
 from search_spaces.factor import unknown
 
@@ -42,6 +44,8 @@ __all__ = ["FORMATS", "Defaults", "defaults", "load", "render"]
 
 LONGEST_FILE = 1_000_000
 """Characters; a longer file is not a defaults file."""
+MAX_VALUES = 50_000
+"""Names and values of one; the published table has about 2,000."""
 
 FORMATS = ("yaml", "json", "markdown", "latex", "python", "optuna")
 READABLE = ("yaml", "json")
@@ -178,9 +182,11 @@ def load(text: str, name: str = "defaults file") -> Defaults:
         if text.lstrip().startswith("{"):
             data = json.loads(text, object_pairs_hook=_no_twins)
         else:
+            examine(text, _Strict, most=MAX_VALUES)
             data = yaml.load(text, Loader=_Strict)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{name}: {' '.join(str(error).split())}") from error
+    # AttributeError: PyYAML of a time of day that is none.
+    except (yaml.YAMLError, ValueError, RecursionError, AttributeError) as error:
+        raise ValueError(f"{name}: {' '.join(str(error).split())[:500]}") from error
     if isinstance(data, dict) and type(data.get("schema")) is int and data["schema"] != SCHEMA:
         # First: a file of another schema would be blamed for keys that are right there.
         raise ValueError(
@@ -249,24 +255,23 @@ def _short(value: float) -> float:
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise ValueError(f"the key '{key}' stands twice")
-    return dict(pairs)
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"the key '{_twin(key for key, _ in pairs)}' stands twice")
+    return found
+
+
+def _twin(keys: Iterable[Any]) -> Any:
+    """The first key that stands there again."""
+    return next(key for key, count in Counter(keys).items() if count > 1)
 
 
 class _Strict(yaml.SafeLoader):
-    """A safe loader that refuses aliases and keys that stand twice."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError(f"line {self.line + 1}: aliases are not allowed")
-        return super().compose_node(parent, index)
+    """A safe loader that refuses keys that stand twice; `examine` has refused aliases and tags before."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"line {node.start_mark.line + 1}: the key '{key}' stands twice")
-        return super().construct_mapping(node, deep)
+        found = super().construct_mapping(node, deep)
+        if len(found) < len(keys):
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: the key '{_twin(keys)}' stands twice")
+        return found

@@ -14,6 +14,7 @@ from pathlib import Path
 from reports import wording
 from reports.claim_ledger import workspace_entries
 from reports.decision import Label
+from reports.files import read_bounded, write
 from reports.page import environment
 from reports.plain import from_plain, to_plain
 from reports.record import StudyRecord
@@ -23,6 +24,7 @@ from reports.validity import standing
 from reports.verdict import verdicts
 
 SUMMARY = "summary.json"
+LONGEST_SUMMARY = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ def summarized(record: StudyRecord | SearchRecord) -> Summary:
 def noted(record: StudyRecord | SearchRecord, folder: Path) -> None:
     """Leaves the study's summary beside its report."""
     text = json.dumps(to_plain(summarized(record)), indent=2, ensure_ascii=False)
-    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+    write(folder / SUMMARY, text + "\n")
 
 
 def write_index(folder: Path) -> Path:
@@ -102,7 +104,7 @@ def write_index(folder: Path) -> Path:
     A report whose summary cannot be read (a version before this one wrote it) is listed by its name alone.
     """
     page = folder / "index.html"
-    page.write_bytes(build(folder).encode())
+    write(page, build(folder))
     return page
 
 
@@ -121,6 +123,6 @@ def build(folder: Path) -> str:
 
 def _read(file: Path) -> Summary | None:
     try:
-        return from_plain(Summary, json.loads(file.read_text(encoding="utf-8")), str(file))
-    except (OSError, ValueError):
+        return from_plain(Summary, json.loads(read_bounded(file, LONGEST_SUMMARY)), str(file))
+    except (OSError, ValueError, RecursionError):
         return None

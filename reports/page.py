@@ -21,6 +21,7 @@ from markupsafe import Markup
 from reports import figures, row_figures, wording
 from reports.boundary import audit, flagged
 from reports.certificate import certify
+from reports.characters import cell
 from reports.claim_cards import Card, cards, write_cards
 from reports.claim_ledger import entries
 from reports.crossings import Crossing, NoCrossing, crossings, effect_maps
@@ -28,6 +29,7 @@ from reports.decision import relation
 from reports.evidence import Evidence
 from reports.external import External, external, fallen_back
 from reports.figures import Picture
+from reports.files import write
 from reports.guards import CHAIN
 from reports.headline import decided, other_orders
 from reports.inside import COLUMNS, inside
@@ -110,9 +112,9 @@ def write_report(record: StudyRecord, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_cards(claimed, folder)
     for sheet in sheets:
-        (folder / f"{sheet.name}.csv").write_bytes(csv_text(sheet).encode())
+        write(folder / f"{sheet.name}.csv", csv_text(sheet))
     page = folder / "index.html"
-    page.write_bytes(html.encode())
+    write(page, html)
     return page
 
 
@@ -354,13 +356,8 @@ def csv_text(picture: Picture | Sheet) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(picture.columns)
-    writer.writerows([_cell(value) for value in row] for row in picture.rows)
+    writer.writerows([cell(value) for value in row] for row in picture.rows)
     return out.getvalue()
-
-
-def _cell(value: str | float | int) -> str | float | int:
-    """Names come from users: a spreadsheet must not run one as a formula."""
-    return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def slug(text: str) -> str:

@@ -6,8 +6,10 @@ import math
 import types
 from collections.abc import Mapping
 from dataclasses import Field, field, fields, is_dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from reports.characters import acting
 from search_spaces.factor import unknown
 
 Noun = TypeVar("Noun")
@@ -55,7 +57,7 @@ def from_plain(kind: type[Noun], data: Any, where: str) -> Noun:
     """
     if not isinstance(data, dict):
         raise ValueError(f"{where} must be a mapping, not {_shown(data)}")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     for key in data:
         if key not in hints:
             raise unknown(f"key of {where}", key, hints)
@@ -69,6 +71,11 @@ def from_plain(kind: type[Noun], data: Any, where: str) -> Noun:
             for key, hint in hints.items()
         }
     )
+
+
+@cache
+def _hints(kind: type[Any]) -> Mapping[str, Any]:
+    return get_type_hints(kind)
 
 
 def _read(hint: Any, data: Any, where: str) -> Any:
@@ -87,11 +94,15 @@ def _read(hint: Any, data: Any, where: str) -> Any:
     if origin is not None:
         if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
             raise ValueError(f"{where} must be a mapping, not {_shown(data)}")
+        for key in data:
+            _read(str, key, f"key of {where}")
         return {key: _read(inside[1], item, f"{where}.{key}") for key, item in data.items()}
-    if hint is float and isinstance(data, int) and not isinstance(data, bool):
+    if hint is float and isinstance(data, int) and not isinstance(data, bool) and abs(data) < 2**63:
         data = float(data)
     if type(data) is not hint or (hint is float and not math.isfinite(data)):
         raise ValueError(f"{where} must be {_words(hint)}, not {_shown(data)}")
+    if hint is str and (code := acting(data)):
+        raise ValueError(f"{where} must be text without control characters, not with {code}")
     return data
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from reports.files import write
 from reports.index_page import SUMMARY, Summary, write_index
 from reports.page import environment
 from reports.plain import to_plain
@@ -15,7 +16,7 @@ def write_scope_page(found: Scoped, folder: Path) -> Path:
     """Writes `index.html` into `folder`, and lists it on the index page beside; returns the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "index.html"
-    page.write_bytes(build(found).encode())
+    write(page, build(found))
     summary = Summary(
         name=found.name,
         title=f"Ranges: {found.title or found.name}",

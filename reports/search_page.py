@@ -6,6 +6,7 @@ from pathlib import Path
 
 from reports import search_figures
 from reports.figures import Picture
+from reports.files import write
 from reports.page import csv_text, environment
 from reports.search_record import EXPLORATORY, Dimension, SearchRecord
 from search_spaces.change import spelled
@@ -19,9 +20,9 @@ def write_search_report(record: SearchRecord, folder: Path) -> Path:
     html, pictures = build(record)
     folder.mkdir(parents=True, exist_ok=True)
     for picture in pictures:
-        (folder / f"{picture.name}.csv").write_bytes(csv_text(picture).encode())
+        write(folder / f"{picture.name}.csv", csv_text(picture))
     page = folder / "index.html"
-    page.write_bytes(html.encode())
+    write(page, html)
     return page
 
 

@@ -99,10 +99,14 @@ class Config:
 
     @staticmethod
     def from_plain(data: Mapping[str, Any]) -> Config:
-        """The inverse of `plain`."""
+        """The inverse of `plain`; TypeError, KeyError or ValueError for what it never makes."""
+        numbers = {sys.intern(name): value for name, value in data["numbers"].items()}
+        for name, value in numbers.items():
+            if type(value) is not float and (type(value) is not int or abs(value) >= 1 << 63):
+                raise TypeError(f"{name} = {value!r:.80} is no number")
         return Config(
             levels=_levels(tuple(data["levels"].items())),
-            numbers={sys.intern(name): value for name, value in data["numbers"].items()},
+            numbers=numbers,
             setting=_setting(tuple(data["setting"].items())),
         )
 
@@ -117,6 +121,9 @@ class Config:
 
 @lru_cache(maxsize=4096)
 def _levels(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    for factor, level in items:
+        if type(level) is not str:
+            raise TypeError(f"{factor} = {level!r:.80} is no level")
     return dict(items)
 
 

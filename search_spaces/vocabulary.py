@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ NUMBERS: tuple[str, ...] = tuple(
     )
 )
 """Every number that some level opens."""
+
+LARGEST_WHOLE = 2**63
 
 
 def read(data: Mapping[str, Any]) -> Change:
@@ -53,8 +56,10 @@ def kinds(name: str) -> tuple[Kind, ...]:
 
 
 def is_number(value: object) -> bool:
-    """A number of YAML or JSON: true and false are none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """A finite number of YAML or JSON that a float can hold: true and false are none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < LARGEST_WHOLE if isinstance(value, int) else math.isfinite(value)
 
 
 def _one(name: str, value: Any) -> Change:
@@ -76,4 +81,5 @@ def _one(name: str, value: Any) -> Change:
         ("number",): "a number",
         ("factor", "number"): "the name of a level, a number, or [level, number]",
     }[can_be]
-    raise ValueError(f"{name} takes {takes}, not {value!r}")
+    said = repr(value)
+    raise ValueError(f"{name} takes {takes}, not {said if len(said) <= 80 else f'{said[:77]}...'}")

@@ -21,7 +21,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reports.characters import harmless
+from reports.files import appending
 from studies import commands
+from studies.databases import LedgerDamaged, LedgerLost
 from studies.options import (
     DEFAULT_WORKSPACE,
     Device,
@@ -68,6 +71,8 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 LOG_FILE = "groundrules.log"
+LONGEST_MESSAGE = 20_000
+"""Characters; the longest of ours list all names that are allowed."""
 
 
 @app.command()
@@ -175,7 +180,7 @@ def extend(
     as_json: Json = False,
 ) -> None:
     """Go on with a complete study, in a study of its own that takes over all it has trained."""
-    from studies.extending import EXTENSIONS, child_spec, registered, study_file
+    from studies.extending import child_spec, registered, study_file
     from studies.interrupts import interrupted_by_sigterm
     from studies.ledger import Ledger
 
@@ -183,7 +188,7 @@ def extend(
     with Ledger.open(workspace) as ledger:
         child = child_spec(ledger, study, families=families, blocks=blocks, tasks=more, name=name)
         why = registered(ledger, child)
-    file = study_file(child, workspace / EXTENSIONS)
+    file = study_file(child, workspace)
     reason = "; ".join(why)
     answer = {"extends": study, "evidence": not why, "reason": reason, "study_file": str(file)}
     if not as_json:
@@ -310,6 +315,7 @@ app.command(name="diff")(commands.diff)
 app.command(name="why")(commands.why)
 app.command(name="claims")(commands.claims)
 app.command(name="replay")(commands.replay)
+app.command(name="check")(commands.check)
 app.command(name="init")(commands.init)
 app.command(name="simulate")(commands.simulate)
 
@@ -343,15 +349,19 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again at exit
         return 1
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, LedgerDamaged) as error:
+        print(f"error: {_told_safely(error)}", file=sys.stderr)
         return 2
+    except LedgerLost as error:
+        print(f"error: {_told_safely(error)}", file=sys.stderr)
+        return 1
     except Exception as error:  # noqa: BLE001 - the last resort of every command
         if hasattr(error, "format_message"):  # Typer's, of whichever click it carries
-            print(f"error: {' '.join(error.format_message().split())}", file=sys.stderr)
+            print(f"error: {_told_safely(' '.join(error.format_message().split()))}", file=sys.stderr)
             return 2
         place = _keep_traceback(words)
-        print(f"internal error: {type(error).__name__}: {error}\nthe details are in {place}", file=sys.stderr)
+        what = f"{type(error).__name__}: {_told_safely(error)}"
+        print(f"internal error: {what}\nthe details are in {place}", file=sys.stderr)
         return 1
 
 
@@ -566,7 +576,7 @@ def _warn_on_stderr() -> None:
     """Our own warnings as one line each; other libraries keep their ways."""
     if not log.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s: %(message).500s"))
+        handler.setFormatter(_Harmless("%(levelname)s: %(message).500s"))
         log.addHandler(handler)
         log.propagate = False
 
@@ -579,11 +589,35 @@ def _keep_traceback(words: Sequence[str]) -> Path:
             place = words[i + 1]
         elif word.startswith("--workspace="):
             place = word.partition("=")[2]
-    folder = Path(place) if os.access(place, os.W_OK) else Path(tempfile.gettempdir())
-    file = (folder / LOG_FILE).absolute()
-    with file.open("a", encoding="utf-8") as text:
-        text.write(f"groundrules {' '.join(words)}\n{traceback.format_exc()}\n")
-    return file
+    from studies.site import masked
+
+    said = harmless(masked(f"groundrules {' '.join(words)}\n{traceback.format_exc()}\n"), 100_000)
+    file = (Path(place) / LOG_FILE).absolute()
+    with suppress(OSError), appending(file) as text:
+        text.write(said)
+        text.flush()
+        return file
+    # A name that nobody can have put there before: temporary folders are everybody's.
+    with suppress(OSError):
+        descriptor, name = tempfile.mkstemp(prefix="groundrules-", suffix=".log")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as text:
+            text.write(said)
+        return Path(name)
+    return Path(os.devnull)  # every disk is full
+
+
+class _Harmless(logging.Formatter):
+    """Log lines for a terminal: without secrets, and without characters that act on it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _told_safely(super().format(record))
+
+
+def _told_safely(error: object) -> str:
+    """What may be said on a terminal."""
+    from studies.site import masked
+
+    return harmless(masked(str(error)), LONGEST_MESSAGE)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports.compare import FEW_FAMILIES
+from reports.files import own_folder, write
 from reports.guards import standing
 from studies.lineage import extension, unregistered
 from studies.mistakes import SpecError
@@ -122,18 +123,17 @@ def registered(ledger: Ledger, spec: StudySpec) -> tuple[str, ...]:
     return (*reasons, f"{parent} itself is exploratory") if above and above.unregistered else reasons
 
 
-def study_file(spec: StudySpec, folder: Path) -> Path:
-    """Writes an extension as a study file that `run` takes, `<folder>/<name>.yaml`; returns its path.
+def study_file(spec: StudySpec, workspace: Path) -> Path:
+    """Writes an extension as a study file that `run` takes, `extensions/<name>.yaml`; returns its path.
 
     Raises:
         ValueError: it cannot be written.
     """
-    file = folder / f"{spec.study}.yaml"
     assert spec.extends is not None
+    file = own_folder(workspace, EXTENSIONS) / f"{spec.study}.yaml"
     head = f"# {spec.study}: goes on where {spec.extends.study} ended; made by groundrules extend\n"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(head + plain_text(said_in(spec.resolved())), encoding="utf-8")
+        write(file, head + plain_text(said_in(spec.resolved())))
     except OSError as error:
         raise ValueError(f"cannot write the study file {file} ({error})") from error
     return file

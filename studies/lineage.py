@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from reports.record import EXTERNAL, Extension
-from search_spaces.config import digest
+from studies.as_recorded import as_recorded, untouched
 from trainers.evaluation import PHASES, Evaluation, Slot
 
 if TYPE_CHECKING:
@@ -87,26 +87,28 @@ def before(ledger: Ledger, study: str) -> tuple[StudyRow, ...]:
     Raises:
         ValueError: one of them is not here, or is not what it was when it was extended.
     """
-    return tuple(reversed([parent for _, parent in _steps(ledger, study)]))
+    with as_recorded(study):
+        return tuple(reversed([parent for _, parent in _steps(ledger, study)]))
 
 
 def extension(ledger: Ledger, study: str) -> Extension | None:
     """What a study extends, for reports; None for a study of its own. Raises as `before`."""
-    steps = list(_steps(ledger, study))
-    if not steps:
-        return None
-    row, parent = steps[0]
-    said = row.protocol["spec"]["extends"]
-    reasons = unregistered(row.protocol["spec"], parent.protocol["spec"])
-    if any(unregistered(a.protocol["spec"], b.protocol["spec"]) for a, b in steps[1:]):
-        reasons = (*reasons, f"{parent.name} itself is exploratory")
-    return Extension(
-        parent=parent.name,
-        protocol_hash=said["protocol"],
-        plan_hash=said["plan"],
-        studies=tuple(reversed([earlier.name for _, earlier in steps])),
-        unregistered=reasons,
-    )
+    with as_recorded(study):
+        steps = list(_steps(ledger, study))
+        if not steps:
+            return None
+        row, parent = steps[0]
+        said = row.protocol["spec"]["extends"]
+        reasons = unregistered(row.protocol["spec"], parent.protocol["spec"])
+        if any(unregistered(a.protocol["spec"], b.protocol["spec"]) for a, b in steps[1:]):
+            reasons = (*reasons, f"{parent.name} itself is exploratory")
+        return Extension(
+            parent=parent.name,
+            protocol_hash=said["protocol"],
+            plan_hash=said["plan"],
+            studies=tuple(reversed([earlier.name for _, earlier in steps])),
+            unregistered=reasons,
+        )
 
 
 def unregistered(child: Mapping[str, Any], parent: Mapping[str, Any]) -> tuple[str, ...]:
@@ -154,11 +156,10 @@ def _steps(ledger: Ledger, study: str) -> Iterator[tuple[StudyRow, StudyRow]]:
                     f"study '{row.name}' extends '{parent.name}' with the {part} {said[part]}; in "
                     f"{ledger.workspace} that study has the {part} {hashed}"
                 )
-            if digest(content) != hashed or parent.name in seen:
-                raise ValueError(
-                    f"study '{row.name}' extends '{parent.name}', whose {part} was changed after its hash "
-                    f"{hashed} was recorded"
-                )
+            if content is not None:
+                untouched(parent.name, content, hashed, part)
+        if parent.name in seen:
+            raise ValueError(f"study '{study}' extends itself, by way of '{row.name}'")
         seen.add(parent.name)
         yield row, parent
         row = parent

@@ -29,11 +29,13 @@ def write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Pa
     """The report, beside it the defaults where the study carries verdicts, and the index of the workspace."""
     from reports import standing, write_report, write_search_report
     from reports.claim_pages import refresh
+    from reports.files import own_folder, write
     from reports.index_page import noted, write_index
     from reports.search_record import SearchRecord
 
     folder = workspace.absolute() / REPORTS / record.name
     try:
+        own_folder(workspace.absolute(), REPORTS, record.name)
         if isinstance(record, SearchRecord):
             page, defaults = write_search_report(record, folder), None
         else:
@@ -42,7 +44,7 @@ def write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Pa
                 defaults.unlink(missing_ok=True)
                 defaults = None
             else:
-                defaults.write_text(defaults_text(record, "yaml"), encoding="utf-8")
+                write(defaults, defaults_text(record, "yaml"))
         noted(record, folder)
         refresh(folder.parent)
         write_index(folder.parent)

@@ -12,10 +12,14 @@ from typing import Any
 
 import yaml
 
+from reports.files import TooLongError, read_bounded
+from reports.yaml_limits import Excess, examine
 from studies.mistakes import SpecError
 
-MAX_BYTES = 1_000_000
-MAX_NESTING = 20
+MAX_VALUES = 10_000
+"""Names and values of one file; the longest that ships has a few hundred."""
+MOST_DIGITS = 18
+"""Of a whole number, so that it fits in 64 bits and in a float."""
 
 
 def read_plain(file: Path, name: str) -> dict[str, Any]:
@@ -26,13 +30,12 @@ def read_plain(file: Path, name: str) -> dict[str, Any]:
         name: what errors call it.
 
     Raises:
-        SpecError: not readable, longer than `MAX_BYTES`, or not plain YAML.
+        SpecError: not readable, longer than `reports.files.LONGEST`, or not plain YAML.
     """
     try:
-        data = file.read_bytes()
-        if len(data) > MAX_BYTES:
-            raise SpecError(name, "", f"{len(data)} bytes; such a file has at most {MAX_BYTES}")
-        text = data.decode("utf-8")
+        text = read_bounded(file).decode("utf-8")
+    except TooLongError as error:
+        raise SpecError(name, "", str(error)) from None
     except UnicodeDecodeError as error:
         raise SpecError(name, "", f"must be UTF-8 text ({error})") from None
     except OSError as error:
@@ -53,7 +56,15 @@ for _tag, _pattern, _starts in (
     ("float", r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))", list("-+.")),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^{_pattern}$"), _starts)
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+
+
+def _whole(_: Any, node: Any) -> int:
+    if len(node.value) > MOST_DIGITS:
+        raise ValueError(f"a whole number has at most {MOST_DIGITS} digits, not {len(node.value)}")
+    return int(node.value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
 _Loader.add_constructor(
     "tag:yaml.org,2002:float", lambda _, node: float(re.sub(r"\.(?=[a-zA-Z])", "", node.value))
 )
@@ -62,17 +73,7 @@ _Loader.add_constructor(
 def parse_plain(text: str, file: str) -> dict[str, Any]:
     """The text as plain data; SpecError for anything that is not: aliases, duplicates, tags, depth."""
     try:
-        depth = 0
-        for event in yaml.parse(text, Loader=_Loader):
-            line = _line(event.start_mark)
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise SpecError(file, line, "anchors and aliases are not allowed; write the value out")
-            tag = getattr(event, "tag", None)
-            if tag not in (None, "!"):
-                raise SpecError(file, line, f"the tag {tag} is not allowed; study files are plain data")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_NESTING:
-                raise SpecError(file, line, f"nested deeper than {MAX_NESTING}")
+        examine(text, _Loader, most=MAX_VALUES)
         loader = _Loader(text)
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
@@ -80,6 +81,8 @@ def parse_plain(text: str, file: str) -> dict[str, Any]:
         _refuse_duplicates(root, file)
         data: dict[str, Any] = loader.construct_document(root)
         return data
+    except Excess as error:
+        raise SpecError(file, f"line {error.line}", error.rule) from None
     except yaml.YAMLError as error:
         line = _line(getattr(error, "problem_mark", None))
         raise SpecError(file, line, f"not valid YAML ({getattr(error, 'problem', None) or error})") from None

@@ -128,10 +128,11 @@ def _backgrounds(choices: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str
         if not choices:
             yield {}
         return
-    seen: list[dict[str, str]] = []
+    seen: set[tuple[str, ...]] = set()
     for a, b in itertools.combinations(choices, 2):
         for level_a, level_b in itertools.product(choices[a], choices[b]):
             one = {**first, a: level_a, b: level_b}
-            if one not in seen:
-                seen.append(one)
+            key = tuple(one.values())
+            if key not in seen:
+                seen.add(key)
                 yield one

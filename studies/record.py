@@ -10,10 +10,11 @@ from typing import Any
 from reports.question import Question
 from reports.record import EXTERNAL, Budget, ExternalRecord, StudyRecord, TaskFacts
 from search_spaces.change import spelled
-from search_spaces.config import SETTING_NAMES, digest
+from search_spaces.config import SETTING_NAMES
+from studies.as_recorded import as_recorded, untouched
 from studies.asking import Asked
 from studies.external import PLAN, VERDICTS, chains, external_record
-from studies.ledger import Ledger
+from studies.ledger import Ledger, StudyRow
 from studies.lineage import Seen, extension
 from studies.plan import Chain, Protocol, chains_of, planned_members
 from studies.spec import StudySpec, parse
@@ -27,6 +28,13 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
         ValueError: an unknown study, or one whose pilot is not complete: it has no plan to judge by.
     """
     row = ledger.study(study)
+    untouched(study, row.protocol, row.protocol_hash, "protocol")
+    with as_recorded(study):
+        return _record(ledger, row)
+
+
+def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
+    study = row.name
     if row.protocol["spec"].get("kind") == "search":
         raise ValueError(f"study '{study}' in {ledger.workspace} is a search study: it carries no verdicts")
     if row.protocol["spec"].get("kind") == "scope":
@@ -38,8 +46,7 @@ def study_record(ledger: Ledger, study: str) -> StudyRecord:
             "run it again to resume"
         )
     plan, margins = plans[-1], ledger.margins(study)
-    _untouched(study, row.protocol, row.protocol_hash, "protocol")
-    _untouched(study, plan.plan, plan.hash, "plan")
+    untouched(study, plan.plan, plan.hash, "plan")
     if [asdict(margin) for margin in margins] != plan.plan["margins"]:
         raise ValueError(f"study '{study}': its margins were changed after the plan {plan.hash} was hashed")
     resolved: dict[str, Any] = row.protocol["spec"]
@@ -133,7 +140,7 @@ def _frozen(ledger: Ledger, study: str) -> dict[str, tuple[str, Mapping[str, Any
     """What was frozen for the external check; {} before it began."""
     parts = ledger.frozen(study)
     for part, (hashed, content) in parts.items():
-        _untouched(
+        untouched(
             study, content, hashed, {VERDICTS: "record of frozen verdicts", PLAN: "external plan"}[part]
         )
     return parts
@@ -150,15 +157,6 @@ def _external(
         planned = {phase: count for phase, count in counts.items() if count}
     trained = [e for e in evaluations if e.slot.factor == EXTERNAL]
     return external_record(fixed, parts, trained, planned)
-
-
-def _untouched(study: str, plain: Mapping[str, Any], hashed: str, what: str) -> None:
-    """ValueError where what the ledger keeps is not what was hashed before training."""
-    if digest(plain) != hashed:
-        raise ValueError(
-            f"study '{study}': its {what} was changed after its hash {hashed} was recorded; what was "
-            "measured under one plan is no evidence under another"
-        )
 
 
 def _backgrounds(fixed: Protocol, task: str) -> tuple[dict[str, str], dict[str, dict[str, str]]]:

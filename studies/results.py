@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from reports.characters import cell
 from search_spaces.factor import unknown
 from studies.ledger import Ledger
 from studies.lineage import Seen
@@ -19,8 +20,6 @@ Format = Literal["csv", "parquet"]
 FORMATS: tuple[Format, ...] = ("csv", "parquet")
 
 Row = Mapping[str, Any]
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""Text that a spreadsheet would run; it is quoted by an apostrophe."""
 
 
 def rows(ledger: Ledger, study: str, *, timings: bool = False) -> list[dict[str, Any]]:
@@ -83,9 +82,10 @@ def write(table: Sequence[Row], format: str, output: Path | None) -> str:
 def as_csv(table: Sequence[Row]) -> str:
     """Comma-separated text with a header; numbers at full precision, None as nothing."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(table[0]) if table else ["id"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in table)
+    columns = list(table[0]) if table else ["id"]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(cell, columns))
+    writer.writerows([cell(row[name]) for name in columns] for row in table)
     return text.getvalue()
 
 
@@ -117,9 +117,3 @@ def _row(evaluation: Evaluation) -> dict[str, Any]:
         **({"diagnostics.fit": fit(e.diagnostics)} if e.diagnostics else {}),
         **{f"version.{name}": value for name, value in e.versions.items()},
     }
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-        return f"'{value}"
-    return value

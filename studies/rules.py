@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from reports.compare import FEW_FAMILIES
-from reports.record import ARMS
 from search_spaces.catalog import FACTORS
 from search_spaces.change import Change, Kind
 from search_spaces.config import SETTING_LIMITS, SETTING_NAMES
@@ -14,21 +13,21 @@ from search_spaces.factor import Range, unknown
 from search_spaces.space import complete, open_ranges, openers, setting_range
 from studies import control_arms
 from studies.asking import change_of
+from studies.ceilings import check_counts, check_sizes
 from studies.mistakes import SpecError, unique
 from studies.points import Place, places
 
 if TYPE_CHECKING:
     from studies.spec import RangeSpec, StudySpec
 
-MAX_MEMBERS = 1_000_000
-"""More members than this is a mistake in the file, not a study."""
+IN_REPORTS = ("index.html",)
+"""Names of files beside the studies' folders of reports."""
 
 
 def check(spec: StudySpec) -> None:
     """SpecError for the first thing in `spec` that the catalogue does not know or that contradicts."""
     file = spec.file
-    if not spec.study.strip("."):
-        raise SpecError(file, "study", f"'{spec.study}' must contain more than dots")
+    check_name(file, spec.study)
     if spec.extends and spec.study in (spec.extends.study, spec.extends.root):
         raise SpecError(file, "extends.study", f"'{spec.study}' cannot extend itself; give it another name")
     names: set[str] = set()
@@ -49,6 +48,14 @@ def check(spec: StudySpec) -> None:
     _check_nuisance(spec, reached)
     control_arms.check(spec)
     _ = spec.claimed  # reading them is what checks them
+
+
+def check_name(file: str, study: str) -> None:
+    """SpecError for a study's name that cannot be the name of a folder of its own."""
+    if not study.strip("."):
+        raise SpecError(file, "study", f"'{study}' must contain more than dots")
+    if study.lower() in IN_REPORTS:
+        raise SpecError(file, "study", f"'{study}' is a file of the workspace's reports")
 
 
 def _levels(file: str, factor_key: str, level_key: str, factor: str, levels: Iterable[str]) -> None:
@@ -149,14 +156,8 @@ def _check_budget(spec: StudySpec) -> None:
     if spec.families in looks:
         rule = f"leave {spec.families} out: there is a look at families = {spec.families} anyway"
         raise SpecError(spec.file, "budget.looks", rule)
-    levels = sum(len(asked.changes) for asked in spec.understood)
-    cells = levels * len(spec.regimes) * spec.families
-    for control in control_arms.controls(spec):
-        cells += len(control.levels) * len(control.regimes) * min(spec.families, control_arms.FAMILIES)
-    cells += len(ARMS) * len(spec.regimes) * spec.external
-    members = cells * budget.blocks * budget.runs_per_cell
-    if members > MAX_MEMBERS:
-        raise SpecError(spec.file, "budget", f"{members} members; a study has at most {MAX_MEMBERS}")
+    check_counts(spec)
+    check_sizes(spec)
 
 
 def _check_numbers(spec: StudySpec, reached: Iterable[Place]) -> None:

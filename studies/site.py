@@ -61,7 +61,9 @@ class Site:
         """
         held = os.environ.get(SECRETS[key], "")
         file = str(getattr(self, key))
-        return held if held or not file else _private(Path(file).expanduser(), key)
+        found = held if held or not file else _private(Path(file).expanduser(), key)
+        _KNOWN.add(found)
+        return found
 
     @property
     def ledger_address(self) -> str:
@@ -75,6 +77,13 @@ class Site:
             return self.tracking
         return _with_password(self.tracking, self.secret("tracking_password_file"))
 
+
+_KNOWN: set[str] = set()
+"""Secrets that were read, so that no message repeats them."""
+SHORTEST = 8
+"""Characters of a secret that is looked for in messages; shorter ones are words of any text."""
+
+LONGEST_SECRET = 10_000
 
 KEYS = tuple(one.name for one in fields(Site) if one.name != "workspace")
 
@@ -111,6 +120,15 @@ def shown(address: str) -> str:
     return urlunsplit(parts._replace(netloc=_host(parts, user=parts.username or "")))
 
 
+def masked(text: str) -> str:
+    """Text without the secrets that this process has read, nor passwords in addresses: for messages, logs."""
+    known = _KNOWN | {os.environ.get(variable, "") for variable in SECRETS.values()}
+    for secret in sorted(known, key=len, reverse=True):
+        if len(secret) >= SHORTEST:
+            text = text.replace(secret, "...").replace(quote(secret, safe=""), "...")
+    return re.sub(r"(://[^\s/@:]*):[^\s/@]*@", r"\1:...@", text)
+
+
 def _check(file: str, key: str, value: str, name: str = "") -> None:
     name = name or key
     if not value or name not in SCHEMES:
@@ -124,15 +142,14 @@ def _check(file: str, key: str, value: str, name: str = "") -> None:
         allowed = " or ".join(f"{scheme}://" for scheme in SCHEMES[name])
         raise SpecError(file, key, f"'{_masked(value)}' must be an address that begins with {allowed}")
     if parts.password is not None:
-        rule = f"no password in an address; give it in {SECRETS[f'{name}_password_file']} or a file"
-        if name == "cluster":
-            rule = "no password in an address; a cluster takes a token"
+        instead = f"give it in {SECRETS[f'{name}_password_file']} or a file" if name != "cluster" else ""
+        rule = f"no password in an address; {instead or 'a cluster takes a token'}"
         raise SpecError(file, key, rule)
 
 
 def _masked(text: str) -> str:
     """A wrong address as it may be printed: whatever stands before an @ is left out."""
-    return re.sub(r"[^\s/]*@", "...@", text)[:200]
+    return re.sub(r"(\w+://)?\S*@", r"\1...@", text)[:200]
 
 
 def _host(parts: SplitResult, *, user: str, password: str = "") -> str:
@@ -150,14 +167,25 @@ def _with_password(address: str, password: str) -> str:
 
 
 def _private(file: Path, key: str) -> str:
-    """The content of a secret's file, which nobody but its owner may read."""
+    """The content of a secret's file, which nobody but its owner may read: looked at once it is open."""
     try:
-        with file.open(encoding="utf-8") as text:
-            mode = stat.S_IMODE(os.fstat(text.fileno()).st_mode)
-            if mode & 0o077:
-                raise ValueError(
-                    f"{key}: {file} has mode {mode:04o}; a secret's file must have 0600 (chmod 600)"
-                )
-            return text.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as found:
+            now = os.fstat(found.fileno())
+            if not stat.S_ISREG(now.st_mode):
+                raise OSError("not a regular file")
+            if stat.S_IMODE(now.st_mode) & 0o077:
+                rule = f"has mode {stat.S_IMODE(now.st_mode):04o}; a secret's file must have 0600 (chmod 600)"
+                raise ValueError(f"{key}: {file} {rule}")
+            if now.st_uid not in (os.getuid(), 0):
+                raise ValueError(f"{key}: {file} belongs to somebody else (user {now.st_uid})")
+            if now.st_size > LONGEST_SECRET:
+                raise ValueError(f"{key}: {file} is longer than {LONGEST_SECRET} bytes: that is no secret")
+            secret = found.read(LONGEST_SECRET)
+        text = secret.decode().strip()
+    except UnicodeDecodeError:
+        raise ValueError(f"{key}: {file} must be UTF-8 text") from None  # the error would quote a byte of it
+    except OSError as error:
         raise ValueError(f"{key}: {file} cannot be read ({error})") from None
+    if not text.isprintable():
+        raise ValueError(f"{key}: {file} must hold one line of text: the secret")
+    return text

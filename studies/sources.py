@@ -18,15 +18,16 @@ PUBLISHED_FILE = Path(str(resources.files("reports").joinpath("published", "defa
 def read_table(file: Path) -> Defaults:
     """A defaults file in YAML or JSON; ValueError naming the file for anything else."""
     from reports.defaults import LONGEST_FILE, load
+    from reports.files import TooLongError, read_bounded
 
     try:
-        if file.stat().st_size > 4 * LONGEST_FILE:
-            raise ValueError(f"{file}: longer than {LONGEST_FILE} characters")
-        text = file.read_text(encoding="utf-8")
+        text = read_bounded(file, 4 * LONGEST_FILE).decode("utf-8")
+    except TooLongError:
+        raise ValueError(f"{file}: longer than {LONGEST_FILE} characters") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: must be UTF-8 text ({error})") from None
     except OSError as error:
-        raise ValueError(f"{file}: cannot be read ({error.strerror})") from None
+        raise ValueError(f"{file}: cannot be read ({error.strerror or error})") from None
     return load(text, str(file))
 
 
@@ -58,12 +59,12 @@ def _study(name: str, workspace: Path) -> Defaults:
     from reports import verdicts
     from reports.defaults import defaults
     from reports.search_record import SearchRecord
-    from studies.ledger import FILE, Ledger
+    from studies.ledger import Ledger
     from studies.pages import record_of
 
     studies: list[str] = []
-    if (workspace / FILE).is_file():
-        with Ledger.open(workspace) as ledger:
+    if found := Ledger.find(workspace):
+        with found as ledger:
             studies = [row.name for row in ledger.studies()]
     if name not in studies:
         known = ", ".join(["published", "textbook", "framework", *studies])

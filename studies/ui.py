@@ -18,9 +18,13 @@ LEAN_SERVER = {
     **QUIET,
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_ENABLE_AI_GATEWAY": "false",
+    "MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS": "false",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_MODEL_CATALOG_URI": "",
 }
-"""Two processes instead of ten, and nothing calls home."""
+"""Two processes instead of ten, nothing calls home, and nothing that is sent is ever run."""
+HOSTS = "localhost,localhost:*,127.0.0.1,127.0.0.1:*"
+"""What a browser may call this server; MLflow alone would also answer to private addresses."""
 
 
 def serve(workspace: Path, port: int | None, *, say: Callable[[str], None]) -> int:
@@ -48,7 +52,7 @@ def serve(workspace: Path, port: int | None, *, say: Callable[[str], None]) -> i
         *("--backend-store-uri", database_uri(workspace)),
         *("--default-artifact-root", (workspace / ARTIFACTS).as_uri()),
         "--no-serve-artifacts",
-        *("--host", "127.0.0.1", "--port", str(chosen), "--workers", "1"),
+        *("--host", "127.0.0.1", "--port", str(chosen), "--workers", "1", "--allowed-hosts", HOSTS),
     ]
     say(f"http://127.0.0.1:{chosen}/#/experiments?workflowType=machine_learning")  # not the GenAI pages
     server = subprocess.Popen(

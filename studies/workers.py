@@ -26,10 +26,13 @@ from studies.cluster import Cluster  # first: it decides how Ray is imported
 
 # isort: split
 from ray import tune
+from ray.air._internal import usage
 from ray.tune.search import Searcher
 
+from reports.characters import harmless
 from search_spaces.config import Config
 from studies.packing import recorded
+from studies.site import SECRETS
 from trainers.evaluation import Evaluation, Slot
 from trainers.member import Member
 
@@ -46,6 +49,10 @@ START_SECONDS = 120.0
 """A worker that has not started after so long is no longer waited for."""
 REST = "rest"
 """The order that is none."""
+
+# Tune counts callbacks for usage statistics, which are off here; to tell their kinds it would import MLflow,
+# TensorBoard and more before the first worker is asked for: 4 seconds.
+usage.tag_callbacks = lambda callbacks: False
 
 
 class TaskDiffers(ValueError):
@@ -235,6 +242,8 @@ class PackTrainer(tune.Trainable):
     """The worker's side: trains one pack per step, then serves the next trial in the same process."""
 
     def setup(self, config: dict[str, Any]) -> None:
+        for key in ("ledger_password_file", "tracking_password_file"):
+            os.environ.pop(SECRETS[key], None)  # workers need no store, and run the code of task files
         self._order: str = config["order"]
         self._rest = REST_SECONDS[0]
 
@@ -315,7 +324,7 @@ def member_from_plain(row: dict[str, Any]) -> Member:
 
 def cause_of(error: BaseException) -> str:
     """An exception in one line: type, message, and the innermost place of ours or the user's."""
-    message = " ".join(str(error).split())[:400]
+    message = harmless(" ".join(str(error).split()), 400)
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {message}{place}"
@@ -327,7 +336,7 @@ def crash_cause(error_file: str | None) -> str:
     with suppress(OSError):
         text = " ".join(Path(error_file or "").read_text(encoding="utf-8").split())
     detail = text.partition("Worker exit detail: ")[2]
-    return f"the worker process died: {detail or text or 'no reason given'}"[:400]
+    return harmless(f"the worker process died: {detail or text or 'no reason given'}", 400)
 
 
 @lru_cache(maxsize=4)

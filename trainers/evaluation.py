@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from search_spaces.config import Config, digest
 
@@ -118,26 +118,54 @@ class Evaluation:
 
     @staticmethod
     def from_plain(data: Mapping[str, Any]) -> Evaluation:
-        """The inverse of `plain`."""
-        row = dict(data)
-        row["slot"] = Slot(**{name: _shared(value) for name, value in row["slot"].items()})
-        row["config"] = Config.from_plain(row["config"])
-        row["curve"] = tuple(
-            CurvePoint(
-                step=step, train_loss=_number(train), validation_loss=_number(loss),
-                validation_metric=_number(metric), learning_rate=_number(rate),
-            )
-            for step, train, loss, metric, rate in row["curve"]
-        )  # fmt: skip
-        for name in _NUMERIC:
-            row[name] = _number(row[name])
-        for name in _MAPPINGS:
-            if row[name] is not None:
-                row[name] = {_shared(key): _number(value) for key, value in row[name].items()}
-        row["versions"] = _same(tuple(row["versions"].items()))
-        return Evaluation(**row)
+        """The inverse of `plain`.
+
+        Raises:
+            ValueError: nothing that `plain` made; a ledger may have been changed by hand, or damaged.
+        """
+        try:
+            return _from_plain(data)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"no evaluation is kept like this ({type(error).__name__}: {error})") from error
 
 
+def _from_plain(data: Mapping[str, Any]) -> Evaluation:
+    row = dict(data)
+    row["slot"] = _slot(row["slot"])
+    row["config"] = Config.from_plain(row["config"])
+    row["curve"] = tuple(
+        CurvePoint(
+            step=_whole(step), train_loss=_number(train), validation_loss=_number(loss),
+            validation_metric=_number(metric), learning_rate=_number(rate),
+        )
+        for step, train, loss, metric, rate in row["curve"]
+    )  # fmt: skip
+    for name in _NUMERIC:
+        row[name] = _number(row[name])
+    for name in ("best_step", "steps"):
+        row[name] = _whole(row[name])
+    for name in _MAPPINGS:
+        if row[name] is not None:
+            row[name] = {_shared(key): _number(value) for key, value in row[name].items()}
+    row["versions"] = _same(tuple(row["versions"].items()))
+    made = Evaluation(**row)
+    if made.status not in _STATUSES or made.arm not in _ARMS or type(made.cause) is not str:
+        raise TypeError(f"status {made.status!r}, arm {made.arm!r}, cause {made.cause!r:.80}")
+    return made
+
+
+def _slot(said: Mapping[str, Any]) -> Slot:
+    slot = Slot(**{name: _shared(value) for name, value in said.items()})
+    _whole(slot.block), _whole(slot.index)
+    for text in (slot.study, slot.factor, slot.task, slot.regime, slot.level):
+        if type(text) is not str:
+            raise TypeError(f"{text!r:.80} is no name")
+    if slot.phase not in PHASES:
+        raise TypeError(f"{slot.phase!r:.80} is no phase")
+    return slot
+
+
+_STATUSES, _ARMS = get_args(Status), get_args(Arm)
 _WORDS = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 _NUMERIC = ("validation_metric", "validation_loss")
 _MAPPINGS = ("test", "diagnostics")
@@ -158,8 +186,22 @@ def _shared(value: Any) -> Any:
 @lru_cache(maxsize=1024)
 def _same(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     """One mapping for all evaluations of one installation."""
+    for name, version in items:
+        if type(version) is not str:
+            raise TypeError(f"{name} = {version!r:.80} is no version")
     return dict(items)
 
 
 def _number(value: Any) -> Any:
-    return _WORDS.get(value, value) if isinstance(value, str) else value
+    """The inverse of `_word`; TypeError for what is no number."""
+    if type(value) is float:
+        return value
+    if type(value) is str:
+        return _WORDS[value]
+    return _whole(value)
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or abs(value) >= 1 << 63:
+        raise TypeError(f"{value!r:.80} is no number that is kept")
+    return value

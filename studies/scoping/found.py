@@ -11,7 +11,8 @@ from reports.record import Margin
 from reports.scoped import Scatter, Scoped, Searched
 from search_spaces.change import Change
 from search_spaces.factor import Range
-from studies.ledger import Ledger
+from studies.as_recorded import as_recorded, untouched
+from studies.ledger import Ledger, StudyRow
 from studies.plan import Chain
 from studies.record import protocol_of
 from studies.scoping.plan import ScopeProtocol, is_scope
@@ -34,6 +35,13 @@ def scoped(ledger: Ledger, name: str) -> Scoped:
         ValueError: an unknown study, or one that is no scope.
     """
     row = ledger.study(name)
+    untouched(name, row.protocol, row.protocol_hash, "protocol")
+    with as_recorded(name):
+        return _scoped(ledger, row)
+
+
+def _scoped(ledger: Ledger, row: StudyRow) -> Scoped:
+    name = row.name
     if not is_scope(row):
         raise ValueError(f"study '{name}' in {ledger.workspace} is no scope")
     protocol = ScopeProtocol(fixed=protocol_of(row.protocol))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from reports.search_record import SearchRecord
 from search_spaces.change import spelled
 from search_spaces.config import Setting
+from studies.as_recorded import as_recorded, untouched
 from studies.ledger import Ledger, StudyRow
 from studies.searching.generations import by_number, told
 from studies.searching.halving import rung_looks
@@ -24,6 +25,13 @@ def search_record(ledger: Ledger, study: str) -> SearchRecord:
         ValueError: an unknown study, or one that is no search study.
     """
     row = ledger.study(study)
+    untouched(study, row.protocol, row.protocol_hash, "protocol")
+    with as_recorded(study):
+        return _record(ledger, row)
+
+
+def _record(ledger: Ledger, row: StudyRow) -> SearchRecord:
+    study = row.name
     if not is_search(row):
         raise ValueError(f"study '{study}' in {ledger.workspace} is a guideline study, not a search study")
     fixed = protocol_of(row.protocol)

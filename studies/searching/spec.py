@@ -16,9 +16,11 @@ from search_spaces.factor import unknown
 from search_spaces.space import framework_levels, open_ranges, openers
 from search_spaces.vocabulary import NUMBERS, is_number, kinds
 from search_spaces.vocabulary import read as read_words
-from studies.asking import change_of
+from studies.asking import MOST, change_of
+from studies.ceilings import MAX_PLACES, backgrounds, check_size, member_bytes
 from studies.detail import SearchDetail
 from studies.mistakes import SpecError, unique
+from studies.rules import check_name
 from studies.searching.space import Limits, Space
 from studies.spec import Few, Many, Name, Part, Text, first_error, plain_data
 from trainers.diagnostics.names import Switch
@@ -92,6 +94,11 @@ class SearchSpec(Part):
             setting=asdict(setting),
         )
         space = Space(choices=choices, numbers=numbers, held=held)
+        pairs = backgrounds(choices)
+        if pairs > MAX_PLACES:
+            rule = f"{pairs} pairs of values to choose from; a search has at most {MAX_PLACES}"
+            raise SpecError(self.file, "space", rule)
+        _check_size(self.file, space)
         _check_numbers(self, space)
         return space
 
@@ -136,8 +143,7 @@ def parse(data: Mapping[str, Any], *, file: str = "study") -> SearchSpec:
     except ValidationError as error:
         raise first_error(error, file, SearchSpec, {}) from None
     spec._file = file
-    if not spec.study.strip("."):
-        raise SpecError(file, "study", f"'{spec.study}' must contain more than dots")
+    check_name(file, spec.study)
     assert spec.joint is not None  # read now, so that every mistake is found here
     looks = spec.joint.held.setting["evaluations"]
     if spec.pruner != "none" and looks < FEWEST_LOOKS:
@@ -154,6 +160,20 @@ def _checked_setting(spec: SearchSpec) -> Setting:
         return Setting(**spec.setting)
     except ValueError as error:
         raise SpecError(spec.file, "setting", str(error)) from None
+
+
+def _check_size(file: str, space: Space) -> None:
+    """SpecError where the largest member that may be chosen is larger than one may be."""
+    largest: dict[str, int] = {}
+    for name in ("depth", "width", "batch_size"):
+        values = [int(value) for value in space.choices.get(name, ())]
+        limits = space.numbers.get(name)
+        if limits:
+            values.append(int(min(limits[1], SETTING_LIMITS[name][1])))
+        if values:
+            largest[name] = max(values)
+    usual = Setting(**space.held.setting)
+    check_size(file, "space" if largest else "setting", member_bytes(usual, Change(setting=largest)))
 
 
 def _understood(name: str, said: Any, file: str, key: str) -> tuple[tuple[Value, ...], Limits, bool]:
@@ -198,6 +218,8 @@ def _values(name: str, said: Any, file: str, key: str) -> tuple[Value, ...]:
         raise SpecError(file, key, f"{said!r} must be a list of at least 2 values" + _or_all(name))
     if name not in FACTORS and name not in SETTING_NAMES:
         raise SpecError(file, key, "a number takes {low, high}, or nothing for the catalogue's limits")
+    if len(said) > MOST:
+        raise SpecError(file, key, f"{len(said)} values; a choice has at most {MOST}")
     for value in said:
         try:
             stated = read_words({name: value})

@@ -5,6 +5,7 @@ Study files and site files come from people; nothing in them may run, and no sma
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -104,16 +105,12 @@ _Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 def plain_text(data: Mapping[str, Any]) -> str:
     """The text of plain data, as `parse_plain` reads it back."""
-    return str(
-        yaml.dump(
-            dict(data),
-            Dumper=_Dumper,
-            sort_keys=False,
-            allow_unicode=True,
-            width=110,
-            default_flow_style=None,
-        )
-    )
+    out = io.StringIO()
+    writer = _Dumper(out, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    writer.open()
+    writer.represent(dict(data))
+    writer.close()
+    return out.getvalue()
 
 
 def _refuse_duplicates(node: yaml.Node, file: str) -> None:

@@ -19,6 +19,7 @@ from reports.record import StudyRecord
 from reports.verdict import verdicts
 from studies.extending import child_spec, refuse_unlike, study_file
 from studies.ledger import Ledger
+from studies.plain_yaml import parse_plain, plain_text, read_plain
 from studies.plan import protocol
 from studies.record import study_record
 from studies.replaying import member_again
@@ -279,6 +280,14 @@ def test_the_external_check_is_each_studys_own(tmp_path: Path) -> None:
     assert {row.slot.task for row in own if row.slot.phase == "pilot"} == {"t9"}
 
 
+@pytest.mark.parametrize(
+    "text", ["no", "1e-3", "012", "1:30", "~", "", ".inf", "a: b # c", "'\"\n\t é 😀", "true"]
+)
+def test_plain_data_is_read_back_as_it_was(text: str) -> None:
+    data = {"title": text, "list": [text, 1, 1e-07, None, True], "empty": {"a": {}, "b": []}}
+    assert parse_plain(plain_text(data), "test") == data
+
+
 def test_results_list_what_was_taken_over_and_who_trained_it(child: Ledger) -> None:
     table = rows(child, "racing.families-10", timings=True)
     counted = {name: sum(row["study"] == name for row in table) for name in ("racing", "racing.families-10")}
@@ -331,8 +340,6 @@ Edit = Callable[[dict[str, Any]], Any]
 def test_a_study_file_cannot_claim_a_parent_it_does_not_go_on_with(
     edit: Edit, key: str, parent: Path, tmp_path: Path
 ) -> None:
-    from studies.plain_yaml import plain_text, read_plain
-
     file = study_file(extended(Ledger.open(parent), families=9, name="forged"), tmp_path)
     data: dict[str, Any] = read_plain(file, "forged.yaml")
     edit(data)

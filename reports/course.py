@@ -141,6 +141,8 @@ def course_of(
         inside = (family >= before) & (family < reached)
         called |= cells(inside)
         if not there[inside][:, surviving].all():
+            # What could not be trained is a gap: the row gets no verdict, so that nothing more is called for.
+            ended = any(row.status == "failed" for row in rows)
             break
         ran = race(
             errors[family < reached], delta[family < reached], family[family < reached],

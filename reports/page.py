@@ -30,7 +30,7 @@ from reports.evidence import Evidence
 from reports.external import External, external, fallen_back
 from reports.figures import Picture
 from reports.files import write
-from reports.guards import CHAIN
+from reports.guards import CHAIN, untrained
 from reports.headline import decided, other_orders
 from reports.inside import COLUMNS, inside
 from reports.measured import measured
@@ -167,6 +167,7 @@ def build(
             unjudged=unanswered,
             looks=registered(record),
             measured=measured(record),
+            untrained=untrained(record),
             certificate=certify(record) if answers else None,
             controls=controls(record) if now.kind in ("evidence", "invalid") else (),
             edges=flagged(audit(record)) if answers else {},

@@ -16,6 +16,7 @@ from search_spaces.space import complete
 from studies.chain import Fixed, Memory, Place, check_known, next_members, place
 from studies.challenging import challenge_chains, challenge_notes, expected_challenges
 from studies.external import PLAN, VERDICTS, External, Frozen, chains, external_of, freeze, hoped_before
+from studies.failing import SET_ASIDE, Failures
 from studies.ledger import Ledger
 from studies.lineage import Seen
 from studies.packing import Pack, missing_packs
@@ -86,7 +87,13 @@ class Agenda:
         self.study = protocol.spec.study
         self.protocol = protocol
         self.diagnostics = protocol.spec.diagnostics
-        self.failed_packs: list[Pack] = []
+        self._failures = Failures(
+            study=self.study,
+            ledger=ledger,
+            task=lambda name: book[name](),
+            commit=lambda pack, rows: self.commit(pack, rows, seconds=0.0, worker=SET_ASIDE),
+        )
+        self.failed_packs = self._failures.given_up
         """Packs given up in this run; the next run tries them again."""
         self._ledger = ledger
         self._book = book
@@ -96,6 +103,8 @@ class Agenda:
         filled = ledger.filled(self.study)
         self._own = len(filled)
         self._own_diverged = sum(status == "diverged" for status in filled.values())
+        self.set_aside = sum(status == "failed" for status in filled.values())
+        """Members that this study could not train."""
         self.pruned = 0
         """Guideline studies train everything to its end: levels are compared, not searched."""
         self._own_work = 0.0
@@ -269,6 +278,7 @@ class Agenda:
         self._own += new
         self._own_work += new * self._member_work(pack.factor, pack.task, pack.regime)
         self._own_diverged += sum(e.status == "diverged" for e in evaluations)
+        self.set_aside += sum(e.status == "failed" for e in evaluations)
         progress = self._of(pack)
         if progress is None:
             return
@@ -276,23 +286,22 @@ class Agenda:
             progress.done |= {place(e.slot): _light(e) for e in evaluations}
         else:  # the ledger had some of them, and those count
             progress.done = self._trained(progress.chain)
-        if progress.stage.landed(pack):
+        last = progress.stage.landed(pack)
+        self._failures.landed(progress.stage, pack)
+        if last:
             self._advance(progress)
 
     def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
-        """Records a failed attempt; the pack is tried again twice, then given up.
+        """Records a failed attempt; the pack is tried again, split, or given up (`studies.stage`).
 
         Args:
             pack: as `next_pack` gave it.
-            cause: the error's text.
-            kind: 'error' (the training raised), 'crash' (the worker died), ...
+            cause: in a line.
+            kind: one of `studies.failures.KINDS`.
         """
-        self._ledger.attempt(self.study, pack, kind=kind, cause=cause)
         self._running.pop(pack.id, None)
         progress = self._of(pack)
-        if progress is not None and progress.stage.failed(pack):
-            self._ledger.attempt(self.study, pack, kind="given_up", cause=cause)
-            self.failed_packs.append(pack)
+        self._failures.note(progress.stage if progress else None, pack, cause, kind)
 
     def _of(self, pack: Pack) -> _Progress | None:
         return self._progress.get((pack.factor, pack.task, pack.regime))

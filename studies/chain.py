@@ -122,12 +122,15 @@ def cells(protocol: Fixed, chain: Chain) -> Iterator[tuple[int, str]]:
 
 
 def promoted(protocol: Fixed, block: int, level: str, done: Done) -> list[Evaluation]:
-    """The best designed points by validation, best first; the library default (index 0) is never one."""
+    """The best designed points by validation, best first; the library default (index 0) is never one.
+
+    Points that could not be trained come last: they say nothing of the level.
+    """
     budget = protocol.spec.effective_budget
     rows = [done[block, level, "retune", index] for index in range(1, budget.trials + 1)]
-    return sorted(rows, key=lambda e: (e.validation_metric, e.validation_loss, e.slot.index))[
-        : budget.promoted
-    ]
+    return sorted(
+        rows, key=lambda e: (e.status == "failed", e.validation_metric, e.validation_loss, e.slot.index)
+    )[: budget.promoted]
 
 
 def choose(candidates: Sequence[Evaluation], repeats: Sequence[Evaluation]) -> Config:

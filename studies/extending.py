@@ -45,7 +45,7 @@ from reports.guards import standing
 from studies.lineage import extension, unregistered
 from studies.mistakes import SpecError
 from studies.plain_yaml import plain_text
-from studies.record import said_in, study_record
+from studies.record import study_file_of, study_record
 from studies.spec import StudySpec, parse
 from trainers.versions import versions
 
@@ -86,7 +86,7 @@ def child_spec(
     """
     row, plan = _extensible(ledger, parent)
     theirs: Mapping[str, Any] = row.protocol["spec"]
-    said, budget = said_in(theirs), theirs["budget"]
+    said, budget = study_file_of(theirs), theirs["budget"]
     wanted = {"families": families or budget["families"], "blocks": blocks or budget["blocks"]}
     _check_growth(row, wanted, tasks)
     child = name or _named(parent, wanted, budget, len(theirs["tasks"]) + len(tasks) if tasks else 0)
@@ -101,6 +101,7 @@ def child_spec(
         grown["external"] = 0
     data = {
         **said,
+        **row.terms.get("shown", {}),
         "study": child,
         "tasks": [*said["tasks"], *tasks],
         "budget": grown,
@@ -133,7 +134,8 @@ def study_file(spec: StudySpec, workspace: Path) -> Path:
     file = own_folder(workspace, EXTENSIONS) / f"{spec.study}.yaml"
     head = f"# {spec.study}: goes on where {spec.extends.study} ended; made by groundrules extend\n"
     try:
-        write(file, head + plain_text(said_in(spec.resolved())))
+        shown = {"diagnostics": spec.diagnostics, "tracking": spec.tracking}
+        write(file, head + plain_text({**study_file_of(spec.resolved()), **shown}))
     except OSError as error:
         raise ValueError(f"cannot write the study file {file} ({error})") from error
     return file

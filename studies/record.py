@@ -181,11 +181,11 @@ def protocol_of(plain: Mapping[str, Any]) -> Protocol:
 
 def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
     """The spec whose `resolved()` this is, as far as planning needs it."""
-    return parse(said_in(resolved), file=f"ledger, study {resolved['study']}")
+    return parse(study_file_of(resolved), file=f"ledger, study {resolved['study']}")
 
 
-def said_in(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """A study file's plain data that would be resolved to this."""
+def study_file_of(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """A study file, as data, that resolves to this; what changes no result is left out."""
     budget = resolved["budget"]
     # A question may be about a setting that no regime changes: back to where the study file had it.
     said: list[Mapping[str, Any]] = list(resolved["regimes"].values())

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ATTEMPTS = 3
-"""How often a pack is tried in one run before it is given up."""
+"""How often a pack is tried in one run before the member that brings it down is looked for."""
+PREEMPTIONS = 20
+"""How often a pack may lose its worker for reasons outside it, before that counts as its own fault."""
 
 
 class Work(Protocol):
@@ -24,6 +26,8 @@ class Work(Protocol):
     diagnostics: Switch
     failed_packs: list[Pack]
     """Packs given up in this run; the next run tries them again."""
+    set_aside: int
+    """Members in the ledger that could not be trained."""
 
     @property
     def finished(self) -> int:
@@ -66,4 +70,4 @@ class Work(Protocol):
         """Writes the pack to the ledger in one transaction; then the study advances."""
 
     def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
-        """Records a failed attempt; the pack is tried again twice, then given up."""
+        """Records a failed attempt; the pack is tried again, split, or given up (`studies.stage`)."""

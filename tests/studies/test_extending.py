@@ -21,11 +21,12 @@ from studies.extending import child_spec, refuse_unlike, study_file
 from studies.ledger import Ledger
 from studies.plain_yaml import parse_plain, plain_text, read_plain
 from studies.plan import protocol
-from studies.record import study_record
+from studies.record import protocol_of, study_record
 from studies.replaying import member_again
 from studies.results import rows
 from studies.run import run_inline
 from studies.spec import SpecError, StudySpec, load, parse
+from studies.standings import standing_of
 from tests.studies.planted import outcome, started, train, train_all
 from tests.studies.races import BOOK, LEVELS, RACING, agenda_of, hopeless, racing, trained_on
 from trainers.evaluation import CurvePoint, Evaluation
@@ -139,6 +140,17 @@ def test_nothing_of_the_parent_is_trained_again_and_its_rows_race_on(child: Ledg
     deep = trained_on(study_record(child, "racing.families-10"), "deep")
     assert {task for task, levels in deep.items() if "he_normal" in levels} == {f"t{i}" for i in range(8)}
     assert deep["t9"] == {"torch_default", "glorot_normal"}
+
+
+def test_from_outside_it_stands_where_its_agenda_ended(parent: Path, child: Ledger) -> None:
+    spec = extended(child, families=10, name="seen")
+    trained(parent, spec, stop=4)
+    for name, complete in (("racing", True), ("racing.families-10", True), ("seen", False)):
+        now = standing_of(child, child.study(name), now_ms=0)
+        assert now.complete is complete
+        agenda = agenda_of(child, protocol_of(child.study(name).protocol))
+        assert (now.finished, now.planned) == (agenda.finished, agenda.planned)
+        assert (now.cells_done == now.cells_planned) is complete
 
 
 def test_the_parent_stays_what_it_was(parent: Path, child: Ledger, tmp_path: Path) -> None:

@@ -236,6 +236,16 @@ class Ledger:
         )
         return {(factor, task, regime): count for factor, task, regime, count in rows}
 
+    def cell_counts(self, study: str) -> dict[tuple[str, str, str, int, str], tuple[int, int]]:
+        """(factor, task, regime, block, level) -> evaluations there, and how many of them diverged."""
+        rows = self._rows(
+            "SELECT factor, task, regime, block, level, COUNT(*),"
+            " SUM(CASE WHEN status = 'diverged' THEN 1 ELSE 0 END) FROM evaluations WHERE study = ?"
+            " GROUP BY factor, task, regime, block, level",
+            (study,),
+        )
+        return {(f, task, regime, block, level): (n, bad) for f, task, regime, block, level, n, bad in rows}
+
     def trained(self, study: str) -> list[Trained]:
         """Every committed pack, in the order of their commits."""
         rows = self._rows(

@@ -20,7 +20,7 @@ DOORS: dict[str, frozenset[str]] = {
     "optuna": frozenset({"studies/search.py", "studies/searching/joint.py"}),
     "ray": frozenset({"studies/cluster.py", "studies/workers.py", "studies/attached.py"}),
     "mlflow": frozenset(f"studies/mlflow_{part}.py" for part in ("experiment", "database", "server")),
-    "fsspec": frozenset({"studies/report_copies.py"}),
+    "fsspec": frozenset({"studies/report_copies.py", "trainers/fetching.py"}),
     "sqlite3": frozenset({"studies/sqlite.py"}),
     "psycopg": frozenset({"studies/postgresql.py", "studies/sessions.py"}),
     "sqlalchemy": frozenset(),

@@ -73,6 +73,7 @@ def submit(
     data: Mapping[str, str],
     profile: str = "",
     wishes: Wishes,
+    again: bool = False,
     say: Callable[[str], None],
 ) -> Submission:
     """Sends a study, unless it runs there or is complete; looks first whether it can run there.
@@ -85,6 +86,7 @@ def submit(
         data: task -> hash of its content here.
         profile: where another budget than the file's is wanted.
         wishes: how it is to be run.
+        again: also when the ledger holds all of it: MLflow or the pages may lack something.
         say: told what is being waited for.
 
     Raises:
@@ -107,7 +109,7 @@ def submit(
         cpus=wishes.driver_cpus,
     )
     refuse_findings(found, protocol_hash=protocol_hash, data=data, cluster=api.name, python=wishes.python)
-    if found.complete:
+    if found.complete and not again:
         return replace(done, state="complete")
     options = ["--cluster auto", f"--device {shlex.quote(wishes.device)}"]
     options += [f"--workers {wishes.workers}"] if wishes.workers else []

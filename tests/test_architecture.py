@@ -113,7 +113,7 @@ def test_imports_run_one_way_and_through_the_doors() -> None:
         (
             "studies/a.py",
             "import importlib\nimportlib.import_module('ray.tune')",
-            "its door is studies/cluster.py",
+            "its door is studies/attached.py",
         ),
         ("studies/a.py", "from . import plan", "relatively"),
         ("trainers/a.py", "import tests.conftest", "nobody imports tests"),

@@ -24,6 +24,7 @@ import typer
 from reports.characters import harmless
 from reports.files import appending
 from studies import commands
+from studies.databases import LedgerDamaged, LedgerLost
 from studies.options import (
     DEFAULT_WORKSPACE,
     Device,
@@ -271,6 +272,7 @@ app.command(name="diff")(commands.diff)
 app.command(name="why")(commands.why)
 app.command(name="claims")(commands.claims)
 app.command(name="replay")(commands.replay)
+app.command(name="check")(commands.check)
 app.command(name="init")(commands.init)
 app.command(name="simulate")(commands.simulate)
 
@@ -304,9 +306,12 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again at exit
         return 1
-    except ValueError as error:
+    except (ValueError, LedgerDamaged) as error:
         print(f"error: {_told_safely(error)}", file=sys.stderr)
         return 2
+    except LedgerLost as error:
+        print(f"error: {_told_safely(error)}", file=sys.stderr)
+        return 1
     except Exception as error:  # noqa: BLE001 - the last resort of every command
         if hasattr(error, "format_message"):  # Typer's, of whichever click it carries
             print(f"error: {_told_safely(' '.join(error.format_message().split()))}", file=sys.stderr)
@@ -487,12 +492,15 @@ def _keep_traceback(words: Sequence[str]) -> Path:
     file = (Path(place) / LOG_FILE).absolute()
     with suppress(OSError), appending(file) as text:
         text.write(said)
+        text.flush()
         return file
     # A name that nobody can have put there before: temporary folders are everybody's.
-    descriptor, name = tempfile.mkstemp(prefix="groundrules-", suffix=".log")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as text:
-        text.write(said)
-    return Path(name)
+    with suppress(OSError):
+        descriptor, name = tempfile.mkstemp(prefix="groundrules-", suffix=".log")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as text:
+            text.write(said)
+        return Path(name)
+    return Path(os.devnull)  # every disk is full
 
 
 class _Harmless(logging.Formatter):

@@ -1,4 +1,4 @@
-"""The commands before and after a run: scope; export, diff, why, claims, replay; and init, simulate."""
+"""The commands before and after a run: scope; export, diff, why, claims, replay, check; init, simulate."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from studies.options import (
     Kind,
     Output,
     Spec,
+    Study,
     TasksFrom,
     Telling,
     Workers,
@@ -202,6 +203,17 @@ def replay(
     found = again(workspace, evaluation, tasks_from=tasks_from, device=device)
     print(json.dumps(found.plain(), indent=2) if as_json else "\n".join(found.lines()))
     if not found.same:
+        raise typer.Exit(1)
+
+
+def check(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
+    """Verify that the ledger holds what was committed, row by row; exit code 1 where it does not."""
+    from studies.ledger import Ledger
+
+    with Ledger.open(workspace) as ledger:
+        found = ledger.check(study)
+    print(json.dumps(found.plain(), indent=2) if as_json else "\n".join(found.lines()))
+    if found.faults:
         raise typer.Exit(1)
 
 

@@ -20,9 +20,10 @@ def is_new(path_or_name: str, workspace: Path) -> bool:
     try:
         text = read_bounded(shipped if shipped.is_file() else Path(path_or_name)).decode("utf-8")
         named = re.search(r"""^study:\s*["']?([^\s"'#]+)""", text, re.MULTILINE)
-        if named is None or not Path(workspace).exists():
-            return named is not None
-        with Ledger.open(workspace) as ledger:
+        found = Ledger.find(workspace) if named else None
+        if named is None or found is None:
+            return named is not None and (Path(workspace).is_dir() or not Path(workspace).exists())
+        with found as ledger:
             return ledger.find_study(named[1]) is None
     except (OSError, ValueError):
         return False

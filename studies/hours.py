@@ -54,10 +54,11 @@ def started_profile(workspace: Path, study: str) -> Profile | None:
 
     A resume must not measure the machine again: it may be faster today.
     """
-    from studies.ledger import FILE, Ledger
+    from studies.ledger import Ledger
 
-    if not (workspace / FILE).is_file():
+    found = Ledger.find(workspace)
+    if found is None:
         return None
-    with Ledger.open(workspace) as ledger:
+    with found as ledger:
         row = ledger.find_study(study)
     return cast("Profile", row.protocol["spec"]["budget"]["profile"]) if row else None

@@ -1,177 +1,73 @@
-"""The ledger: what was planned and what was trained, in one SQLite file that survives a kill.
+"""The ledger: what was planned and what was trained, in one database that survives a kill.
 
 Everything else (the MLflow store, Optuna's studies, reports) is a projection that can be rebuilt
-from here. A pack enters in one transaction; a slot counts once, whoever commits it again.
+from here. A pack enters in one transaction; a slot counts once, whoever commits it again. The database is
+a file in the workspace, or the PostgreSQL that the workspace's site names; both take the same statements.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import sqlite3
-import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from reports.files import appending
 from reports.record import Margin
 from search_spaces.factor import unknown
-from studies.as_recorded import as_recorded
-from studies.own_tables import refuse_foreign
+from studies.checking import Checked, checked
+from studies.committing import commit_pack, note_attempt, now_ms
+from studies.databases import Database, NoLedger, Row, Transaction, Values
+from studies.entries import Attempt, Committed, PlanRow, StudyRow
+from studies.site import Site, site_of
+from studies.sqlite import FILE, SqliteDatabase
+from studies.stored import PACK, as_text, canonical, damaged, evaluation_of, made, query
 from trainers.diagnostics.names import summaries
-from trainers.evaluation import PHASES, Evaluation
-
-T = TypeVar("T")
+from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:  # packs know the trainer; a ledger must be readable where torch is not loaded
     from studies.packing import Pack
 
-SCHEMA_VERSION = 1
-FILE = "ledger.sqlite"
-
-SCHEMA = """
-CREATE TABLE schema_version (version INTEGER NOT NULL);
-CREATE TABLE studies (
-    name TEXT PRIMARY KEY, title TEXT NOT NULL, protocol_hash TEXT NOT NULL, protocol TEXT NOT NULL,
-    terms TEXT NOT NULL, started_ms INTEGER NOT NULL);
-CREATE TABLE plans (
-    study TEXT NOT NULL, revision INTEGER NOT NULL, hash TEXT NOT NULL, plan TEXT NOT NULL,
-    started_ms INTEGER NOT NULL, PRIMARY KEY (study, revision), UNIQUE (study, hash));
-CREATE TABLE margins (
-    study TEXT NOT NULL, position INTEGER NOT NULL, task TEXT NOT NULL, regime TEXT NOT NULL,
-    margin TEXT NOT NULL, PRIMARY KEY (study, task, regime));
-CREATE TABLE packs (
-    id TEXT NOT NULL, study TEXT NOT NULL, phase TEXT NOT NULL, factor TEXT NOT NULL, task TEXT NOT NULL,
-    regime TEXT NOT NULL, members INTEGER NOT NULL, seconds REAL NOT NULL, worker TEXT NOT NULL,
-    committed_ms INTEGER NOT NULL, PRIMARY KEY (study, id));
-CREATE TABLE evaluations (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT, slot TEXT NOT NULL UNIQUE, study TEXT NOT NULL,
-    phase TEXT NOT NULL, factor TEXT NOT NULL, task TEXT NOT NULL, regime TEXT NOT NULL,
-    block INTEGER NOT NULL, level TEXT NOT NULL, number INTEGER NOT NULL, pack TEXT NOT NULL,
-    status TEXT NOT NULL, evaluation TEXT NOT NULL);
-CREATE INDEX of_chain ON evaluations (study, factor, task, regime, phase);
-CREATE TABLE attempts (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT, study TEXT NOT NULL, pack TEXT NOT NULL, slot TEXT NOT NULL,
-    kind TEXT NOT NULL, cause TEXT NOT NULL, worker TEXT NOT NULL, seconds REAL NOT NULL,
-    at_ms INTEGER NOT NULL);
-"""
-
-FROZEN = """
-CREATE TABLE IF NOT EXISTS frozen (
-    study TEXT NOT NULL, part TEXT NOT NULL, hash TEXT NOT NULL, content TEXT NOT NULL,
-    frozen_ms INTEGER NOT NULL, PRIMARY KEY (study, part))
-"""
-
-WITHOUT_CURVES = "json_set(evaluation, '$.curve', json('[]'), '$.diagnostics', json('{}'))"
-COMMITTED = (
-    "SELECT e.sequence, e.evaluation, e.pack, p.committed_ms, p.seconds / p.members"
-    " FROM evaluations e JOIN packs p ON p.study = e.study AND p.id = e.pack"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyRow:
-    """One study as the ledger lists it."""
-
-    name: str
-    title: str
-    protocol_hash: str
-    protocol: Mapping[str, Any]
-    """The resolved spec, the task facts, the rules and the package version, as they were hashed."""
-    terms: Mapping[str, Any]
-    """What was recorded at the first run and holds from then on: measured speed, versions, hardware."""
-    started_ms: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanRow:
-    """One plan that was ever started."""
-
-    revision: int
-    """1 for the first under this study's name."""
-    hash: str
-    plan: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Committed:
-    """One evaluation with the circumstances of its commit."""
-
-    sequence: int
-    """Strictly increasing in the order of commits, over all studies of the ledger."""
-    evaluation: Evaluation
-    pack_id: str
-    committed_ms: int
-    """Wall clock, milliseconds since 1970."""
-    seconds: float
-    """The pack's training time divided by its members."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One thing that happened to a pack: append-only, never evidence."""
-
-    pack: str
-    slot: str
-    """'' where the whole pack is meant."""
-    kind: str
-    """'committed', 'duplicate', or what failed."""
-    cause: str
-    worker: str
-    seconds: float
-    at_ms: int
+__all__ = ["FILE", "Attempt", "Committed", "Ledger", "PlanRow", "StudyRow"]
 
 
 class Ledger:
     """One connection to a workspace's ledger; use it in the thread that opened it."""
 
-    def __init__(self, workspace: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, workspace: Path, database: Database) -> None:
         self.workspace = workspace
-        self._db = connection
+        self._db = database
+        self._hashed = False
+        """Whether evaluations have hashes of their content: files of the first versions have none."""
 
     @staticmethod
-    def open(workspace: Path, create: bool = False) -> Ledger:
-        """Opens `<workspace>/ledger.sqlite`.
+    def open(workspace: Path, create: bool = False, *, site: Site | None = None) -> Ledger:
+        """Opens the ledger of a workspace: its site's, or `<workspace>/ledger.sqlite`.
 
         Args:
             workspace: the folder.
             create: True to write (made where missing, in one transaction); False to read only, which
                 never makes a ledger nor changes one.
+            site: where things are; None: as the workspace and the environment say.
 
         Raises:
             ValueError: nothing there to read, not writable, not a ledger, or from a newer version.
         """
-        file = Path(workspace) / FILE
-        if file.is_symlink():
-            raise ValueError(f"{file} is a symbolic link; name the folder where the ledger lies")
-        if not create and not file.is_file():
-            raise ValueError(f"workspace {workspace}: no ledger here ({FILE} is missing); run a study first")
-        connection: sqlite3.Connection | None = None
+        place = site or site_of(workspace)
+        if not place.ledger:
+            return Ledger(Path(workspace), SqliteDatabase.open(Path(workspace), create=create))
+        from studies.postgresql import PostgresqlDatabase  # psycopg is an extra
+
+        return Ledger(Path(workspace), PostgresqlDatabase.open(place, create=create))
+
+    @staticmethod
+    def find(workspace: Path) -> Ledger | None:
+        """The ledger open for reading; None where nothing was run yet."""
         try:
-            if create:
-                Path(workspace).mkdir(parents=True, exist_ok=True)
-            mode = "rwc" if create else "ro"
-            address = f"{file.absolute().as_uri()}?mode={mode}"
-            connection = sqlite3.connect(address, uri=True, timeout=60, isolation_level=None)
-            if create:
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=FULL")
-                _make(connection)
-            _check_schema(connection, file)
-        except (OSError, sqlite3.Error) as error:
-            if connection is not None:
-                connection.close()
-            wish = "write" if create else "read"
-            raise ValueError(f"workspace {workspace}: cannot {wish} the ledger {file} ({error})") from error
-        except ValueError:
-            if connection is not None:
-                connection.close()
-            raise
-        return Ledger(Path(workspace), connection)
+            return Ledger.open(workspace)
+        except NoLedger:
+            return None
 
     def close(self) -> None:
         """Closes the connection; committed packs are safe with or without it."""
@@ -183,49 +79,44 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @contextmanager
-    def hold(self, study: str) -> Iterator[None]:
+    def hold(self, study: str) -> AbstractContextManager[None]:
         """An exclusive right to run `study`, given back when the process ends, however it ends.
 
         Raises:
-            ValueError: another process holds it; names its pid.
+            ValueError: another process holds it; names it.
         """
-        with appending(self.workspace / f"{study}.lock") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                holder = lock.read().strip() or "unknown"
-                raise ValueError(
-                    f"study '{study}' in {self.workspace} is in use by another run (pid {holder}); "
-                    "wait for it or stop it"
-                ) from None
-            lock.seek(0)
-            lock.truncate()
-            lock.write(str(os.getpid()))
-            lock.flush()
-            yield
+        return self._db.hold(study)
 
     # studies and plans
 
     def start_study(self, row: StudyRow) -> None:
         """Records a study before its first member is trained."""
-        with self._transaction():
-            self._db.execute(
-                "INSERT INTO studies VALUES (?, ?, ?, ?, ?, ?)",
-                (row.name, row.title, row.protocol_hash, _text(row.protocol), _text(row.terms),
-                 row.started_ms),
-            )  # fmt: skip
+        values = (
+            row.name, row.title, row.protocol_hash, as_text(row.protocol), as_text(row.terms), row.started_ms,
+        )  # fmt: skip
+
+        def work(t: Transaction, again: bool) -> None:
+            mine = "SELECT 1 FROM studies WHERE name = ? AND protocol_hash = ? AND started_ms = ?"
+            if again and t.rows(mine, (row.name, row.protocol_hash, row.started_ms)):
+                return
+            t.run(
+                "INSERT INTO studies (name, title, protocol_hash, protocol, terms, started_ms)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                values,
+            )
+
+        self._db.write(row.name, work)
 
     def studies(self) -> list[StudyRow]:
         """All studies, oldest first."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT name, title, protocol_hash, protocol, terms, started_ms FROM studies ORDER BY rowid"
         )
         return [
             StudyRow(
-                name=name, title=title, protocol_hash=hashed, protocol=_protocol(protocol),
-                terms=_kept(terms, dict), started_ms=started,
+                name=name, title=title, protocol_hash=hashed,
+                protocol=made(_protocol, protocol, self._db.name), terms=self._data(terms),
+                started_ms=started,
             )
             for name, title, hashed, protocol, terms, started in rows
         ]  # fmt: skip
@@ -246,50 +137,53 @@ class Ledger:
 
         A plan that was started before is not recorded twice; none is ever removed.
         """
-        with self._transaction():
-            self._db.executemany(
-                "INSERT OR REPLACE INTO margins VALUES (?, ?, ?, ?, ?)",
-                [(study, i, m.task, m.regime, _text(asdict(m))) for i, m in enumerate(margins)],
+
+        def work(t: Transaction, again: bool) -> None:
+            t.many(
+                "INSERT INTO margins (study, position, task, regime, margin) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (study, task, regime) DO UPDATE SET"
+                " position = excluded.position, margin = excluded.margin",
+                [(study, i, m.task, m.regime, as_text(asdict(m))) for i, m in enumerate(margins)],
             )
-            self._db.execute(
-                "INSERT OR IGNORE INTO plans SELECT ?, COUNT(*) + 1, ?, ?, ? FROM plans WHERE study = ?",
-                (study, hashed, _text(plan), _now(), study),
+            t.run(
+                "INSERT INTO plans (study, revision, hash, plan, started_ms)"
+                " SELECT ?, COUNT(*) + 1, ?, ?, ? FROM plans WHERE study = ? ON CONFLICT DO NOTHING",
+                (study, hashed, as_text(plan), now_ms(), study),
             )
+
+        self._db.write(study, work)
 
     def plans(self, study: str) -> list[PlanRow]:
         """Every plan ever started under this name, in that order."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT revision, hash, plan FROM plans WHERE study = ? ORDER BY revision", (study,)
         )
-        return [PlanRow(revision=r, hash=hashed, plan=_kept(plan, dict)) for r, hashed, plan in rows]
+        return [PlanRow(revision=r, hash=hashed, plan=self._data(plan)) for r, hashed, plan in rows]
 
     def freeze(self, study: str, part: str, hashed: str, content: Mapping[str, Any]) -> None:
-        """Records a part of the external check before anything is trained on its ground; the first stays.
+        """Records a part of the external check before anything is trained on its ground; the first stays."""
 
-        The table is made when it is needed: ledgers from before it are as good.
-        """
-        with self._transaction():
-            self._db.execute(FROZEN)
-            self._db.execute(
-                "INSERT OR IGNORE INTO frozen VALUES (?, ?, ?, ?, ?)",
-                (study, part, hashed, _text(content), _now()),
+        def work(t: Transaction, again: bool) -> None:
+            t.ensure("frozen")
+            t.run(
+                "INSERT INTO frozen (study, part, hash, content, frozen_ms) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (study, part, hashed, as_text(content), now_ms()),
             )
+
+        self._db.write(study, work)
 
     def frozen(self, study: str) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """Part -> hash and content of what was frozen, in that order; {} where nothing was."""
-        there = self._db.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'frozen'").fetchone()[0]
-        if not there:
+        if not self._db.has("frozen"):
             return {}
-        rows = self._db.execute(
-            "SELECT part, hash, content FROM frozen WHERE study = ? ORDER BY rowid", (study,)
-        )
-        return {part: (hashed, _kept(content, dict)) for part, hashed, content in rows}
+        rows = self._rows("SELECT part, hash, content FROM frozen WHERE study = ? ORDER BY rowid", (study,))
+        return {part: (hashed, self._data(content)) for part, hashed, content in rows}
 
     def margins(self, study: str) -> tuple[Margin, ...]:
         """The margins the pilot fixed, in the order of the plan; empty before it has."""
-        rows = self._db.execute("SELECT margin FROM margins WHERE study = ? ORDER BY position", (study,))
-        with as_recorded(study):
-            return tuple(Margin(**_kept(margin, dict)) for (margin,) in rows)
+        rows = self._rows("SELECT margin FROM margins WHERE study = ? ORDER BY position", (study,))
+        return tuple(made(lambda data: Margin(**data), margin, self._db.name) for (margin,) in rows)
 
     # evaluations
 
@@ -302,41 +196,21 @@ class Ledger:
 
         Raises:
             ValueError: the evaluations are not exactly the pack's members, in their order.
+            LedgerLost: the database was away for too long, or is held by another run.
         """
         if [e.slot for e in evaluations] != [m.slot for m in pack.members]:
             raise ValueError(f"pack {pack.id}: the evaluations are not those of its members")
-        now = _now()
-        new = 0
-        with self._transaction():
-            self._db.execute(
-                "INSERT OR IGNORE INTO packs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (pack.id, study, pack.phase, pack.factor, pack.task, pack.regime, len(pack.members), seconds,
-                 worker, now),
-            )  # fmt: skip
-            for evaluation in evaluations:
-                s = evaluation.slot
-                added = self._db.execute(
-                    "INSERT OR IGNORE INTO evaluations (slot, study, phase, factor, task, regime, block,"
-                    " level, number, pack, status, evaluation) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (evaluation.id, study, s.phase, s.factor, s.task, s.regime, s.block, s.level, s.index,
-                     pack.id, evaluation.status, _text(evaluation.plain())),
-                ).rowcount  # fmt: skip
-                new += added
-                if not added:
-                    self._attempt(study, pack.id, evaluation.id, "duplicate", "", worker, seconds, now)
-            self._attempt(study, pack.id, "", "committed", "", worker, seconds, now)
-        return new
+        return commit_pack(self._db, study, pack, evaluations, seconds=seconds, worker=worker)
 
     def attempt(
         self, study: str, pack: Pack, *, kind: str, cause: str, worker: str = "", seconds: float = 0.0
     ) -> None:
         """Appends what happened to a pack that was not committed."""
-        with self._transaction():
-            self._attempt(study, pack.id, "", kind, cause[:4000], worker, seconds, _now())
+        note_attempt(self._db, study, pack, kind=kind, cause=cause, worker=worker, seconds=seconds)
 
     def attempts(self, study: str) -> list[Attempt]:
         """Everything that ever happened to the study's packs, in that order."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT pack, slot, kind, cause, worker, seconds, at_ms FROM attempts WHERE study = ?"
             " ORDER BY sequence",
             (study,),
@@ -345,12 +219,15 @@ class Ledger:
         return [Attempt(**dict(zip(names, row, strict=True))) for row in rows]
 
     def filled(self, study: str) -> dict[str, str]:
-        """Slot id -> status of every evaluation of the study."""
-        return dict(self._db.execute("SELECT slot, status FROM evaluations WHERE study = ?", (study,)))
+        """Slot id -> status of every evaluation of the study; LedgerDamaged where a pack is not whole."""
+        packs = self._packs(study)
+        rows = self._rows("SELECT slot, status, pack FROM evaluations WHERE study = ?", (study,))
+        self._whole(packs, Counter(pack for *_, pack in rows))
+        return {slot: status for slot, status, _ in rows}
 
     def chain_counts(self, study: str) -> dict[tuple[str, str, str], int]:
         """(factor, task, regime) -> how many evaluations are there; factor '' is the pilot."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT factor, task, regime, COUNT(*) FROM evaluations WHERE study = ? GROUP BY 1, 2, 3",
             (study,),
         )
@@ -363,7 +240,7 @@ class Ledger:
             study: its name.
             blocks: of the plan; members of later ones are left out.
         """
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT e.factor, e.regime, e.level, SUM(p.seconds / p.members) FROM evaluations e"
             " JOIN packs p ON p.study = e.study AND p.id = e.pack WHERE e.study = ? AND e.block < ?"
             " GROUP BY 1, 2, 3",
@@ -383,21 +260,19 @@ class Ledger:
             regime: and regime.
             curves: False leaves curves and diagnostics out, which are most of what is kept.
         """
-        what = "evaluation" if curves else WITHOUT_CURVES
-        rows = self._db.execute(
-            f"SELECT {what} FROM evaluations WHERE study = ? AND factor = ? AND task = ? AND regime = ?",
+        return self._evaluations(
+            "WHERE e.study = ? AND e.factor = ? AND e.task = ? AND e.regime = ?",
             (study, factor, task, regime),
+            curves=curves,
         )
-        return _canonical(Evaluation.from_plain(_kept(text, dict)) for (text,) in rows)
 
     def confirmed(self, study: str, factor: str, regime: str) -> tuple[Evaluation, ...]:
         """The confirm evaluations of one row so far, without curves and diagnostics, in canonical order."""
-        rows = self._db.execute(
-            f"SELECT {WITHOUT_CURVES} FROM evaluations"
-            " WHERE study = ? AND factor = ? AND regime = ? AND phase = 'confirm'",
+        return self._evaluations(
+            "WHERE e.study = ? AND e.factor = ? AND e.regime = ? AND e.phase = 'confirm'",
             (study, factor, regime),
+            curves=False,
         )
-        return _canonical(Evaluation.from_plain(_kept(text, dict)) for (text,) in rows)
 
     def evaluations(self, study: str, *, layers: bool = True) -> tuple[Evaluation, ...]:
         """Every evaluation of the study, in an order that does not depend on the order of commits.
@@ -405,132 +280,127 @@ class Ledger:
         Args:
             study: its name.
             layers: False leaves out what was recorded layer by layer, half of the memory of a deep study.
+
+        Raises:
+            LedgerDamaged: a row is not what was committed, or missing.
         """
-        rows = self._db.execute("SELECT evaluation FROM evaluations WHERE study = ?", (study,))
-        made = (Evaluation.from_plain(_kept(text, dict)) for (text,) in rows)
-        return _canonical(
-            made if layers else (replace(e, diagnostics=summaries(e.diagnostics)) for e in made)
-        )
+        packs = self._packs(study)  # before its evaluations: a run may be committing meanwhile
+        counts: Counter[str] = Counter()
+
+        def each(rows: Iterator[Row]) -> Iterator[Evaluation]:
+            counts.clear()
+            for row in rows:
+                counts[row[PACK]] += 1
+                e = self._evaluation(row)
+                yield e if layers else replace(e, diagnostics=summaries(e.diagnostics))
+
+        sql = f"{self._stored()} WHERE e.study = ?"
+        found = self._db.read(sql, (study,), lambda rows: canonical(each(rows)), many=True)
+        self._whole(packs, counts)
+        return found
 
     def starting_with(self, study: str, digits: str) -> tuple[Evaluation, ...]:
         """The evaluations of a study whose id begins with these hexadecimal digits."""
-        rows = self._db.execute(
-            "SELECT evaluation FROM evaluations WHERE study = ? AND substr(slot, 1, ?) = ?",
-            (study, len(digits), digits),
+        return self._evaluations(
+            "WHERE e.study = ? AND substr(e.slot, 1, ?) = ?", (study, len(digits), digits)
         )
-        return _canonical(Evaluation.from_plain(_kept(text, dict)) for (text,) in rows)
 
     def committed_after(self, study: str, sequence: int, limit: int) -> list[Committed]:
         """The next `limit` evaluations committed after `sequence` (0: from the beginning)."""
-        rows = self._db.execute(
-            f"{COMMITTED} WHERE e.study = ? AND e.sequence > ? ORDER BY e.sequence LIMIT ?",
+        rows = self._rows(
+            f"{self._committed_rows()} WHERE e.study = ? AND e.sequence > ? ORDER BY e.sequence LIMIT ?",
             (study, sequence, limit),
         )
-        return [_committed(row) for row in rows]
+        return [self._committed(row) for row in rows]
 
     def committed_of(
         self, study: str, factor: str, task: str, regime: str, *, until: int
     ) -> Iterator[Committed]:
         """The evaluations of one chain that were committed at `until` or before, in that order."""
-        rows = self._db.execute(
-            f"{COMMITTED} WHERE e.study = ? AND e.factor = ? AND e.task = ? AND e.regime = ?"
+        rows = self._rows(
+            f"{self._committed_rows()} WHERE e.study = ? AND e.factor = ? AND e.task = ? AND e.regime = ?"
             " AND e.sequence <= ? ORDER BY e.sequence",
             (study, factor, task, regime, until),
         )
-        return map(_committed, rows)
+        return map(self._committed, rows)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:  # a Ctrl-C too must leave nothing half-written
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+    def check(self, study: str) -> Checked:
+        """Holds every stored evaluation of a study against its own id, columns, pack and hash.
 
-    def _attempt(self, *values: str | float) -> None:
-        self._db.execute(
-            "INSERT INTO attempts (study, pack, slot, kind, cause, worker, seconds, at_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            values,
+        Raises:
+            ValueError: no such study.
+            LedgerDamaged: the database cannot be read at all.
+        """
+        self.study(study)
+        packs = self._packs(study)
+        return self._db.read(
+            f"{self._stored()} WHERE e.study = ? ORDER BY e.sequence",
+            (study,),
+            lambda rows: checked(study, rows, packs, lambda: self._packs(study), self._db.faults()),
+            many=True,
         )
 
+    # rows as objects
 
-def _make(connection: sqlite3.Connection) -> None:
-    """The schema in one transaction: a kill leaves either no table or all of them."""
-    if not _is_empty(connection):
-        return  # without asking for the right to write, which a stopped run may hold for long
-    connection.execute("BEGIN IMMEDIATE")
-    if _is_empty(connection):
-        for statement in filter(str.strip, SCHEMA.split(";")):
-            connection.execute(statement)
-        connection.execute("INSERT INTO schema_version VALUES (?)", (SCHEMA_VERSION,))
-    connection.execute("COMMIT")
+    def _rows(self, sql: str, values: Values = ()) -> list[Row]:
+        return self._db.read(sql, values, list)
 
+    def _evaluations(self, where: str, values: Values, *, curves: bool = True) -> tuple[Evaluation, ...]:
+        sql = f"{self._stored(curves=curves)} {where}"
+        return self._db.read(sql, values, lambda rows: canonical(map(self._evaluation, rows)), many=True)
 
-def _is_empty(connection: sqlite3.Connection) -> bool:
-    with closing(connection.execute("SELECT COUNT(*) FROM sqlite_master")) as found:
-        return bool(found.fetchone()[0] == 0)
+    def _stored(self, *, curves: bool = True, more: str = "") -> str:
+        """The query for evaluations `e`: their columns, hash and content without curves, and `more`."""
+        self._hashed = self._hashed or self._db.has("hashes")
+        light = "NULL" if curves else self._db.without_curves
+        return query(hashed=self._hashed, light=light, more=more)
 
+    def _evaluation(self, row: Row) -> Evaluation:
+        return evaluation_of(row, self._db.name)
 
-def _check_schema(connection: sqlite3.Connection, file: Path) -> None:
-    connection.execute("PRAGMA trusted_schema = OFF")
-    entries = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
-    refuse_foreign(str(file), entries, [*SCHEMA.split(";"), FROZEN])
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not tables:
-        raise ValueError(f"{file} is empty: its making was interrupted; run a study first")
-    if "schema_version" not in tables:
-        raise ValueError(f"{file} is not a ledger: it has no schema version")
-    (version,) = connection.execute("SELECT version FROM schema_version").fetchone()
-    if version > SCHEMA_VERSION:
-        raise ValueError(
-            f"{file} has schema version {version}, newer than this program's {SCHEMA_VERSION};"
-            " upgrade groundrules"
+    def _committed_rows(self) -> str:
+        more = ", e.sequence, p.committed_ms, p.seconds / p.members"
+        return f"{self._stored(more=more)} JOIN packs p ON p.study = e.study AND p.id = e.pack"
+
+    def _committed(self, row: Row) -> Committed:
+        sequence, ms, seconds = row[-3:]
+        return Committed(
+            sequence=sequence, evaluation=self._evaluation(row), pack_id=row[PACK], committed_ms=ms,
+            seconds=seconds,
+        )  # fmt: skip
+
+    def _packs(self, study: str) -> dict[str, int]:
+        """Pack -> how many evaluations came with it: its members, but for those whose slots were filled."""
+        rows = self._rows(
+            "SELECT p.id, p.members - COALESCE(d.slots, 0) FROM packs p LEFT JOIN"
+            " (SELECT a.pack, COUNT(DISTINCT a.slot) AS slots FROM attempts a"
+            " JOIN evaluations e ON e.slot = a.slot AND e.pack <> a.pack"
+            " WHERE a.study = ? AND a.kind = 'duplicate' GROUP BY a.pack) d ON d.pack = p.id"
+            " WHERE p.study = ?",
+            (study, study),
         )
+        return dict(rows)
+
+    def _whole(self, packs: Mapping[str, int], counts: Mapping[str, int]) -> None:
+        """LedgerDamaged where evaluations of a pack are missing."""
+        for pack, wanted in packs.items():
+            if counts.get(pack, 0) < wanted:
+                what = f"{counts.get(pack, 0)} of {wanted} evaluations of pack {pack} are there"
+                raise damaged(self._db.name, what)
+
+    def _data(self, text: str) -> Any:
+        return made(_mapping, text, self._db.name)
 
 
-def _committed(row: tuple[int, str, str, int, float]) -> Committed:
-    sequence, text, pack, ms, seconds = row
-    evaluation = Evaluation.from_plain(_kept(text, dict))
-    return Committed(sequence=sequence, evaluation=evaluation, pack_id=pack, committed_ms=ms, seconds=seconds)
+def _mapping(data: Any) -> Mapping[str, Any]:
+    if not isinstance(data, dict):
+        raise TypeError(f"{data!r:.80} is no mapping")
+    return data
 
 
-def _canonical(evaluations: Iterator[Evaluation]) -> tuple[Evaluation, ...]:
-    order = {phase: i for i, phase in enumerate(PHASES)}
-    return tuple(
-        sorted(
-            evaluations,
-            key=lambda e: (
-                order[e.slot.phase], e.slot.factor, e.slot.task, e.slot.regime, e.slot.block, e.slot.level,
-                e.slot.index,
-            ),
-        )
-    )  # fmt: skip
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
-
-
-def _kept(text: Any, kind: type[T]) -> T:
-    """What `_text` wrote; ValueError for anything else."""
-    try:
-        found = json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"the ledger holds what is no JSON ({error}): it was damaged") from error
-    if not isinstance(found, kind):
-        raise ValueError(f"the ledger holds {str(found)[:80]!r} where a mapping belongs: it was damaged")
+def _protocol(data: Any) -> Mapping[str, Any]:
+    found = _mapping(data)
+    _mapping(found["spec"])
+    if not isinstance(found["facts"], list):
+        raise TypeError("a protocol lists what is known of its tasks")
     return found
-
-
-def _protocol(text: Any) -> dict[str, Any]:
-    found: dict[str, Any] = _kept(text, dict)
-    if not isinstance(found.get("spec"), dict) or not isinstance(found.get("facts"), list):
-        raise ValueError("the ledger holds a protocol without spec or facts: it was changed or damaged")
-    return found
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -59,12 +59,12 @@ def _study(name: str, workspace: Path) -> Defaults:
     from reports import verdicts
     from reports.defaults import defaults
     from reports.search_record import SearchRecord
-    from studies.ledger import FILE, Ledger
+    from studies.ledger import Ledger
     from studies.pages import record_of
 
     studies: list[str] = []
-    if (workspace / FILE).is_file():
-        with Ledger.open(workspace) as ledger:
+    if found := Ledger.find(workspace):
+        with found as ledger:
             studies = [row.name for row in ledger.studies()]
     if name not in studies:
         known = ", ".join(["published", "textbook", "framework", *studies])

@@ -26,6 +26,7 @@ from studies.cluster import Cluster  # first: it decides how Ray is imported
 
 # isort: split
 from ray import tune
+from ray.air._internal import usage
 from ray.tune.search import Searcher
 
 from reports.characters import harmless
@@ -48,6 +49,10 @@ START_SECONDS = 120.0
 """A worker that has not started after so long is no longer waited for."""
 REST = "rest"
 """The order that is none."""
+
+# Tune counts callbacks for usage statistics, which are off here; to tell their kinds it would import MLflow,
+# TensorBoard and more before the first worker is asked for: 4 seconds.
+usage.tag_callbacks = lambda callbacks: False
 
 
 class TaskDiffers(ValueError):

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.browser import Browser, browser, missing_browser
+from tests.postgres import postgres  # noqa: F401 - a fixture
 from tests.surroundings import SILENCE, THREADS, do_without
 
 # Here, before any test imports a library: each reads these once.
 os.environ.update(SILENCE | THREADS | {"MPLBACKEND": "Agg"})
-os.environ.pop("GROUNDRULES_WORKSPACE", None)
+for name in ("WORKSPACE", "SITE", "CLUSTER", "LEDGER", "TRACKING", "ARTIFACTS"):
+    os.environ.pop(f"GROUNDRULES_{name}", None)  # where whoever runs the tests has theirs
 # A shell ignores Ctrl-C in what it starts in the background, and so would all that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

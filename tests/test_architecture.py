@@ -20,7 +20,8 @@ DOORS: dict[str, frozenset[str]] = {
     "optuna": frozenset({"studies/search.py", "studies/searching/joint.py"}),
     "ray": frozenset({"studies/cluster.py", "studies/workers.py", "studies/service.py"}),
     "mlflow": frozenset({"studies/tracking.py"}),
-    "sqlite3": frozenset({"studies/ledger.py"}),
+    "sqlite3": frozenset({"studies/sqlite.py"}),
+    "psycopg": frozenset({"studies/postgresql.py"}),
     "sqlalchemy": frozenset(),
     "yaml": frozenset(
         {"studies/plain_yaml.py", "reports/yaml_limits.py", "reports/defaults.py", "reports/best.py"}

@@ -24,6 +24,7 @@ from studies.agenda import Agenda
 from studies.ledger import Ledger, StudyRow
 from studies.plan import protocol
 from studies.record import study_record
+from studies.site import Site
 from studies.spec import StudySpec, parse
 from trainers.evaluation import CurvePoint, Evaluation
 from trainers.member import Member
@@ -98,7 +99,7 @@ def simulated(member: Member) -> Evaluation:
 def whole_study(name: str, sampler: str = "sobol") -> StudyRecord:
     """One complete simulated study, read back from its ledger."""
     fixed = protocol(study_spec(name, sampler), BOOK)
-    with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder), create=True) as ledger:
+    with tempfile.TemporaryDirectory() as folder, _ledger(Path(folder)) as ledger:
         ledger.start_study(
             StudyRow(
                 name=name,
@@ -113,6 +114,11 @@ def whole_study(name: str, sampler: str = "sobol") -> StudyRecord:
         while (pack := agenda.next_pack()) is not None:
             agenda.commit(pack, [simulated(m) for m in pack.members], seconds=0.0, worker="simulated")
         return study_record(ledger, name)
+
+
+def _ledger(folder: Path) -> Ledger:
+    """A file there, whatever site the user has: simulated studies are nobody's results."""
+    return Ledger.open(folder, create=True, site=Site(workspace=folder))
 
 
 def refused(record: StudyRecord) -> bool:

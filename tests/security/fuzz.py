@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from studies.databases import LedgerDamaged
 from tests.security.targets import Target, targets
 from tests.security.watch import WATCH, scratch_root
 
@@ -68,7 +69,7 @@ def outcome(target: Target, seed: int, i: int, folder: Path) -> tuple[str, str]:
         with _alarm(), WATCH.over(folder, may_read=target.may_read) as found:
             target.read(given, folder)
         said, why = "accepted", ""
-    except ValueError as error:
+    except (ValueError, LedgerDamaged) as error:  # what `studies.cli.invoke` answers with exit code 2
         said, why = "refused", str(error)
     except (Exception, TooSlow):  # noqa: BLE001 - this is what is looked for
         return "crashed", f"{traceback.format_exc(limit=-6)}\ninput: {given!r:.2000}"

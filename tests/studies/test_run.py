@@ -17,6 +17,7 @@ from studies.ledger import Ledger
 from studies.record import protocol_of, study_record
 from studies.run import RunSummary, differences, run
 from studies.spec import SpecError, StudySpec, parse
+from tests.postgres import Postgres
 from trainers.evaluation import EVIDENCE_PHASES
 from trainers.tasks import TASKS
 
@@ -94,6 +95,22 @@ def test_another_run_elsewhere_gives_the_same_study_to_the_bit(finished: Path, w
     with Ledger.open(finished) as one, Ledger.open(workspace) as two:
         assert one.evaluations("small") == two.evaluations("small")
         assert one.plans("small") == two.plans("small")
+
+
+def test_a_run_on_postgresql_gives_the_same_study_to_the_bit(
+    finished: Path, workspace: Path, postgres: Postgres
+) -> None:
+    workspace.mkdir()
+    (workspace / "site.yaml").write_text(f"ledger: {postgres.database()}\n", encoding="utf-8")
+    assert inline(small(), workspace).complete
+    assert inline(small(), workspace).trained == 0
+    assert [path.name for path in workspace.iterdir()] == ["site.yaml"]
+    with Ledger.open(finished) as one, Ledger.open(workspace) as two:
+        assert one.evaluations("small") == two.evaluations("small")
+        assert one.plans("small") == two.plans("small")
+        assert one.margins("small") == two.margins("small")
+        assert study_record(one, "small").evaluations == study_record(two, "small").evaluations
+        assert two.check("small").faults == ()
 
 
 @pytest.mark.parametrize(

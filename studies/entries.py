@@ -1,0 +1,62 @@
+"""What a ledger holds, as rows that its readers get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainers.evaluation import Evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRow:
+    """One study as the ledger lists it."""
+
+    name: str
+    title: str
+    protocol_hash: str
+    protocol: Mapping[str, Any]
+    """The resolved spec, the task facts, the rules and the package version, as they were hashed."""
+    terms: Mapping[str, Any]
+    """What was recorded at the first run and holds from then on: measured speed, versions, hardware."""
+    started_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRow:
+    """One plan that was ever started."""
+
+    revision: int
+    """1 for the first under this study's name."""
+    hash: str
+    plan: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Committed:
+    """One evaluation with the circumstances of its commit."""
+
+    sequence: int
+    """Strictly increasing in the order of the study's commits."""
+    evaluation: Evaluation
+    pack_id: str
+    committed_ms: int
+    """Wall clock, milliseconds since 1970."""
+    seconds: float
+    """The pack's training time divided by its members."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One thing that happened to a pack: append-only, never evidence."""
+
+    pack: str
+    slot: str
+    """'' where the whole pack is meant."""
+    kind: str
+    """'committed', 'duplicate', or what failed."""
+    cause: str
+    worker: str
+    seconds: float
+    at_ms: int

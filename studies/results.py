@@ -34,6 +34,10 @@ def rows(ledger: Ledger, study: str, *, timings: bool = False) -> list[dict[str,
     if timings:
         clock = {c.evaluation.id: c for c in ledger.committed_after(study, 0, len(found))}
         for row in found:
+            if row["id"] not in clock:
+                raise ValueError(
+                    f"evaluation {row['id']} of study '{study}' has no pack: the ledger is damaged"
+                )
             committed = clock[row["id"]]
             row |= {
                 "pack": committed.pack_id,

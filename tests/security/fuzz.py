@@ -99,9 +99,9 @@ def fuzz(
 ) -> dict[str, Count]:
     """Reads the inputs of these numbers of each target; the process keeps its limit of memory afterwards."""
     with tempfile.TemporaryDirectory(prefix="groundrules-fuzz-", dir=scratch_root()) as name:
-        folder = Path(name)
-        every = [target for target in targets() if target.name in numbers]
-        for target in every:
+        every = {target: Path(name, f"t{i}") for i, target in enumerate(targets()) if target.name in numbers}
+        for target, folder in every.items():
+            folder.mkdir()  # of its own: what one target leaves another would read
             for i in range(-WARM, 0):
                 try:
                     target.read(target.make(Random(f"warm:{target.name}:{i}"), folder), folder)
@@ -111,7 +111,7 @@ def fuzz(
             _limit(memory)
         gc.collect()
         found = {}
-        for target in every:
+        for target, folder in every.items():
             found[target.name] = _count(target, numbers[target.name], seed, folder, say=say)
     return found
 

@@ -118,8 +118,9 @@ class Ledger:
         )
         return [
             StudyRow(
-                name=name, title=title, protocol_hash=hashed, protocol=self._protocol(protocol),
-                terms=self._data(terms), started_ms=started,
+                name=name, title=title, protocol_hash=hashed,
+                protocol=made(_protocol, protocol, self._db.name), terms=self._data(terms),
+                started_ms=started,
             )
             for name, title, hashed, protocol, terms, started in rows
         ]  # fmt: skip
@@ -420,17 +421,19 @@ class Ledger:
                 what = f"{counts.get(pack, 0)} of {wanted} evaluations of pack {pack} are there"
                 raise damaged(self._db.name, what)
 
-    def _data(self, text: str) -> dict[str, Any]:
+    def _data(self, text: str) -> Any:
         return made(_mapping, text, self._db.name)
 
-    def _protocol(self, text: str) -> dict[str, Any]:
-        found = self._data(text)
-        if not isinstance(found.get("spec"), dict) or not isinstance(found.get("facts"), list):
-            raise damaged(self._db.name, "a protocol lacks spec or facts")
-        return found
 
-
-def _mapping(data: Any) -> dict[str, Any]:
+def _mapping(data: Any) -> Mapping[str, Any]:
     if not isinstance(data, dict):
-        raise TypeError(f"{str(data)[:80]!r} stands where a mapping belongs")
+        raise TypeError(f"{data!r:.80} is no mapping")
     return data
+
+
+def _protocol(data: Any) -> Mapping[str, Any]:
+    found = _mapping(data)
+    _mapping(found["spec"])
+    if not isinstance(found["facts"], list):
+        raise TypeError("a protocol lists what is known of its tasks")
+    return found

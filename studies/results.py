@@ -41,6 +41,10 @@ def rows(ledger: Ledger, study: str, *, timings: bool = False) -> list[dict[str,
             for c in ledger.committed_after(name, 0, sum(ledger.chain_counts(name).values()))
         }
         for row in found:
+            if row["id"] not in clock:
+                raise ValueError(
+                    f"evaluation {row['id']} of study '{study}' has no pack: the ledger is damaged"
+                )
             committed = clock[row["id"]]
             row |= {
                 "pack": committed.pack_id,

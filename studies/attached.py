@@ -19,6 +19,7 @@ import time
 import urllib.request
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from uuid import uuid4
 
 from studies.cluster import (  # first: it decides how Ray is imported
@@ -80,7 +81,8 @@ class Attached:
             logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are ours to tell, in one line
         handler = signal.getsignal(signal.SIGTERM)
         # A job says itself what its workers' environment is, and Ray takes no second word.
-        said = {} if IN_A_JOB in os.environ else {"runtime_env": {"env_vars": {**ENVIRONMENT, **THREADS}}}
+        own = {"runtime_env": {"env_vars": {**ENVIRONMENT, **THREADS}}}
+        said: dict[str, Any] = {} if IN_A_JOB in os.environ else own
         try:
             found = ray.init(
                 address=os.environ.get("RAY_ADDRESS") or "auto",
@@ -106,7 +108,8 @@ class Attached:
         """Packs trained at the same time, as things stand now."""
         now = time.monotonic()
         if self._wish is None and ray.is_initialized() and now - self._looked > LOOK_SECONDS:
-            self._room, self._looked = max(1, room(ray.cluster_resources(), self.gpu_fraction)), now
+            there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            self._room, self._looked = max(1, room(there, self.gpu_fraction)), now
         return self._room
 
     def granted(self) -> int:

@@ -135,8 +135,8 @@ class Cluster:
 
     def lost(self) -> str:
         """Which of Ray's own processes have ended; '' while all are there."""
-        node = ray._private.worker._global_node
-        return "" if node is None else ", ".join(name for name, _ in node.dead_processes())
+        node: Any = ray._private.worker._global_node
+        return ", ".join(name for name, _ in node.dead_processes()) if node else ""
 
     def granted(self) -> int:
         """Workers that have been given a place, started or starting."""

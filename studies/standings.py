@@ -108,7 +108,7 @@ def failures(attempts: Sequence[Attempt]) -> dict[str, Failures]:
 
 def _work_left(whole: Outlook, packs: Sequence[Trained]) -> float:
     """Seconds of training that are not done, in one process, by what members of the same kind took so far."""
-    seconds: Counter[Place] = Counter()
+    seconds: dict[Place, float] = defaultdict(float)
     members: Counter[Place] = Counter()
     for pack in packs:
         # Of its own chain; if nothing of that is trained, of its regime (or of its pilots), else of all.
@@ -120,9 +120,9 @@ def _work_left(whole: Outlook, packs: Sequence[Trained]) -> float:
         done[pack.place] += pack.members
     left = 0.0
     for place, planned in whole.members.items():
-        key = next((key for key in _alike(place) if members[key]), None)
-        if key is not None:
-            left += max(0, planned - done[place]) * seconds[key] / members[key]
+        known = next((key for key in _alike(place) if members[key]), None)
+        if known is not None:
+            left += max(0, planned - done[place]) * seconds[known] / members[known]
     return left
 
 

@@ -75,9 +75,22 @@ class Client:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str | Path, expect: int | None = 0, timeout: float = 300, **more: str) -> Ran:
-        """Runs a command to its end; AssertionError with all it said unless its exit code is `expect`."""
-        if not (self.apart or more):
+    def run(
+        self,
+        *arguments: str | Path,
+        expect: int | None = 0,
+        timeout: float = 300,
+        environment: Mapping[str, str] | None = None,
+    ) -> Ran:
+        """Runs a command to its end; AssertionError with all it said unless its exit code is `expect`.
+
+        Args:
+            arguments: as typed, but for the workspace.
+            expect: None allows any exit code.
+            timeout: seconds after which it is killed.
+            environment: variables besides those of a plain shell.
+        """
+        if not (self.apart or environment):
             ran = invoked(*arguments, workspace=self.workspace)
             assert expect in (None, ran.code), f"{arguments} ended with {ran.code}, not {expect}:\n{ran.said}"
             return ran

@@ -19,7 +19,6 @@ import time
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 from uuid import uuid4
 
 from studies.cluster import (  # first: it decides how Ray is imported
@@ -81,15 +80,14 @@ class Attached:
             logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are ours to tell, in one line
         handler = signal.getsignal(signal.SIGTERM)
         # A job says itself what its workers' environment is, and Ray takes no second word.
-        own = {"runtime_env": {"env_vars": {**ENVIRONMENT, **THREADS}}}
-        said: dict[str, Any] = {} if IN_A_JOB in os.environ else own
+        said = None if IN_A_JOB in os.environ else {"env_vars": {**ENVIRONMENT, **THREADS}}
         try:
             found = ray.init(
                 address=os.environ.get("RAY_ADDRESS") or "auto",
                 namespace=uuid4().hex,
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
-                **said,
+                runtime_env=said,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]

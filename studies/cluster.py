@@ -136,7 +136,7 @@ class Cluster:
     def lost(self) -> str:
         """Which of Ray's own processes have ended; '' while all are there."""
         node: Any = ray._private.worker._global_node
-        return ", ".join(name for name, _ in node.dead_processes()) if node else ""
+        return "" if node is None else ", ".join(name for name, _ in node.dead_processes())
 
     def granted(self) -> int:
         """Workers that have been given a place, started or starting."""

@@ -108,13 +108,13 @@ def failures(attempts: Sequence[Attempt]) -> dict[str, Failures]:
 
 def _work_left(whole: Outlook, packs: Sequence[Trained]) -> float:
     """Seconds of training that are not done, in one process, by what members of the same kind took so far."""
-    seconds: dict[Place, float] = defaultdict(float)
+    seconds: defaultdict[Place, float] = defaultdict(float)
     members: Counter[Place] = Counter()
     for pack in packs:
         # Of its own chain; if nothing of that is trained, of its regime (or of its pilots), else of all.
-        for key in _alike(pack.place):
-            seconds[key] += pack.seconds
-            members[key] += pack.members
+        for alike in _alike(pack.place):
+            seconds[alike] += pack.seconds
+            members[alike] += pack.members
     done = Counter[Place](whole.taken)
     for pack in packs:
         done[pack.place] += pack.members

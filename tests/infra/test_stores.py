@@ -17,9 +17,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.postgres import Postgres, missing_postgres, serving
 
 from tests.infra.operators_files import INFRA
+from tests.postgres import Postgres, missing_postgres, serving
 from tests.surroundings import SILENCE, THREADS, do_without
 
 LEDGER, TRACKING = "ledger's own / password", "tracking's"

@@ -35,9 +35,9 @@ class Standing:
 
     kind: Literal["evidence", "interim", "exploratory", "refused", "unjudged", "invalid"]
     """evidence: verdicts; interim: not all planned runs are there; exploratory: an adaptive sampler
-    chose the points; refused: a guard found the comparison unequal or incomplete; unjudged: the pilot left
-    no task to judge on, or every row has a gap where a member could not be trained; invalid: a control came
-    out wrong (`reports.validity`)."""
+    chose the points, or nobody had planned to extend its parent so; refused: a guard found the comparison
+    unequal or incomplete; unjudged: the pilot left no task to judge on, or every row has a gap where a member
+    could not be trained; invalid: a control came out wrong (`reports.validity`)."""
     reason: str = ""
 
 
@@ -49,6 +49,13 @@ def standing(record: StudyRecord) -> Standing:
             kind="exploratory",
             reason=f"the sampler '{record.sampler}' looks at earlier results, so levels were not searched "
             "equally; only designs fixed in advance (sobol, random) carry verdicts",
+        )
+    if record.extends and record.extends.unregistered:
+        return Standing(
+            kind="exploratory",
+            reason=f"study '{record.extends.parent}' was extended beyond what it had registered "
+            f"({'; '.join(record.extends.unregistered)}), so whether to go on was decided after its results "
+            "had been seen",
         )
     ran = Counter(row.slot.phase for row in record.evaluations)
     missing = sum(max(0, planned - ran[phase]) for phase, planned in _phases(record))
@@ -109,7 +116,7 @@ def check(record: StudyRecord) -> None:
     not be complete.
     """
     rows, gaps = record.evaluations, untrained(record)
-    _one_study(rows, record.name)
+    _one_study(rows, {record.name, *(record.extends.studies if record.extends else ())})
     _no_duplicates(rows)
     _one_version(rows)
     _planned_places(record)
@@ -164,18 +171,22 @@ def _phases(record: StudyRecord) -> list[tuple[Phase, int]]:
     return [(phase, record.planned[phase]) for phase in ("pilot", *CHAIN) if phase in record.planned]
 
 
-def _one_study(rows: Iterable[Evaluation], study: str) -> None:
+def _one_study(rows: Iterable[Evaluation], studies: Collection[str]) -> None:
+    """All rows are the study's own, or of the studies that it extends."""
     for row in rows:
-        if row.slot.study != study:
-            raise EvidenceError(f"evaluation {row.id} belongs to study '{row.slot.study}', not to '{study}'")
+        if row.slot.study not in studies:
+            names = "' or '".join(sorted(studies))
+            raise EvidenceError(f"evaluation {row.id} belongs to study '{row.slot.study}', not to '{names}'")
 
 
 def _no_duplicates(rows: Iterable[Evaluation]) -> None:
-    seen: set[Slot] = set()
+    """Whichever studies filled the slots: nothing is trained twice."""
+    seen: set[tuple[object, ...]] = set()
     for row in rows:
-        if row.slot in seen:
+        place = (*row.slot.cell, row.slot.phase, row.slot.index)
+        if place in seen:
             raise EvidenceError(f"two evaluations claim one slot ({row.id}: {_place(row.slot)})")
-        seen.add(row.slot)
+        seen.add(place)
 
 
 def _one_version(rows: Iterable[Evaluation]) -> None:
@@ -221,7 +232,7 @@ def _called_for(record: StudyRecord) -> None:
 
 def _planned_looks(record: StudyRecord) -> None:
     """No row is judged on more families than the last planned look: that would be one more peek."""
-    last = max(record.budget.looks, default=0)
+    last = record.budget.families or max(record.budget.looks, default=0)
     for factor, regimes in record.tasks.items():
         for regime, tasks in regimes.items():
             families = len({record.facts[task].family for task in tasks})

@@ -200,6 +200,7 @@ def _retune(protocol: Fixed, chain: Chain, done: Done, memory: Memory) -> list[M
                     seed_index=index,
                     arm="default" if index == 0 else "tuned",
                     salt=salted(protocol, chain, level),
+                    root=protocol.spec.root,
                 )
             )
     return members
@@ -216,7 +217,7 @@ def _generations(protocol: Fixed) -> list[range]:
 def _search(protocol: Fixed, chain: Chain, block: int, level: str) -> Search:
     spec = protocol.spec
     return Search(
-        study=spec.study,
+        study=spec.root,
         task=chain.task,
         block=block,
         ranges=protocol.searched(chain, level),
@@ -236,6 +237,7 @@ def _promote(
             config=candidate.config,
             seed_index=seed,
             salt=salted(protocol, chain, level),
+            root=protocol.spec.root,
         )
         for rank, candidate in enumerate(candidates)
         for seed in range(seeds)
@@ -253,6 +255,7 @@ def _confirm(protocol: Fixed, chain: Chain, block: int, level: str, config: Conf
             seed_index=seed,
             arm=arm,
             salt=salted(protocol, chain, level),
+            root=protocol.spec.root,
         )
         for place, (arm, one) in enumerate(arms)
         for seed in range(seeds)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from search_spaces.factor import Factor
     from studies.attached import Attached
     from studies.cluster import Cluster
+    from studies.kinds import AnySpec
     from studies.run import RunSummary
     from studies.searching.spec import SearchSpec
     from studies.spec import Profile as ProfileName
@@ -123,7 +124,6 @@ def run(
     """Run a study here; the same command again resumes, and repeats nothing."""
     from studies.early import is_new
     from studies.interrupts import interrupted_by_sigterm
-    from studies.progress import JOB_LINE_SECONDS, LINE_SECONDS, Display
 
     _one_of(profile, hours)
     if cluster and engine is not Engine.ray:
@@ -140,54 +140,97 @@ def run(
             from studies.cluster import Cluster
 
             place = exits.enter_context(Cluster(workers, gpu_fraction)).start()
-        from studies import run as running
         from studies.kinds import load
         from studies.searching.spec import SearchSpec
-        from studies.tracking import Tracker
 
         study = load(spec)
         if isinstance(study, SearchSpec):
             _no_profile(study, profile, hours)
         elif chosen := fits or (profile.value if profile else None):
             study = study.with_profile(chosen)
-        tracker = Tracker(workspace, study.study, detail=study.tracking)
-        with Display(seconds=JOB_LINE_SECONDS if cluster else LINE_SECONDS) as display:
+        complete = _run_here(
+            study,
+            workspace=workspace,
+            tasks_from=tasks_from,
+            engine=engine,
+            workers=workers,
+            device=device,
+            gpu_fraction=gpu_fraction,
+            place=place,
+            job=cluster is not None,
+            as_json=as_json,
+        )
+    if not complete:
+        raise typer.Exit(1)
 
-            def watch(agenda: Any) -> None:
-                display(agenda)
-                tracker.watch(agenda)
 
-            summary = running.run(
-                study,
-                workspace=workspace,
-                tasks_from=tasks_from,
-                engine=engine.value,
-                workers=workers,
-                device=device,
-                gpu_fraction=gpu_fraction,
-                watch=watch,
-                tracking=tracker,
-                cluster=place,
-            )
-        if place is not None:
-            place.end()  # Ray takes its time; the pages are written meanwhile
-        if tracker.problem:
-            print(
-                f"warning: MLflow lacks a part: {tracker.problem}; the same command again adds it",
-                file=sys.stderr,
-            )
-        _conclude(workspace, study.study, summary, tracker, as_json=as_json)
-    if not summary.complete:
+@app.command()
+def extend(
+    study: Study,
+    families: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Task families of the whole; its looks are evidence.")
+    ] = None,
+    blocks: Annotated[int | None, typer.Option(min=1, max=1000, help="Of each task: exploratory.")] = None,
+    tasks: Annotated[
+        str | None, typer.Option("--tasks", metavar="NAME,...", help="Declared besides: exploratory.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="CHILD", help="Default: STUDY with what grows.")
+    ] = None,
+    only_file: Annotated[
+        bool, typer.Option("--only-file", help="Write the study file and stop; `run` takes it.")
+    ] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    tasks_from: TasksFrom = None,
+    engine: EngineOption = Engine.ray,
+    workers: Workers = None,
+    device: Device = "cpu",
+    gpu_fraction: GpuFraction = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Go on with a complete study, in a study of its own that takes over all it has trained."""
+    from studies.extending import child_spec, registered, study_file
+    from studies.interrupts import interrupted_by_sigterm
+    from studies.ledger import Ledger
+
+    more = [task.strip() for task in (tasks or "").split(",") if task.strip()]
+    with Ledger.open(workspace) as ledger:
+        child = child_spec(ledger, study, families=families, blocks=blocks, tasks=more, name=name)
+        why = registered(ledger, child)
+    file = study_file(child, workspace)
+    reason = "; ".join(why)
+    answer = {"extends": study, "evidence": not why, "reason": reason, "study_file": str(file)}
+    if not as_json:
+        print(f"{child.study} extends {study}: {f'EXPLORATORY, {reason}' if why else 'evidence'}")
+        print(f"study     {file}")
+    if only_file:
+        if as_json:
+            print(json.dumps({"study": child.study, **answer}, indent=2))
+        return
+    with interrupted_by_sigterm():
+        complete = _run_here(
+            child,
+            workspace=workspace,
+            tasks_from=tasks_from,
+            engine=engine,
+            workers=workers,
+            device=device,
+            gpu_fraction=gpu_fraction,
+            place=None,
+            as_json=as_json,
+            more=answer,
+        )
+    if not complete:
         raise typer.Exit(1)
 
 
 @app.command()
 def report(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
     """Rebuild a study's pages from the ledger alone."""
-    from studies.tracking import log_report
+    from studies.tracking import has_store, log_report
 
     page, defaults = write_pages(workspace, record_of(workspace, study))
-    if (workspace / "mlflow.db").is_file():
+    if has_store(workspace):
         log_report(workspace, study, page.parent)
     if as_json:
         print(json.dumps({"report": str(page), "defaults": str(defaults) if defaults else None}))
@@ -219,12 +262,14 @@ def ui(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 or none: a free one.")] = None,
 ) -> None:
     """Show the workspace's MLflow pages on this machine, until Ctrl-C."""
-    from studies.ui import serve
+    from studies.ui import pages_elsewhere, serve
 
-    code = serve(
+    elsewhere = pages_elsewhere(workspace)
+    for line in elsewhere:
+        print(line)
+    if not elsewhere and serve(
         workspace, port or None, say=lambda address: print(f"MLflow: {address} (Ctrl-C ends it)", flush=True)
-    )
-    if code:
+    ):
         raise typer.Exit(1)
 
 
@@ -343,7 +388,68 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker, *, as_json: bool) -> None:
+def _run_here(
+    study: AnySpec,
+    *,
+    workspace: Path,
+    tasks_from: Path | None,
+    engine: Engine,
+    workers: int | None,
+    device: str,
+    gpu_fraction: float,
+    place: Cluster | Attached | None,
+    as_json: bool,
+    job: bool = False,
+    more: Mapping[str, Any] | None = None,
+) -> bool:
+    """Trains what is missing, writes the pages and says what came out; False where packs were given up.
+
+    `job`: nobody watches, so that progress is told less often. `more` is what the answer for a program says
+    besides.
+    """
+    from studies import run as running
+    from studies.progress import JOB_LINE_SECONDS, LINE_SECONDS, Display
+    from studies.tracking import Tracker
+
+    tracker = Tracker(workspace, study.study, detail=study.tracking)
+    with Display(seconds=JOB_LINE_SECONDS if job else LINE_SECONDS) as display:
+
+        def watch(agenda: Any) -> None:
+            display(agenda)
+            tracker.watch(agenda)
+
+        summary = running.run(
+            study,
+            workspace=workspace,
+            tasks_from=tasks_from,
+            engine=engine.value,
+            workers=workers,
+            device=device,
+            gpu_fraction=gpu_fraction,
+            watch=watch,
+            tracking=tracker,
+            cluster=place,
+        )
+    if place is not None:
+        place.end()  # Ray takes its time; the pages are written meanwhile
+    if tracker.problem:
+        print(
+            f"warning: MLflow lacks a part: {tracker.problem}; the same command again adds it",
+            file=sys.stderr,
+        )
+    _conclude(workspace, study.study, summary, tracker, as_json=as_json, more=more or {})
+    return summary.complete
+
+
+def _conclude(
+    workspace: Path,
+    study: str,
+    summary: RunSummary,
+    tracker: Tracker,
+    *,
+    as_json: bool,
+    more: Mapping[str, Any],
+) -> None:
     """What a run says at its end: the table, and where everything is."""
     from studies import failures
     from studies.progress import duration
@@ -375,6 +481,7 @@ def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker
         "given_up": [pack.id for pack in summary.failed],
         "plan_hash": summary.plan_hash,
         "workspace": str(workspace.absolute()),
+        **more,
     }
     for pack in summary.failed:
         print(

@@ -75,6 +75,7 @@ def member_plain(member: Member) -> dict[str, Any]:
         "arm": member.arm,
         "salt": member.salt,
         "rungs": member.rungs,
+        "root": member.root,
     }
 
 

@@ -5,14 +5,16 @@ An agenda counts the same while it runs; here the study may be anybody's, runnin
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reports.record import EXTERNAL, Margin
 from studies.challenging import challenge_chains, expected_challenges
 from studies.external import PLAN, VERDICTS, Frozen, chains, external_of, hoped_before
 from studies.ledger import Ledger, StudyRow
+from studies.lineage import Seen
 from studies.pilot import pilot_members
 from studies.plan import Chain, Plan, Protocol, chains_of, planned_members
 from studies.record import protocol_of
@@ -33,6 +35,12 @@ class Outlook:
     """Searches that end in a confirmation; 0 where a study has none."""
     ends: int
     """Confirmation members of one cell, both arms."""
+    taken: Mapping[Place, int] = field(default_factory=dict)
+    """As many of the members as the studies that this one extends have trained,"""
+    cells_taken: int = 0
+    """as many of the cells,"""
+    taken_diverged: int = 0
+    """and how many of these members diverged."""
 
     @property
     def total(self) -> int:
@@ -53,10 +61,10 @@ def outlook(ledger: Ledger, row: StudyRow) -> Outlook:
 
 def _guideline(ledger: Ledger, fixed: Protocol) -> Outlook:
     study = fixed.spec.study
-    counts = ledger.chain_counts(study)
+    counts, seen = ledger.chain_counts(study), Seen(ledger, study)
     margins = {(m.task, m.regime): m for m in ledger.margins(study)}
-    rows = _rows(ledger, fixed, counts) if ledger.plans(study) else _hoped_rows(fixed)
-    beyond = _external(ledger, fixed, margins, counts, rows)
+    rows = _rows(ledger, fixed, counts, seen) if ledger.plans(study) else _hoped_rows(fixed)
+    beyond = _external(ledger, fixed, margins, counts, rows, seen)
     begun = {(task, regime) for factor, task, regime in counts if not factor}
     pairs = {
         *(begun or ()),
@@ -71,7 +79,25 @@ def _guideline(ledger: Ledger, fixed: Protocol) -> Outlook:
     for chain in (*rows, *beyond):
         members[chain.place] += _size(fixed, chain)
         cells += _cells(fixed, chain)
-    return Outlook(members=dict(members), cells=cells, ends=2 * fixed.spec.effective_budget.confirm_seeds)
+    taken = [(("", *pair), seen.taken_over(("", *pair))) for pair in pairs]
+    taken += [(chain.place, _taken(fixed, chain, seen)) for chain in rows]
+    by_place: Counter[Place] = Counter()
+    for place, (count, _) in taken:
+        by_place[place] += count
+    each = fixed.spec.effective_budget.runs_per_cell
+    return Outlook(
+        members=dict(members),
+        cells=cells,
+        ends=2 * fixed.spec.effective_budget.confirm_seeds,
+        taken=dict(by_place),
+        cells_taken=sum(count // each for (factor, *_), (count, _) in taken if factor),
+        taken_diverged=sum(diverged for _, (_, diverged) in taken),
+    )
+
+
+def _taken(fixed: Protocol, chain: Chain, seen: Seen) -> tuple[int, int]:
+    """Members of a chain that the studies before this one trained, and how many of them diverged."""
+    return seen.taken_over(chain.place, itertools.product(fixed.blocks(chain), fixed.trained(chain)))
 
 
 def _hoped_rows(fixed: Protocol) -> list[Chain]:
@@ -84,20 +110,23 @@ def _hoped_rows(fixed: Protocol) -> list[Chain]:
     ]
 
 
-def _rows(ledger: Ledger, fixed: Protocol, counts: Mapping[Place, int]) -> list[Chain]:
+def _rows(ledger: Ledger, fixed: Protocol, counts: Mapping[Place, int], seen: Seen) -> list[Chain]:
     """What the races of the rows have called for and may still call for, and what challenges their claims."""
     study, races = fixed.spec.study, len(fixed.spec.effective_budget.looks) > 1
     plan = Plan(protocol=fixed, margins=ledger.margins(study))
     found: list[Chain] = []
     for factor, regimes in plan.tasks.items():
         for regime, tasks in regimes.items():
-            confirmed = ledger.confirmed(study, factor, regime) if races else ()
+            confirmed = seen.confirmed(factor, regime) if races else ()
             course = fixed.course(factor, regime, tasks, plan.margins, confirmed)
             called = chains_of(factor, regime, course.called)
-            whole = all(counts.get(chain.place, 0) >= _size(fixed, chain) for chain in called)
+            whole = all(
+                counts.get(chain.place, 0) + _taken(fixed, chain, seen)[0] >= _size(fixed, chain)
+                for chain in called
+            )
             found += chains_of(factor, regime, course.possible)
             if course.ended and whole:
-                found += challenge_chains(plan, factor, regime, course, ledger)
+                found += challenge_chains(plan, factor, regime, course, seen)
             else:
                 found += expected_challenges(fixed, factor, regime, tuple(course.possible))
     return found
@@ -109,6 +138,7 @@ def _external(
     margins: Mapping[tuple[str, str], Margin],
     counts: Mapping[Place, int],
     rows: list[Chain],
+    seen: Seen,
 ) -> list[Chain]:
     """The external check, as far as it is known whether there is one."""
     if not fixed.spec.external:
@@ -121,7 +151,7 @@ def _external(
         return chains({regime: there.hoped(regime, margins) for regime in there.frozen.recipes})
     wanted: Counter[Place] = Counter()
     for chain in rows:
-        wanted[chain.place] += _size(fixed, chain)
+        wanted[chain.place] += _size(fixed, chain) - _taken(fixed, chain, seen)[0]
     if margins and all(counts.get(place, 0) >= size for place, size in wanted.items()):
         return []  # the rows are complete, and there were no verdicts to freeze
     return hoped_before(fixed, margins)

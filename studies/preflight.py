@@ -130,21 +130,27 @@ def _problem(look: Callable[[], None]) -> str:
 
 def _tracking(workspace: Path) -> None:
     """ValueError where the tracking store cannot be reached."""
-    from studies.site import shown, site_of
+    from studies.mlflow_database import refuse_unready
+    from studies.mlflow_server import server_address
+    from studies.site import site_of
 
     site = site_of(workspace)
-    if not site.tracking.startswith("http"):
+    if not site.tracking:
         return
+    if not site.tracking.startswith("http"):
+        refuse_unready(site.tracking_address, empty_is_fine=True)
+        return
+    address = server_address(site)
     try:
-        with urllib.request.urlopen(f"{site.tracking.rstrip('/')}/health", timeout=SECONDS):
+        with urllib.request.urlopen(f"{address}/health", timeout=SECONDS):
             return
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):  # it is there; who may write shows when it is written to
             return
-        raise ValueError(f"MLflow at {shown(site.tracking)} answers {error.code}") from None
+        raise ValueError(f"MLflow at {address} answers {error.code}") from None
     except OSError as error:
         reason = getattr(error, "reason", error)
-        raise ValueError(f"MLflow at {shown(site.tracking)} cannot be reached ({reason})") from None
+        raise ValueError(f"MLflow at {address} cannot be reached ({reason})") from None
 
 
 def _version(name: str) -> str:

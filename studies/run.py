@@ -20,6 +20,7 @@ import torch
 from search_spaces.config import SETTING_NAMES
 from search_spaces.factor import unknown
 from studies.agenda import Agenda
+from studies.extending import refuse_unlike
 from studies.failures import Kind, by_kind, of_exception
 from studies.kinds import AnySpec
 from studies.ledger import Ledger, StudyRow
@@ -73,7 +74,7 @@ class RunSummary:
     planned: int
     """Members of the whole study."""
     finished: int
-    """Members in the ledger, of this and earlier runs."""
+    """Members in the ledger, of this and earlier runs and of the studies that it extends."""
     trained: int
     """Members trained by this run."""
     diverged: int
@@ -147,11 +148,12 @@ def run(
         exits.enter_context(ledger.hold(spec.study))
         if isinstance(fixed, StudyProtocol):
             refuse_scoped(fixed.spec, ledger)
+            refuse_unlike(fixed, ledger)
         row = _start(ledger, fixed, device)
         agenda = _agenda(fixed, ledger, book, row.terms["flops_per_second"])
+        before = _trained(ledger, spec.study)
         if not agenda.done:
             refuse_other_versions(row)
-        before = agenda.finished
         if tracking is not None:
             exits.callback(tracking.stop)
             tracking.start()
@@ -176,7 +178,7 @@ def run(
             plan_hash=agenda.plan_hash,
             planned=agenda.planned,
             finished=agenda.finished,
-            trained=agenda.finished - before,
+            trained=_trained(ledger, spec.study) - before,
             diverged=agenda.diverged,
             pruned=agenda.pruned,
             set_aside=agenda.set_aside,
@@ -255,13 +257,16 @@ def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
     row = ledger.find_study(spec.study)
     if row is None:
         kind = device.split(":")[0]
+        speed = FLOPS_PER_SECOND.get(kind, FLOPS_PER_SECOND["cpu"])
+        if isinstance(fixed, StudyProtocol) and fixed.spec.extends:  # its packs are those of a larger parent
+            speed = ledger.study(fixed.spec.extends.study).terms["flops_per_second"]
         row = StudyRow(
             name=spec.study,
             title=spec.title,
             protocol_hash=fixed.hash,
             protocol=fixed.plain(),
             terms={
-                "flops_per_second": FLOPS_PER_SECOND.get(kind, FLOPS_PER_SECOND["cpu"]),
+                "flops_per_second": speed,
                 "hardware": f"{kind} ({platform.machine()})",
                 "versions": _versions(),
                 "shown": {"diagnostics": spec.diagnostics, "tracking": spec.tracking},
@@ -272,6 +277,11 @@ def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
     else:
         refuse_changed(row, fixed, ledger.workspace)
     return row
+
+
+def _trained(ledger: Ledger, study: str) -> int:
+    """Members that the ledger holds under a study's own name."""
+    return sum(ledger.chain_counts(study).values())
 
 
 def refuse_changed(row: StudyRow, fixed: Fixed, place: Path) -> None:

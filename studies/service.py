@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from reports.characters import harmless
 from search_spaces.factor import unknown
 from studies.job_api import Job, JobApi
 from studies.looking_there import (
@@ -30,6 +31,7 @@ from studies.shipping import SITE, STUDY, Parcel
 STUDY_TAG, HASH_TAG = "groundrules.study", "groundrules.protocol"
 ATTEMPT_TAG, CLIENT_TAG = "groundrules.attempt", "groundrules.client"
 FOLLOW_SECONDS = 1.0
+LONGEST_LINE = 2000
 WORKSPACE_THERE = "${GROUNDRULES_WORKSPACE:-$HOME/groundrules-workspace}"
 """Of the driver, as the shell of its machine understands it: pages and locks, if the ledger is a database."""
 
@@ -73,6 +75,7 @@ def submit(
     data: Mapping[str, str],
     profile: str = "",
     wishes: Wishes,
+    again: bool = False,
     say: Callable[[str], None],
 ) -> Submission:
     """Sends a study, unless it runs there or is complete; looks first whether it can run there.
@@ -85,6 +88,7 @@ def submit(
         data: task -> hash of its content here.
         profile: where another budget than the file's is wanted.
         wishes: how it is to be run.
+        again: also when the ledger holds all of it: MLflow or the pages may lack something.
         say: told what is being waited for.
 
     Raises:
@@ -107,7 +111,7 @@ def submit(
         cpus=wishes.driver_cpus,
     )
     refuse_findings(found, protocol_hash=protocol_hash, data=data, cluster=api.name, python=wishes.python)
-    if found.complete:
+    if found.complete and not again:
         return replace(done, state="complete")
     options = ["--cluster auto", f"--device {shlex.quote(wishes.device)}"]
     options += [f"--workers {wishes.workers}"] if wishes.workers else []
@@ -188,15 +192,10 @@ def log_lines(api: JobApi, id: str, *, follow: bool) -> Iterator[str]:
         for line in lines:
             if line.endswith("\n") or over:
                 seen += len(line)
-                yield printable(line)
+                yield harmless(line.rstrip("\r\n"), LONGEST_LINE)
         if over:
             return
         time.sleep(FOLLOW_SECONDS)
-
-
-def printable(line: str) -> str:
-    """A line of somebody's program as a terminal may show it: nothing in it moves the cursor or rings."""
-    return "".join(c for c in line.rstrip("\r\n") if c.isprintable() or c == "\t")[:2000]
 
 
 def _command(parcel: Parcel, profile: str) -> Callable[[str, Wishes], str]:
@@ -206,7 +205,7 @@ def _command(parcel: Parcel, profile: str) -> Callable[[str, Wishes], str]:
         there = shlex.quote(wishes.workspace_there) if wishes.workspace_there else f'"{WORKSPACE_THERE}"'
         words = [
             # What the cluster's own environment says of its site goes first.
-            f'export GROUNDRULES_SITE="${{GROUNDRULES_SITE:-{SITE}}}";',
+            f'export GROUNDRULES_SITE="${{GROUNDRULES_SITE:-$PWD/{SITE}}}";',
             f"exec {shlex.quote(wishes.python)} -m {module}",
             f"{STUDY} --workspace {there}",
             *([f"--tasks-from {shlex.quote(parcel.tasks)}"] if parcel.tasks else []),

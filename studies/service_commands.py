@@ -109,7 +109,7 @@ def resume(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{study}.yaml"
         file.write_text(text, encoding="utf-8")
-        _send(str(file), cluster, workspace, tasks_from, None, wishes, as_json=as_json)
+        _send(str(file), cluster, workspace, tasks_from, None, wishes, again=True, as_json=as_json)
 
 
 def _send(
@@ -120,6 +120,7 @@ def _send(
     profile: Profile | None,
     wishes: Wishes,
     *,
+    again: bool = False,
     as_json: bool,
 ) -> None:
     """Checks a study here, then there, and submits it."""
@@ -151,6 +152,7 @@ def _send(
         data={one["name"]: one["content_hash"] for one in facts},
         profile=named or "",
         wishes=wishes,
+        again=again,
         say=lambda words: None if as_json else print(words, file=sys.stderr, flush=True),
     )
     if as_json:

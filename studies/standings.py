@@ -32,7 +32,7 @@ class LedgerStanding:
     title: str
     protocol_hash: str
     finished: int
-    """Members in the ledger."""
+    """Members in the ledger, those of the studies that it extends included."""
     planned: int
     """Of the whole study; an estimate until its pilot and its races are over."""
     cells_done: int
@@ -69,11 +69,11 @@ def standing_of(ledger: Ledger, row: StudyRow, *, now_ms: int) -> LedgerStanding
         study=row.name,
         title=row.title,
         protocol_hash=row.protocol_hash,
-        finished=statuses.total(),
+        finished=statuses.total() + sum(whole.taken.values()),
         planned=whole.total,
-        cells_done=done,
+        cells_done=done + whole.cells_taken,
         cells_planned=whole.cells,
-        diverged=statuses["diverged"],
+        diverged=statuses["diverged"] + whole.taken_diverged,
         pruned=statuses["pruned"],
         failures=failures(ledger.attempts(row.name)),
         rate=rate,
@@ -115,7 +115,7 @@ def _work_left(whole: Outlook, packs: Sequence[Trained]) -> float:
         for key in _alike(pack.place):
             seconds[key] += pack.seconds
             members[key] += pack.members
-    done = Counter[Place]()
+    done = Counter[Place](whole.taken)
     for pack in packs:
         done[pack.place] += pack.members
     left = 0.0

@@ -27,7 +27,7 @@ def listing(
 
     api, unasked = _asked_cluster(workspace, cluster)
     jobs = newest_of(api.jobs()) if api else {}
-    standings = _standings(workspace, none_is_fine=bool(jobs))
+    standings = _standings(workspace, none_is_fine=api is not None)
     rows = [_row(name, standings.get(name), jobs.get(name)) for name in dict.fromkeys((*standings, *jobs))]
     if as_json:
         print(json.dumps({"studies": rows, "cluster": api.name if api else None}, indent=2))

@@ -22,15 +22,20 @@ class Work(Protocol):
     """The order of work of one study, kept in step with its ledger; one thread at a time."""
 
     study: str
-    finished: int
-    """Members in the ledger, of this and earlier runs."""
-    diverged: int
     pruned: int
     diagnostics: Switch
     failed_packs: list[Pack]
     """Packs given up in this run; the next run tries them again."""
     set_aside: int
     """Members in the ledger that could not be trained."""
+
+    @property
+    def finished(self) -> int:
+        """Members in the ledger, of this and earlier runs and of the studies that this one extends."""
+
+    @property
+    def diverged(self) -> int:
+        """As many of them as diverged."""
 
     @property
     def planned(self) -> int:

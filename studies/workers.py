@@ -29,6 +29,7 @@ from ray import tune
 from ray.air._internal import usage
 from ray.tune.search import Searcher
 
+from reports.characters import harmless
 from studies.failures import ClusterLost, kernel_kills, of_lost_worker
 from studies.leases import LEASE_FACTOR, Lease, least_seconds
 from studies.orders import TaskDiffers, answer_order, member_plain, task_of
@@ -355,9 +356,10 @@ def _told(error_file: str | None) -> str:
 def _loss(lease: Lease, told: str) -> tuple[str, str]:
     """Why the worker of a pack was lost: kind and cause."""
     if lease.begun is None:
-        return "preempted", f"the worker ended before it began: {' '.join(told.split())}"[:400]
+        return "preempted", harmless(f"the worker ended before it began: {' '.join(told.split())}", 400)
     oom = kernel_kills() > lease.kernel_kills
-    return of_lost_worker(told, trace_of(lease.trace), killed_for_memory=oom)
+    kind, cause = of_lost_worker(told, trace_of(lease.trace), killed_for_memory=oom)
+    return kind, harmless(cause, 400)
 
 
 def _end(trial: Any) -> None:

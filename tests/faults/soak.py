@@ -29,6 +29,8 @@ from tests.faults.rows.row import at_work_after, at_work_again
 from tests.faults.shim import compiler, spoiled
 from tests.faults.studies_under_test import guideline, written
 
+STOPS = 20
+"""So many in one study are not the faults' doing."""
 LEASE = 20.0
 """Seconds after which a stopped worker is believed to hang."""
 BETWEEN = (2.0, 20.0)
@@ -43,6 +45,8 @@ class Round:
     draw: random.Random
     faults: Counter[str] = field(default_factory=Counter)
     resumed: list[float] = field(default_factory=list)
+    stops: int = 0
+    """Times the program ended with an error; the same command again is what it asks for."""
     started: float = 0.0
     """When the driver was last started after a fault had ended it; 0: it was not."""
 
@@ -72,8 +76,11 @@ class Round:
             assert time.monotonic() < until, f"no end:\n{running.said[-3000:]}"
         code = running.wait()
         self.faults["driver ended at a write"] += spoiled and code == 137
-        expected = {0, 130, 137, -signal.SIGKILL, -signal.SIGTERM}
-        assert code in expected, f"it ended with {code}:\n{running.said[-3000:]}"
+        if code not in (0, 130, 137, -signal.SIGKILL, -signal.SIGINT):
+            self.stops += 1
+            said = running.said.splitlines()[-1:]
+            print(f"  the program stopped by itself with {code}: {said}", flush=True)
+            assert self.stops < STOPS, running.said[-3000:]
         return code
 
     def _fault(self, running: Running) -> None:
@@ -207,6 +214,7 @@ def _round(options: argparse.Namespace, number: int, quiet: Outcome) -> dict[str
         "members": len(now.evaluations),
         "begun": sum(len(row["slots"]) for row in place.notes() if row["what"] == "begin"),
         "attempts": dict(now.attempts),
+        "stops": one.stops,
         "resumed": one.resumed,
     }
 

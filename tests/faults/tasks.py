@@ -20,15 +20,17 @@ IN_A_WORKER = Path(sys.argv[0]).name == "default_worker.py" if sys.argv else Fal
 _poisoned = False
 
 
-class Lost(torch.nn.Module):
-    """Gives nothing but NaN."""
+class Net(torch.nn.Module):
+    """Two maps, and a factor that is 1, or NaN for who is to go NaN: all share one structure."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, factor: float) -> None:
         super().__init__()
-        self.map = torch.nn.Linear(inputs, outputs)
+        self.hidden = torch.nn.Linear(inputs, 16)
+        self.last = torch.nn.Linear(16, outputs)
+        self.register_buffer("factor", torch.tensor([factor]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.as_tensor(self.map(x) * torch.nan)
+        return torch.as_tensor(self.last(torch.relu(self.hidden(x))) * self.factor)
 
 
 def network(task: str) -> Any:
@@ -47,9 +49,7 @@ def network(task: str) -> Any:
             if what == "device":  # as after a device-side assert: nothing works in this process any more
                 _poisoned = True
                 raise RuntimeError("CUDA error: device-side assert triggered (made up by the harness)")
-        if hit and DEED["what"] == "nan":
-            return Lost(inputs, outputs)
-        return torch.nn.Sequential(torch.nn.Linear(inputs, 16), torch.nn.ReLU(), torch.nn.Linear(16, outputs))
+        return Net(inputs, outputs, float("nan") if hit and DEED["what"] == "nan" else 1.0)
 
     return built
 

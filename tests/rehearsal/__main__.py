@@ -14,7 +14,15 @@ from pathlib import Path
 
 from studies.spec import shipped
 from tests.rehearsal.mistakes import mistakes
-from tests.rehearsal.scenes import Outcome, as_alone, one_study, refusals, study_file, two_users
+from tests.rehearsal.scenes import (
+    Outcome,
+    as_alone,
+    at_once,
+    nothing_foreign,
+    refusals,
+    stopped_and_resumed,
+    study_file,
+)
 from tests.rehearsal.stage import stage
 
 
@@ -29,12 +37,14 @@ def rehearsed(source: Path, stop_at: int) -> Iterator[Outcome]:
         yield from refusals(at)
         ada, ben, alone = at.user("ada"), at.user("ben"), at.alone("alone")
         whole = study_file(at.folder, "whole", source)
-        yield from one_study(at, ada, whole, "whole", stop_at=stop_at)
-        yield from as_alone(ada, alone, whole, "whole")
+        yield from at_once((ada,), (whole,))
+        yield from stopped_and_resumed(at, ada, whole, stop_at=stop_at)
+        yield from as_alone(ada, alone, whole)
         pair = study_file(at.folder, "of_ada"), study_file(at.folder, "of_ben")
-        yield from two_users(at, (ada, ben), pair)
+        yield from at_once((ada, ben), pair)
+        yield from nothing_foreign(at, (ada, ben), ("of_ada", "of_ben"))
         for user, file in zip((ada, ben), pair, strict=True):
-            yield from as_alone(user, at.alone(f"alone_{user.name}"), file, file.stem)
+            yield from as_alone(user, at.alone(f"alone_{user.name}"), file)
         yield from mistakes(at, ada, pair[0])
 
 

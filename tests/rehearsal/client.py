@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.blackbox.program import Ran
+from tests.blackbox.program import Ran, invoked
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +19,13 @@ class Client:
     """One user with a workspace of their own and a site file in it."""
 
     def __init__(
-        self, folder: Path, name: str, *, site: Mapping[str, str], secrets: Mapping[str, str]
+        self,
+        folder: Path,
+        name: str,
+        *,
+        site: Mapping[str, str],
+        secrets: Mapping[str, str],
+        apart: bool = True,
     ) -> None:
         """Makes home, workspace and site file.
 
@@ -28,8 +34,11 @@ class Client:
             name: of the user.
             site: keys of the site file but for those of secrets.
             secrets: key of the site file (`cluster_token_file`) -> the secret that goes into such a file.
+            apart: commands run in processes of their own; False: where the environment is the same, in
+                this one, which is faster.
         """
         self.name = name
+        self.apart = apart
         self.home = folder / name
         self.workspace = self.home / "workspace"
         self.workspace.mkdir(parents=True)
@@ -40,7 +49,8 @@ class Client:
             file.write_text(f"{secret}\n", encoding="utf-8")
             said[key] = str(file)
         lines = "".join(f"{key}: {json.dumps(value)}\n" for key, value in said.items())
-        (self.workspace / "site.yaml").write_text(lines, encoding="utf-8")
+        if lines:
+            (self.workspace / "site.yaml").write_text(lines, encoding="utf-8")
 
     def environment(self, **more: str) -> dict[str, str]:
         """A plain shell's: nothing of the cluster's is in it."""
@@ -65,6 +75,10 @@ class Client:
 
     def run(self, *arguments: str | Path, expect: int | None = 0, timeout: float = 300, **more: str) -> Ran:
         """Runs a command to its end; AssertionError with all it said unless its exit code is `expect`."""
+        if not (self.apart or more):
+            ran = invoked(*arguments, workspace=self.workspace)
+            assert expect in (None, ran.code), f"{arguments} ended with {ran.code}, not {expect}:\n{ran.said}"
+            return ran
         process = self.start(*arguments, **more)
         try:
             out, err = process.communicate(timeout=timeout)

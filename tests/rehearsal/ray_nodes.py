@@ -70,13 +70,13 @@ class RayNodes:
         self._node(
             *("--head", "--port", str(self._gcs), "--ray-client-server-port", str(free_port())),
             *("--dashboard-host", "127.0.0.1", "--dashboard-port", dashboard),
-            *("--temp-dir", str(self._sessions), "--disable-usage-stats"),
+            "--disable-usage-stats",
             cpus=self._head_cpus,
         )
         self._wait_for(1)
-        for joined in range(self._workers):  # one by one: two that start at once want the same log files
+        for _ in range(self._workers):
             self._node("--address", f"127.0.0.1:{self._gcs}", cpus=self._cpus)
-            self._wait_for(2 + joined)
+        self._wait_for(1 + self._workers)
         return self
 
     def kill_worker(self) -> None:
@@ -122,6 +122,8 @@ class RayNodes:
         }
         ports |= {"metrics-export-port": str(free_port()), "min-worker-port": "0", "max-worker-port": "0"}
         options = [word for name, value in ports.items() for word in (f"--{name}", value)]
+        # A folder for each node: in a common one, each would unpack a job's code over the other's.
+        options += ["--temp-dir", str(self._sessions / str(len(self._nodes)))]
         with self.log.open("ab") as log:
             self._nodes.append(
                 subprocess.Popen(

@@ -7,9 +7,10 @@ import io
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.blackbox.program import TINY
 from tests.rehearsal.client import Client
@@ -53,33 +54,34 @@ def study_file(folder: Path, name: str, source: Path = TINY, *changes: tuple[str
     return file
 
 
-def one_study(stage: Stage, user: Client, file: Path, name: str, *, stop_at: int) -> Iterator[Outcome]:
-    """Submitted twice, followed, stopped, resumed, followed to its end, and submitted once more.
+def stopped_and_resumed(stage: Stage, user: Client, file: Path, *, stop_at: int) -> Iterator[Outcome]:
+    """A study that was submitted: submitted again, stopped, resumed, followed to its end, submitted again.
 
     Args:
         stage: with the cluster.
         user: who does it.
-        file: the study.
-        name: of the study.
+        file: the study, named after itself.
         stop_at: members in the ledger at which it is stopped.
     """
+    name = file.stem
     first = user.told("submit", file)
     yield Outcome(
-        what="submit", found=f"{first['state']} as {first['job']}", right=first["state"] == "submitted"
+        what="the same study again", right=first["state"] == "running",
+        found=f"{first['state']} as {first['job']}",
+    )  # fmt: skip
+    now = user.told("status", name)
+    yield Outcome(
+        what="status while it runs", right=now["state"] in ("starting", "running"), found=_standing(now)
     )
-    again = user.told("submit", file)
-    same = (again["state"], again["job"]) == ("running", first["job"])
-    yield Outcome(what="the same study again", found=f"{again['state']} as {again['job']}", right=same)
-    wait_for(f"{stop_at} members of {name}", lambda: stage.members(user, name) >= stop_at)
-    running = user.told("status", name)
-    told = f"{running['state']}, {running['finished']} of {running['planned']} members"
-    yield Outcome(what="status while it runs", found=told, right=running["state"] == "running")
+    wait_for(
+        f"{stop_at} members of {name}",
+        lambda: stage.members(user, name) >= stop_at or all(job.over for job in stage.api.jobs()),
+    )
     stopped = user.told("stop", name)
     yield Outcome(what="stop", found=stopped["status"], right=stopped["status"] == "STOPPED")
-    left = user.told("status", name)
-    told = f"{left['state']}, {left['finished']} of {left['planned']} members"
+    now = user.told("status", name)
     yield Outcome(
-        what="status after it", found=told, right=left["state"] == "stopped" and not left["complete"]
+        what="status after it", right=now["state"] == "stopped" and not now["complete"], found=_standing(now)
     )
     said = user.run("logs", name).out
     yield Outcome(
@@ -99,17 +101,20 @@ def one_study(stage: Stage, user: Client, file: Path, name: str, *, stop_at: int
         right="members in the ledger" in followed,
     )
     now = user.told("status", name)
-    cells = f"{now['cells_done']} of {now['cells_planned']} cells"
-    told = f"{now['state']}, {cells}, {len(now['verdicts'])} verdicts"
-    yield Outcome(what="status at the end", found=told, right=now["state"] == "complete" and now["complete"])
+    told = f"{_standing(now)}, {now['cells_done']} of {now['cells_planned']} cells"
+    yield Outcome(
+        what="status at the end", found=f"{told}, {len(now['verdicts'])} verdicts",
+        right=now["state"] == "complete" and now["complete"],
+    )  # fmt: skip
     last = user.told("submit", file)
     yield Outcome(what="the same study once more", found=last["state"], right=last["state"] == "complete")
-    jobs = [job for job in stage.api.jobs() if "preflight" in job.id]
-    yield Outcome(what="jobs of preflights left behind", found=str(len(jobs)), right=not jobs)
+    left = [job for job in stage.api.jobs() if "preflight" in job.id]
+    yield Outcome(what="jobs of preflights left behind", found=str(len(left)), right=not left)
 
 
-def as_alone(user: Client, alone: Client, file: Path, name: str) -> Iterator[Outcome]:
+def as_alone(user: Client, alone: Client, file: Path) -> Iterator[Outcome]:
     """Evaluations, verdicts and pages of the cluster beside those of a local run."""
+    name = file.stem
     alone.run("run", file, "--engine", "inline", timeout=3600)
     ours, theirs = alone.results(name), user.results(name)
     count = ours.count("\n") - 1
@@ -129,42 +134,50 @@ def as_alone(user: Client, alone: Client, file: Path, name: str) -> Iterator[Out
     yield Outcome(what="report", found=told, right=not differ)
 
 
-def two_users(stage: Stage, users: tuple[Client, Client], files: tuple[Path, Path]) -> Iterator[Outcome]:
-    """Both submit at the same moment, and read what came of it: nothing of the other's is there."""
-    names = tuple(file.stem for file in files)
+def at_once(users: Sequence[Client], files: Sequence[Path]) -> Iterator[Outcome]:
+    """Each user submits a study, all at the same moment, from processes of their own."""
     started = [user.start("submit", file, "--json") for user, file in zip(users, files, strict=True)]
     answers = [json.loads(_ended(process)) for process in started]
     right = all(answer["state"] == "submitted" for answer in answers)
-    yield Outcome(what="two studies of two users", found=" and ".join(a["job"] for a in answers), right=right)
+    yield Outcome(
+        what=f"submitted by {' and '.join(user.name for user in users)} at once", right=right,
+        found=" and ".join(answer["job"] for answer in answers),
+    )  # fmt: skip
+
+
+def nothing_foreign(stage: Stage, users: Sequence[Client], names: Sequence[str]) -> Iterator[Outcome]:
+    """When the studies of two users are complete: nothing of one is anywhere in the other.
+
+    Args:
+        stage: with the stores.
+        users: both,
+        names: and of each the study.
+    """
     for user, name in zip(users, names, strict=True):
         user.run("logs", name, "--follow", timeout=3600)
     listed = {row["study"]: row for row in users[0].told("list")["studies"]}
-    told = ", ".join(f"{name} {listed[name]['state']} by {listed[name]['user']}" for name in names)
-    right = all(
-        (listed[n]["state"], listed[n]["user"]) == ("complete", u.name)
-        for n, u in zip(names, users, strict=True)
-    )
-    yield Outcome(what="list", found=told, right=right)
-    foreign = 0
+    told = [f"{name} {listed[name]['state']} by {listed[name]['user']}" for name in names]
+    hoped = [f"{name} complete by {user.name}" for name, user in zip(names, users, strict=True)]
+    yield Outcome(what="list", found=", ".join(told), right=told == hoped)
+    rows, foreign = 0, 0
     for user, name in zip(users, names, strict=True):
-        rows = list(csv.DictReader(io.StringIO(user.results(name))))
-        foreign += sum(row["study"] != name for row in rows)
-        assert rows, name
-    yield Outcome(what="foreign rows in the ledger's studies", found=str(foreign), right=foreign == 0)
-    strays, runs = 0, 0
+        found = [row["study"] for row in csv.DictReader(io.StringIO(user.results(name)))]
+        rows, foreign = rows + len(found), foreign + sum(study != name for study in found)
+    told = [f"{foreign} of {rows}"]
+    yield Outcome(what="foreign rows in the ledger's studies", found=told[0], right=not foreign and rows > 0)
+    runs, strays, shown = 0, 0, set()
     for tags in stage.experiments().values():
         studies = [tag.get("groundrules.study", "") for tag in tags]
-        runs += len(studies)
-        strays += sum(study != studies[0] or not study for study in studies)
-    shown = {tag.get("groundrules.study") for tags in stage.experiments().values() for tag in tags}
+        runs, strays = runs + len(studies), strays + sum(study != studies[0] for study in studies)
+        shown.update(studies)
     yield Outcome(
         what="foreign runs in MLflow's experiments", found=f"{strays} of {runs}",
-        right=strays == 0 and set(names) <= shown,
+        right=not strays and set(names) <= shown and "" not in shown,
     )  # fmt: skip
     mentions = 0
     for user, own, other in zip(users, names, reversed(names), strict=True):
         mentions += sum(other.encode() in page for page in user.pages(own).values())
-    yield Outcome(what="pages that name the other study", found=str(mentions), right=mentions == 0)
+    yield Outcome(what="pages that name the other study", found=str(mentions), right=not mentions)
 
 
 def refusals(stage: Stage) -> Iterator[Outcome]:
@@ -181,6 +194,10 @@ def _ended(process: subprocess.Popen[str]) -> str:
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, f"{out}\n{err}"
     return out
+
+
+def _standing(told: dict[str, Any]) -> str:
+    return f"{told['state']}, {told['finished']} of {told['planned']} members"
 
 
 def _difference(one: str, other: str) -> str:

@@ -31,15 +31,15 @@ class Stage:
         self.ledger = postgres.database(owner="guarded")
         self.api = JobApi(nodes.address, nodes.token)
 
-    def user(self, name: str) -> Client:
+    def user(self, name: str, *, apart: bool = True) -> Client:
         """A new user: the site's addresses in a site file, its secrets in files of their own."""
         site = {"cluster": self.nodes.address, "ledger": self.ledger, "tracking": self.mlflow.address}
         secrets = {"cluster_token_file": self.nodes.token, "ledger_password_file": PASSWORD}
-        return Client(self.folder, name, site=site, secrets=secrets)
+        return Client(self.folder, name, site=site, secrets=secrets, apart=apart)
 
-    def alone(self, name: str) -> Client:
+    def alone(self, name: str, *, apart: bool = True) -> Client:
         """A user without a site, who runs a study on one machine."""
-        return Client(self.folder, name, site={}, secrets={})
+        return Client(self.folder, name, site={}, secrets={}, apart=apart)
 
     def members(self, user: Client, study: str) -> int:
         """Members of a study in the shared ledger, as a user sees it."""

@@ -16,6 +16,7 @@ from studies.packing import Pack
 from studies.record import study_record
 from studies.work import ATTEMPTS, PREEMPTIONS
 from tests.studies.planted import agenda_of, outcome, phases, planned, started, tiny, train, train_all
+from tests.studies.tampering import tamper
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 
@@ -276,9 +277,10 @@ def test_a_ledger_with_other_numbers_than_the_plan_asks_for_is_refused(workspace
         train(agenda, pack)
     assert pack is not None
     train(agenda, pack)  # some of the first chain's retune members, not all
-    ledger._db.execute(
+    tamper(
+        ledger,
         "UPDATE evaluations SET evaluation = replace(evaluation, '\"learning_rate\":', '\"learning_rate\":1')"
-        " WHERE phase = 'retune' AND number = 1"
+        " WHERE phase = 'retune' AND number = 1",
     )
     with pytest.raises(ValueError, match="other numbers"):
         train_all(agenda_of(ledger, fixed))

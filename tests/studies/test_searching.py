@@ -29,6 +29,7 @@ from studies.spec import SpecError
 from studies.work import ATTEMPTS
 from tests.studies.planted import BOOK, stripes
 from tests.studies.searches import agenda_of, outcome, planned, seek, started, train_all
+from tests.studies.tampering import tamper
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 from trainers.pack import train_pack
@@ -193,8 +194,10 @@ def test_a_pack_that_fails_is_tried_again_and_given_up(workspace: Path) -> None:
 def test_a_ledger_with_another_point_than_is_asked_for_is_refused(workspace: Path) -> None:
     ledger, fixed = started(workspace)
     train_all(agenda_of(ledger, fixed), most=1)
-    ledger._db.execute(
-        "UPDATE evaluations SET evaluation = replace(evaluation, '\"learning_rate\":', '\"learning_rate\":1')"
+    tamper(
+        ledger,
+        "UPDATE evaluations"
+        " SET evaluation = replace(evaluation, '\"learning_rate\":', '\"learning_rate\":1')",
     )
     with pytest.raises(ValueError, match="another point for trial"):
         agenda_of(ledger, fixed)

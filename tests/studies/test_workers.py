@@ -109,24 +109,30 @@ def test_ray_finds_what_one_process_finds_after_a_worker_was_killed(tmp_path: Pa
     assert dict(os.environ) == before, "the environment is left as it was found"
 
 
-POISON = "if os.getpid() != {driver} and 0.02 < config.numbers['learning_rate'] < 0.05:\n        {misdeed}"
-"""What a network does to the worker that builds it for one point of the design."""
-
-
 def test_a_segmentation_fault_is_traced_to_its_member_and_the_study_ends(tmp_path: Path) -> None:
-    crash = POISON.format(driver=os.getpid(), misdeed="os.kill(os.getpid(), signal.SIGSEGV)")
-    file = user_file(tmp_path, "specks", crash)
     spec = small("stripes", "specks", budget={**BUDGET, "trials": 3})
+    run(spec, workspace=tmp_path / "alone", tasks_from=user_file(tmp_path, "specks"), engine="inline")
+    with Ledger.open(tmp_path / "alone") as alone:
+        quiet = {e.id: e for e in alone.evaluations(spec.study)}
+    there = [e for e in quiet.values() if e.slot.task == "specks" and e.slot.level == "sgd"]
+    chosen = {e.config.numbers.get("learning_rate") for e in there if e.slot.phase != "retune"}
+    victim = next(e for e in there if e.config.numbers["learning_rate"] not in chosen)
+    crash = (
+        f"if os.getpid() != {os.getpid()} and config.numbers['learning_rate'] == "
+        f"{victim.config.numbers['learning_rate']!r}: os.kill(os.getpid(), signal.SIGSEGV)"
+    )
+    file = user_file(tmp_path, "specks", crash)
     ledger, agenda = open_study(tmp_path / "ws", spec, file)
     with ledger:
         run_ray(agenda, tasks_from=file, workers=2)
-        failed = [e for e in ledger.evaluations(spec.study) if e.status == "failed"]
+        found = {e.id: e for e in ledger.evaluations(spec.study)}
         causes = {attempt.cause for attempt in ledger.attempts(spec.study) if attempt.kind == "crash"}
     assert agenda.finished == agenda.planned and not agenda.failed_packs
-    assert agenda.set_aside == len(failed) > 0
-    assert {e.slot.task for e in failed} == {"specks"}
-    assert all("Segmentation fault" in e.cause for e in failed)
+    assert [e.id for e in found.values() if e.status == "failed"] == [victim.id]
     assert all("Fatal Python error: Segmentation fault (File" in cause for cause in causes), causes
+    near = [e.slot.cell == victim.slot.cell and e.slot.phase == "retune" for e in quiet.values()]
+    others = [e for e, packed in zip(quiet.values(), near, strict=True) if not packed]
+    assert all(found[e.id] == e for e in others), "who was not in its pack is what it would have been"
 
 
 def test_a_worker_that_hangs_is_ended_and_its_pack_trained_by_another(

@@ -16,9 +16,7 @@ def _victim(quiet: Outcome, draw: random.Random) -> Evaluation:
     """A designed point that was retuned and not chosen, so that nothing else hangs on it."""
     rows = list(quiet.evaluations.values())
     chosen = {
-        (row.slot.cell, row.config.numbers.get("learning_rate"))
-        for row in rows
-        if row.slot.phase == "promote"
+        (row.slot.task, row.config.numbers.get("learning_rate")) for row in rows if row.slot.phase != "retune"
     }
     free = [
         row
@@ -26,7 +24,7 @@ def _victim(quiet: Outcome, draw: random.Random) -> Evaluation:
         if row.slot.phase == "retune"
         and row.slot.index
         and row.status == "finished"
-        and (row.slot.cell, row.config.numbers["learning_rate"]) not in chosen
+        and (row.slot.task, row.config.numbers["learning_rate"]) not in chosen
     ]
     return draw.choice(sorted(free, key=lambda row: row.id))
 

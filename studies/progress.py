@@ -21,6 +21,8 @@ LEAST_COMMITS = 3
 """Packs seen before anything is said about the rate."""
 LINE_SECONDS = 5.0
 """Between two plain lines."""
+JOB_LINE_SECONDS = 30.0
+"""The same in the log of a job, which may run for days and is fetched whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class Standing:
     pruned: int = 0
     """Stopped because others did better; only searches prune."""
     given_up: int
-    """Members of packs that failed three times."""
+    """Members of packs that nobody could train."""
     rate: float
     """Members per second, lately; 0 before the first."""
     seconds_left: float | None
@@ -101,11 +103,18 @@ class Pace:
 class Display:
     """Shows progress on stderr while it is open: a bar on a terminal, else a line every few seconds."""
 
-    def __init__(self, stream: IO[str] | None = None) -> None:
+    def __init__(self, stream: IO[str] | None = None, *, seconds: float = LINE_SECONDS) -> None:
+        """Nothing is shown yet.
+
+        Args:
+            stream: standard error by default.
+            seconds: between two plain lines.
+        """
         self._stream = stream or sys.stderr
+        self._seconds = seconds
         self._pace = Pace()
         self._bar: Progress | None = None
-        self._said = -LINE_SECONDS
+        self._said = -seconds
         self._last = ""
 
     def __enter__(self) -> Display:
@@ -128,7 +137,7 @@ class Display:
     def __call__(self, agenda: Work) -> None:
         """Shows where the agenda stands; may be called as often as one likes."""
         now = time.monotonic()
-        if self._bar is None and now - self._said < LINE_SECONDS:
+        if self._bar is None and now - self._said < self._seconds:
             return
         standing = self._pace.at(agenda)
         text = standing.sentence()

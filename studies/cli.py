@@ -184,10 +184,10 @@ def run(
 @app.command()
 def report(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
     """Rebuild a study's pages from the ledger alone."""
-    from studies.tracking import log_report
+    from studies.tracking import has_store, log_report
 
     page, defaults = write_pages(workspace, record_of(workspace, study))
-    if (workspace / "mlflow.db").is_file():
+    if has_store(workspace):
         log_report(workspace, study, page.parent)
     if as_json:
         print(json.dumps({"report": str(page), "defaults": str(defaults) if defaults else None}))
@@ -219,12 +219,14 @@ def ui(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 or none: a free one.")] = None,
 ) -> None:
     """Show the workspace's MLflow pages on this machine, until Ctrl-C."""
-    from studies.ui import serve
+    from studies.ui import pages_elsewhere, serve
 
-    code = serve(
+    elsewhere = pages_elsewhere(workspace)
+    for line in elsewhere:
+        print(line)
+    if not elsewhere and serve(
         workspace, port or None, say=lambda address: print(f"MLflow: {address} (Ctrl-C ends it)", flush=True)
-    )
-    if code:
+    ):
         raise typer.Exit(1)
 
 

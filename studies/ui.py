@@ -1,4 +1,7 @@
-"""The MLflow pages of a workspace: MLflow's own server, lean, for this machine only."""
+"""The MLflow pages of a workspace: MLflow's own server, lean, for this machine only.
+
+Where a site names a server for all, that one's pages are named instead.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from studies.interrupts import interrupted_by_sigterm
-from studies.tracking import ARTIFACTS, DATABASE, QUIET, database_uri
+from studies.ledger import Ledger
+from studies.report_copies import location_of
+from studies.site import Site, site_of
+from studies.tracking import DATABASE, QUIET, database_uri
 
 LEAN_SERVER = {
     **QUIET,
@@ -27,11 +33,31 @@ HOSTS = "localhost,localhost:*,127.0.0.1,127.0.0.1:*"
 """What a browser may call this server; MLflow alone would also answer to private addresses."""
 
 
+def pages_elsewhere(workspace: Path) -> list[str]:
+    """What to say where a site has an MLflow server: its address, or those of the studies' experiments.
+
+    Returns:
+        no line where the pages have to be served here.
+
+    Raises:
+        ValueError: the server does not answer.
+    """
+    site = site_of(workspace)
+    if not site.tracking.startswith("http"):
+        return []
+    from studies.mlflow_server import experiment_pages
+
+    with Ledger.open(workspace) as ledger:
+        studies = [row.name for row in ledger.studies()]
+    pages = experiment_pages(site, studies)
+    return [f"MLflow: {pages.get(name, 'nothing yet of')}  {name}" for name in studies]
+
+
 def serve(workspace: Path, port: int | None, *, say: Callable[[str], None]) -> int:
     """Runs MLflow's own server on a workspace, for this machine only, until Ctrl-C or SIGTERM.
 
     Args:
-        workspace: with an MLflow store in it.
+        workspace: with an MLflow store in it, or with a site that names one in PostgreSQL.
         port: None for a free one.
         say: told the address, just before the server starts.
 
@@ -42,22 +68,18 @@ def serve(workspace: Path, port: int | None, *, say: Callable[[str], None]) -> i
         ValueError: no store there, or a port that is taken.
     """
     workspace = workspace.resolve()
-    if not (workspace / DATABASE).is_file():
-        raise ValueError(
-            f"workspace {workspace}: no MLflow store here ({DATABASE} is missing); run a study first"
-        )
+    database, artifacts = _store(workspace, site_of(workspace))
     chosen = _port(port)
     command = [
         *(sys.executable, "-m", "mlflow", "server"),
-        *("--backend-store-uri", database_uri(workspace)),
-        *("--default-artifact-root", (workspace / ARTIFACTS).as_uri()),
+        *("--default-artifact-root", artifacts),
         "--no-serve-artifacts",
         *("--host", "127.0.0.1", "--port", str(chosen), "--workers", "1", "--allowed-hosts", HOSTS),
     ]
     say(f"http://127.0.0.1:{chosen}/#/experiments?workflowType=machine_learning")  # not the GenAI pages
     server = subprocess.Popen(
         command,
-        env={**os.environ, **LEAN_SERVER},
+        env={**os.environ, **LEAN_SERVER, "MLFLOW_BACKEND_STORE_URI": database},  # it may hold a password
         cwd=workspace,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -70,6 +92,21 @@ def serve(workspace: Path, port: int | None, *, say: Callable[[str], None]) -> i
         return 0
     finally:
         _end_group(server)
+
+
+def _store(workspace: Path, site: Site) -> tuple[str, str]:
+    """The database to show, as MLflow writes its address, and where new artifacts would go."""
+    artifacts = location_of(site, "").rstrip("/")
+    if site.tracking:
+        from studies.mlflow_database import postgresql_uri, refuse_unready
+
+        refuse_unready(site.tracking_address)
+        return postgresql_uri(site.tracking_address), artifacts
+    if not (workspace / DATABASE).is_file():
+        raise ValueError(
+            f"workspace {workspace}: no MLflow store here ({DATABASE} is missing); run a study first"
+        )
+    return database_uri(workspace), artifacts
 
 
 def _port(wish: int | None) -> int:

@@ -19,7 +19,8 @@ LINE = ("search_spaces", "trainers", "reports", "studies")
 DOORS: dict[str, frozenset[str]] = {
     "optuna": frozenset({"studies/search.py", "studies/searching/joint.py"}),
     "ray": frozenset({"studies/cluster.py", "studies/workers.py", "studies/attached.py"}),
-    "mlflow": frozenset({"studies/tracking.py"}),
+    "mlflow": frozenset(f"studies/mlflow_{part}.py" for part in ("experiment", "database", "server")),
+    "fsspec": frozenset({"studies/report_copies.py"}),
     "sqlite3": frozenset({"studies/sqlite.py"}),
     "psycopg": frozenset({"studies/postgresql.py"}),
     "sqlalchemy": frozenset(),

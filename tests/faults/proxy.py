@@ -108,6 +108,7 @@ class FaultyProxy:
             while data := server.recv(65536):
                 if self._behaviour != "lose_answers":
                     client.sendall(data)
+        if self._behaviour != "lose_answers":  # the end of a connection would be an answer too
             _hang_up(client)
 
 

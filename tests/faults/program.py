@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 HERE = Path(__file__).parent
@@ -120,7 +121,11 @@ class Place:
         return self.folder / "journal"
 
     def start(
-        self, *, deeds: Mapping[str, Any] | None = None, prefix: tuple[str, ...] = (), **more: str
+        self,
+        *,
+        deeds: Mapping[str, Any] | None = None,
+        prefix: tuple[str, ...] = (),
+        more: Mapping[str, str] = MappingProxyType({}),
     ) -> Running:
         """`groundrules run` of the study.
 

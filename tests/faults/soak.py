@@ -58,7 +58,7 @@ class Round:
             if compiler() is not None and self.draw.random() < 0.15:
                 spoil = spoiled(self.place.folder, "exit", self.draw.randrange(20, 2000), FILE)
             began = time.time()
-            running = self.place.start(**spoil)
+            running = self.place.start(more=spoil)
             ended = self._through(running, spoiled=bool(spoil))
             seconds = at_work_after(self.place, began)
             if self.started and seconds is not None:

@@ -47,7 +47,7 @@ def test_the_program_has_that_command_with_these_options(line: str) -> None:
     words = [word for word in shlex.split(line) if word not in ("$@", "${previous[@]}")]
     known = get_group(app).commands
     assert words[0] in known
-    assert known[words[0]].make_context(words[0], words[1:])
+    assert known[words[0]].make_context(words[0], words[1:]).command is known[words[0]]
 
 
 def test_a_job_that_nobody_submitted_has_the_environment_of_one_that_was() -> None:

@@ -120,7 +120,7 @@ def node_lost(bench: Bench, name: str, draw: random.Random) -> Found:
     place.folder.mkdir(parents=True, exist_ok=True)
     with ray_nodes(place.folder, workers=2, cpus=1, head_cpus=0, environment=place.inside()) as nodes:
         address = {"RAY_ADDRESS": f"127.0.0.1:{nodes._gcs}"}
-        running = place.start(**{**nodes.environment(), **address, **place.inside()})
+        running = place.start(more={**nodes.environment(), **address, **place.inside()})
         place.until(running, draw.randrange(2, max(3, bench.packs() // 2)))
         while len(_at_work(place)) < 2 and not running.over:  # so that the node that dies has a pack in hand
             time.sleep(0.01)

@@ -54,7 +54,7 @@ def held(ask: Ask, study: str) -> Held:
         SELECT r.run_uuid FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
         WHERE e.name = '{study}' AND r.lifecycle_stage = 'active')"""
     tagged = "SELECT run_uuid, value FROM tags WHERE key = '{}' AND {}"
-    named = dict(ask(tagged.format("groundrules.id", alive)))
+    named: dict[str, str] = dict(ask(tagged.format("groundrules.id", alive)))
     above = ask(tagged.format("mlflow.parentRunId", alive))
     ours = {run: named.get(run, run) for (run,) in ask(f"SELECT run_uuid FROM runs WHERE {alive}")}
     rows: Counter[Any] = Counter()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from reports.guards import CHAIN, EvidenceError, standing
 from reports.record import StudyRecord
+from reports.registered import registered
 from reports.validity import controls
 from reports.wording import listed, raced
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation
@@ -45,6 +46,7 @@ def certify(record: StudyRecord) -> Certificate:
     return Certificate(
         lines=(
             _budgets(rows),
+            *_looks(record),
             *_race(record),
             _designs(record, rows),
             _data(record),
@@ -83,6 +85,22 @@ def _race(record: StudyRecord) -> list[Line]:
         if (how := raced(course))
     ]
     return [Line(what="race", found=". ".join(told))] if told else []
+
+
+def _looks(record: StudyRecord) -> list[Line]:
+    """Of a study that extends another or may be extended: which, and that this was planned."""
+    told = registered(record)
+    found = [Line(what="looks", found=told)] if told else []
+    if (extends := record.extends) is not None:
+        taken = sum(row.slot.study != record.name for row in record.evaluations)
+        found.append(
+            Line(
+                what="extends",
+                found=f"study {extends.parent} (protocol {extends.protocol_hash}, plan {extends.plan_hash}); "
+                f"{taken} of {len(record.evaluations)} runs are of {listed(list(extends.studies))}",
+            )
+        )
+    return found
 
 
 def _designs(record: StudyRecord, rows: list[Evaluation]) -> Line:

@@ -25,7 +25,7 @@ from reports.claimed import Claim, ClaimType
 from reports.compare import FEW_FAMILIES
 from reports.evidence import Evidence
 from reports.files import read_bounded, write
-from reports.guards import unjudged
+from reports.guards import unjudged, untrained
 from reports.plain import from_plain, to_plain
 from reports.record import StudyRecord
 from reports.validity import answering, standing
@@ -137,10 +137,12 @@ def _untestable(record: StudyRecord, claim: Claim, kind: str, reason: str) -> st
         return {
             "interim": "the study is not complete",
             "invalid": "a control of the study failed",
-            "unjudged": "the pilot left every task out",
+            "unjudged": "its rows have no task that was judged",
         }.get(kind, reason)
     gaps = unjudged(record)
     for regime in claim.regimes:
+        if (claim.factor, regime) in untrained(record):
+            return f"members of its row could not be trained in {regime}"
         if (claim.factor, regime) in gaps:
             return f"the pilot left every task out in {regime}"
     return ""

@@ -44,6 +44,8 @@ class Course:
     """Looks taken so far; 0 where there is only the one at the end."""
     dropped: Mapping[str, int]
     """Level -> families at the look that proved it worse by more than a margin; the question's order."""
+    beyond: tuple[int, ...] = ()
+    """Families after which studies that extend this one may look again."""
 
     @property
     def ended(self) -> bool:
@@ -107,6 +109,7 @@ def course_of(
             families=len(names),
             taken=0,
             dropped={},
+            beyond=budget.registered,
         )
     family = np.array([names.index(name) for name in families], dtype=np.int64)
     # A task without a margin lets nothing be proved; the guards refuse it by name.
@@ -138,6 +141,8 @@ def course_of(
         inside = (family >= before) & (family < reached)
         called |= cells(inside)
         if not there[inside][:, surviving].all():
+            # What could not be trained is a gap: the row gets no verdict, so that nothing more is called for.
+            ended = any(row.status == "failed" for row in rows)
             break
         ran = race(
             errors[family < reached], delta[family < reached], family[family < reached],
@@ -157,4 +162,5 @@ def course_of(
         families=reached,
         taken=taken,
         dropped={level: dropped[level] for level in question.levels if level in dropped},
+        beyond=budget.registered,
     )

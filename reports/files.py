@@ -42,14 +42,14 @@ def write(file: Path, content: str | bytes) -> None:
             overwrite something else.
     """
     data = content.encode() if isinstance(content, str) else content
-    with os.fdopen(_opened(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as out:
+    with os.fdopen(opened(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as out:
         out.write(data)
 
 
 @contextmanager
 def appending(file: Path) -> Iterator[IO[str]]:
     """Opens a text file of ours for reading and appending; as `write`."""
-    with os.fdopen(_opened(file, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+", encoding="utf-8") as text:
+    with os.fdopen(opened(file, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+", encoding="utf-8") as text:
         yield text
 
 
@@ -70,8 +70,13 @@ def own_folder(root: Path, *names: str) -> Path:
     return folder
 
 
-def _opened(file: Path, flags: int) -> int:
-    """A descriptor of a regular file; O_NONBLOCK: opening a pipe would wait for its reader."""
+def opened(file: Path, flags: int) -> int:
+    """A descriptor of one of our own files.
+
+    Raises:
+        OSError: it cannot be opened, or is a symbolic link, a pipe, a device.
+    """
+    # O_NONBLOCK: opening a pipe would wait for its other end.
     extra = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(file, flags | extra, 0o666)

@@ -16,6 +16,9 @@ from trainers.evaluation import EVIDENCE_PHASES, Evaluation, Phase, Slot
 ADAPTIVE = ("tpe", "gp")
 """Samplers that look at earlier results: levels then differ in how well they were searched."""
 
+MOST = 100
+"""Reasons that are listed."""
+
 CHAIN: tuple[Phase, ...] = ("retune", "promote", "confirm")
 
 Cell = dict[str, list[Evaluation]]
@@ -32,8 +35,9 @@ class Standing:
 
     kind: Literal["evidence", "interim", "exploratory", "refused", "unjudged", "invalid"]
     """evidence: verdicts; interim: not all planned runs are there; exploratory: an adaptive sampler
-    chose the points; refused: a guard found the comparison unequal or incomplete; unjudged: the pilot left
-    no task to judge on; invalid: a control came out wrong (`reports.validity`)."""
+    chose the points, or nobody had planned to extend its parent so; refused: a guard found the comparison
+    unequal or incomplete; unjudged: the pilot left no task to judge on, or every row has a gap where a member
+    could not be trained; invalid: a control came out wrong (`reports.validity`)."""
     reason: str = ""
 
 
@@ -45,6 +49,13 @@ def standing(record: StudyRecord) -> Standing:
             kind="exploratory",
             reason=f"the sampler '{record.sampler}' looks at earlier results, so levels were not searched "
             "equally; only designs fixed in advance (sobol, random) carry verdicts",
+        )
+    if record.extends and record.extends.unregistered:
+        return Standing(
+            kind="exploratory",
+            reason=f"study '{record.extends.parent}' was extended beyond what it had registered "
+            f"({'; '.join(record.extends.unregistered)}), so whether to go on was decided after its results "
+            "had been seen",
         )
     ran = Counter(row.slot.phase for row in record.evaluations)
     missing = sum(max(0, planned - ran[phase]) for phase, planned in _phases(record))
@@ -60,15 +71,20 @@ def standing(record: StudyRecord) -> Standing:
     gaps = unjudged(record)
     asked = [(question.factor, regime) for question in record.answered for regime in question.regimes]
     if asked and all(row in gaps for row in asked):
-        return Standing(
-            kind="unjudged", reason="; ".join(gap for gaps_of in gaps.values() for gap in gaps_of)
-        )
+        reasons = [gap for gaps_of in gaps.values() for gap in gaps_of]
+        more = [f"and {len(reasons) - MOST} more"] if len(reasons) > MOST else []
+        return Standing(kind="unjudged", reason="; ".join([*reasons[:MOST], *more]))
     return Standing(kind="evidence")
 
 
+@once
 def unjudged(record: StudyRecord) -> dict[tuple[str, str], tuple[str, ...]]:
-    """(factor, regime) of every row without a task to judge it on -> why the pilot left each task out."""
-    return {
+    """(factor, regime) of every row that gets no verdict, while others may -> why.
+
+    The pilot left all of its tasks out, or members of it could not be trained. A gap is nothing that a
+    comparison may step over: a level may fail where it would have lost.
+    """
+    gaps = {
         (question.factor, regime): tuple(
             f"{margin.task} in {regime}: {margin.reason}"
             for margin in record.margins
@@ -78,12 +94,29 @@ def unjudged(record: StudyRecord) -> dict[tuple[str, str], tuple[str, ...]]:
         for regime in question.regimes
         if not record.tasks[question.factor][regime]
     }
+    return gaps | untrained(record)
+
+
+@once
+def untrained(record: StudyRecord) -> dict[tuple[str, str], tuple[str, ...]]:
+    """(factor, regime) of every row with members that could not be trained -> which, and their causes."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in record.evaluations:
+        s = row.slot
+        if row.status == "failed" and s.phase in CHAIN:
+            where = f"{s.phase} {s.index} of {s.level} on {s.task}, block {s.block}"
+            found[s.factor, s.regime].append(f"{where} could not be trained ({row.cause})")
+    return {row: tuple(reasons) for row, reasons in found.items()}
 
 
 def check(record: StudyRecord) -> None:
-    """Raises EvidenceError at the first rule that the study's evaluations break."""
-    rows = record.evaluations
-    _one_study(rows, record.name)
+    """Raises EvidenceError at the first rule that the study's evaluations break.
+
+    Rows with members that could not be trained get no verdict anyway (`unjudged`), so that their cells need
+    not be complete.
+    """
+    rows, gaps = record.evaluations, untrained(record)
+    _one_study(rows, {record.name, *(record.extends.studies if record.extends else ())})
     _no_duplicates(rows)
     _one_version(rows)
     _planned_places(record)
@@ -96,6 +129,8 @@ def check(record: StudyRecord) -> None:
             by_cell[(s.factor, s.regime, s.task, s.block)][s.level].append(row)
     for question in record.questions:
         for regime in question.regimes:
+            if (question.factor, regime) in gaps:
+                continue
             for task in record.tasks[question.factor][regime]:
                 margin_of(record, task, regime)
             for task, called in record.courses[question.factor, regime].called.items():
@@ -136,23 +171,29 @@ def _phases(record: StudyRecord) -> list[tuple[Phase, int]]:
     return [(phase, record.planned[phase]) for phase in ("pilot", *CHAIN) if phase in record.planned]
 
 
-def _one_study(rows: Iterable[Evaluation], study: str) -> None:
+def _one_study(rows: Iterable[Evaluation], studies: Collection[str]) -> None:
+    """All rows are the study's own, or of the studies that it extends."""
     for row in rows:
-        if row.slot.study != study:
-            raise EvidenceError(f"evaluation {row.id} belongs to study '{row.slot.study}', not to '{study}'")
+        if row.slot.study not in studies:
+            names = "' or '".join(sorted(studies))
+            raise EvidenceError(f"evaluation {row.id} belongs to study '{row.slot.study}', not to '{names}'")
 
 
 def _no_duplicates(rows: Iterable[Evaluation]) -> None:
-    seen: set[Slot] = set()
+    """Whichever studies filled the slots: nothing is trained twice."""
+    seen: set[tuple[object, ...]] = set()
     for row in rows:
-        if row.slot in seen:
+        place = (*row.slot.cell, row.slot.phase, row.slot.index)
+        if place in seen:
             raise EvidenceError(f"two evaluations claim one slot ({row.id}: {_place(row.slot)})")
-        seen.add(row.slot)
+        seen.add(place)
 
 
 def _one_version(rows: Iterable[Evaluation]) -> None:
     first: dict[str, str] | None = None
     for row in rows:
+        if row.status == "failed":
+            continue  # nobody trained it
         versions = dict(row.versions)
         if first is None:
             first = versions
@@ -191,7 +232,7 @@ def _called_for(record: StudyRecord) -> None:
 
 def _planned_looks(record: StudyRecord) -> None:
     """No row is judged on more families than the last planned look: that would be one more peek."""
-    last = max(record.budget.looks, default=0)
+    last = record.budget.families or max(record.budget.looks, default=0)
     for factor, regimes in record.tasks.items():
         for regime, tasks in regimes.items():
             families = len({record.facts[task].family for task in tasks})

@@ -30,13 +30,15 @@ from reports.evidence import Evidence
 from reports.external import External, external, fallen_back
 from reports.figures import Picture
 from reports.files import write
-from reports.guards import CHAIN
+from reports.guards import CHAIN, untrained
 from reports.headline import decided, other_orders
 from reports.inside import COLUMNS, inside
+from reports.measured import measured
 from reports.numbers import TunedNumber, tuned_numbers
 from reports.other_tables import Sheet, other_tables
 from reports.pace import Pace, pace_of
 from reports.record import StudyRecord
+from reports.registered import registered
 from reports.robustness import Robustness, robustness
 from reports.scope import described, scope_of
 from reports.sensitivity import Line, sensitivity
@@ -163,6 +165,9 @@ def build(
             wording=wording,
             described=described,
             unjudged=unanswered,
+            looks=registered(record),
+            measured=measured(record),
+            untrained=untrained(record),
             certificate=certify(record) if answers else None,
             controls=controls(record) if now.kind in ("evidence", "invalid") else (),
             edges=flagged(audit(record)) if answers else {},

@@ -67,7 +67,14 @@ class Budget:
     promote_seeds: int
     confirm_seeds: int
     looks: tuple[int, ...]
-    """Task families after which the data may be looked at."""
+    """Task families after which the data may be looked at, by this study or by one that extends it."""
+    families: int = 0
+    """Task families of this study, which ends with the look after them; 0: the last look's."""
+
+    @property
+    def registered(self) -> tuple[int, ...]:
+        """Looks that are left to studies that extend this one."""
+        return tuple(look for look in self.looks if self.families and look > self.families)
 
     @property
     def runs_per_cell(self) -> int:
@@ -103,6 +110,21 @@ class ExternalRecord:
     """Phase -> members planned, its pilots left out."""
     evaluations: tuple[Evaluation, ...]
     """The same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extension:
+    """What a study goes on with: its parent as it was then, and whether going on was planned."""
+
+    parent: str
+    protocol_hash: str
+    """The parent's,"""
+    plan_hash: str
+    """and its plan's."""
+    studies: tuple[str, ...]
+    """All whose evaluations it takes over, the first of them first, the parent last."""
+    unregistered: tuple[str, ...]
+    """What it does that the parent had not registered; () where the study is evidence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +171,9 @@ class StudyRecord:
     core_seconds: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     """(factor, regime, level) -> seconds of training on one core, challenges left out; empty where nobody
     asks."""
+
+    extends: Extension | None = None
+    """None for a study of its own."""
 
     @property
     def answered(self) -> tuple[Question, ...]:

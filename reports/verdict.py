@@ -16,6 +16,7 @@ from reports.external import fallen_back
 from reports.guards import EvidenceError
 from reports.power import families_needed
 from reports.record import StudyRecord
+from reports.registered import registered
 from reports.validity import answering, standing
 
 DecidedBy = Literal["data", "cost_order", "fallback"]
@@ -237,7 +238,7 @@ def judge(record: StudyRecord, evidence: Evidence) -> Verdict:
         seeds=evidence.seeds,
         tasks_needed=needed,
         evidence=evidence.ids,
-        caveats=_caveats(evidence),
+        caveats=(*_caveats(evidence), *filter(None, [registered(record)])),
         course=course if len(course.looks) > 1 else None,
     )
 

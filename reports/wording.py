@@ -68,8 +68,9 @@ def raced(course: Course) -> str:
     """How a row's race ended: at which look, what was dropped, what that saved; '' where it did not race."""
     if not course.decided:
         return ""
-    last = course.looks[-1]
-    look = f"look {course.taken} of {len(course.looks)}"
+    looks = (*course.looks, *course.beyond)
+    last = looks[-1]
+    look = f"look {course.taken} of {len(looks)}"
     after = f"after {course.families} of {last} task families"
     by_look: dict[int, list[str]] = {}
     for level, families in course.dropped.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,9 @@ from search_spaces.space import complete
 from studies.chain import Fixed, Memory, Place, check_known, next_members, place
 from studies.challenging import challenge_chains, challenge_notes, expected_challenges
 from studies.external import PLAN, VERDICTS, External, Frozen, chains, external_of, freeze, hoped_before
+from studies.failing import SET_ASIDE, Failures
 from studies.ledger import Ledger
+from studies.lineage import Seen
 from studies.packing import Pack, missing_packs
 from studies.pilot import RECIPES, SEEDS, margin, pilot_members
 from studies.plan import Chain, Plan, Protocol, chains_of, planned_members
@@ -40,6 +43,22 @@ class _Progress:
     done: dict[Place, Evaluation] = field(default_factory=dict)
     """What the ledger holds of it, without curves and diagnostics."""
     memory: Memory = field(default_factory=Memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outlook:
+    """The whole study, as far as is known."""
+
+    members: dict[str, int]
+    """Phase -> planned members."""
+    work: float
+    """Floating-point operations behind them."""
+    there: int
+    """Those of them that the studies before this one have trained,"""
+    there_diverged: int
+    """as many of these as diverged,"""
+    there_work: float
+    """and the work behind these."""
 
 
 class Agenda:
@@ -68,22 +87,30 @@ class Agenda:
         self.study = protocol.spec.study
         self.protocol = protocol
         self.diagnostics = protocol.spec.diagnostics
-        self.failed_packs: list[Pack] = []
+        self._failures = Failures(
+            study=self.study,
+            ledger=ledger,
+            task=lambda name: book[name](),
+            commit=lambda pack, rows: self.commit(pack, rows, seconds=0.0, worker=SET_ASIDE),
+        )
+        self.failed_packs = self._failures.given_up
         """Packs given up in this run; the next run tries them again."""
         self._ledger = ledger
         self._book = book
         self._speed = flops_per_second
+        self._seen = Seen(ledger, self.study)
+        """Also what the studies that this one extends have trained."""
         filled = ledger.filled(self.study)
-        self.finished = len(filled)
-        """Members in the ledger, of this and earlier runs."""
-        self.diverged = sum(status == "diverged" for status in filled.values())
+        self._own = len(filled)
+        self._own_diverged = sum(status == "diverged" for status in filled.values())
+        self.set_aside = sum(status == "failed" for status in filled.values())
+        """Members that this study could not train."""
         self.pruned = 0
         """Guideline studies train everything to its end: levels are compared, not searched."""
-        self.work_done = 0.0
-        """Floating-point operations behind the members in the ledger, as estimated."""
+        self._own_work = 0.0
         self._works: dict[tuple[str, str, str], float] = {}
         for where, count in ledger.chain_counts(self.study).items():
-            self.work_done += count * self._member_work(*where)
+            self._own_work += count * self._member_work(*where)
         self._running: dict[str, Pack] = {}
         self._margins: dict[tuple[str, str], Margin] = {}
         self._pilots: dict[tuple[str, str], int] = {}
@@ -98,8 +125,8 @@ class Agenda:
         """(factor, regime) -> tasks that its race has called for and that are not complete."""
         self._challenges: dict[tuple[str, str], tuple[Chain, ...]] = {}
         """(factor, regime) -> what its 'always' claims are challenged with, once its rows are confirmed."""
-        self._expected: tuple[dict[str, int], float] | None = None
-        """Members by phase and work of the whole study, until a margin changes it."""
+        self._expected: _Outlook | None = None
+        """Of the whole study, until a margin changes it."""
         self.plan: Plan | None = None
         """None until the pilot has fixed the margins."""
         self._external: External | None = None
@@ -109,20 +136,35 @@ class Agenda:
         self._pilot()
 
     @property
+    def finished(self) -> int:
+        """Members in the ledger, of this and earlier runs and of the studies that this one extends."""
+        return self._own + self._outlook().there
+
+    @property
+    def diverged(self) -> int:
+        """As many of them as diverged."""
+        return self._own_diverged + self._outlook().there_diverged
+
+    @property
+    def work_done(self) -> float:
+        """Floating-point operations behind the members in the ledger, as estimated."""
+        return self._own_work + self._outlook().there_work
+
+    @property
     def planned(self) -> int:
         """Members of the whole study; an estimate until the pilot has fixed the tasks."""
         return sum(self.planned_by_phase().values())
 
     def planned_by_phase(self) -> dict[str, int]:
         """Phase -> members; the same estimate."""
-        return dict(self._outlook()[0])
+        return dict(self._outlook().members)
 
     @property
     def work_planned(self) -> float:
         """Floating-point operations of the whole study, as estimated; the unit of the time left."""
-        return self._outlook()[1]
+        return self._outlook().work
 
-    def _outlook(self) -> tuple[dict[str, int], float]:
+    def _outlook(self) -> _Outlook:
         """Asked for ten times a second, so it is kept while nothing changes it."""
         if self._expected is None:
             expected = self._expected_chains()
@@ -130,8 +172,23 @@ class Agenda:
             counts = {(c.task, c.regime): own for c in expected if c.factor == EXTERNAL} | self._pilots
             members = planned_members(self.protocol.spec, expected, sum(counts.values()))
             pilots = sum(count * self._member_work("", *pair) for pair, count in counts.items())
-            self._expected = members, pilots + sum(self._work(chain) for chain in expected)
+            before = [(("", *pair), self._seen.taken_over(("", *pair))) for pair in counts]
+            before += [(chain.place, self._taken_over(chain)) for chain in expected]
+            self._expected = _Outlook(
+                members=members,
+                work=pilots + sum(self._work(chain) for chain in expected),
+                there=sum(count for _, (count, _) in before),
+                there_diverged=sum(diverged for _, (_, diverged) in before),
+                there_work=sum(n * self._member_work(*place) for place, (n, _) in before if n),
+            )
         return self._expected
+
+    def _taken_over(self, chain: Chain) -> tuple[int, int]:
+        """How many members of a chain the studies before this one trained, and how many diverged."""
+        if chain.factor == EXTERNAL or not self._seen.before:
+            return 0, 0
+        blocks, levels = self.protocol.blocks(chain), self.protocol.trained(chain)
+        return self._seen.taken_over(chain.place, itertools.product(blocks, levels))
 
     @property
     def plan_hash(self) -> str:
@@ -218,9 +275,10 @@ class Agenda:
         self._running.pop(pack.id, None)
         if not new:
             return
-        self.finished += new
-        self.work_done += new * self._member_work(pack.factor, pack.task, pack.regime)
-        self.diverged += sum(e.status == "diverged" for e in evaluations)
+        self._own += new
+        self._own_work += new * self._member_work(pack.factor, pack.task, pack.regime)
+        self._own_diverged += sum(e.status == "diverged" for e in evaluations)
+        self.set_aside += sum(e.status == "failed" for e in evaluations)
         progress = self._of(pack)
         if progress is None:
             return
@@ -228,23 +286,22 @@ class Agenda:
             progress.done |= {place(e.slot): _light(e) for e in evaluations}
         else:  # the ledger had some of them, and those count
             progress.done = self._trained(progress.chain)
-        if progress.stage.landed(pack):
+        last = progress.stage.landed(pack)
+        self._failures.landed(progress.stage, pack)
+        if last:
             self._advance(progress)
 
     def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
-        """Records a failed attempt; the pack is tried again twice, then given up.
+        """Records a failed attempt; the pack is tried again, split, or given up (`studies.stage`).
 
         Args:
             pack: as `next_pack` gave it.
-            cause: the error's text.
-            kind: 'error' (the training raised), 'crash' (the worker died), ...
+            cause: in a line.
+            kind: one of `studies.failures.KINDS`.
         """
-        self._ledger.attempt(self.study, pack, kind=kind, cause=cause)
         self._running.pop(pack.id, None)
         progress = self._of(pack)
-        if progress is not None and progress.stage.failed(pack):
-            self._ledger.attempt(self.study, pack, kind="given_up", cause=cause)
-            self.failed_packs.append(pack)
+        self._failures.note(progress.stage if progress else None, pack, cause, kind)
 
     def _of(self, pack: Pack) -> _Progress | None:
         return self._progress.get((pack.factor, pack.task, pack.regime))
@@ -283,13 +340,14 @@ class Agenda:
             chain.regime,
             spec.settings(chain.regime),
             self.protocol.unhonoured[chain.task],
+            root=spec.root,
         )
 
     def _settle(self, progress: _Progress) -> None:
         """The margin of one task-regime, from its complete pilot."""
         chain = progress.chain
         evaluations = tuple(self._trained(chain).values())  # in an order that does not hang on the packs'
-        found = margin(self._book[chain.task](), chain.regime, evaluations)
+        found = margin(self._book[chain.task](), chain.regime, evaluations, root=self.protocol.spec.root)
         self._margins[chain.task, chain.regime] = found
         self._expected = None
         del self._progress[chain.place]
@@ -328,13 +386,13 @@ class Agenda:
                 regime,
                 self.plan.tasks[factor][regime],
                 self.plan.margins,
-                self._ledger.confirmed(self.study, factor, regime) if self._races else (),
+                self._seen.confirmed(factor, regime) if self._races else (),
             )
             self._courses[factor, regime] = course
             fresh = [
                 chain
                 for chain in chains_of(factor, regime, course.called)
-                if chain.task not in queued and counts.get(chain.place, 0) < self._size(chain)
+                if chain.task not in queued and counts.get(chain.place, 0) < self._missing(chain)
             ]
             self._incomplete[factor, regime] = {chain.task for chain in fresh}
             new += fresh
@@ -362,14 +420,16 @@ class Agenda:
         assert self.plan is not None
         if self._incomplete[row] or not self._courses[row].ended or row in self._challenges:
             return
-        chains = challenge_chains(self.plan, *row, self._courses[row], self._ledger)
+        chains = challenge_chains(self.plan, *row, self._courses[row], self._seen)
         self._challenges[row] = chains
         self._expected = None
         if chains:
             counts = self._ledger.chain_counts(self.study)
-            own = {chain.task: self._size(chain) for chain in chains_of(*row, self._courses[row].called)}
+            own = {chain.task: chain for chain in chains_of(*row, self._courses[row].called)}
             self._waiting.extend(
-                chain for chain in chains if counts.get(chain.place, 0) < own[chain.task] + self._size(chain)
+                chain
+                for chain in chains
+                if counts.get(chain.place, 0) < self._missing(own[chain.task]) + self._missing(chain)
             )
 
     # the external check
@@ -409,6 +469,10 @@ class Agenda:
 
     def _size(self, chain: Chain) -> int:
         return sum(planned_members(self.protocol.spec, [chain], 0).values())
+
+    def _missing(self, chain: Chain) -> int:
+        """Members of a chain that this study itself has to train."""
+        return self._size(chain) - self._taken_over(chain)[0]
 
     def _work(self, chain: Chain) -> float:
         """Floating-point operations of a whole chain."""
@@ -484,16 +548,24 @@ class Agenda:
 
     def _trained(self, chain: Chain) -> dict[Place, Evaluation]:
         """What the ledger holds of a chain: read once, when it is started; then commits add to it."""
-        rows = self._ledger.chain(self.study, chain.factor, chain.task, chain.regime, curves=False)
+        rows = self._seen.chain(*chain.place)
         return {place(row.slot): row for row in rows}
 
     def _open(self, progress: _Progress, members: Sequence[Member]) -> None:
-        """Packs one stage; packs that the ledger holds whole are left out."""
-        if not members:
-            return
+        """Packs one stage; packs that the ledger holds whole are left out.
+
+        What studies before this one trained is no part of a pack: nothing is trained twice.
+        """
         chain, done = progress.chain, progress.done
+        own = [
+            member
+            for member in members
+            if (known := done.get(place(member.slot))) is None or known.slot.study == self.study
+        ]
+        if not own:
+            return
         missing = missing_packs(
-            members,
+            own,
             self._book[chain.task](),
             positions=self._fixed(chain).positions[chain.factor],
             pack_size=self.protocol.spec.pack_size,

@@ -122,12 +122,15 @@ def cells(protocol: Fixed, chain: Chain) -> Iterator[tuple[int, str]]:
 
 
 def promoted(protocol: Fixed, block: int, level: str, done: Done) -> list[Evaluation]:
-    """The best designed points by validation, best first; the library default (index 0) is never one."""
+    """The best designed points by validation, best first; the library default (index 0) is never one.
+
+    Points that could not be trained come last: they say nothing of the level.
+    """
     budget = protocol.spec.effective_budget
     rows = [done[block, level, "retune", index] for index in range(1, budget.trials + 1)]
-    return sorted(rows, key=lambda e: (e.validation_metric, e.validation_loss, e.slot.index))[
-        : budget.promoted
-    ]
+    return sorted(
+        rows, key=lambda e: (e.status == "failed", e.validation_metric, e.validation_loss, e.slot.index)
+    )[: budget.promoted]
 
 
 def choose(candidates: Sequence[Evaluation], repeats: Sequence[Evaluation]) -> Config:
@@ -197,6 +200,7 @@ def _retune(protocol: Fixed, chain: Chain, done: Done, memory: Memory) -> list[M
                     seed_index=index,
                     arm="default" if index == 0 else "tuned",
                     salt=salted(protocol, chain, level),
+                    root=protocol.spec.root,
                 )
             )
     return members
@@ -213,7 +217,7 @@ def _generations(protocol: Fixed) -> list[range]:
 def _search(protocol: Fixed, chain: Chain, block: int, level: str) -> Search:
     spec = protocol.spec
     return Search(
-        study=spec.study,
+        study=spec.root,
         task=chain.task,
         block=block,
         ranges=protocol.searched(chain, level),
@@ -233,6 +237,7 @@ def _promote(
             config=candidate.config,
             seed_index=seed,
             salt=salted(protocol, chain, level),
+            root=protocol.spec.root,
         )
         for rank, candidate in enumerate(candidates)
         for seed in range(seeds)
@@ -250,6 +255,7 @@ def _confirm(protocol: Fixed, chain: Chain, block: int, level: str, config: Conf
             seed_index=seed,
             arm=arm,
             salt=salted(protocol, chain, level),
+            root=protocol.spec.root,
         )
         for place, (arm, one) in enumerate(arms)
         for seed in range(seeds)

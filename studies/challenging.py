@@ -17,12 +17,10 @@ from reports.course import Course
 from studies.plan import Chain, Plan, Protocol
 
 if TYPE_CHECKING:
-    from studies.ledger import Ledger
+    from studies.lineage import Seen
 
 
-def challenge_chains(
-    plan: Plan, factor: str, regime: str, course: Course, ledger: Ledger
-) -> tuple[Chain, ...]:
+def challenge_chains(plan: Plan, factor: str, regime: str, course: Course, seen: Seen) -> tuple[Chain, ...]:
     """What challenges the claims of one row; () where none is challenged.
 
     Args:
@@ -30,14 +28,14 @@ def challenge_chains(
         factor: the row's question,
         regime: and regime.
         course: of its race, which has ended.
-        ledger: with all of its confirm members.
+        seen: with all of its confirm members.
     """
     fixed = plan.protocol
     claims = _always(fixed, factor, regime)
     if not claims:
         return ()
     question = fixed.question(factor)
-    confirmed = ledger.confirmed(fixed.spec.study, factor, regime)
+    confirmed = seen.confirmed(factor, regime)
     found = [
         (
             claim,

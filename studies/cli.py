@@ -14,7 +14,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,14 +23,17 @@ import typer
 
 from reports.characters import harmless
 from reports.files import appending
-from studies import commands
+from studies import commands, service_commands, steering_commands
 from studies.databases import LedgerDamaged, LedgerLost
+from studies.failures import ClusterLost
 from studies.options import (
     DEFAULT_WORKSPACE,
     Device,
     Engine,
     EngineOption,
     GpuFraction,
+    Here,
+    HereOption,
     Hours,
     Json,
     Listing,
@@ -47,10 +50,10 @@ from studies.options import (
 from studies.pages import record_of, write_pages
 
 if TYPE_CHECKING:
-    from reports.record import StudyRecord
-    from reports.search_record import SearchRecord
-    from reports.verdict import Verdict
     from search_spaces.factor import Factor
+    from studies.attached import Attached
+    from studies.cluster import Cluster
+    from studies.kinds import AnySpec
     from studies.run import RunSummary
     from studies.searching.spec import SearchSpec
     from studies.spec import Profile as ProfileName
@@ -115,60 +118,109 @@ def run(
     workers: Workers = None,
     device: Device = "cpu",
     gpu_fraction: GpuFraction = 0.0,
+    cluster: HereOption = None,
     as_json: Json = False,
 ) -> None:
     """Run a study here; the same command again resumes, and repeats nothing."""
     from studies.early import is_new
     from studies.interrupts import interrupted_by_sigterm
-    from studies.progress import Display
 
     _one_of(profile, hours)
-    with interrupted_by_sigterm(), ExitStack() as exits:
+    if cluster and engine is not Engine.ray:
+        raise ValueError("--cluster goes with --engine ray")
+    with interrupted_by_sigterm(also_sigint=cluster is not None), ExitStack() as exits:
         # Before anything else is running: the machine's speed is measured.
         fits = None if hours is None else _fitting(spec, hours, workspace, tasks_from, workers, device)
-        cluster = None
-        if engine is Engine.ray and is_new(spec, workspace):
+        place: Cluster | Attached | None = None
+        if cluster is Here.auto:
+            from studies.attached import Attached
+
+            place = exits.enter_context(Attached(workers, gpu_fraction))
+        elif engine is Engine.ray and is_new(spec, workspace):
             from studies.cluster import Cluster
 
-            cluster = exits.enter_context(Cluster(workers, gpu_fraction)).start()
-        from studies import run as running
+            place = exits.enter_context(Cluster(workers, gpu_fraction)).start()
         from studies.kinds import load
         from studies.searching.spec import SearchSpec
-        from studies.tracking import Tracker
 
         study = load(spec)
         if isinstance(study, SearchSpec):
             _no_profile(study, profile, hours)
         elif chosen := fits or (profile.value if profile else None):
             study = study.with_profile(chosen)
-        tracker = Tracker(workspace, study.study, detail=study.tracking)
-        with Display() as display:
+        complete = _run_here(
+            study,
+            workspace=workspace,
+            tasks_from=tasks_from,
+            engine=engine,
+            workers=workers,
+            device=device,
+            gpu_fraction=gpu_fraction,
+            place=place,
+            job=cluster is not None,
+            as_json=as_json,
+        )
+    if not complete:
+        raise typer.Exit(1)
 
-            def watch(agenda: Any) -> None:
-                display(agenda)
-                tracker.watch(agenda)
 
-            summary = running.run(
-                study,
-                workspace=workspace,
-                tasks_from=tasks_from,
-                engine=engine.value,
-                workers=workers,
-                device=device,
-                gpu_fraction=gpu_fraction,
-                watch=watch,
-                tracking=tracker,
-                cluster=cluster,
-            )
-        if cluster is not None:
-            cluster.end()  # Ray takes its time; the pages are written meanwhile
-        if tracker.problem:
-            print(
-                f"warning: MLflow lacks a part: {tracker.problem}; the same command again adds it",
-                file=sys.stderr,
-            )
-        _conclude(workspace, study.study, summary, tracker, as_json=as_json)
-    if not summary.complete:
+@app.command()
+def extend(
+    study: Study,
+    families: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Task families of the whole; its looks are evidence.")
+    ] = None,
+    blocks: Annotated[int | None, typer.Option(min=1, max=1000, help="Of each task: exploratory.")] = None,
+    tasks: Annotated[
+        str | None, typer.Option("--tasks", metavar="NAME,...", help="Declared besides: exploratory.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="CHILD", help="Default: STUDY with what grows.")
+    ] = None,
+    only_file: Annotated[
+        bool, typer.Option("--only-file", help="Write the study file and stop; `run` takes it.")
+    ] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    tasks_from: TasksFrom = None,
+    engine: EngineOption = Engine.ray,
+    workers: Workers = None,
+    device: Device = "cpu",
+    gpu_fraction: GpuFraction = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Go on with a complete study, in a study of its own that takes over all it has trained."""
+    from studies.extending import child_spec, registered, study_file
+    from studies.interrupts import interrupted_by_sigterm
+    from studies.ledger import Ledger
+
+    more = [task.strip() for task in (tasks or "").split(",") if task.strip()]
+    with Ledger.open(workspace) as ledger:
+        child = child_spec(ledger, study, families=families, blocks=blocks, tasks=more, name=name)
+        why = registered(ledger, child)
+    file = study_file(child, workspace)
+    reason = "; ".join(why)
+    answer = {"extends": study, "evidence": not why, "reason": reason, "study_file": str(file)}
+    if not as_json:
+        print(f"{child.study} extends {study}: {f'EXPLORATORY, {reason}' if why else 'evidence'}")
+        print(f"study     {file}")
+    if only_file:
+        if as_json:
+            print(json.dumps({"study": child.study, **answer}, indent=2))
+        return
+    with interrupted_by_sigterm():
+        complete = _run_here(
+            child,
+            workspace=workspace,
+            tasks_from=tasks_from,
+            engine=engine,
+            workers=workers,
+            device=device,
+            gpu_fraction=gpu_fraction,
+            place=None,
+            as_json=as_json,
+            more=answer,
+        )
+    if not complete:
         raise typer.Exit(1)
 
 
@@ -277,6 +329,12 @@ app.command(name="replay")(commands.replay)
 app.command(name="check")(commands.check)
 app.command(name="init")(commands.init)
 app.command(name="simulate")(commands.simulate)
+app.command(name="submit")(service_commands.submit)
+app.command(name="list")(steering_commands.listing)
+app.command(name="status")(steering_commands.status)
+app.command(name="logs")(steering_commands.logs)
+app.command(name="stop")(steering_commands.stop)
+app.command(name="resume")(service_commands.resume)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -314,6 +372,12 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except LedgerLost as error:
         print(f"error: {_told_safely(error)}", file=sys.stderr)
         return 1
+    except ClusterLost as error:
+        print(
+            f"error: {_told_safely(error)}; what was finished is kept: resume with the same command",
+            file=sys.stderr,
+        )
+        return 1
     except Exception as error:  # noqa: BLE001 - the last resort of every command
         if hasattr(error, "format_message"):  # Typer's, of whichever click it carries
             print(f"error: {_told_safely(' '.join(error.format_message().split()))}", file=sys.stderr)
@@ -324,9 +388,72 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker, *, as_json: bool) -> None:
+def _run_here(
+    study: AnySpec,
+    *,
+    workspace: Path,
+    tasks_from: Path | None,
+    engine: Engine,
+    workers: int | None,
+    device: str,
+    gpu_fraction: float,
+    place: Cluster | Attached | None,
+    as_json: bool,
+    job: bool = False,
+    more: Mapping[str, Any] | None = None,
+) -> bool:
+    """Trains what is missing, writes the pages and says what came out; False where packs were given up.
+
+    `job`: nobody watches, so that progress is told less often. `more` is what the answer for a program says
+    besides.
+    """
+    from studies import run as running
+    from studies.progress import JOB_LINE_SECONDS, LINE_SECONDS, Display
+    from studies.tracking import Tracker
+
+    tracker = Tracker(workspace, study.study, detail=study.tracking)
+    with Display(seconds=JOB_LINE_SECONDS if job else LINE_SECONDS) as display:
+
+        def watch(agenda: Any) -> None:
+            display(agenda)
+            tracker.watch(agenda)
+
+        summary = running.run(
+            study,
+            workspace=workspace,
+            tasks_from=tasks_from,
+            engine=engine.value,
+            workers=workers,
+            device=device,
+            gpu_fraction=gpu_fraction,
+            watch=watch,
+            tracking=tracker,
+            cluster=place,
+        )
+    if place is not None:
+        place.end()  # Ray takes its time; the pages are written meanwhile
+    if tracker.problem:
+        print(
+            f"warning: MLflow lacks a part: {tracker.problem}; the same command again adds it",
+            file=sys.stderr,
+        )
+    _conclude(workspace, study.study, summary, tracker, as_json=as_json, more=more or {})
+    return summary.complete
+
+
+def _conclude(
+    workspace: Path,
+    study: str,
+    summary: RunSummary,
+    tracker: Tracker,
+    *,
+    as_json: bool,
+    more: Mapping[str, Any],
+) -> None:
     """What a run says at its end: the table, and where everything is."""
+    from studies import failures
     from studies.progress import duration
+    from studies.told import told
 
     say = (lambda *_: None) if as_json else print
     for note in summary.notes:
@@ -337,6 +464,10 @@ def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker
         f"{trained}; {summary.finished} of {summary.planned} members in the ledger, "
         f"{summary.diverged} diverged{pruned} ({duration(summary.seconds)})"
     )
+    if summary.attempts:
+        say(failures.sentence(summary.attempts))
+    if summary.set_aside:
+        say(f"set aside: {summary.set_aside} members could not be trained; the page shows which, and why")
     answer: dict[str, Any] = {
         "study": study,
         "complete": summary.complete,
@@ -345,44 +476,34 @@ def _conclude(workspace: Path, study: str, summary: RunSummary, tracker: Tracker
         "planned": summary.planned,
         "diverged": summary.diverged,
         "pruned": summary.pruned,
+        "set_aside": summary.set_aside,
+        "failed_attempts": dict(summary.attempts),
         "given_up": [pack.id for pack in summary.failed],
         "plan_hash": summary.plan_hash,
         "workspace": str(workspace.absolute()),
+        **more,
     }
     for pack in summary.failed:
         print(
-            f"error: pack {pack.id} ({pack.task}, {pack.regime}, {pack.phase}) failed 3 times",
+            f"error: pack {pack.id} ({pack.task}, {pack.regime}, {pack.phase}) was given up; the next run "
+            "tries it again",
             file=sys.stderr,
         )
     if summary.plan_hash:
         record = record_of(workspace, study)
         page, defaults = write_pages(workspace, record)
         tracker.log_report(page.parent)
-        lines, told = _told(record)
+        lines, found = told(record)
         for line in lines:
             say(line)
         say(f"report    {page}")
         if defaults:
             say(f"defaults  {defaults}")
-        answer |= {"report": str(page), "defaults": str(defaults) if defaults else None, **told}
+        answer |= {"report": str(page), "defaults": str(defaults) if defaults else None, **found}
     place = "" if workspace == DEFAULT_WORKSPACE else f" --workspace {workspace}"
     say(f"runs      groundrules ui{place}")
     if as_json:
         print(json.dumps(answer, indent=2))
-
-
-def _told(record: StudyRecord | SearchRecord) -> tuple[list[str], dict[str, Any]]:
-    """What a study has found: as lines, and for a program."""
-    from reports import standing, verdicts
-    from reports.search_record import SearchRecord
-    from studies.searching import telling
-
-    if isinstance(record, SearchRecord):
-        return telling.concluded(record), telling.answer(record)
-    now = standing(record)
-    found = verdicts(record) if now.kind == "evidence" else ()
-    lines = _table(found) if found else [f"no verdicts ({now.kind}): {now.reason}"]
-    return lines, {"verdicts": [_verdict_plain(verdict) for verdict in found]}
 
 
 def _one_of(profile: Profile | None, hours: float | None) -> None:
@@ -430,27 +551,6 @@ def _no_profile(study: SearchSpec, profile: Profile | None, hours: float | None)
     if profile is not None or hours is not None:
         rule = f"a search study has no profile; its budget is trials = {study.trials}"
         raise ValueError(f"{study.file}: {rule}")
-
-
-def _table(verdicts: Sequence[Verdict]) -> list[str]:
-    """The answers as lines: one row each, and a sentence below."""
-    from reports import wording
-
-    lines = []
-    for v in verdicts:
-        lines += ["", f"{v.factor} @ {v.regime}: {v.recommended} ({v.label}, decided by {v.decided_by})"]
-        lines.append(f"  {wording.answer(v)}")
-        textbook = " or ".join(v.textbook) or "no such row"
-        n = f"{v.families} families ({v.real_families} of real data), {v.blocks} blocks, {v.seeds} seeds"
-        lines.append(f"  textbook: {textbook}; n = {n}")
-        if v.course:
-            lines.append(f"  the row {wording.raced(v.course)}")
-    return [*lines, ""] if lines else []
-
-
-def _verdict_plain(verdict: Verdict) -> dict[str, Any]:
-    names = ("factor", "regime", "recommended", "label", "decided_by", "textbook", "families")
-    return {name: getattr(verdict, name) for name in names}
 
 
 def _factor_plain(factor: Factor[Any]) -> dict[str, Any]:

@@ -16,18 +16,23 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any, Protocol
 from uuid import uuid4
 
-RAY_CAME_FIRST = "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token"
+MODE_FOUND = os.environ.get("RAY_AUTH_MODE")
+"""As this process was started with it; `studies.attached` asks."""
+RAY_CAME_FIRST = "ray" in sys.modules and MODE_FOUND != "token"
 os.environ["RAY_AUTH_MODE"] = "token"  # read once, while Ray is imported
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # too: nothing starts a cluster behind our back when ours is lost
 
 import ray  # noqa: E402
+from ray.util import placement_group_table  # noqa: E402
 
 OBJECT_STORE_BYTES = 200_000_000
 """A pack's result is about a megabyte; Ray would reserve 30 % of the machine's memory."""
@@ -41,9 +46,40 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's would swallow the first Ctrl-C
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the ledger is the memory; Tune's snapshots are never read
 }
+GRANTED_SECONDS = 0.5
+"""Between two looks at which workers have a place."""
 SET_BY_RAY = ("PYTHONBREAKPOINT",)
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 LOGGERS = ("ray", "ray.tune")
+
+
+class Place(Protocol):
+    """Where packs are trained: a cluster of our own (`Cluster`), or one that was there (`Attached`)."""
+
+    gpu_fraction: float
+
+    @property
+    def workers(self) -> int:
+        """Packs trained at the same time, as things stand now."""
+
+    @property
+    def home(self) -> str:
+        """The home folder of all workers; '' where each node has its own."""
+
+    def wait(self) -> Path:
+        """A folder for Tune, once Ray answers."""
+
+    def lost(self) -> str:
+        """Which of Ray's own processes have ended; '' while all is well, or nobody can tell."""
+
+    def stop(self) -> None:
+        """Ends what is ours of it; twice is once."""
+
+    def granted(self) -> int:
+        """Workers that have been given a place, started or starting."""
+
+    def carried(self, tasks_from: Path | None) -> str | None:
+        """The task file's name as workers find it."""
 
 
 class Cluster:
@@ -96,6 +132,24 @@ class Cluster:
         for name in LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         return self.folder
+
+    def lost(self) -> str:
+        """Which of Ray's own processes have ended; '' while all are there."""
+        node: Any = ray._private.worker._global_node
+        return "" if node is None else ", ".join(name for name, _ in node.dead_processes())
+
+    def granted(self) -> int:
+        """Workers that have been given a place, started or starting."""
+        return granted()
+
+    def carried(self, tasks_from: Path | None) -> str | None:
+        """The task file as workers find it: they are on this machine."""
+        return None if tasks_from is None else str(tasks_from.resolve())
+
+    @property
+    def home(self) -> str:
+        """The home folder of the workers, for whom Ray's start had another."""
+        return os.path.expanduser("~")
 
     def end(self) -> None:
         """Begins to stop, without waiting for it."""
@@ -152,6 +206,18 @@ class Cluster:
     def close(self) -> None:
         """Disconnects and ends what `open` started."""
         ray.shutdown()
+
+
+def granted() -> int:
+    """How many workers of this process Ray has given a place, started or starting; asked now and then."""
+    return _granted(int(time.monotonic() / GRANTED_SECONDS))
+
+
+@lru_cache(maxsize=1)
+def _granted(moment: int) -> int:
+    groups: dict[str, Any] = placement_group_table()
+    mine = ray.get_runtime_context().get_job_id()
+    return sum(group["state"] == "CREATED" and name.endswith(mine) for name, group in groups.items())
 
 
 def started_too_slowly(error: BaseException) -> BaseException:

@@ -88,7 +88,7 @@ def scope(
         print(f"trained {summary.trained} of {summary.planned} members ({duration(summary.seconds)})")
         print(f"page      {page}")
     if not summary.complete:
-        print(f"error: {len(summary.failed)} packs failed 3 times", file=sys.stderr)
+        print(f"error: {len(summary.failed)} packs were given up", file=sys.stderr)
         raise typer.Exit(1)
 
 

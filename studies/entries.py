@@ -60,3 +60,22 @@ class Attempt:
     worker: str
     seconds: float
     at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """One committed pack, without its evaluations."""
+
+    factor: str
+    """'' for the pilot."""
+    task: str
+    regime: str
+    members: int
+    seconds: float
+    """Of training, the whole pack."""
+    committed_ms: int
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """(factor, task, regime)."""
+        return (self.factor, self.task, self.regime)

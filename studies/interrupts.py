@@ -9,8 +9,13 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def interrupted_by_sigterm() -> Iterator[None]:
-    """Within it, SIGTERM raises KeyboardInterrupt; in other threads than the main one it does nothing."""
+def interrupted_by_sigterm(*, also_sigint: bool = False) -> Iterator[None]:
+    """Within it, SIGTERM raises KeyboardInterrupt; in other threads than the main one it does nothing.
+
+    Args:
+        also_sigint: hear SIGINT even where this process was started deaf to it. A shell starts so whatever
+            it puts in the background: a Ray node, and with it every job of that node.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -19,7 +24,12 @@ def interrupted_by_sigterm() -> Iterator[None]:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
+    deaf = also_sigint and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    if deaf:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        if deaf:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)

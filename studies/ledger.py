@@ -19,7 +19,7 @@ from search_spaces.factor import unknown
 from studies.checking import Checked, checked
 from studies.committing import commit_pack, note_attempt, now_ms
 from studies.databases import Database, NoLedger, Row, Transaction, Values
-from studies.entries import Attempt, Committed, PlanRow, StudyRow
+from studies.entries import Attempt, Committed, PlanRow, StudyRow, Trained
 from studies.site import Site, site_of
 from studies.sqlite import FILE, SqliteDatabase
 from studies.stored import PACK, as_text, canonical, damaged, evaluation_of, made, query
@@ -29,7 +29,7 @@ from trainers.evaluation import Evaluation
 if TYPE_CHECKING:  # packs know the trainer; a ledger must be readable where torch is not loaded
     from studies.packing import Pack
 
-__all__ = ["FILE", "Attempt", "Committed", "Ledger", "PlanRow", "StudyRow"]
+__all__ = ["FILE", "Attempt", "Committed", "Ledger", "PlanRow", "StudyRow", "Trained"]
 
 
 class Ledger:
@@ -57,8 +57,12 @@ class Ledger:
         place = site or site_of(workspace)
         if not place.ledger:
             return Ledger(Path(workspace), SqliteDatabase.open(Path(workspace), create=create))
-        from studies.postgresql import PostgresqlDatabase  # psycopg is an extra
-
+        try:
+            from studies.postgresql import PostgresqlDatabase
+        except ImportError as error:
+            raise ValueError(
+                f"a ledger on PostgreSQL needs psycopg ({error}): pip install 'groundrules[scaleout]'"
+            ) from error
         return Ledger(Path(workspace), PostgresqlDatabase.open(place, create=create))
 
     @staticmethod
@@ -114,8 +118,9 @@ class Ledger:
         )
         return [
             StudyRow(
-                name=name, title=title, protocol_hash=hashed, protocol=self._protocol(protocol),
-                terms=self._data(terms), started_ms=started,
+                name=name, title=title, protocol_hash=hashed,
+                protocol=made(_protocol, protocol, self._db.name), terms=self._data(terms),
+                started_ms=started,
             )
             for name, title, hashed, protocol, terms, started in rows
         ]  # fmt: skip
@@ -231,6 +236,35 @@ class Ledger:
             (study,),
         )
         return {(factor, task, regime): count for factor, task, regime, count in rows}
+
+    def cell_counts(self, study: str) -> dict[tuple[str, str, str, int, str], tuple[int, int]]:
+        """(factor, task, regime, block, level) -> evaluations there, and how many of them diverged."""
+        rows = self._rows(
+            "SELECT factor, task, regime, block, level, COUNT(*),"
+            " SUM(CASE WHEN status = 'diverged' THEN 1 ELSE 0 END) FROM evaluations WHERE study = ?"
+            " GROUP BY factor, task, regime, block, level",
+            (study,),
+        )
+        return {(f, task, regime, block, level): (n, bad) for f, task, regime, block, level, n, bad in rows}
+
+    def trained(self, study: str) -> list[Trained]:
+        """Every committed pack, in the order of their commits."""
+        rows = self._rows(
+            "SELECT factor, task, regime, members, seconds, committed_ms FROM packs WHERE study = ?"
+            " ORDER BY committed_ms",
+            (study,),
+        )
+        names = tuple(Trained.__dataclass_fields__)
+        return [Trained(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def confirmations(self, study: str) -> list[int]:
+        """Of every cell that has some: how many members of its confirmation (or external check) are there."""
+        rows = self._rows(
+            "SELECT COUNT(*) FROM evaluations WHERE study = ? AND phase IN ('confirm', 'external')"
+            " GROUP BY factor, task, regime, block, level",
+            (study,),
+        )
+        return [count for (count,) in rows]
 
     def core_seconds(self, study: str, *, blocks: int) -> dict[tuple[str, str, str], float]:
         """(factor, regime, level) -> seconds that its members trained, each a share of its pack's.
@@ -387,17 +421,19 @@ class Ledger:
                 what = f"{counts.get(pack, 0)} of {wanted} evaluations of pack {pack} are there"
                 raise damaged(self._db.name, what)
 
-    def _data(self, text: str) -> dict[str, Any]:
+    def _data(self, text: str) -> Any:
         return made(_mapping, text, self._db.name)
 
-    def _protocol(self, text: str) -> dict[str, Any]:
-        found = self._data(text)
-        if not isinstance(found.get("spec"), dict) or not isinstance(found.get("facts"), list):
-            raise damaged(self._db.name, "a protocol lacks spec or facts")
-        return found
 
-
-def _mapping(data: Any) -> dict[str, Any]:
+def _mapping(data: Any) -> Mapping[str, Any]:
     if not isinstance(data, dict):
-        raise TypeError(f"{str(data)[:80]!r} stands where a mapping belongs")
+        raise TypeError(f"{data!r:.80} is no mapping")
     return data
+
+
+def _protocol(data: Any) -> Mapping[str, Any]:
+    found = _mapping(data)
+    _mapping(found["spec"])
+    if not isinstance(found["facts"], list):
+        raise TypeError("a protocol lists what is known of its tasks")
+    return found

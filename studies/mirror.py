@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from reports.search_record import EXPLORATORY
 from studies.detail import Detail, shown, with_curve
+from studies.failures import by_kind
 from studies.ledger import Committed, Ledger, StudyRow
+from studies.lineage import extension
 from studies.report_copies import location_of
 from studies.runs import Cell, Run, cell_run_id, member_run, sizes, study_run
 from studies.site import site_of
@@ -84,6 +87,8 @@ class Mirror:
         self._sizes = sizes(self._row)
         search = self._row.protocol["spec"].get("kind") == "search"
         self._answer = EXPLORATORY if search else "The answer is in report/index.html."
+        if (of := extension(self._ledger, study)) is not None and of.unregistered:
+            self._answer = f"EXPLORATORY, not evidence: extends {of.parent} beyond what it had registered."
         self._cells: dict[str, Cell] = {}
         """Cells at work."""
         self._known: set[tuple[str, str, str]] = set()
@@ -104,6 +109,8 @@ class Mirror:
             self.sequence = batch[-1].sequence
             batch = self._next()
         if standing and (last or time.monotonic() - self._progress_at >= PROGRESS_SECONDS):
+            attempts = self._ledger.attempts(self._row.name)
+            standing = replace(standing, failures=by_kind(attempts))
             self._store.progress(standing, last=last, answer=self._answer)
             self._progress_at = time.monotonic()
 

@@ -216,10 +216,15 @@ def _above(location: str) -> str:
     return location.rpartition("/")[0]
 
 
-def refuse_unready(address: str) -> None:
-    """ValueError unless a PostgreSQL database holds MLflow's tables of our version; changes nothing."""
+def refuse_unready(address: str, *, empty_is_fine: bool = False) -> None:
+    """ValueError unless a PostgreSQL database holds MLflow's tables of our version; changes nothing.
+
+    Args:
+        address: of the database, with its password.
+        empty_is_fine: one without any tables is as good; the first study makes them.
+    """
     try:
-        with _tables(address, make=False):
+        with _tables(address, make=empty_is_fine):
             pass
     except Refused:
         raise

@@ -16,6 +16,12 @@ class Engine(StrEnum):
     inline = "inline"
 
 
+class Here(StrEnum):
+    """Which cluster a run may use: submit sends a study to any other."""
+
+    auto = "auto"
+
+
 class Profile(StrEnum):
     """How much is spent."""
 
@@ -90,6 +96,14 @@ GpuFraction = Annotated[
         max=1,
         help="Share of a GPU for each worker: 0.25 is four packs on a GPU.",
     ),
+]
+HereOption = Annotated[
+    Here | None,
+    typer.Option("--cluster", help="auto: the running Ray cluster that this machine or job belongs to."),
+]
+ClusterUrl = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="URL", help="Ray's dashboard, http://HEAD:8265; default: the site's."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer for a program.")]
 Output = Annotated[

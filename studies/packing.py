@@ -38,6 +38,16 @@ class Pack:
     members: tuple[Member, ...]
 
 
+def halves(pack: Pack) -> tuple[Pack, ...]:
+    """The two halves of a pack that is too large, or holds a member that brings it down.
+
+    They depend on the pack alone, and so do their ids. Members trained in them agree with those of the whole
+    pack within rounding, not to the bit.
+    """
+    assert len(pack.members) > 1, "one member cannot be split"
+    return tuple(_pack(part) for part in equal_parts(pack.members, -(-len(pack.members) // 2)))
+
+
 def recorded(pack: Pack, asked: Switch) -> Switch:
     """What is recorded inside a pack's members: in the pilot nothing, which nobody looks into.
 
@@ -93,6 +103,8 @@ def missing_packs(
 ) -> list[Pack]:
     """The packs of one stage but for those that the ledger holds whole, longest first.
 
+    Of a pack that was split, and holds some of its members, those that are missing.
+
     Args:
         members: all of the stage, trained ones included.
         task: that they train on.
@@ -107,7 +119,15 @@ def missing_packs(
         structure=structures(task),
         limit=lambda config: pack_limit(config, task, pack_size, flops_per_second),
     )
-    return longest_first([pack for pack in laid_out if not all(map(there, pack.members))], task)
+    missing = [(pack, [m for m in pack.members if not there(m)]) for pack in laid_out]
+    return longest_first(
+        [pack if len(left) == len(pack.members) else _pack(left) for pack, left in missing if left], task
+    )
+
+
+def expected_seconds(pack: Pack, task: Task, flops_per_second: float) -> float:
+    """How long a pack should take at most, by its estimated work."""
+    return sum(estimated_flops(member.config, task) for member in pack.members) / flops_per_second
 
 
 def pack_limit(config: Config, task: Task, pack_size: int, flops_per_second: float) -> int:

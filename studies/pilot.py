@@ -84,12 +84,12 @@ ACCEPTANCE = Acceptance()
 
 
 def pilot_members(
-    study: str, task: str, regime: str, setting: Setting, unhonoured: frozenset[str]
+    study: str, task: str, regime: str, setting: Setting, unhonoured: frozenset[str], *, root: str = ""
 ) -> list[Member]:
     """The recipes with 5 seeds each, on block 0.
 
     What the task's own network does not take from the config stays at the framework's default; a
-    recipe that becomes equal to an earlier one by that is left out.
+    recipe that becomes equal to an earlier one by that is left out. `root`: as in `Member`.
     """
     members: list[Member] = []
     seen: set[str] = set()
@@ -108,13 +108,14 @@ def pilot_members(
                 ),
                 config=config,
                 seed_index=seed,
+                root=root,
             )
             for seed in range(SEEDS)
         ]  # fmt: skip
     return members
 
 
-def margin(task: Task, regime: str, evaluations: Sequence[Evaluation]) -> Margin:
+def margin(task: Task, regime: str, evaluations: Sequence[Evaluation], *, root: str = "") -> Margin:
     """The practical-equivalence margin of one task in one regime.
 
     Args:
@@ -122,6 +123,7 @@ def margin(task: Task, regime: str, evaluations: Sequence[Evaluation]) -> Margin
         regime: where.
         evaluations: all pilot members of this task and regime; a diverged one carries the trivial
             predictor's error.
+        root: the study whose name keys the data splits; '': that of the slots.
     """
     slots = [e.slot for e in evaluations]
     if not slots or any(s.phase != "pilot" or (s.task, s.regime) != (task.name, regime) for s in slots):
@@ -132,10 +134,11 @@ def margin(task: Task, regime: str, evaluations: Sequence[Evaluation]) -> Margin
     errors = {name: [e.validation_metric for e in rows] for name, rows in recipes.items() if rows}
     best = min(errors, key=lambda name: statistics.fmean(errors[name]))
     error = statistics.fmean(errors[best])
-    trivial = trivial_error(task, slots[0].study, 0)
+    study = root or slots[0].study
+    trivial = trivial_error(task, study, 0)
     terms = {"relative": ACCEPTANCE.relative * error}
     if task.kind == "classification":
-        n_test = len(task.split(slots[0].study, 0).test)
+        n_test = len(task.split(study, 0).test)
         terms |= {"absolute": ACCEPTANCE.absolute, "resolution": ACCEPTANCE.resolution / n_test}
     floor = max(terms, key=terms.__getitem__)
     reason = _refusal(recipes[best], error, trivial)

@@ -5,7 +5,9 @@ Study files and site files come from people; nothing in them may run, and no sma
 
 from __future__ import annotations
 
+import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,26 @@ def parse_plain(text: str, file: str) -> dict[str, Any]:
         if isinstance(error, SpecError):
             raise
         raise SpecError(file, "", f"not valid YAML ({error})") from None
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what our loader would not read as text, and writes everything out."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+def plain_text(data: Mapping[str, Any]) -> str:
+    """The text of plain data, as `parse_plain` reads it back."""
+    out = io.StringIO()
+    writer = _Dumper(out, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    writer.open()
+    writer.represent(dict(data))
+    writer.close()
+    return out.getvalue()
 
 
 def _refuse_duplicates(node: yaml.Node, file: str) -> None:

@@ -169,7 +169,7 @@ class Protocol:
         found = {asked.name: usual[asked.name] for asked in self.spec.understood if asked.kind == "factor"}
         for factor, levels in self.spec.backgrounds(regime).items():
             turn, at = divmod(place // 2, len(levels))
-            order = stream(self.spec.study, "background", factor, turn).permutation(len(levels))
+            order = stream(self.spec.root, "background", factor, turn).permutation(len(levels))
             found[factor] = levels[0 if place % 2 == 0 else int(order[at])]
         return taken(found, self.unhonoured[task])
 
@@ -327,7 +327,7 @@ def protocol(spec: StudySpec, book: TaskBook) -> Protocol:
     tasks = {name: built(spec.file, book, name) for name in spec.tasks}
     return Protocol(
         spec=spec,
-        facts={name: task_facts(task, spec.study) for name, task in tasks.items()},
+        facts={name: task_facts(task, spec.root) for name, task in tasks.items()},
         unhonoured={name: unhonoured(task) for name, task in tasks.items()},
     )
 

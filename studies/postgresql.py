@@ -6,24 +6,12 @@ When the connection is lost, a running study waits and reconnects; it wins the l
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import os
-import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import NoReturn
 
-try:
-    import psycopg
-    from psycopg import conninfo
-except ImportError as error:
-    raise ValueError(
-        f"a ledger on PostgreSQL needs psycopg ({error}): pip install 'groundrules[scaleout]'"
-    ) from error
+import psycopg
 
 from studies.databases import (
     LedgerDamaged,
@@ -38,53 +26,14 @@ from studies.databases import (
     wait_seconds,
 )
 from studies.schema import SCHEMA_VERSION, on_postgresql, refuse_others
+from studies.sessions import NAMESPACE, Identity, Session, name_of
 from studies.site import Site, shown
 
-logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of the rollback of a connection that is gone
-
-NAMESPACE = "groundrules"
-"""PostgreSQL's schema for all of the ledger's tables: another program may use the same database."""
 READER_SECONDS = 5.0
 """How long a command that only reads waits for a ledger that is away."""
-HANDOVER_SECONDS = 2.0
-"""How long a dead holder's session may take to end before the study counts as in use."""
 BATCH = 2000
 """Rows fetched at once of a query with many."""
 
-CLIENT: dict[str, Any] = {
-    "connect_timeout": 10,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,
-}
-"""How this end of a connection notices within 30 s that the other is gone; an address may say otherwise."""
-SERVER = {
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "25000",
-    "idle_session_timeout": "0",
-    "search_path": NAMESPACE,
-    "client_encoding": "UTF8",
-}
-"""The same at the server's end, so that a dead holder's lock is given back; and where the tables are."""
-SETTLE = (
-    "SELECT set_config(w.name, w.value, false) FROM unnest(%s::text[], %s::text[]) AS w (name, value)"
-    " JOIN pg_settings s ON s.name = w.name"
-)
-LASTING = (
-    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-)
-"""Whatever the server's default: what was acknowledged must be on its disk."""
-LOCKED_BY = """
-SELECT l.pid, a.backend_start::text, h.holder, h.since_ms
-FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-LEFT JOIN holders h ON h.study = %s AND h.session = l.pid
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-AND l.classid::bigint = %s AND l.objid::bigint = %s
-AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
 PASSING = ("08", "40", "53", "57")
 """Classes of errors that pass: connection lost, transaction rolled back, out of room, server going down."""
 
@@ -98,17 +47,15 @@ class PostgresqlDatabase:
     )
 
     def __init__(self, site: Site, *, writes: bool) -> None:
-        self.name = _name(site)
+        self.name = name_of(site)
         self._site = site
         self._writes = writes
         self._seconds = wait_seconds()
         self._held = ""
         """The study that this connection holds."""
-        self._session: tuple[int, str] = (0, "")
-        """The server's process of this connection, and since when."""
-        self._ghosts: set[tuple[int, str]] = set()
-        """The same of earlier connections, of which the server may not know that they are dead."""
-        self._connection = self._connected()
+        self._ghosts: set[Identity] = set()
+        """Earlier sessions, of which the server may not know that they are dead."""
+        self._session = Session(site, writes=writes)
 
     @staticmethod
     def open(site: Site, *, create: bool) -> PostgresqlDatabase:
@@ -129,7 +76,7 @@ class PostgresqlDatabase:
             if database is not None:
                 database.close()
             raise ValueError(
-                f"workspace {site.workspace}: cannot {wish} the ledger {_name(site)} ({in_one_line(error)})"
+                f"workspace {site.workspace}: cannot {wish} the ledger {name_of(site)} ({in_one_line(error)})"
             ) from error
         except ValueError:
             if database is not None:
@@ -138,15 +85,16 @@ class PostgresqlDatabase:
 
     def close(self) -> None:
         """Ends the session; committed packs are safe with or without it."""
-        self._connection.close()
+        self._session.connection.close()
 
     def read(self, sql: str, values: Values, make: Callable[[Iterator[Row]], T], *, many: bool = False) -> T:
         """What `make` makes of the rows; again from the first one after a lost connection."""
 
         def once() -> T:
+            connection = self._session.connection
             if not many:
-                return make(iter(self._connection.execute(_dialect(sql), values).fetchall()))
-            with self._connection.transaction(), self._connection.cursor(name="many") as cursor:
+                return make(iter(connection.execute(_dialect(sql), values).fetchall()))
+            with connection.transaction(), connection.cursor(name="many") as cursor:
                 cursor.itersize = BATCH
                 cursor.execute(_dialect(sql), values)
                 return make(iter(cursor))
@@ -159,8 +107,11 @@ class PostgresqlDatabase:
 
         def once() -> T:
             nonlocal again
-            with self._connection.transaction(), self._connection.cursor() as cursor:
-                self._claim(cursor, study)
+            connection = self._session.connection
+            with connection.transaction(), connection.cursor() as cursor:
+                if not self._session.may_write(study):
+                    by = self._session.holder(study)[1]
+                    raise LedgerLost(f"study '{study}' in {self.name} is in use by another run ({by})")
                 repeated, again = again, True
                 return work(_Transaction(cursor), repeated)
 
@@ -183,7 +134,7 @@ class PostgresqlDatabase:
         Raises:
             ValueError: another run holds it; names its machine, process and since when.
         """
-        if by := self._patiently(lambda: self._win(study), "written"):
+        if by := self._patiently(lambda: self._session.win(study, self._ghosts), "written"):
             raise ValueError(
                 f"study '{study}' in {self.name} is in use by another run ({by}); wait for it or stop it"
             )
@@ -192,48 +143,32 @@ class PostgresqlDatabase:
             yield
         finally:
             self._held = ""
-            with suppress(psycopg.Error):
-                self._connection.execute("SELECT pg_advisory_unlock(%s)", (_key(study),))
+            self._session.release(study)
 
     # the connection
 
-    def _connected(self) -> psycopg.Connection[Row]:
-        said = conninfo.conninfo_to_dict(self._site.ledger)
-        if "password" in said or "sslpassword" in said:
-            raise ValueError(f"ledger {self.name}: no password in an address")
-        name = f"groundrules {socket.gethostname()}:{os.getpid()}"
-        words: dict[str, Any] = {**CLIENT, "application_name": name, **said}
-        secret = self._site.secret("ledger_password_file")
-        if secret:
-            words["password"] = secret
-        connection = psycopg.connect(**words, autocommit=True)
+    def _reconnect(self) -> None:
+        """A new session, with the lock of the study that was held; LedgerLost where another run has it."""
+        self._ghosts.add(self._session.identity)
+        session = Session(self._site, writes=self._writes)
         try:
-            settings = SERVER | {"default_transaction_read_only": "off" if self._writes else "on"}
-            connection.execute(SETTLE, (list(settings), list(settings.values())))
-            connection.execute(LASTING)
-            started = connection.execute(
-                "SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()"
-            ).fetchone()
-            self._ghosts.add(self._session)
-            self._session = started or (0, "")
+            if self._held and (by := session.win(self._held, self._ghosts)):
+                raise LedgerLost(
+                    f"study '{self._held}' in {self.name} was taken over by another run ({by}) while this "
+                    "one had lost the ledger; this one stops"
+                )
         except BaseException:
-            connection.close()
+            session.connection.close()
             raise
-        return connection
+        self._session = session
 
     def _patiently(self, once: Callable[[], T], wish: str) -> T:
         """Runs `once` until it gets through: reconnects, wins the study's lock again, repeats it whole."""
         patience: Patience | None = None
         while True:
             try:
-                if self._connection.closed:
-                    self._connection = self._connected()
-                    if self._held and (by := self._win(self._held)):
-                        self._connection.close()
-                        raise LedgerLost(
-                            f"study '{self._held}' in {self.name} was taken over by another run ({by}) while "
-                            "this one had lost the ledger; this one stops"
-                        )
+                if self._session.connection.closed:
+                    self._reconnect()
                 done = once()
             except psycopg.Error as error:
                 if not self._passes(error):
@@ -250,7 +185,7 @@ class PostgresqlDatabase:
 
     def _passes(self, error: psycopg.Error) -> bool:
         """Whether the same may succeed later."""
-        if self._connection.closed:
+        if self._session.connection.closed:
             return True
         state = error.sqlstate or ""
         return state[:2] in PASSING or (state == "25006" and self._writes)  # a standby, not yet the primary
@@ -263,64 +198,25 @@ class PostgresqlDatabase:
         kind = LedgerDamaged if damaged else LedgerLost
         raise kind(f"the ledger {self.name} cannot be {wish} ({in_one_line(error)})") from error
 
-    # the right to write
-
-    def _win(self, study: str) -> str:
-        """Takes the study's lock and notes who has it; else says who does.
-
-        A session of this very process that the server still believes alive is ended: its end of the
-        connection is gone.
-        """
-        key = _key(study)
-        began = time.monotonic()
-        while not _first(self._connection, "SELECT pg_try_advisory_lock(%s)", (key,)):
-            pid, since, by = self._holder(study)
-            if (pid, since) in self._ghosts:
-                self._connection.execute("SELECT pg_terminate_backend(%s)", (pid,))
-            if time.monotonic() - began > HANDOVER_SECONDS:
-                return by
-            time.sleep(0.05)
-        self._connection.execute(
-            "INSERT INTO holders VALUES (%s, %s, %s, %s) ON CONFLICT (study) DO UPDATE SET"
-            " holder = excluded.holder, session = excluded.session, since_ms = excluded.since_ms",
-            (study, f"{socket.gethostname()}:{os.getpid()}", self._session[0], time.time_ns() // 1_000_000),
-        )
-        return ""
-
-    def _holder(self, study: str) -> tuple[int, str, str]:
-        """The session that has the study's lock, since when it lives, and who that is."""
-        key = _key(study)
-        row = self._connection.execute(
-            LOCKED_BY, (study, (key >> 32) & 0xFFFFFFFF, key & 0xFFFFFFFF)
-        ).fetchone()
-        if row is None:
-            return 0, "", "unknown"
-        pid, started, holder, since_ms = row
-        since = datetime.fromtimestamp(since_ms / 1000, UTC).strftime("%F %T UTC") if since_ms else ""
-        return pid, started or "", f"{holder} since {since}" if holder else f"the server's process {pid}"
-
-    def _claim(self, cursor: psycopg.Cursor[Row], study: str) -> None:
-        """LedgerLost where another session holds the study: it alone may write."""
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (_key(study),))
-        if cursor.fetchone() != (True,):
-            by = self._holder(study)[2]
-            raise LedgerLost(f"study '{study}' in {self.name} is in use by another run ({by})")
-
     # the tables
 
     def _make(self) -> None:
         """All tables in one transaction, and only once, however many first runs begin together."""
-        with self._connection.transaction():
-            if not _first(self._connection, "SELECT to_regclass(%s)", (f"{NAMESPACE}.schema_version",)):
-                self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_key(""),))
-                if not _first(self._connection, "SELECT to_regclass(%s)", (f"{NAMESPACE}.schema_version",)):
-                    self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {NAMESPACE}".encode())
-                    for statement in on_postgresql():
-                        self._connection.execute(statement.encode())
-                    self._connection.execute("INSERT INTO schema_version VALUES (%s)", (SCHEMA_VERSION,))
+        versions, connection = f"{NAMESPACE}.schema_version", self._session.connection
+        with connection.transaction():
+            if self._session.first("SELECT to_regclass(%s)", (versions,)):
+                return
+            self._session.alone()
+            if self._session.first("SELECT to_regclass(%s)", (versions,)):
+                return
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {NAMESPACE}".encode())
+            for statement in on_postgresql():
+                connection.execute(statement.encode())
+            connection.execute("INSERT INTO schema_version VALUES (%s)", (SCHEMA_VERSION,))
 
     def _check(self) -> None:
-        found = self._connection.execute(
+        connection = self._session.connection
+        found = connection.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = %s", (NAMESPACE,)
         ).fetchall()
         tables = {name for (name,) in found}
@@ -329,7 +225,7 @@ class PostgresqlDatabase:
                 f"workspace {self._site.workspace}: no ledger in {self.name} yet; run a study first"
             )
         there = "schema_version" in tables
-        versions = self._connection.execute("SELECT version FROM schema_version") if there else ()
+        versions = connection.execute("SELECT version FROM schema_version") if there else ()
         refuse_others(self.name, tables, [version for (version,) in versions])
         if self._writes:
             self._belongs()
@@ -340,12 +236,11 @@ class PostgresqlDatabase:
         Two sites that run studies of one ledger would each have a mirror with one half of the runs.
         """
         ours = {part: shown(getattr(self._site, part)).rstrip("/") for part in ("tracking", "artifacts")}
-        with self._connection.transaction():
+        connection = self._session.connection
+        with connection.transaction():
             for part, address in ours.items():
-                self._connection.execute(
-                    "INSERT INTO site VALUES (%s, %s) ON CONFLICT DO NOTHING", (part, address)
-                )
-        theirs: dict[str, str] = dict(self._connection.execute("SELECT part, address FROM site").fetchall())
+                connection.execute("INSERT INTO site VALUES (%s, %s) ON CONFLICT DO NOTHING", (part, address))
+        theirs: dict[str, str] = dict(connection.execute("SELECT part, address FROM site").fetchall())
         for part, address in ours.items():
             if theirs.get(part, "") != address:
                 raise ValueError(
@@ -377,24 +272,7 @@ class _Transaction:
         """Nothing: here all tables are made with the ledger."""
 
 
-def _name(site: Site) -> str:
-    """The ledger's address for people: without a password, nor what stands behind a question mark."""
-    return shown(site.ledger).partition("?")[0]
-
-
-def _first(connection: psycopg.Connection[Row], sql: str, values: Values) -> Any:
-    """The first value of the first row."""
-    row = connection.execute(sql.encode(), values).fetchone()
-    return row[0] if row else None
-
-
 @lru_cache(maxsize=256)
 def _dialect(sql: str) -> bytes:
     """The same statement with psycopg's placeholders."""
     return sql.replace("?", "%s").encode()
-
-
-def _key(study: str) -> int:
-    """The advisory lock of a study, 64 bits; that of '' guards the making of the tables."""
-    digest = hashlib.sha256(f"groundrules ledger\n{study}".encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
@@ -21,6 +21,8 @@ LEAST_COMMITS = 3
 """Packs seen before anything is said about the rate."""
 LINE_SECONDS = 5.0
 """Between two plain lines."""
+JOB_LINE_SECONDS = 30.0
+"""The same in the log of a job, which may run for days and is fetched whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +35,10 @@ class Standing:
     diverged: int
     pruned: int = 0
     """Stopped because others did better; only searches prune."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Kind -> attempts that failed (`studies.failures`); where nobody looks them up, empty."""
     given_up: int
-    """Members of packs that failed three times."""
+    """Members of packs that nobody could train."""
     rate: float
     """Members per second, lately; 0 before the first."""
     seconds_left: float | None
@@ -101,11 +105,18 @@ class Pace:
 class Display:
     """Shows progress on stderr while it is open: a bar on a terminal, else a line every few seconds."""
 
-    def __init__(self, stream: IO[str] | None = None) -> None:
+    def __init__(self, stream: IO[str] | None = None, *, seconds: float = LINE_SECONDS) -> None:
+        """Nothing is shown yet.
+
+        Args:
+            stream: standard error by default.
+            seconds: between two plain lines.
+        """
         self._stream = stream or sys.stderr
+        self._seconds = seconds
         self._pace = Pace()
         self._bar: Progress | None = None
-        self._said = -LINE_SECONDS
+        self._said = -seconds
         self._last = ""
 
     def __enter__(self) -> Display:
@@ -128,7 +139,7 @@ class Display:
     def __call__(self, agenda: Work) -> None:
         """Shows where the agenda stands; may be called as often as one likes."""
         now = time.monotonic()
-        if self._bar is None and now - self._said < LINE_SECONDS:
+        if self._bar is None and now - self._said < self._seconds:
             return
         standing = self._pace.at(agenda)
         text = standing.sentence()

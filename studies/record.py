@@ -15,9 +15,10 @@ from studies.as_recorded import as_recorded, untouched
 from studies.asking import Asked
 from studies.external import PLAN, VERDICTS, chains, external_record
 from studies.ledger import Ledger, StudyRow
+from studies.lineage import Seen, extension
 from studies.plan import Chain, Protocol, chains_of, planned_members
 from studies.spec import StudySpec, parse
-from trainers.evaluation import Evaluation
+from trainers.evaluation import Evaluation, Slot
 
 
 def study_record(ledger: Ledger, study: str) -> StudyRecord:
@@ -52,14 +53,15 @@ def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
     facts = {f["name"]: TaskFacts(**f) for f in row.protocol["facts"]}
     tasks = {f: {r: tuple(names) for r, names in by.items()} for f, by in plan.plan["tasks"].items()}
     fixed = protocol_of(row.protocol)
-    everything, blocks = ledger.evaluations(study, layers=False), fixed.spec.effective_budget.blocks
+    seen = Seen(ledger, study)
+    everything, blocks = seen.evaluations(layers=False), fixed.spec.effective_budget.blocks
     parts = _frozen(ledger, study)
     # What the external check trained has a record of its own, and what was trained to challenge a claim is
     # kept apart: neither may feed a row's own evidence.
     piloted = {(margin.task, margin.regime) for margin in margins}
-    rows = everything if not parts else tuple(e for e in everything if _of_a_row(e, piloted))
+    shared = parts or seen.before
+    rows = everything if not shared else tuple(e for e in everything if _of_a_row(e, piloted))
     evaluations = tuple(e for e in rows if e.slot.block < blocks)
-    pilots = Counter(e.slot.phase for e in evaluations)["pilot"]
     confirmed: dict[tuple[str, str], list[Evaluation]] = defaultdict(list)
     for e in evaluations:
         if e.slot.phase == "confirm":
@@ -74,6 +76,9 @@ def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
             fixed.course(factor, regime, names, margins, confirmed[factor, regime]).possible,
         )
     ]
+    if seen.before:
+        evaluations = _asked_for(evaluations, study, fixed, own)
+    pilots = Counter(e.slot.phase for e in evaluations)["pilot"]
     backgrounds = {name: _backgrounds(fixed, name) for name in facts}
     return StudyRecord(
         name=row.name,
@@ -109,13 +114,26 @@ def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
         external=_external(fixed, parts, everything) if parts else None,
         claims=fixed.spec.claimed,
         fresh=tuple(e for e in everything if e.slot.block >= blocks),
-        core_seconds=ledger.core_seconds(study, blocks=blocks) if fixed.spec.claimed else {},
+        core_seconds=seen.core_seconds(blocks=blocks) if fixed.spec.claimed else {},
+        extends=extension(ledger, study),
     )
 
 
 def _of_a_row(evaluation: Evaluation, piloted: Collection[tuple[str, str]]) -> bool:
     slot = evaluation.slot
     return (slot.task, slot.regime) in piloted if slot.phase == "pilot" else slot.factor != EXTERNAL
+
+
+def _asked_for(
+    evaluations: Sequence[Evaluation], study: str, fixed: Protocol, own: Sequence[Chain]
+) -> tuple[Evaluation, ...]:
+    """Without what the studies before it trained and this one's races do not call for."""
+    levels = {chain.place: set(fixed.trained(chain)) for chain in own}
+
+    def called(slot: Slot) -> bool:
+        return slot.level in levels.get((slot.factor, slot.task, slot.regime), ())
+
+    return tuple(e for e in evaluations if e.slot.study == study or e.slot.phase == "pilot" or called(e.slot))
 
 
 def _frozen(ledger: Ledger, study: str) -> dict[str, tuple[str, Mapping[str, Any]]]:
@@ -163,6 +181,11 @@ def protocol_of(plain: Mapping[str, Any]) -> Protocol:
 
 def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
     """The spec whose `resolved()` this is, as far as planning needs it."""
+    return parse(study_file_of(resolved), file=f"ledger, study {resolved['study']}")
+
+
+def study_file_of(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """A study file, as data, that resolves to this; what changes no result is left out."""
     budget = resolved["budget"]
     # A question may be about a setting that no regime changes: back to where the study file had it.
     said: list[Mapping[str, Any]] = list(resolved["regimes"].values())
@@ -170,31 +193,29 @@ def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
         name: said[0][name] for name in SETTING_NAMES if all(one.get(name) == said[0][name] for one in said)
     }
     numbers = ("families", "blocks", "trials", "promoted", "promote_seeds", "confirm_seeds")
-    return parse(
-        {
-            **{key: resolved[key] for key in ("study", "title", "fixed", "background", "nuisance")},
-            "background_in": resolved.get("background_in", {}),
-            "setting": shared,
-            "regimes": {
-                regime: {name: value for name, value in words.items() if name not in shared}
-                for regime, words in resolved["regimes"].items()
-            },
-            "questions": [
-                {"factor": q["factor"], "levels": q.get("said", q["levels"])} for q in resolved["questions"]
-            ],
-            "tasks": resolved["tasks"],
-            "budget": {
-                "profile": budget["profile"],
-                **{name: budget[name] for name in numbers},
-                "looks": budget["looks"][:-1],
-                "external": budget.get("external", 0),
-            },
-            "controls": resolved.get("controls", False),
-            **{key: resolved[key] for key in ("sampler", "pack_size", "alpha")},
-            "claims": resolved.get("claims", ()),
+    return {
+        **{key: resolved[key] for key in ("study", "title", "fixed", "background", "nuisance")},
+        "background_in": resolved.get("background_in", {}),
+        "setting": shared,
+        "regimes": {
+            regime: {name: value for name, value in words.items() if name not in shared}
+            for regime, words in resolved["regimes"].items()
         },
-        file=f"ledger, study {resolved['study']}",
-    )
+        "questions": [
+            {"factor": q["factor"], "levels": q.get("said", q["levels"])} for q in resolved["questions"]
+        ],
+        "tasks": resolved["tasks"],
+        "budget": {
+            "profile": budget["profile"],
+            **{name: budget[name] for name in numbers},
+            "looks": [look for look in budget["looks"] if look != budget["families"]],
+            "external": budget.get("external", 0),
+        },
+        "controls": resolved.get("controls", False),
+        **{key: resolved[key] for key in ("sampler", "pack_size", "alpha")},
+        "claims": resolved.get("claims", ()),
+        **({"extends": resolved["extends"]} if "extends" in resolved else {}),
+    }
 
 
 def _question(plain: Mapping[str, Any], asked: Asked) -> Question:
@@ -215,7 +236,7 @@ def _text(value: Any) -> str:
 
 
 def _budget(plain: Mapping[str, Any]) -> Budget:
-    own = {key: value for key, value in plain.items() if key not in ("families", "external")}
+    own = {key: value for key, value in plain.items() if key != "external"}
     return Budget(**{**own, "looks": tuple(plain["looks"])})
 
 

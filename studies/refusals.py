@@ -39,7 +39,7 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                     raise SpecError(
                         spec.file, f"questions[{i}].levels", f"{empty} (in {regime}, task {name})"
                     )
-                twins = _twins(configs, items=len(task.split(spec.study, 0).train))
+                twins = _twins(configs, items=len(task.split(spec.root, 0).train))
                 if twins and not question.control:  # whose arms are meant to come to the same
                     rule = f"{' and '.join(twins)} come to the same training (in {regime}, task {name})"
                     raise SpecError(spec.file, f"questions[{i}].levels", rule)

@@ -181,6 +181,7 @@ def member_again(ledger: Ledger, row: StudyRow, then: Evaluation) -> Member:
         arm=then.arm,
         salt=_salt(row, slot),
         rungs=stops,
+        root=spec.get("extends", {}).get("root", ""),
     )
 
 

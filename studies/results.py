@@ -12,6 +12,7 @@ from typing import Any, Literal
 from reports.characters import cell
 from search_spaces.factor import unknown
 from studies.ledger import Ledger
+from studies.lineage import Seen
 from trainers.diagnostics.names import fit, summaries
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation
 
@@ -24,16 +25,26 @@ Row = Mapping[str, Any]
 def rows(ledger: Ledger, study: str, *, timings: bool = False) -> list[dict[str, Any]]:
     """The study's evaluations in canonical order, all with the same columns.
 
+    Of an extension also those that it takes over; the column `study` says who trained them.
+
     Args:
         ledger: open for reading.
         study: its name.
         timings: also when and how long each was trained, which differs between two equal runs.
     """
-    ledger.study(study)
-    found = [_row(evaluation) for evaluation in ledger.evaluations(study)]
+    seen = Seen(ledger, study)
+    found = [_row(evaluation) for evaluation in seen.evaluations()]
     if timings:
-        clock = {c.evaluation.id: c for c in ledger.committed_after(study, 0, len(found))}
+        clock = {
+            c.evaluation.id: c
+            for name in (*seen.before, study)
+            for c in ledger.committed_after(name, 0, sum(ledger.chain_counts(name).values()))
+        }
         for row in found:
+            if row["id"] not in clock:
+                raise ValueError(
+                    f"evaluation {row['id']} of study '{study}' has no pack: the ledger is damaged"
+                )
             committed = clock[row["id"]]
             row |= {
                 "pack": committed.pack_id,

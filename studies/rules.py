@@ -28,6 +28,8 @@ def check(spec: StudySpec) -> None:
     """SpecError for the first thing in `spec` that the catalogue does not know or that contradicts."""
     file = spec.file
     check_name(file, spec.study)
+    if spec.extends and spec.study in (spec.extends.study, spec.extends.root):
+        raise SpecError(file, "extends.study", f"'{spec.study}' cannot extend itself; give it another name")
     names: set[str] = set()
     for i, asked in enumerate(spec.understood):
         if asked.name in names:
@@ -145,12 +147,14 @@ def _check_budget(spec: StudySpec) -> None:
         rule = f"{budget.promoted} cannot be more than trials = {budget.trials}"
         raise SpecError(spec.file, "budget.promoted", rule)
     looks = spec.budget.looks or ()
-    if looks and (list(looks) != sorted({*looks}) or looks[0] < FEW_FAMILIES or looks[-1] >= spec.families):
+    if looks and (list(looks) != sorted({*looks}) or min(budget.looks) < FEW_FAMILIES):
         rule = (
-            f"{', '.join(map(str, looks))} must increase, begin at {FEW_FAMILIES} or later (fewer families "
-            f"say nothing about tasks in general), and end before families = {spec.families}, where the last "
-            "look is"
+            f"{', '.join(map(str, looks))} must increase and, like families = {spec.families}, be "
+            f"{FEW_FAMILIES} or more (fewer families say nothing about tasks in general)"
         )
+        raise SpecError(spec.file, "budget.looks", rule)
+    if spec.families in looks:
+        rule = f"leave {spec.families} out: there is a look at families = {spec.families} anyway"
         raise SpecError(spec.file, "budget.looks", rule)
     check_counts(spec)
     check_sizes(spec)

@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -20,6 +20,8 @@ import torch
 from search_spaces.config import SETTING_NAMES
 from search_spaces.factor import unknown
 from studies.agenda import Agenda
+from studies.extending import refuse_unlike
+from studies.failures import by_kind, of_exception
 from studies.kinds import AnySpec
 from studies.ledger import Ledger, StudyRow
 from studies.packing import FLOPS_PER_SECOND, Pack, recorded
@@ -40,7 +42,7 @@ from trainers.user_tasks import task_book
 from trainers.versions import versions
 
 if TYPE_CHECKING:
-    from studies.cluster import Cluster
+    from studies.cluster import Place
 
 Engine = Literal["ray", "inline"]
 Fixed = StudyProtocol | SearchProtocol | ScopeProtocol
@@ -72,15 +74,19 @@ class RunSummary:
     planned: int
     """Members of the whole study."""
     finished: int
-    """Members in the ledger, of this and earlier runs."""
+    """Members in the ledger, of this and earlier runs and of the studies that it extends."""
     trained: int
     """Members trained by this run."""
     diverged: int
     failed: tuple[Pack, ...]
-    """Packs given up after three attempts in this run; the next run tries them again."""
+    """Packs given up in this run; the next run tries them again."""
     seconds: float
     """Of this run, wall clock."""
     pruned: int = 0
+    set_aside: int = 0
+    """Members of the whole study that could not be trained: gaps, with their causes on the page."""
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    """Kind -> attempts that failed, in this and earlier runs."""
     notes: tuple[str, ...] = ()
     """What a user should know: replaced tasks, too few families, combinations that mean little."""
 
@@ -100,7 +106,7 @@ def run(
     gpu_fraction: float = 0.0,
     watch: Watch | None = None,
     tracking: Tracking | None = None,
-    cluster: Cluster | None = None,
+    cluster: Place | None = None,
 ) -> RunSummary:
     """Trains what the ledger does not hold yet.
 
@@ -114,8 +120,8 @@ def run(
         gpu_fraction: share of a GPU each worker asks Ray for.
         watch: called with the agenda as work goes on.
         tracking: started and stopped around the training.
-        cluster: for 'ray', one that was started already; it brings its own number of workers and share of
-            a GPU, and its owner stops it.
+        cluster: for 'ray', one that was started already, or that was there; it brings its own number of
+            workers and share of a GPU, and its owner stops it.
 
     Raises:
         SpecError: an unknown task, a combination that cannot mean anything, or the study was started
@@ -123,22 +129,31 @@ def run(
         ValueError: the workspace cannot be written, is in use by another run, or is newer.
         KeyboardInterrupt: after an interrupt; everything committed stays and the call can be repeated.
     """
-    _check_place(engine, workers, device, gpu_fraction)
+    _check_place(engine, workers, gpu_fraction)
+    if cluster is None or cluster.home:  # on a cluster the driver's own machine may have no GPU
+        check_device(device)
+    if gpu_fraction and ":" in device:
+        raise ValueError(
+            f"device '{device}' with gpu_fraction: Ray chooses the GPU of each worker; say 'cuda'"
+        )
     began = time.monotonic()
     if cluster is not None:
         import studies.workers  # noqa: F401 - takes a second that the cluster needs anyway
 
         cluster.wait()  # before the user's tasks are run
     book = task_book(tasks_from)
-    fixed, noted = _fixed(spec, book)
+    fixed, noted = checked(spec, book)
     with ExitStack() as exits:
         ledger = exits.enter_context(Ledger.open(Path(workspace), create=True))
         exits.enter_context(ledger.hold(spec.study))
         if isinstance(fixed, StudyProtocol):
             refuse_scoped(fixed.spec, ledger)
+            refuse_unlike(fixed, ledger)
         row = _start(ledger, fixed, device)
         agenda = _agenda(fixed, ledger, book, row.terms["flops_per_second"])
-        before = agenda.finished
+        before = _trained(ledger, spec.study)
+        if not agenda.done:
+            refuse_other_versions(row)
         if tracking is not None:
             exits.callback(tracking.stop)
             tracking.start()
@@ -147,9 +162,9 @@ def run(
         if engine == "inline":
             run_inline(agenda, book, device, watch)
         elif not agenda.done:
-            from studies.workers import run_ray  # loads Ray, which only this branch needs
+            from studies.supervising import run_supervised  # loads Ray, which only this branch needs
 
-            run_ray(
+            run_supervised(
                 agenda,
                 tasks_from=tasks_from,
                 workers=workers,
@@ -163,9 +178,11 @@ def run(
             plan_hash=agenda.plan_hash,
             planned=agenda.planned,
             finished=agenda.finished,
-            trained=agenda.finished - before,
+            trained=_trained(ledger, spec.study) - before,
             diverged=agenda.diverged,
             pruned=agenda.pruned,
+            set_aside=agenda.set_aside,
+            attempts=by_kind(ledger.attempts(spec.study)),
             failed=tuple(agenda.failed_packs),
             seconds=time.monotonic() - began,
             notes=(*noted, *agenda.notes()),
@@ -183,16 +200,20 @@ def run_inline(agenda: Work, book: TaskBook, device: str = "cpu", watch: Watch |
             evaluations = train_pack(
                 pack.members, book[pack.task](), device=device, diagnostics=recorded(pack, agenda.diagnostics)
             )
-        except Exception:  # noqa: BLE001 - a user's network may raise anything; the cause is recorded
-            agenda.fail(pack, traceback.format_exc(), kind="error")
+        except Exception as error:  # noqa: BLE001 - a user's network may raise anything; the cause is recorded
+            agenda.fail(pack, traceback.format_exc(), kind=of_exception(error))
         else:
             agenda.commit(pack, evaluations, seconds=time.monotonic() - began, worker="inline")
         if watch is not None:
             watch(agenda)
 
 
-def _fixed(spec: AnySpec | ScopeSpec, book: TaskBook) -> tuple[Fixed, tuple[str, ...]]:
-    """What is fixed before training, and what a user should know of it."""
+def checked(spec: AnySpec | ScopeSpec, book: TaskBook) -> tuple[Fixed, tuple[str, ...]]:
+    """What is fixed before training, and what a user should know of it.
+
+    Raises:
+        SpecError: an unknown task, or a combination that cannot mean anything.
+    """
     if isinstance(spec, ScopeSpec):
         scope = scope_protocol(spec, book)
         return scope, examine(scope.fixed, book)
@@ -212,7 +233,7 @@ def _agenda(fixed: Fixed, ledger: Ledger, book: TaskBook, speed: float) -> Work:
     return Agenda(fixed, ledger, book, flops_per_second=speed)
 
 
-def _check_place(engine: str, workers: int | None, device: str, gpu_fraction: float) -> None:
+def _check_place(engine: str, workers: int | None, gpu_fraction: float) -> None:
     """ValueError before anything is written, if this machine cannot do what is asked."""
     if engine not in ("ray", "inline"):
         raise unknown("engine", engine, ("ray", "inline"))
@@ -220,11 +241,6 @@ def _check_place(engine: str, workers: int | None, device: str, gpu_fraction: fl
         raise ValueError(f"workers = {workers} must be at least 1")
     if not 0 <= gpu_fraction <= 1:
         raise ValueError(f"gpu_fraction = {gpu_fraction} must lie in [0, 1]")
-    check_device(device)
-    if gpu_fraction and ":" in device:
-        raise ValueError(
-            f"device '{device}' with gpu_fraction: Ray chooses the GPU of each worker; say 'cuda'"
-        )
 
 
 def check_device(device: str) -> None:
@@ -241,28 +257,72 @@ def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
     row = ledger.find_study(spec.study)
     if row is None:
         kind = device.split(":")[0]
+        speed = FLOPS_PER_SECOND.get(kind, FLOPS_PER_SECOND["cpu"])
+        if isinstance(fixed, StudyProtocol) and fixed.spec.extends:  # its packs are those of a larger parent
+            speed = ledger.study(fixed.spec.extends.study).terms["flops_per_second"]
         row = StudyRow(
             name=spec.study,
             title=spec.title,
             protocol_hash=fixed.hash,
             protocol=fixed.plain(),
             terms={
-                "flops_per_second": FLOPS_PER_SECOND.get(kind, FLOPS_PER_SECOND["cpu"]),
+                "flops_per_second": speed,
                 "hardware": f"{kind} ({platform.machine()})",
-                "versions": {**versions(), "optuna": importlib.metadata.version("optuna")},
+                "versions": _versions(),
+                "shown": {"diagnostics": spec.diagnostics, "tracking": spec.tracking},
             },
             started_ms=time.time_ns() // 1_000_000,
         )
         ledger.start_study(row)
-    elif row.protocol_hash != fixed.hash:
-        changed = ", ".join(differences(row.protocol, fixed.plain()))
-        raise SpecError(
-            spec.file,
-            "study",
-            f"'{spec.study}' was started in {ledger.workspace} with other values of: {changed}; "
-            "rename the study or use another workspace",
-        )
+    else:
+        refuse_changed(row, fixed, ledger.workspace)
     return row
+
+
+def _trained(ledger: Ledger, study: str) -> int:
+    """Members that the ledger holds under a study's own name."""
+    return sum(ledger.chain_counts(study).values())
+
+
+def refuse_changed(row: StudyRow, fixed: Fixed, place: Path) -> None:
+    """SpecError where a study was started with other values, naming them.
+
+    Args:
+        row: as the ledger has it.
+        fixed: as it is now.
+        place: the ledger's, for the message.
+    """
+    if row.protocol_hash == fixed.hash:
+        return
+    spec, changed = fixed.spec, ", ".join(differences(row.protocol, fixed.plain()))
+    raise SpecError(
+        spec.file,
+        "study",
+        f"'{spec.study}' was started in {place} with other values of: {changed}; "
+        "rename the study or use another workspace",
+    )
+
+
+def refuse_other_versions(row: StudyRow) -> None:
+    """ValueError where what is still to be trained would be of other versions than what is there.
+
+    The guards would refuse such a mixture when all of it is paid for.
+    """
+    now, recorded = _versions(), row.terms["versions"]
+    changed = [name for name, version in recorded.items() if now.get(name) != version]
+    if changed:
+        was = ", ".join(f"{name} {recorded[name]}" for name in changed)
+        here = ", ".join(f"{name} {now.get(name, 'missing')}" for name in changed)
+        raise ValueError(
+            f"study '{row.name}' was started with {was}, and here is {here}: results of different versions "
+            "cannot be compared; resume it with the versions it was started with, or run it under another "
+            "name"
+        )
+
+
+def _versions() -> dict[str, str]:
+    """Of all that can move a result."""
+    return {**versions(), "optuna": importlib.metadata.version("optuna")}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -89,6 +89,7 @@ def study_run(row: StudyRow) -> Run:
             "groundrules.profile": str(spec["budget"]["profile"]),
             "groundrules.hardware": str(row.terms.get("hardware", "")),
             "groundrules.evidence": "false",
+            **({"groundrules.extends": spec["extends"]["study"]} if "extends" in spec else {}),
             "mlflow.note.content": INTERIM,
         },
         params={**params, "sampler": str(spec["sampler"]), "alpha": str(spec["alpha"])},

@@ -74,6 +74,8 @@ Profile = Literal["quick", "standard", "full"]
 Text = Annotated[str, Strict()]
 Name = Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Number = Annotated[float, Strict(), AllowInfNan(False)]
+HASH = r"^[0-9a-f]{20}$"
+Hash = Annotated[str, Strict(), Field(pattern=HASH)]
 
 Listed = Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)]
 Few = Annotated[int, Strict(), Field(ge=1, le=1000)]
@@ -113,8 +115,9 @@ class BudgetSpec(Part):
     promote_seeds: Few | None = None
     confirm_seeds: Few | None = None
     looks: Annotated[tuple[Few, ...], Field(max_length=20)] | None = None
-    """Families after which the rows are looked at before the last one. None: the profile's, as far as this
-    study has more families than that."""
+    """Families after which the rows are looked at besides this study's own number. Those beyond it are looks
+    that `groundrules extend` may take later: alpha is spread over all of them. None: the profile's, as far as
+    this study has more families than that."""
     external: Annotated[int, Strict(), Field(ge=0, le=1000)] | None = None
 
     def value(self, name: str) -> int:
@@ -124,10 +127,11 @@ class BudgetSpec(Part):
 
     @property
     def every_look(self) -> tuple[int, ...]:
-        """Families after which the rows are looked at; the last look is at all of them."""
-        last = self.value("families")
-        before = LOOKS[self.profile] if self.looks is None else self.looks
-        return (*(look for look in before if look < last), last)
+        """Families after which the rows are looked at, now or in an extension."""
+        own = self.value("families")
+        if self.looks is None:
+            return (*(look for look in LOOKS[self.profile] if look < own), own)
+        return tuple(sorted({*self.looks, own}))
 
 
 class ClaimSpec(Part):
@@ -148,6 +152,17 @@ class ClaimSpec(Part):
     expected: Number | None = None
     tolerance: Number | None = None
     scope: dict[Text, Any] = Field(default_factory=dict)
+
+
+class ExtendsSpec(Part):
+    """The study that this one continues; `groundrules extend` writes it (`studies.extending`)."""
+
+    study: Name
+    root: Name
+    """The first of the chain, by whose name all streams are keyed."""
+    protocol: Hash
+    plan: Hash
+    """Of `study`, as its ledger has them."""
 
 
 class ControlsSpec(Part):
@@ -185,6 +200,8 @@ class StudySpec(Part):
     budget: BudgetSpec = BudgetSpec()
     controls: ControlsSpec | None = None
     """In a file also `true` (all of them) or `false`; not said, it is the profile that decides."""
+    extends: ExtendsSpec | None = None
+    """None for a study of its own."""
     sampler: Sampler = "sobol"
     pack_size: Many = 64
     alpha: Annotated[float, Strict(), Field(gt=0, lt=0.5)] = 0.05
@@ -200,6 +217,11 @@ class StudySpec(Part):
     def file(self) -> str:
         """Where it was read from, for messages."""
         return self._file
+
+    @property
+    def root(self) -> str:
+        """The study whose name keys streams, designs and data splits: its own, or that of what it extends."""
+        return self.extends.root if self.extends else self.study
 
     @cached_property
     def understood(self) -> tuple[Asked, ...]:
@@ -297,6 +319,7 @@ class StudySpec(Part):
             promote_seeds=b.value("promote_seeds"),
             confirm_seeds=b.value("confirm_seeds"),
             looks=b.every_look if self.sampler not in ADAPTIVE else (self.families,),
+            families=self.families,
         )
 
     @property
@@ -333,9 +356,9 @@ class StudySpec(Part):
         if profile not in PROFILES:
             raise SpecError(self.file, "budget.profile", str(unknown("profile", profile, PROFILES)))
         budget = {**self.budget.model_dump(exclude_unset=True), "profile": profile}
-        if self.budget.looks:  # of another profile's families
-            last = budget.get("families", PROFILES[profile]["families"])
-            budget["looks"] = [look for look in self.budget.looks if look < last]
+        if self.budget.looks:  # of another profile's families; those beyond them stay beyond
+            own, last = self.families, budget.get("families", PROFILES[profile]["families"])
+            budget["looks"] = [look for look in self.budget.looks if look < last or look > max(own, last)]
         return parse({**self.model_dump(exclude_unset=True), "budget": budget}, file=self.file)
 
     def resolved(self) -> dict[str, Any]:
@@ -371,6 +394,8 @@ class StudySpec(Part):
         }
         if said_of := self.controlled:
             everything["controls"] = {"kinds": said_of.kinds, "regimes": control_arms.regimes(self)}
+        if self.extends:
+            everything["extends"] = self.extends.model_dump()
         if self.claims:  # the protocol of a study without claims is what it was before there were any
             everything["claims"] = [claim.plain() for claim in self.claimed]
         plain: dict[str, Any] = plain_data(everything)
@@ -447,6 +472,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "budget": BudgetSpec,
     "nuisance": RangeSpec,
     "controls": ControlsSpec,
+    "extends": ExtendsSpec,
 }
 
 
@@ -473,7 +499,9 @@ def first_error(
         return SpecError(file, key, f"must be a mapping of keys, not {_short(first['input'])}")
     limits = first.get("ctx", {})
     rule = {
-        "string_pattern_mismatch": "1 to 64 of the characters A-Z a-z 0-9 . _ -",
+        "string_pattern_mismatch": {
+            HASH: "a hash as the ledger has it: 20 hexadecimal digits",
+        }.get(limits.get("pattern", ""), "1 to 64 of the characters A-Z a-z 0-9 . _ -"),
         "string_type": "text",
         "int_type": "a whole number",
         "float_type": "a number",

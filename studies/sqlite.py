@@ -6,11 +6,11 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
-from reports.files import appending
+from reports.files import opened
 from studies.databases import (
     LedgerDamaged,
     LedgerLost,
@@ -151,11 +151,11 @@ class SqliteDatabase:
             ValueError: another process holds it; names its pid.
             LedgerLost: the folder takes no lock file.
         """
-        with ExitStack() as exits:
-            try:
-                lock = exits.enter_context(appending(self._workspace / f"{study}.lock"))
-            except OSError as error:
-                self._tell(error, "written")
+        try:
+            descriptor = opened(self._workspace / f"{study}.lock", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        except OSError as error:
+            self._tell(error, "written")
+        with os.fdopen(descriptor, "a+", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -226,10 +226,10 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
 def _check_schema(connection: sqlite3.Connection, file: Path) -> None:
     connection.execute("PRAGMA trusted_schema = OFF")
     entries = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
-    refuse_foreign(str(file), entries, [*TABLES.values(), *LATER.values()])
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    tables = {name for kind, name, _ in entries if kind == "table"}
     if not tables:
         raise ValueError(f"{file} is empty: its making was interrupted; run a study first")
     versions = "SELECT version FROM schema_version"
     there = "schema_version" in tables
     refuse_others(str(file), tables, [v for (v,) in connection.execute(versions)] if there else [])
+    refuse_foreign(str(file), entries, [*TABLES.values(), *LATER.values()])

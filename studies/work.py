@@ -13,20 +13,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ATTEMPTS = 3
-"""How often a pack is tried in one run before it is given up."""
+"""How often a pack is tried in one run before the member that brings it down is looked for."""
+PREEMPTIONS = 20
+"""How often a pack may lose its worker for reasons outside it, before that counts as its own fault."""
 
 
 class Work(Protocol):
     """The order of work of one study, kept in step with its ledger; one thread at a time."""
 
     study: str
-    finished: int
-    """Members in the ledger, of this and earlier runs."""
-    diverged: int
     pruned: int
     diagnostics: Switch
     failed_packs: list[Pack]
     """Packs given up in this run; the next run tries them again."""
+    set_aside: int
+    """Members in the ledger that could not be trained."""
+
+    @property
+    def finished(self) -> int:
+        """Members in the ledger, of this and earlier runs and of the studies that this one extends."""
+
+    @property
+    def diverged(self) -> int:
+        """As many of them as diverged."""
 
     @property
     def planned(self) -> int:
@@ -61,4 +70,4 @@ class Work(Protocol):
         """Writes the pack to the ledger in one transaction; then the study advances."""
 
     def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
-        """Records a failed attempt; the pack is tried again twice, then given up."""
+        """Records a failed attempt; the pack is tried again, split, or given up (`studies.stage`)."""

@@ -14,32 +14,33 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies.cluster import Cluster  # first: it decides how Ray is imported
+from studies.cluster import Cluster, Place  # first: it decides how Ray is imported
 
 # isort: split
+import ray
 from ray import tune
 from ray.air._internal import usage
 from ray.tune.search import Searcher
 
 from reports.characters import harmless
-from search_spaces.config import Config
-from studies.packing import recorded
+from studies.failures import ClusterLost, kernel_kills, of_lost_worker
+from studies.leases import LEASE_FACTOR, Lease, least_seconds
+from studies.orders import TaskDiffers, answer_order, member_plain, task_of
+from studies.packing import FLOPS_PER_SECOND, expected_seconds, recorded
 from studies.site import SECRETS
-from trainers.evaluation import Evaluation, Slot
-from trainers.member import Member
+from studies.traces import trace_of
+from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from studies.packing import Pack
     from studies.work import Work
-    from trainers.task import Task, TaskBook
 
 log = logging.getLogger("groundrules.workers")
 
@@ -47,16 +48,15 @@ REST_SECONDS = (0.02, 0.25)
 """A worker without a pack looks again after the first of these, then less and less often."""
 START_SECONDS = 120.0
 """A worker that has not started after so long is no longer waited for."""
+LOOK_SECONDS = 2.0
+"""A worker that has no place after so long waits for one: the cluster is full, or a machine is gone."""
+MOST_WORKERS = 1024
 REST = "rest"
 """The order that is none."""
 
 # Tune counts callbacks for usage statistics, which are off here; to tell their kinds it would import MLflow,
 # TensorBoard and more before the first worker is asked for: 4 seconds.
 usage.tag_callbacks = lambda callbacks: False
-
-
-class TaskDiffers(ValueError):
-    """A worker's copy of a task is not the driver's: training on it would compare unlike things."""
 
 
 def run_ray(
@@ -67,7 +67,7 @@ def run_ray(
     device: str = "cpu",
     gpu_fraction: float = 0.0,
     on_tick: Callable[[], None] | None = None,
-    cluster: Cluster | None = None,
+    cluster: Place | None = None,
 ) -> None:
     """Trains until the agenda is done; every pack is committed as it arrives.
 
@@ -78,11 +78,13 @@ def run_ray(
         device: 'cpu', or a torch device; chosen here, never guessed.
         gpu_fraction: share of one GPU each worker asks Ray for (0 for none).
         on_tick: called in this thread about ten times a second, and after every commit.
-        cluster: one that was started already, with its own workers and fraction; its owner stops it.
+        cluster: one that was started already, or that was there, with its own workers and fraction; its owner
+            stops it.
 
     Raises:
         ValueError: Ray already runs in this process; workers or gpu_fraction out of range; a task
             that is built differently in each process.
+        ClusterLost: Ray's own processes have ended; what was in hand is given back to the agenda.
         KeyboardInterrupt: after the cluster was stopped; what was committed stays.
     """
     if agenda.done:
@@ -90,25 +92,35 @@ def run_ray(
     with ExitStack() as exits:
         if cluster is None:
             cluster = exits.enter_context(Cluster(workers, gpu_fraction)).start()
-        exchange = Exchange(agenda, tasks_from=tasks_from, device=device, on_tick=on_tick)
         folder = cluster.wait()
-        tune.run(
-            PackTrainer,
-            name="packs",
-            num_samples=-1,
-            search_alg=PackSearcher(exchange),
-            stop=exchange.ends,
-            callbacks=[exchange],
-            max_concurrent_trials=cluster.workers,
-            reuse_actors=True,
-            resources_per_trial={"cpu": 1, "gpu": cluster.gpu_fraction},
-            storage_path=str(folder / "results"),
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-            raise_on_failed_trial=False,
-            max_failures=0,
-            verbose=0,
-        )
+        exchange = Exchange(agenda, cluster, tasks_from=tasks_from, device=device, on_tick=on_tick)
+        exchange.traces = folder / "traces"
+        exchange.traces.mkdir(exist_ok=True)
+        try:
+            tune.run(
+                PackTrainer,
+                name="packs",
+                num_samples=-1,
+                search_alg=PackSearcher(exchange),
+                stop=exchange.ends,
+                callbacks=[exchange],
+                max_concurrent_trials=MOST_WORKERS,  # the exchange counts: a cluster may grow
+                reuse_actors=True,
+                resources_per_trial={"cpu": 1, "gpu": cluster.gpu_fraction},
+                storage_path=str(folder / "results"),
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+                raise_on_failed_trial=False,
+                max_failures=0,
+                verbose=0,
+            )
+        except Exception as error:
+            lost = exchange.lost or cluster.lost()
+            if not lost:
+                raise
+            cluster.stop()
+            exchange.give_back()
+            raise ClusterLost(f"the Ray cluster was lost ({lost} ended)") from error
 
 
 class Exchange(tune.Callback):
@@ -121,18 +133,31 @@ class Exchange(tune.Callback):
     def __init__(
         self,
         agenda: Work,
+        place: Place,
         *,
         tasks_from: Path | None,
         device: str,
         on_tick: Callable[[], None] | None,
     ) -> None:
         self.agenda = agenda
-        self._tasks_from = str(tasks_from.resolve()) if tasks_from else None
+        self._place = place
+        self._tasks_from = place.carried(tasks_from)
         self._device = device
         self._on_tick = on_tick or (lambda: None)
-        self._running: dict[str, tuple[Pack, float]] = {}
+        self.traces = Path(tempfile.gettempdir())
+        """The folder in which workers on this machine write what ends them."""
+        self.lost = ""
+        """What of Ray has ended; '' while all is well."""
+        self._least = least_seconds()
+        self._running: dict[str, Lease] = {}
+        self._late: dict[str, Pack] = {}
+        """Trials whose worker has had its time; what they still answer is not lost."""
         self._starting: dict[str, float] = {}
         """Trials that were asked for and have no worker yet, and since when."""
+        self._at_work: set[str] = set()
+        """Trials that have one."""
+        self._full = False
+        """The cluster had no place for the last one that was asked for."""
         self._held: Pack | None = None
         """Taken from the agenda for the next worker that asks."""
         self._arrived: list[tuple[str, dict[str, Any]]] = []
@@ -141,24 +166,35 @@ class Exchange(tune.Callback):
         """Nothing: Tune writes it into snapshots that nobody reads."""
         return {}
 
-    def next_order(self, trial_id: str) -> dict[str, Any] | str:
-        """What Tune's searcher answers: a trial's config, or 'finished'."""
+    def next_order(self, trial_id: str) -> dict[str, Any] | str | None:
+        """What Tune's searcher answers: a trial's config, 'finished', or None while there are enough."""
         if self.agenda.done:
             return Searcher.FINISHED
+        if len(self._starting) + len(self._at_work) >= self._place.workers:
+            return None
         self._starting[trial_id] = time.monotonic()
         if not self._ready():
             return {"order": REST}
         pack, self._held = self._held, None
         assert pack is not None
-        self._running[trial_id] = (pack, time.monotonic())
+        task = task_of(pack.task, self._tasks_from)
+        speed = FLOPS_PER_SECOND.get(self._device.split(":")[0], FLOPS_PER_SECOND["cpu"])
+        self._running[trial_id] = lease = Lease(
+            pack=pack,
+            seconds=max(self._least, LEASE_FACTOR * expected_seconds(pack, task, speed)),
+            trace=self.traces / trial_id,
+            kernel_kills=kernel_kills(),
+            handed=time.monotonic(),
+        )
         order = {
             "members": [member_plain(member) for member in pack.members],
             "task": pack.task,
-            "content_hash": _task(pack.task, self._tasks_from).content_hash,
+            "content_hash": task.content_hash,
+            "trace": str(lease.trace),
             "tasks_from": self._tasks_from,
             "device": self._device,
             "diagnostics": recorded(pack, self.agenda.diagnostics),
-            "home": os.path.expanduser("~"),
+            "home": self._place.home,
         }
         return {"order": json.dumps(order)}  # one string: Tune flattens, copies and prints nested configs
 
@@ -166,13 +202,25 @@ class Exchange(tune.Callback):
         """Whether Tune is to end this trial, so that its worker gets the next one.
 
         Not while another worker starts, unless that takes too long: then its machine may be gone. Who rests
-        goes on resting until there is work, or no more to come.
+        goes on resting until there is work, or no more to come; a pack whose trial has no place is work.
         """
         if "rest" in result and self.agenda.done:
             return True
-        lately = time.monotonic() - START_SECONDS
-        starts = any(since > lately for since in self._starting.values())
-        return not starts and ("answer" in result or self._ready())
+        stranded = any(trial in self._running for trial in self._starting)
+        return ("answer" in result or stranded or self._ready()) and not self._a_worker_starts()
+
+    def _a_worker_starts(self) -> bool:
+        """Whether one that was asked for is on its way: it has a place, and has not taken too long."""
+        now = time.monotonic()
+        young = [since for since in self._starting.values() if since > now - START_SECONDS]
+        if not young:
+            return False
+        if self._place.granted() > len(self._at_work):
+            self._full = False
+            return True
+        if now - min(young) > LOOK_SECONDS:
+            self._full = True
+        return not self._full
 
     def _ready(self) -> bool:
         """Whether a pack can be handed out now."""
@@ -184,6 +232,13 @@ class Exchange(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._starting.pop(trial.trial_id, None)
+        self._at_work.add(trial.trial_id)
+        if trial.trial_id in self._running:
+            lease = self._running[trial.trial_id]
+            lease.begun, lease.trial = time.monotonic(), trial
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._at_work.discard(trial.trial_id)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **_: Any) -> None:
         answer = result.pop("answer", None)  # or Tune keeps every result in memory until the end
@@ -192,30 +247,55 @@ class Exchange(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._starting.pop(trial.trial_id, None)
-        self._arrived.append((trial.trial_id, {"kind": "crash", "cause": crash_cause(trial.error_file)}))
+        self._at_work.discard(trial.trial_id)
+        self._arrived.append((trial.trial_id, {"lost": _told(trial.error_file)}))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        if lost := self._place.lost():
+            self.lost = lost
+            self._place.stop()  # or Tune's clean-up would wait for the dead until Ray ends this process
+            raise ClusterLost(lost)
         arrived, self._arrived = self._arrived, []
         for trial_id, answer in arrived:
             self._settle(trial_id, answer)
+        for trial_id in [trial_id for trial_id, lease in self._running.items() if lease.over]:
+            self._expire(trial_id)
         self._on_tick()
 
     def _settle(self, trial_id: str, answer: dict[str, Any]) -> None:
-        if trial_id not in self._running:  # a worker that died after its answer had arrived
-            return
-        pack, started = self._running.pop(trial_id)
-        worker = answer.get("worker", "")
         if "evaluations" in answer:
+            pack = self._late.pop(trial_id, None) or self._running.pop(trial_id).pack
             rows = [Evaluation.from_plain(row) for row in answer["evaluations"]]
-            self.agenda.commit(pack, rows, seconds=answer["seconds"], worker=worker)
-        elif answer["kind"] == "task":
+            self.agenda.commit(pack, rows, seconds=answer["seconds"], worker=answer["worker"])
+            return
+        if trial_id not in self._running:  # it died after its answer had arrived, or after its time was up
+            return
+        lease = self._running.pop(trial_id)
+        if answer.get("kind") == "task":
             raise TaskDiffers(answer["cause"])
-        else:
-            log.warning(
-                "pack %s failed (%s) after %.1f s: %s\n%s", pack.id, answer["kind"],
-                time.monotonic() - started, answer["cause"], answer.get("traceback", ""),
-            )  # fmt: skip
-            self.agenda.fail(pack, answer["cause"], kind=answer["kind"])
+        kind, cause = (answer["kind"], answer["cause"]) if "kind" in answer else _loss(lease, answer["lost"])
+        log.warning(
+            "pack %s failed (%s) after %.1f s: %s\n%s", lease.pack.id, kind, lease.spent, cause,
+            answer.get("traceback", ""),
+        )  # fmt: skip
+        if answer.get("spoiled"):
+            _end(lease.trial)
+        self.agenda.fail(lease.pack, cause, kind=kind)
+
+    def give_back(self) -> None:
+        """The cluster is lost: what workers had in hand is to be trained by others."""
+        held = [] if self._held is None else [self._held]
+        for pack in [*(lease.pack for lease in self._running.values()), *held]:
+            self.agenda.fail(pack, "the cluster was lost", kind="preempted")
+
+    def _expire(self, trial_id: str) -> None:
+        """Ends a worker that has had its time; its pack goes to another one."""
+        lease = self._running.pop(trial_id)
+        self._late[trial_id] = lease.pack
+        _end(lease.trial)
+        cause = f"no answer after {lease.spent:.0f} s; at most {lease.seconds:.0f} s were expected"
+        log.warning("pack %s: %s", lease.pack.id, cause)
+        self.agenda.fail(lease.pack, cause, kind="timeout")
 
 
 class PackSearcher(Searcher):  # type: ignore[misc,unused-ignore]
@@ -266,88 +346,27 @@ class PackTrainer(tune.Trainable):
         return json.dumps(answer_order(json.loads(order)))
 
 
-def answer_order(order: dict[str, Any]) -> dict[str, Any]:
-    """Trains the pack of one order; an exception becomes an answer with its cause, not a crash."""
-    import torch  # the driver never needs it
-
-    from trainers.pack import train_pack
-
-    torch.set_num_threads(1)
-    os.environ["HOME"] = order["home"]
-    worker = f"{os.uname().nodename}:{os.getpid()}"
-    started = time.perf_counter()
-    try:
-        task = _task(order["task"], order["tasks_from"])
-        if task.content_hash != order["content_hash"]:
-            raise TaskDiffers(
-                f"task '{task.name}' has other data in a worker than in the main process: its function must "
-                "return the same arrays every time (fix its random seed)"
-            )
-        members = [member_from_plain(row) for row in order["members"]]
-        evaluations = train_pack(members, task, device=order["device"], diagnostics=order["diagnostics"])
-    except TaskDiffers as error:
-        return {"kind": "task", "cause": str(error), "worker": worker}
-    except Exception as error:  # noqa: BLE001 - whatever a user's network raises is this pack's failure only
-        kind = "memory" if isinstance(error, (MemoryError, torch.OutOfMemoryError)) else "error"
-        return {"kind": kind, "cause": cause_of(error), "traceback": traceback.format_exc(), "worker": worker}
-    return {
-        "evaluations": [evaluation.plain() for evaluation in evaluations],
-        "seconds": time.perf_counter() - started,
-        "worker": worker,
-    }
-
-
-def member_plain(member: Member) -> dict[str, Any]:
-    """A member as JSON-ready data."""
-    return {
-        "slot": member.slot.plain(),
-        "config": member.config.plain(),
-        "seed_index": member.seed_index,
-        "arm": member.arm,
-        "salt": member.salt,
-        "rungs": member.rungs,
-    }
-
-
-def member_from_plain(row: dict[str, Any]) -> Member:
-    """The inverse of `member_plain`."""
-    return Member(
-        **{
-            **row,
-            "slot": Slot(**row["slot"]),
-            "config": Config.from_plain(row["config"]),
-            "rungs": tuple((step, metric) for step, metric in row["rungs"]),
-        }
-    )
-
-
-def cause_of(error: BaseException) -> str:
-    """An exception in one line: type, message, and the innermost place of ours or the user's."""
-    message = harmless(" ".join(str(error).split()), 400)
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {message}{place}"
-
-
-def crash_cause(error_file: str | None) -> str:
-    """What Ray noted about a lost worker, in one line."""
-    text = ""
+def _told(error_file: str | None) -> str:
+    """What Ray noted about a lost worker."""
     with suppress(OSError):
-        text = " ".join(Path(error_file or "").read_text(encoding="utf-8").split())
-    detail = text.partition("Worker exit detail: ")[2]
-    return harmless(f"the worker process died: {detail or text or 'no reason given'}", 400)
+        return Path(error_file or "").read_text(encoding="utf-8")
+    return ""
 
 
-@lru_cache(maxsize=4)
-def _book(tasks_from: str | None) -> TaskBook:
-    from trainers.user_tasks import task_book
+def _loss(lease: Lease, told: str) -> tuple[str, str]:
+    """Why the worker of a pack was lost: kind and cause."""
+    if lease.begun is None:
+        return "preempted", harmless(f"the worker ended before it began: {' '.join(told.split())}", 400)
+    oom = kernel_kills() > lease.kernel_kills
+    kind, cause = of_lost_worker(told, trace_of(lease.trace), killed_for_memory=oom)
+    return kind, harmless(cause, 400)
 
-    return task_book(Path(tasks_from) if tasks_from else None)
 
-
-@lru_cache(maxsize=64)
-def _task(name: str, tasks_from: str | None) -> Task:
-    return _book(tasks_from)[name]()
+def _end(trial: Any) -> None:
+    """Ends a trial's worker process at once; Tune then sees that it was lost."""
+    actor = trial.temporary_state.ray_actor
+    if actor is not None:
+        ray.kill(actor, no_restart=True)
 
 
 def _trial_name(trial: Any) -> str:

@@ -18,17 +18,22 @@ LINE = ("search_spaces", "trainers", "reports", "studies")
 
 DOORS: dict[str, frozenset[str]] = {
     "optuna": frozenset({"studies/search.py", "studies/searching/joint.py"}),
-    "ray": frozenset({"studies/cluster.py", "studies/workers.py", "studies/service.py"}),
+    "ray": frozenset({"studies/cluster.py", "studies/workers.py", "studies/attached.py"}),
     "mlflow": frozenset(f"studies/mlflow_{part}.py" for part in ("experiment", "database", "server")),
-    "fsspec": frozenset({"studies/report_copies.py"}),
+    "fsspec": frozenset({"studies/report_copies.py", "trainers/fetching.py"}),
     "sqlite3": frozenset({"studies/sqlite.py"}),
-    "psycopg": frozenset({"studies/postgresql.py"}),
+    "psycopg": frozenset({"studies/postgresql.py", "studies/sessions.py"}),
     "sqlalchemy": frozenset(),
     "yaml": frozenset(
         {"studies/plain_yaml.py", "reports/yaml_limits.py", "reports/defaults.py", "reports/best.py"}
     ),
     "pydantic": frozenset({"studies/spec.py", "studies/searching/spec.py"}),
-    "typer": frozenset({"studies/cli.py", "studies/commands.py", "studies/options.py"}),
+    "typer": frozenset(
+        (
+            *("studies/cli.py", "studies/commands.py", "studies/options.py"),
+            *("studies/service_commands.py", "studies/steering_commands.py"),
+        )
+    ),
     "click": frozenset({"studies/cli.py"}),
     "rich": frozenset({"studies/cli.py", "studies/progress.py"}),
     "matplotlib": frozenset({"reports/figures.py"}),
@@ -108,7 +113,7 @@ def test_imports_run_one_way_and_through_the_doors() -> None:
         (
             "studies/a.py",
             "import importlib\nimportlib.import_module('ray.tune')",
-            "its door is studies/cluster.py",
+            "its door is studies/attached.py",
         ),
         ("studies/a.py", "from . import plan", "relatively"),
         ("trainers/a.py", "import tests.conftest", "nobody imports tests"),

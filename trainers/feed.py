@@ -54,7 +54,7 @@ class Feed:
         self._members = members
         y_dtype = torch.long if task.kind == "classification" else dtype
         blocks = sorted({m.slot.block for m in members})
-        study, setting = members[0].slot.study, members[0].config.setting
+        study, setting = members[0].streams.study, members[0].config.setting
         splits = [task.split(study, block) for block in blocks]
         trains = [split.train[: setting.train_size] for split in splits]
         targets = [TargetScaling.of(task, train) for train in trains]

@@ -21,12 +21,20 @@ class Member:
     salt: str = ""
     rungs: tuple[tuple[int, float], ...] = ()
     """(step, metric): where it is stopped if its validation metric is larger than that. Only in searches."""
+    root: str = ""
+    """The study whose name keys its streams and data splits; '': its slot's. A study that extends another
+    trains what that one would have trained, had it been larger."""
 
     @property
     def streams(self) -> StreamKey:
         s = self.slot
         return StreamKey(
-            study=s.study, task=s.task, block=s.block, phase=s.phase, index=self.seed_index, salt=self.salt
+            study=self.root or s.study,
+            task=s.task,
+            block=s.block,
+            phase=s.phase,
+            index=self.seed_index,
+            salt=self.salt,
         )
 
     @property

@@ -1,4 +1,8 @@
-"""The user's own tasks: a Python file whose list `TASKS` holds functions that return a Task."""
+"""The user's own tasks: a Python file whose list `TASKS` holds functions that return a Task.
+
+On a cluster the file itself travels with the study; data beside it do not. Name them by a shared path or an
+address in an object store, with their hash: `trainers.fetching.fetched`.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from reports.record import Margin
 from search_spaces.space import complete
 from studies.chain import check_known, next_members, place
+from studies.failing import SET_ASIDE, Failures
 from studies.ledger import Ledger
 from studies.packing import Pack, missing_packs
 from studies.pilot import margin
@@ -43,11 +44,18 @@ class ScopeAgenda:
         """
         self.study = protocol.spec.study
         self.protocol = protocol
-        self.failed_packs: list[Pack] = []
+        self._failures = Failures(
+            study=self.study,
+            ledger=ledger,
+            task=lambda name: book[name](),
+            commit=lambda pack, rows: self.commit(pack, rows, seconds=0.0, worker=SET_ASIDE),
+        )
+        self.failed_packs = self._failures.given_up
         self._ledger, self._book, self._speed = ledger, book, flops_per_second
         filled = ledger.filled(self.study)
         self.finished = len(filled)
         self.diverged = sum(status == "diverged" for status in filled.values())
+        self.set_aside = sum(status == "failed" for status in filled.values())
         self.pruned = 0
         self._sizes = {chain.place: protocol.size(chain) for chain in protocol.chains}
         self._works = {chain.place: self._work(chain) for chain in protocol.chains}
@@ -117,19 +125,20 @@ class ScopeAgenda:
         self.finished += new
         self.work_done += new * self._works[where]
         self.diverged += sum(e.status == "diverged" for e in evaluations)
-        if self._stages[where].landed(pack):
+        self.set_aside += sum(e.status == "failed" for e in evaluations)
+        stage = self._stages[where]
+        last = stage.landed(pack)
+        self._failures.landed(stage, pack)
+        if last:
             del self._stages[where]
             if not pack.factor:
                 self._settle(pack.task, pack.regime)
 
     def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
-        """Records a failed attempt; the pack is tried again twice, then given up."""
-        self._ledger.attempt(self.study, pack, kind=kind, cause=cause)
+        """Records a failed attempt; the pack is tried again, split, or given up (`studies.stage`)."""
         self._running.pop(pack.id, None)
         stage = self._stages.get((pack.factor, pack.task, pack.regime))
-        if stage is not None and stage.failed(pack):
-            self._ledger.attempt(self.study, pack, kind="given_up", cause=cause)
-            self.failed_packs.append(pack)
+        self._failures.note(stage, pack, cause, kind)
 
     def _opened(self, chain: Chain) -> Stage:
         """The packs of a chain; those that the ledger holds whole are left out."""

@@ -112,7 +112,7 @@ def scope_of(
     for name in chosen:
         _check(study, book, name)
     budget = {"families": len(chosen), "blocks": 1, "trials": points, "promoted": 1}
-    own = study.model_dump(exclude_unset=True, exclude={"claims"})
+    own = study.model_dump(exclude_unset=True, exclude={"claims", "extends"})
     wide = {
         "study": f"{study.study}{SUFFIX}",
         "tasks": chosen,
@@ -135,14 +135,15 @@ def is_scope(row: StudyRow) -> bool:
 
 def refuse_scoped(study: StudySpec, ledger: Ledger) -> None:
     """SpecError where a study would judge on a task by which its ranges were chosen in this workspace."""
-    row = ledger.find_study(f"{study.study}{SUFFIX}")
-    if row is None or not is_scope(row):
-        return
-    seen: Mapping[str, str] = {facts["name"]: facts["family"] for facts in row.protocol["facts"]}
-    for task in study.tasks:
-        if task in seen or FAMILIES.get(task) in seen.values():
-            rule = f"'{task}' was looked at in {row.name}: what chose the ranges cannot judge the levels"
-            raise SpecError(study.file, "tasks", rule)
+    for name in dict.fromkeys((study.study, study.root)):
+        row = ledger.find_study(f"{name}{SUFFIX}")
+        if row is None or not is_scope(row):
+            continue
+        seen: Mapping[str, str] = {facts["name"]: facts["family"] for facts in row.protocol["facts"]}
+        for task in study.tasks:
+            if task in seen or FAMILIES.get(task) in seen.values():
+                rule = f"'{task}' was looked at in {row.name}: what chose the ranges cannot judge the levels"
+                raise SpecError(study.file, "tasks", rule)
 
 
 def _free(study: StudySpec, book: TaskBook) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from studies.failing import SET_ASIDE, Failures
 from studies.ledger import Ledger
 from studies.packing import Pack, missing_packs
 from studies.searching.generations import Memory, members_of, open_generations, pack_size
@@ -39,7 +40,13 @@ class SearchAgenda:
         self.study = protocol.spec.study
         self.protocol = protocol
         self.diagnostics = protocol.spec.diagnostics
-        self.failed_packs: list[Pack] = []
+        self._failures = Failures(
+            study=self.study,
+            ledger=ledger,
+            task=lambda name: book[name](),
+            commit=lambda pack, rows: self.commit(pack, rows, seconds=0.0, worker=SET_ASIDE),
+        )
+        self.failed_packs = self._failures.given_up
         self._ledger = ledger
         self._task = book[protocol.spec.task]()
         self._speed = flops_per_second
@@ -48,6 +55,7 @@ class SearchAgenda:
         self.finished = sum(status.values())
         self.diverged = status["diverged"]
         self.pruned = status["pruned"]
+        self.set_aside = status["failed"]
         self._running: dict[str, Pack] = {}
         self._stages: dict[int, Stage] = {}
         """Generation -> its packs, for those that are open."""
@@ -114,28 +122,29 @@ class SearchAgenda:
         self.finished += new
         self.diverged += sum(e.status == "diverged" for e in evaluations)
         self.pruned += sum(e.status == "pruned" for e in evaluations)
+        self.set_aside += sum(e.status == "failed" for e in evaluations)
         if new == len(evaluations):
             self._done |= {e.slot.index: replace(e, diagnostics={}) for e in evaluations}
         else:  # the ledger had some of them, and those count
             self._done = self._trained()
         stage = self._stages.get(self._generation(pack))
-        if stage is not None and stage.landed(pack):
+        if stage is None:
+            return
+        last = stage.landed(pack)
+        self._failures.landed(stage, pack)
+        if last:
             self._advance()
 
     def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
-        """Records a failed attempt; the pack is tried again twice, then given up.
+        """Records a failed attempt; the pack is tried again, split, or given up (`studies.stage`).
 
         Args:
             pack: as `next_pack` gave it.
-            cause: the error's text.
-            kind: 'error' (the training raised), 'crash' (the worker died), ...
+            cause: in a line.
+            kind: one of `studies.failures.KINDS`.
         """
-        self._ledger.attempt(self.study, pack, kind=kind, cause=cause)
         self._running.pop(pack.id, None)
-        stage = self._stages.get(self._generation(pack))
-        if stage is not None and stage.failed(pack):
-            self._ledger.attempt(self.study, pack, kind="given_up", cause=cause)
-            self.failed_packs.append(pack)
+        self._failures.note(self._stages.get(self._generation(pack)), pack, cause, kind)
 
     def _trained(self) -> dict[int, Evaluation]:
         """Trial number -> what the ledger holds: read once, when the search is taken up."""

@@ -27,8 +27,9 @@ from uuid import uuid4
 
 import studies.workers
 from studies.cluster import OBJECT_STORE_BYTES, Cluster
+from studies.orders import member_from_plain
 from studies.packing import Pack
-from studies.workers import PackTrainer, member_from_plain, run_ray
+from studies.workers import PackTrainer, run_ray
 from tests.benchmarks.control_plane import answer
 from tests.benchmarks.pack_curve import CASES, members
 from trainers.diagnostics.names import Switch

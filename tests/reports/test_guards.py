@@ -63,11 +63,36 @@ def test_a_missing_confirm_run_is_named(study: StudyRecord) -> None:
     assert "task 'task_2', block 1, level 'he_normal'" in message
 
 
-def test_a_failed_run_counts_as_missing(study: StudyRecord) -> None:
+@pytest.mark.parametrize("phase", ["retune", "promote", "confirm"])
+def test_a_member_that_could_not_be_trained_takes_the_verdict_of_its_row(
+    study: StudyRecord, phase: Phase, tmp_path: Path
+) -> None:
     def fail(row: Evaluation) -> Evaluation:
-        return replace(row, status="failed", test=None) if at(row, "confirm", 0) else row
+        if not at(row, phase, 0):
+            return row
+        return replace(row, status="failed", cause="crash: <b>it</b> broke", test=None, versions={})
 
-    assert "failed, which counts as missing" in refusal(changed(study, fail))
+    gap = changed(study, fail)
+    assert standing(gap).kind == "unjudged"
+    assert f"{phase} 0 of he_normal on task_2, block 1 could not be trained" in standing(gap).reason
+    page = write_report(gap, tmp_path).read_text(encoding="utf-8")
+    assert "No verdict: members of its rows could not be trained" in page
+    assert "crash: &lt;b&gt;it&lt;/b&gt; broke" in page
+
+
+def test_a_gap_in_one_row_leaves_the_others_their_verdicts(tmp_path: Path) -> None:
+    two = planted_study({"shallow": noisy_errors([0, 1, 2]), "deep": noisy_errors([0, 1, 2])})
+
+    def fail(row: Evaluation) -> Evaluation:
+        first = row.slot.phase == "confirm" and row.slot.regime == "deep" and row.slot.index == 0
+        return replace(row, status="failed", cause="memory: too large", test=None) if first else row
+
+    gap = changed(two, fail)
+    assert standing(gap).kind == "evidence"
+    assert {verdict.regime for verdict in verdicts(gap)} == {"shallow"}
+    page = write_report(gap, tmp_path).read_text(encoding="utf-8")
+    assert "initializer @ deep: no verdict, members of this row could not be trained" in page
+    assert "memory: too large" in page
 
 
 def test_a_level_with_fewer_trials_gets_no_verdict(study: StudyRecord) -> None:

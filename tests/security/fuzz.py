@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from studies.databases import LedgerDamaged
 from tests.security.targets import Target, targets
 from tests.security.watch import WATCH, scratch_root
 
@@ -68,7 +69,7 @@ def outcome(target: Target, seed: int, i: int, folder: Path) -> tuple[str, str]:
         with _alarm(), WATCH.over(folder, may_read=target.may_read) as found:
             target.read(given, folder)
         said, why = "accepted", ""
-    except ValueError as error:
+    except (ValueError, LedgerDamaged) as error:  # what `studies.cli.invoke` answers with exit code 2
         said, why = "refused", str(error)
     except (Exception, TooSlow):  # noqa: BLE001 - this is what is looked for
         return "crashed", f"{traceback.format_exc(limit=-6)}\ninput: {given!r:.2000}"
@@ -98,9 +99,9 @@ def fuzz(
 ) -> dict[str, Count]:
     """Reads the inputs of these numbers of each target; the process keeps its limit of memory afterwards."""
     with tempfile.TemporaryDirectory(prefix="groundrules-fuzz-", dir=scratch_root()) as name:
-        folder = Path(name)
-        every = [target for target in targets() if target.name in numbers]
-        for target in every:
+        every = {target: Path(name, f"t{i}") for i, target in enumerate(targets()) if target.name in numbers}
+        for target, folder in every.items():
+            folder.mkdir()  # of its own: what one target leaves another would read
             for i in range(-WARM, 0):
                 try:
                     target.read(target.make(Random(f"warm:{target.name}:{i}"), folder), folder)
@@ -110,7 +111,7 @@ def fuzz(
             _limit(memory)
         gc.collect()
         found = {}
-        for target in every:
+        for target, folder in every.items():
             found[target.name] = _count(target, numbers[target.name], seed, folder, say=say)
     return found
 

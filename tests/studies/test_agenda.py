@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from reports.guards import standing, unjudged
+from studies.agenda import Agenda
 from studies.packing import Pack
-from studies.work import ATTEMPTS
+from studies.record import study_record
+from studies.work import ATTEMPTS, PREEMPTIONS
 from tests.studies.planted import agenda_of, outcome, phases, planned, started, tiny, train, train_all
+from tests.studies.tampering import tamper
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 
@@ -94,25 +101,41 @@ def test_a_resumed_study_trains_the_rest_and_ends_the_same(tmp_path: Path, stop_
     assert again.plans("tiny") == quiet.plans("tiny")
 
 
-def test_a_failed_pack_is_tried_three_times_and_the_rest_goes_on(workspace: Path) -> None:
-    ledger, fixed = started(workspace)
-    agenda = agenda_of(ledger, fixed)
-    tried: dict[str, int] = {}
-    poison = ""
+def slots(*packs: Pack) -> set[str]:
+    return {member.slot.id for pack in packs for member in pack.members}
+
+
+def failing(agenda: Agenda, poison: Callable[[Pack], bool], kind: str = "crash") -> list[int]:
+    """Works the agenda off; packs that are poison fail. Returns the sizes of the packs that did."""
+    sizes = []
     while (pack := agenda.next_pack()) is not None:
-        if pack.phase == "retune" and not poison:
-            poison = pack.id
-        if pack.id == poison:
-            tried[pack.id] = tried.get(pack.id, 0) + 1
-            agenda.fail(pack, "segmentation fault", kind="crash")
+        if poison(pack):
+            sizes.append(len(pack.members))
+            agenda.fail(pack, "segmentation fault", kind=kind)
         else:
             train(agenda, pack)
-    assert tried == {poison: ATTEMPTS}
-    assert [pack.id for pack in agenda.failed_packs] == [poison]
+    return sizes
+
+
+def first_retune_pack(workspace: Path) -> Pack:
+    ledger, fixed = started(workspace)
+    return next(pack for pack in train_all(agenda_of(ledger, fixed)) if pack.phase == "retune")
+
+
+def test_a_pack_that_nobody_can_train_is_given_up_and_tried_again_by_the_next_run(tmp_path: Path) -> None:
+    poison = first_retune_pack(tmp_path / "look")
+    ledger, fixed = started(tmp_path / "ws")
+    agenda = agenda_of(ledger, fixed)
+    sizes = failing(agenda, lambda pack: slots(pack) <= slots(poison))
+    whole = len(poison.members)
+    assert sizes[: ATTEMPTS + 1] == [whole] * ATTEMPTS + [whole // 2]
+    assert len(sizes) <= ATTEMPTS + 2 * math.ceil(math.log2(whole)) + 2, "two members are enough to know"
+    assert [pack.id for pack in agenda.failed_packs] == [poison.id]
     assert agenda.done
     assert agenda.finished < agenda.planned
-    kinds = [attempt.kind for attempt in ledger.attempts("tiny") if attempt.pack == poison]
-    assert kinds == ["crash"] * ATTEMPTS + ["given_up"]
+    assert agenda.set_aside == 0
+    kinds = [attempt.kind for attempt in ledger.attempts("tiny") if attempt.pack == poison.id]
+    assert kinds == ["crash"] * ATTEMPTS + ["split", "given_up"]
     confirmed = {
         (e.slot.task, e.slot.regime) for e in ledger.evaluations("tiny") if e.slot.phase == "confirm"
     }
@@ -121,6 +144,69 @@ def test_a_failed_pack_is_tried_three_times_and_the_rest_goes_on(workspace: Path
     resumed = agenda_of(ledger, fixed)
     train_all(resumed)
     assert resumed.finished == resumed.planned
+
+
+@pytest.mark.parametrize("place", [0, 3, -1])
+def test_a_member_that_brings_its_pack_down_is_found_and_set_aside(tmp_path: Path, place: int) -> None:
+    pack = first_retune_pack(tmp_path / "look")
+    poison = pack.members[place]
+    ledger, fixed = started(tmp_path / "ws")
+    agenda = agenda_of(ledger, fixed)
+    sizes = failing(agenda, lambda tried: poison in tried.members)
+    assert len(sizes) - ATTEMPTS <= math.ceil(math.log2(len(pack.members))) + 1
+    assert agenda.done and agenda.finished == agenda.planned and not agenda.failed_packs
+    assert agenda.set_aside == 1
+    (failed,) = [e for e in ledger.evaluations("tiny") if e.status == "failed"]
+    assert failed.slot == poison.slot
+    assert failed.cause == "crash: segmentation fault"
+    record = study_record(ledger, "tiny")
+    assert standing(record).kind == "evidence"
+    assert (poison.slot.factor, poison.slot.regime) in unjudged(record)
+
+    again = agenda_of(ledger, fixed)
+    assert again.done and again.set_aside == 1, "it is not tried again: what came after hangs on it"
+
+
+def test_what_does_not_fit_into_memory_is_tried_in_halves(workspace: Path) -> None:
+    ledger, fixed = started(workspace)
+    agenda = agenda_of(ledger, fixed)
+    sizes = failing(agenda, lambda pack: len(pack.members) > 2, kind="memory")
+    assert sizes and min(sizes) > 2
+    assert agenda.done and agenda.finished == agenda.planned
+    assert agenda.set_aside == 0 and not agenda.failed_packs
+    packs = Counter(attempt.pack for attempt in ledger.attempts("tiny") if attempt.kind == "memory")
+    assert set(packs.values()) == {1}, "none is tried twice at a size that did not fit"
+
+
+def test_losing_the_worker_does_not_count_as_an_attempt_but_has_an_end(workspace: Path) -> None:
+    ledger, fixed = started(workspace)
+    agenda = agenda_of(ledger, fixed)
+    first = agenda.next_pack()
+    assert first is not None
+    for _ in range(PREEMPTIONS - 1):
+        agenda.fail(first, "the machine was lost", kind="preempted")
+        agenda._progress[first.factor, first.task, first.regime].stage.ready.rotate(1)
+        again = agenda.next_pack()
+        assert again is not None and again.id == first.id
+    agenda.fail(first, "the machine was lost", kind="preempted")
+    halves = agenda.next_pack()
+    assert halves is not None and slots(halves) < slots(first)
+    train(agenda, halves)
+    train_all(agenda)
+
+
+def test_a_pack_that_was_split_is_resumed_where_it_was(workspace: Path) -> None:
+    ledger, fixed = started(workspace)
+    agenda = agenda_of(ledger, fixed)
+    first = agenda.next_pack()
+    assert first is not None
+    agenda.fail(first, "too large", kind="memory")
+    half = agenda.next_pack()
+    assert half is not None
+    train(agenda, half)
+    rest = train_all(agenda_of(ledger, fixed))
+    assert not slots(half) & slots(*rest), "what a half has trained is not trained again"
+    assert not [a for a in ledger.attempts("tiny") if a.kind == "duplicate"]
 
 
 def test_a_worker_believed_dead_may_still_deliver_once(workspace: Path) -> None:
@@ -191,9 +277,10 @@ def test_a_ledger_with_other_numbers_than_the_plan_asks_for_is_refused(workspace
         train(agenda, pack)
     assert pack is not None
     train(agenda, pack)  # some of the first chain's retune members, not all
-    ledger._db.execute(
+    tamper(
+        ledger,
         "UPDATE evaluations SET evaluation = replace(evaluation, '\"learning_rate\":', '\"learning_rate\":1')"
-        " WHERE phase = 'retune' AND number = 1"
+        " WHERE phase = 'retune' AND number = 1",
     )
     with pytest.raises(ValueError, match="other numbers"):
         train_all(agenda_of(ledger, fixed))

@@ -18,6 +18,7 @@ import pytest
 
 from studies.cli import invoke
 from studies.databases import WAIT, LedgerDamaged, LedgerLost
+from studies.entries import Attempt
 from studies.ledger import Ledger
 from studies.packing import Pack
 from studies.site import Site
@@ -171,11 +172,11 @@ def test_rows_that_were_changed_are_refused_and_named(
 
 
 def test_a_study_survives_that_its_database_is_stopped_and_killed(
-    address: str, postgres: Postgres, workspace: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    address: str, postgres: Postgres, workspace: Path, tmp_path: Path
 ) -> None:
     ledger, fixed = started(workspace)
     packs = 0
-    with listening(caplog), ledger.hold("tiny"):
+    with listening() as told, ledger.hold("tiny"):
         agenda = agenda_of(ledger, fixed)
         while (pack := agenda.next_pack()) is not None:
             packs += 1
@@ -183,8 +184,8 @@ def test_a_study_survives_that_its_database_is_stopped_and_killed(
                 (postgres.stop if packs == 3 else postgres.kill)()
                 threading.Timer(0.5, postgres.start).start()
             train(agenda, pack)
-        told = ["is back" in record.getMessage() for record in caplog.records]
-        assert told == [False, True, False, True]  # one line when a wait begins, one when it is over
+        # One line when a wait begins, one when it is over.
+        assert ["is back" in line for line in told] == [False, True, False, True]
         assert ledger.evaluations("tiny") == quiet(tmp_path / "quiet")
         assert ledger.check("tiny").faults == ()
         kinds = [attempt.kind for attempt in ledger.attempts("tiny")]
@@ -269,22 +270,23 @@ def hold_and_let_go(workspace: Path) -> None:
         pass
 
 
-def second_look(workspace: Path) -> list[object]:
+def second_look(workspace: Path) -> list[Attempt]:
     with Ledger.open(workspace) as reader:
         return list(reader.attempts("tiny"))
 
 
 @contextmanager
-def listening(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Hears our warnings once, whether or not they reach the root logger (after a command they do not)."""
+def listening() -> Iterator[list[str]]:
+    """What the ledger warns of."""
+    told: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
     log = logging.getLogger("groundrules.ledger")
-    log.addHandler(caplog.handler)
-    before, log.propagate = log.propagate, False
+    log.addHandler(handler)
     try:
-        yield
+        yield told
     finally:
-        log.propagate = before
-        log.removeHandler(caplog.handler)
+        log.removeHandler(handler)
 
 
 @contextmanager

@@ -18,8 +18,9 @@ import pytest
 import studies.workers
 from studies.cluster import gpus, sharing, started_too_slowly
 from studies.early import is_new
+from studies.orders import member_from_plain
 from studies.run import run
-from studies.workers import PackTrainer, member_from_plain, run_ray
+from studies.workers import PackTrainer, run_ray
 from tests.studies.planted import outcome
 from tests.studies.test_workers import open_study, small, user_file
 

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from studies.agenda import Agenda
+from studies.leases import least_seconds
 from studies.ledger import Ledger
+from studies.orders import cause_of, member_from_plain, member_plain
 from studies.plan import protocol
 from studies.run import run
 from studies.spec import StudySpec, parse
-from studies.workers import cause_of, member_from_plain, member_plain, run_ray
+from studies.workers import run_ray
 from tests.studies.planted import TINY, agenda_of, started, train_all
 from trainers.user_tasks import task_book
 
@@ -55,11 +57,15 @@ def user_file(folder: Path, name: str, misdeed: str = "pass", seed: str = "1") -
     return file
 
 
+BUDGET = {
+    "families": 2, "blocks": 1, "trials": 1, "promoted": 1, "promote_seeds": 1, "confirm_seeds": 1
+}  # fmt: skip
+
+
 def small(*tasks: str, **changes: Any) -> StudySpec:
     """A study of one regime on the given tasks."""
-    budget = {"families": 2, "blocks": 1, "trials": 1, "promoted": 1, "promote_seeds": 1, "confirm_seeds": 1}
     own = {"questions": [{"factor": "optimizer", "levels": ["sgd", "adam"]}], "background": {}}
-    spec = {**TINY, **own, "regimes": {"shallow": {"depth": 1}}, "tasks": list(tasks), "budget": budget}
+    spec = {**TINY, **own, "regimes": {"shallow": {"depth": 1}}, "tasks": list(tasks), "budget": BUDGET}
     return parse({**spec, **changes}, file="small.yaml")
 
 
@@ -94,13 +100,64 @@ def test_ray_finds_what_one_process_finds_after_a_worker_was_killed(tmp_path: Pa
         run_ray(agenda, tasks_from=file, workers=2, on_tick=look)
         assert ledger.evaluations(spec.study) == expected
         kinds = [attempt.kind for attempt in ledger.attempts(spec.study)]
-        causes = [attempt.cause for attempt in ledger.attempts(spec.study) if attempt.kind == "crash"]
+        (cause,) = [attempt.cause for attempt in ledger.attempts(spec.study) if attempt.kind == "preempted"]
     assert agenda.done and not agenda.failed_packs
-    assert kinds.count("crash") == 1
-    assert "the worker process died" in causes[0]
+    assert set(kinds) == {"committed", "preempted"}
+    assert "ended from outside" in cause
     assert os.environ["RAY_AUTH_MODE"] == "token"
     assert token_modes == {0o600}
     assert dict(os.environ) == before, "the environment is left as it was found"
+
+
+def test_a_segmentation_fault_is_traced_to_its_member_and_the_study_ends(tmp_path: Path) -> None:
+    spec = small("stripes", "specks", budget={**BUDGET, "trials": 3})
+    run(spec, workspace=tmp_path / "alone", tasks_from=user_file(tmp_path, "specks"), engine="inline")
+    with Ledger.open(tmp_path / "alone") as alone:
+        quiet = {e.id: e for e in alone.evaluations(spec.study)}
+    there = [e for e in quiet.values() if e.slot.task == "specks" and e.slot.level == "sgd"]
+    chosen = {e.config.numbers.get("learning_rate") for e in there if e.slot.phase != "retune"}
+    victim = next(e for e in there if e.config.numbers["learning_rate"] not in chosen)
+    crash = (
+        f"if os.getpid() != {os.getpid()} and config.numbers['learning_rate'] == "
+        f"{victim.config.numbers['learning_rate']!r}: os.kill(os.getpid(), signal.SIGSEGV)"
+    )
+    file = user_file(tmp_path, "specks", crash)
+    ledger, agenda = open_study(tmp_path / "ws", spec, file)
+    with ledger:
+        run_ray(agenda, tasks_from=file, workers=2)
+        found = {e.id: e for e in ledger.evaluations(spec.study)}
+        causes = {attempt.cause for attempt in ledger.attempts(spec.study) if attempt.kind == "crash"}
+    assert agenda.finished == agenda.planned and not agenda.failed_packs
+    assert [e.id for e in found.values() if e.status == "failed"] == [victim.id]
+    assert all("Fatal Python error: Segmentation fault (File" in cause for cause in causes), causes
+    near = [e.slot.cell == victim.slot.cell and e.slot.phase == "retune" for e in quiet.values()]
+    others = [e for e, packed in zip(quiet.values(), near, strict=True) if not packed]
+    assert all(found[e.id] == e for e in others), "who was not in its pack is what it would have been"
+
+
+def test_a_worker_that_hangs_is_ended_and_its_pack_trained_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDRULES_LEASE_SECONDS", "8")
+    misdeed = (
+        f"flag = Path({str(tmp_path / 'stopped')!r})\n"
+        f"    if os.getpid() != {os.getpid()} and not flag.exists():\n"
+        "        flag.write_text(str(os.getpid())); os.kill(os.getpid(), signal.SIGSTOP)"
+    )
+    file = user_file(tmp_path, "specks", misdeed)
+    ledger, agenda = open_study(tmp_path / "ws", small("stripes", "specks"), file)
+    with ledger:
+        run_ray(agenda, tasks_from=file, workers=2)
+        kinds = [attempt.kind for attempt in ledger.attempts(agenda.study)]
+    assert agenda.finished == agenda.planned
+    assert (kinds.count("timeout"), kinds.count("duplicate")) == (1, 0)
+    assert not Path(f"/proc/{(tmp_path / 'stopped').read_text()}").exists(), "the worker that hung is gone"
+
+
+def test_a_lease_that_is_no_time_is_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROUNDRULES_LEASE_SECONDS", "soon")
+    with pytest.raises(ValueError, match="GROUNDRULES_LEASE_SECONDS = soon must be a number of seconds"):
+        least_seconds()
 
 
 def test_an_exception_costs_only_its_own_packs_and_leaves_its_cause(tmp_path: Path) -> None:

@@ -37,9 +37,9 @@ def item_readings(wiring: Wiring) -> Iterator[Reading]:
     count = len(configs)
     wanted = [min(c.setting.batch_size, feed.items) for c in configs]
     yield Reading(key="batch_size", asked=wanted, found=[wiring.x_KBF.shape[1]] * count)
-    blocks = {(m.slot.study, m.slot.block) for m in wiring.members}
+    blocks = {(m.streams.study, m.slot.block) for m in wiring.members}
     training = {block: len(task.split(*block).train) for block in blocks}
-    most = [training[m.slot.study, m.slot.block] for m in wiring.members]
+    most = [training[m.streams.study, m.slot.block] for m in wiring.members]
     asked = [min(c.setting.train_size, n) for c, n in zip(configs, most, strict=True)]
     rows = [feed.training_items(k)[0] for k in range(count)]
     yield Reading(key="train_size", asked=asked, found=[len(own) for own in rows])
@@ -70,7 +70,7 @@ def _scaling(wiring: Wiring, rows: list[Tensor]) -> Reading:
         level = member.config.levels["input_scaling"]
         key = (own.data_ptr(), member.slot.block, level)
         if key not in known:
-            split = wiring.task.split(member.slot.study, member.slot.block).train
+            split = wiring.task.split(member.streams.study, member.slot.block).train
             known[key] = _scaled(level, own, wiring.task, split)
         found.append(known[key])
     return Reading(

@@ -1,0 +1,97 @@
+"""Causes of lost packs are told apart, by what Ray says and by what the worker has left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from studies.failures import by_kind, of_exception, of_lost_worker, sentence
+from studies.ledger import Attempt
+from studies.traces import trace_of, traced
+
+DIED = (
+    "The actor died unexpectedly before finishing this task. The actor is dead because its worker process "
+    "has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a "
+    "connection error code 2. End of file. Some common causes include: (1) the process was killed by the "
+    "OOM killer due to high memory usage, (2) ray stop --force was called, or (3) the worker crashed "
+    "unexpectedly due to SIGSEGV or another unexpected error."
+)
+"""As Ray 2.60 words it, whatever the reason was."""
+NODE = "The actor died because its node has died. Node Id: 1f. the actor's node was terminated unexpectedly"
+MEMORY = "1 worker(s) were killed due to the node running low on memory. Memory on the node was 3 GB / 3.1 GB"
+
+
+@pytest.mark.parametrize(
+    ("told", "trace", "oom", "kind"),
+    [
+        (DIED, "", False, "preempted"),
+        (DIED, "Fatal Python error: Segmentation fault", False, "crash"),
+        (DIED, "", True, "memory"),
+        (DIED, None, False, "crash"),
+        (NODE, None, False, "preempted"),
+        (NODE, "Fatal Python error: Aborted", False, "preempted"),
+        (MEMORY, "", False, "memory"),
+    ],
+)
+def test_a_lost_worker_has_one_kind(told: str, trace: str | None, oom: bool, kind: str) -> None:
+    found, cause = of_lost_worker(told, trace, killed_for_memory=oom)
+    assert found == kind
+    assert cause and "\n" not in cause
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError(), "memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "memory"),
+        (RuntimeError("shapes differ"), "error"),
+        (ZeroDivisionError(), "error"),
+    ],
+)
+def test_an_exception_is_memory_or_an_error(error: BaseException, kind: str) -> None:
+    assert of_exception(error) == kind
+
+
+def test_a_tensor_that_fits_nowhere_is_memory() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60)
+    assert of_exception(caught.value) == "memory"
+
+
+@pytest.mark.parametrize(("how", "left"), [("SIGSEGV", "Segmentation fault"), ("SIGKILL", ""), ("", None)])
+def test_a_fault_leaves_a_trace_and_a_kill_leaves_none(tmp_path: Path, how: str, left: str | None) -> None:
+    file = tmp_path / "trace"
+    misdeed = f"os.kill(os.getpid(), signal.{how})" if how else "pass"
+    script = f"import os, signal, sys\nfrom studies.traces import traced\nwith traced(sys.argv[1]): {misdeed}"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(file)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    assert (done.returncode == 0) == (not how)
+    trace = trace_of(file)
+    assert trace == left if not left else trace is not None and left in trace
+
+
+def test_a_trace_that_cannot_be_written_harms_nobody(tmp_path: Path) -> None:
+    with traced(str(tmp_path / "nowhere" / "trace")):
+        trained = True
+    assert trained
+    assert trace_of(tmp_path / "nowhere" / "trace") is None
+
+
+def test_failed_attempts_are_counted_by_kind() -> None:
+    row = {"pack": "p", "slot": "", "cause": "", "worker": "", "seconds": 0.0, "at_ms": 0}
+    kinds = ("committed", "preempted", "preempted", "memory", "split", "duplicate")
+    counts = by_kind([Attempt(kind=kind, **row) for kind in kinds])  # type: ignore[arg-type]
+    assert counts == {"preempted": 2, "memory": 1}
+    assert sentence(counts) == "failed attempts: 2 workers taken away, 1 out of memory"
+    assert sentence({}) == ""

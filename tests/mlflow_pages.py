@@ -27,7 +27,7 @@ class Page:
 
 
 def study_pages(server: str, study: str, *, words: str) -> Iterator[Page]:
-    """The list, the study, a cell of it, a member of that, the member's curves, and the report.
+    """The list of studies, the study, a cell of it, a member of that, the member's curves, and the report.
 
     Args:
         server: its address.
@@ -61,7 +61,7 @@ def study_pages(server: str, study: str, *, words: str) -> Iterator[Page]:
         return Page(name=name, address=f"{home}{below}", shows=shows)
 
     study_, cell_, member_ = (f"/{run.info.run_id}" for run in (top, cell, member))
-    yield page("runs of the study", "", texts(_name(top)))
+    yield Page(name="list of studies", address=f"{server}/#/experiments", shows=texts("Time created", study))
     yield page("study with its cells", study_, texts("Child runs", *_below(client, top)[:1]))
     yield page("cell with its members", cell_, texts("Child runs", _name(top), *_below(client, cell)))
     yield page("member below its cell", member_, texts("Parent run", _name(cell)))

@@ -48,6 +48,15 @@ def sqlite(file: Path) -> Ask:
     return ask
 
 
+def runs_so_far(ask: Ask, study: str) -> int:
+    """How many runs there are while a study is being written; `held` is for when it is not."""
+    ((found,),) = ask(
+        "SELECT COUNT(*) FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id"
+        f" WHERE e.name = '{study}'"
+    )
+    return int(found)
+
+
 def held(ask: Ask, study: str) -> Held:
     """Everything of a study but what hangs on the moment."""
     alive = f"""run_uuid IN (

@@ -56,4 +56,4 @@ def test_two_users_at_once_one_of_whom_stops_and_resumes(at: Stage) -> None:
     hold(stopped_and_resumed(at, ada, files[0], stop_at=1))
     hold(nothing_foreign(at, (ada, ben), ("of_ada", "of_ben")))
     hold(as_alone(ada, at.alone("alone", apart=False), files[0]))
-    hold(mistakes(at, ada, files[0]))
+    hold(mistakes(at, ada, files[0], by_looking=False))

@@ -57,7 +57,7 @@ def from_plain(kind: type[Noun], data: Any, where: str) -> Noun:
     """
     if not isinstance(data, dict):
         raise ValueError(f"{where} must be a mapping, not {_shown(data)}")
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     for key in data:
         if key not in hints:
             raise unknown(f"key of {where}", key, hints)

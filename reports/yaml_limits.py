@@ -36,7 +36,7 @@ def examine(text: str, loader: type[Any], *, most: int) -> None:
     """
     depth = count = 0
     for event in yaml.parse(text, Loader=loader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise Excess(line, "anchors and aliases are not allowed; write the value out")
         if (tag := getattr(event, "tag", None)) not in (None, "!"):

@@ -31,7 +31,7 @@ def as_recorded(study: str) -> Iterator[None]:
     """
     try:
         yield
-    except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, StopIteration) as error:
         log.debug("details", exc_info=True)
         what = f"{type(error).__name__}: {error!s:.200}"
         raise ValueError(

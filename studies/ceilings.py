@@ -55,7 +55,7 @@ def check_counts(spec: StudySpec) -> None:
     _refuse_above(spec.file, "setting.evaluations", members * looks, MAX_LOOKS, "points of training curves")
 
 
-def backgrounds(choices: Mapping[str, Sequence[str]]) -> int:
+def backgrounds(choices: Mapping[str, Sequence[object]]) -> int:
     """How many backgrounds hold every pair of levels (see `studies.points`), without making them."""
     others = [len(levels) - 1 for levels in choices.values()]
     return 1 + sum(others) + sum(a * b for a, b in combinations(others, 2))

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -133,7 +133,7 @@ def _send(
     from studies.spec import shipped
 
     site = site_of(workspace)
-    named = cast("ProfileName | None", profile.value if profile else None)
+    named: ProfileName | None = profile.value if profile else None
     study = checked_study(path_or_name, tasks_from=tasks_from, profile=named)
     if not (site.ledger or wishes.workspace_there):
         raise ValueError(

@@ -12,7 +12,7 @@ from studies.outlook import Outlook, Place, outlook
 LATELY_MS = 300_000
 """The pace is measured over the last five minutes: a pack may take one of them."""
 LEAST_PACKS = 3
-NO_FAILURE = frozenset(("committed", "duplicate"))
+NO_FAILURE = frozenset(("committed", "duplicate", "split"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +120,9 @@ def _work_left(whole: Outlook, packs: Sequence[Trained]) -> float:
         done[pack.place] += pack.members
     left = 0.0
     for place, planned in whole.members.items():
-        key = next((key for key in _alike(place) if members[key]), None)
-        if key is not None:
-            left += max(0, planned - done[place]) * seconds[key] / members[key]
+        known = next((key for key in _alike(place) if members[key]), None)
+        if known is not None:
+            left += max(0, planned - done[place]) * seconds[known] / members[known]
     return left
 
 

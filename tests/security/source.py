@@ -19,7 +19,8 @@ EXECUTING = frozenset(
 ALLOWED: Mapping[str, frozenset[str]] = {
     "exec": frozenset({"trainers/user_tasks.py"}),  # the file that the command line names
     "compile": frozenset({"trainers/user_tasks.py"}),
-    "zipfile": frozenset({"trainers/tasks/stored.py"}),  # the exception of a broken .npz
+    # The exception of a broken .npz; what a job is sent, which is only written.
+    "zipfile": frozenset({"trainers/tasks/stored.py", "studies/shipping.py"}),
     "subprocess": frozenset({"studies/ui.py"}),
     "Markup": frozenset({"reports/page.py"}),  # pictures drawn by us
 }
@@ -41,12 +42,16 @@ def _unsafe_call(name: str, call: ast.Call) -> str:
     last = name.split(".")[-1]
     if name in ("eval", "input", "__import__", "breakpoint", "vars().update"):
         return name
-    if last in ("unpack_archive", "extractall", "read_pickle", "mktemp", "popen", "system", "from_string"):
+    if last in ("unpack_archive", "extractall", "read_pickle", "mktemp", "popen", "system"):
         return name
     if name in ("torch.load", "torch.jit.load", "torch.hub.load", "os.execv", "os.execvp", "os.spawnl"):
         return name
     if last in ("restore", "from_checkpoint") and "tune" in name.lower():
         return name
+    if last == "ZipFile" and [ast.unparse(argument) for argument in call.args[1:2]] != ["'w'"]:
+        return f"{name} to read"
+    if last == "from_string" and "env" in name.lower():
+        return f"{name}: a template that is no file of ours"
     if name == "np.load" and _argument(call, "allow_pickle") != "False":
         return f"{name} without allow_pickle=False"
     if name in ("yaml.load", "yaml.load_all") and _argument(call, "Loader") not in ("_Strict", "_Loader"):
@@ -83,8 +88,8 @@ def findings(root: Path) -> list[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and "yaml." in " ".join(map(ast.unparse, node.bases)):
                 bases = {ast.unparse(base) for base in node.bases}
-                if bases != {"yaml.SafeLoader"}:
-                    found.append(f"{file}:{node.lineno} {node.name} is no SafeLoader")
+                if not bases <= {"yaml.SafeLoader", "yaml.SafeDumper"}:
+                    found.append(f"{file}:{node.lineno} {node.name} is not safe")
     templates = sorted((root / "reports" / "templates").glob("*.html")) if (root / "reports").is_dir() else []
     for page in templates:
         text = page.read_text(encoding="utf-8")
@@ -99,15 +104,23 @@ def has_doors_for_code(folder: Path) -> str:
     assert findings(ROOT) == []
     count = len(modules(ROOT))
     planted = {
-        "studies/a.py": "import pickle", "studies/b.py": "eval('1')", "trainers/c.py": "torch.load('x')",
-        "reports/d.py": "import yaml\nyaml.load(x, Loader=yaml.Loader)", "studies/e.py": "import tarfile",
-        "studies/f.py": "run('ls', shell=True)", "trainers/g.py": "np.load(f, allow_pickle=True)",
-        "reports/h.py": "Environment(autoescape=False)", "studies/i.py": "exec('x')",
-        "studies/j.py": "import yaml\nclass L(yaml.Loader): pass", "studies/k.py": "import_module(name)",
-        "studies/l.py": "import subprocess", "studies/m.py": "os.system('x')",
-    }  # fmt: skip
+        "studies/a.py": "import pickle",
+        "studies/b.py": "eval('1')",
+        "studies/c.py": "import tarfile",
+        "studies/d.py": "run('ls', shell=True)",
+        "studies/e.py": "exec('x')",
+        "studies/f.py": "import yaml\nclass L(yaml.Loader): pass",
+        "studies/g.py": "import_module(name)",
+        "studies/h.py": "import subprocess",
+        "studies/i.py": "os.system('x')",
+        "trainers/j.py": "torch.load('x')",
+        "trainers/k.py": "np.load(f, allow_pickle=True)",
+        "trainers/tasks/stored.py": "zipfile.ZipFile(name)",
+        "reports/l.py": "import yaml\nyaml.load(x, Loader=yaml.Loader)",
+        "reports/m.py": "Environment(autoescape=False)",
+    }
     for file, text in planted.items():
-        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text(text, encoding="utf-8")
     caught = {line.split()[0].split(":")[0] for line in findings(folder)}
     assert caught == set(planted), set(planted) - caught

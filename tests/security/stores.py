@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,7 +179,8 @@ def points_elsewhere_from_a_card(folder: Path) -> str:
     outside.mkdir()
     text = f"before {FIRST} mine {LAST} after"
     (outside / "index.html").write_text(text, encoding="utf-8")
-    for said in ([{"study": "../../outside"}], "[" * 100_000, [[]], {"a": 1}, None, 7):
+    hostile: tuple[Any, ...] = ([{"study": "../../outside"}], "[" * 100_000, [[]], {"a": 1}, None, 7)
+    for said in hostile:
         cards = said if isinstance(said, str) else json.dumps(said)
         (reports / "tiny" / CARDS).write_text(cards, encoding="utf-8")
         refresh(reports)

@@ -67,7 +67,7 @@ class Target:
     share: float
     """Of all inputs; targets that are slow get fewer."""
     make: Callable[[Random, Path], Any]
-    read: Callable[[Any, Path], None]
+    read: Callable[[Any, Path], object]
     may_read: bool = False
     """It may read other files: a site names those of its secrets."""
 

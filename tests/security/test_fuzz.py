@@ -20,8 +20,8 @@ from studies.kinds import parse
 from studies.plain_yaml import parse_plain
 from studies.site import KEYS, site_of
 from tests.blackbox.program import TINY
-from tests.security.fuzz import Target, fuzz, outcome
-from tests.security.targets import targets
+from tests.security.fuzz import fuzz, outcome
+from tests.security.targets import Target, targets
 from trainers.evaluation import Evaluation
 
 EVERY = {target.name: target for target in targets()}
@@ -84,14 +84,14 @@ def test_any_json_in_a_row_is_an_evaluation_or_is_refused(data: Any) -> None:
     accepted_or_refused(lambda: Evaluation.from_plain(data))
 
 
-MISDEEDS: dict[str, Callable[[Any, Path], None]] = {
+MISDEEDS: dict[str, Callable[[Any, Path], object]] = {
     "runs code": lambda given, folder: eval("1 + 1"),
-    "starts a process": lambda given, folder: subprocess.run([sys.executable, "-c", ""], check=True) and None,
+    "starts a process": lambda given, folder: subprocess.run([sys.executable, "-c", ""], check=True),
     "writes elsewhere": lambda given, folder: (folder.parent / "elsewhere").touch(),
-    "reads elsewhere": lambda given, folder: Path("/etc/hostname").read_bytes() and None,
+    "reads elsewhere": lambda given, folder: Path("/etc/hostname").read_bytes(),
     "removes elsewhere": lambda given, folder: os.rename(folder.parent / "a", folder.parent / "b"),
     "imports a stranger": lambda given, folder: __import__("colorsys_of_a_stranger"),
-    "raises what nobody expects": lambda given, folder: {}["x"],
+    "raises what nobody expects": lambda given, folder: [][given],
     "recurses": lambda given, folder: MISDEEDS["recurses"](given, folder),
 }
 

@@ -49,7 +49,7 @@ def test_two_users_at_once_one_of_whom_stops_and_resumes(at: Stage) -> None:
     ada, ben = at.user("ada", apart=False), at.user("ben", apart=False)
     # Long enough to be stopped on its way.
     files = (
-        study_file(at.folder, "of_ada", TINY, ("steps: 80", "steps: 300")),
+        study_file(at.folder, "of_ada", TINY, ("steps: 80", "steps: 120")),
         study_file(at.folder, "of_ben"),
     )
     hold(at_once((ada, ben), files))

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs MLflow's server; the one place of its flags, for compose.yaml, kuberay/mlflow.yaml and a host of your own.
-# It has no users and passwords of its own: bind it to loopback, or put a proxy that asks for them in front.
+# It has no users and passwords of its own, and whoever reaches it reads what it can read: bind it to loopback, or put
+# a proxy that asks for them in front.
 #
 # MLFLOW_BACKEND_STORE_URI       postgresql+psycopg://user@host:port/database, without the password
 # MLFLOW_DATABASE_PASSWORD_FILE  a file that holds it; or PGPASSWORD, the variable of PostgreSQL's own library
@@ -19,13 +20,14 @@ if [ -n "${MLFLOW_DATABASE_PASSWORD_FILE:-}" ]; then
     export PGPASSWORD
 fi
 
-# Nothing calls home; no job runner and no gateway (together eight processes, which run what they are sent); no
-# pickle is read.
+# Nothing calls home; no job runner and no gateway (together eight processes); nothing that is sent is ever run: no
+# scorers of others, no pickles.
 export DO_NOT_TRACK=true
 export MLFLOW_DISABLE_TELEMETRY=true
 export MLFLOW_MODEL_CATALOG_URI=''
 export MLFLOW_ENABLE_AI_GATEWAY=false
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
+export MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS=false
 export MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false
 
 exec mlflow server \

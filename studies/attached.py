@@ -80,14 +80,14 @@ class Attached:
             logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are ours to tell, in one line
         handler = signal.getsignal(signal.SIGTERM)
         # A job says itself what its workers' environment is, and Ray takes no second word.
-        said = {} if IN_A_JOB in os.environ else {"runtime_env": {"env_vars": {**ENVIRONMENT, **THREADS}}}
+        said = None if IN_A_JOB in os.environ else {"env_vars": {**ENVIRONMENT, **THREADS}}
         try:
             found = ray.init(
                 address=os.environ.get("RAY_ADDRESS") or "auto",
                 namespace=uuid4().hex,
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
-                **said,
+                runtime_env=said,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -106,7 +106,8 @@ class Attached:
         """Packs trained at the same time, as things stand now."""
         now = time.monotonic()
         if self._wish is None and ray.is_initialized() and now - self._looked > LOOK_SECONDS:
-            self._room, self._looked = max(1, room(ray.cluster_resources(), self.gpu_fraction)), now
+            there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            self._room, self._looked = max(1, room(there, self.gpu_fraction)), now
         return self._room
 
     def granted(self) -> int:

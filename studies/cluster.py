@@ -135,7 +135,7 @@ class Cluster:
 
     def lost(self) -> str:
         """Which of Ray's own processes have ended; '' while all are there."""
-        node = ray._private.worker._global_node
+        node: Any = ray._private.worker._global_node
         return "" if node is None else ", ".join(name for name, _ in node.dead_processes())
 
     def granted(self) -> int:

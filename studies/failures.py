@@ -92,13 +92,13 @@ def kernel_kills() -> int:
     return 0
 
 
-def by_kind(attempts: Iterable[Attempt]) -> dict[Kind, int]:
+def by_kind(attempts: Iterable[Attempt]) -> Mapping[str, int]:
     """Kind -> failed attempts, for the kinds that occurred."""
     counts = Counter(attempt.kind for attempt in attempts)
     return {kind: counts[kind] for kind in KINDS if counts[kind]}
 
 
-def sentence(counts: Mapping[Kind, int]) -> str:
+def sentence(counts: Mapping[str, int]) -> str:
     """'failed attempts: 2 workers taken away, 1 out of memory'; '' where there were none."""
     said = ", ".join(f"{count} {MEANING[kind]}" for kind, count in counts.items())
     return f"failed attempts: {said}" if said else ""

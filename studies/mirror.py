@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from reports.search_record import EXPLORATORY
 from studies.detail import Detail, shown, with_curve
+from studies.failures import by_kind
 from studies.ledger import Committed, Ledger, StudyRow
 from studies.lineage import extension
 from studies.report_copies import location_of
@@ -107,6 +109,8 @@ class Mirror:
             self.sequence = batch[-1].sequence
             batch = self._next()
         if standing and (last or time.monotonic() - self._progress_at >= PROGRESS_SECONDS):
+            attempts = self._ledger.attempts(self._row.name)
+            standing = replace(standing, failures=by_kind(attempts))
             self._store.progress(standing, last=last, answer=self._answer)
             self._progress_at = time.monotonic()
 

@@ -153,7 +153,9 @@ class Experiment:
         text = standing.sentence()
         note = f"{text}. {answer}" if complete else f"{text} ({INTERIM})"
         status = RunStatus.FINISHED if complete else RunStatus.KILLED if last else RunStatus.RUNNING
-        self._store.log_batch(run, metrics, [], [RunTag("mlflow.note.content", note)])
+        tags = {f"groundrules.failed_attempts.{kind}": str(n) for kind, n in standing.failures.items()}
+        said = [RunTag(key, value) for key, value in {**tags, "mlflow.note.content": note}.items()]
+        self._store.log_batch(run, metrics, [], said)
         self._store.update_run_info(run, status, now if last else None, None)
 
 

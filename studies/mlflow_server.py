@@ -190,7 +190,8 @@ class ServerStore:
 
     def _upload(self, folder: Path, place: str) -> None:
         """Through the server, which alone can reach its store; the front page last, then leftovers go."""
-        from mlflow.utils.rest_utils import augmented_raise_for_status, http_request
+        from mlflow.utils.request_utils import augmented_raise_for_status
+        from mlflow.utils.rest_utils import http_request
 
         held = set(self._listed(place))
         files = report_files(folder)
@@ -203,7 +204,8 @@ class ServerStore:
             augmented_raise_for_status(http_request(self._credentials, url, "DELETE"))
 
     def _listed(self, place: str, below: str = "") -> Iterator[str]:
-        from mlflow.utils.rest_utils import augmented_raise_for_status, http_request
+        from mlflow.utils.request_utils import augmented_raise_for_status
+        from mlflow.utils.rest_utils import http_request
 
         query = {"path": f"{place}/{below}".rstrip("/")}
         answer = http_request(self._credentials, PROXY, "GET", params=query)

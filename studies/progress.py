@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
@@ -35,6 +35,8 @@ class Standing:
     diverged: int
     pruned: int = 0
     """Stopped because others did better; only searches prune."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Kind -> attempts that failed (`studies.failures`); where nobody looks them up, empty."""
     given_up: int
     """Members of packs that nobody could train."""
     rate: float

@@ -21,7 +21,7 @@ from search_spaces.config import SETTING_NAMES
 from search_spaces.factor import unknown
 from studies.agenda import Agenda
 from studies.extending import refuse_unlike
-from studies.failures import Kind, by_kind, of_exception
+from studies.failures import by_kind, of_exception
 from studies.kinds import AnySpec
 from studies.ledger import Ledger, StudyRow
 from studies.packing import FLOPS_PER_SECOND, Pack, recorded
@@ -85,7 +85,7 @@ class RunSummary:
     pruned: int = 0
     set_aside: int = 0
     """Members of the whole study that could not be trained: gaps, with their causes on the page."""
-    attempts: Mapping[Kind, int] = field(default_factory=dict)
+    attempts: Mapping[str, int] = field(default_factory=dict)
     """Kind -> attempts that failed, in this and earlier runs."""
     notes: tuple[str, ...] = ()
     """What a user should know: replaced tasks, too few families, combinations that mean little."""

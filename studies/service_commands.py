@@ -26,6 +26,7 @@ from studies.options import (
 
 if TYPE_CHECKING:
     from studies.service import Submission, Wishes
+    from studies.spec import Profile as ProfileName
 
 Python = Annotated[
     str,
@@ -132,7 +133,7 @@ def _send(
     from studies.spec import shipped
 
     site = site_of(workspace)
-    named = profile.value if profile else None
+    named: ProfileName | None = profile.value if profile else None
     study = checked_study(path_or_name, tasks_from=tasks_from, profile=named)
     if not (site.ledger or wishes.workspace_there):
         raise ValueError(

@@ -12,7 +12,7 @@ from studies.outlook import Outlook, Place, outlook
 LATELY_MS = 300_000
 """The pace is measured over the last five minutes: a pack may take one of them."""
 LEAST_PACKS = 3
-NO_FAILURE = frozenset(("committed", "duplicate"))
+NO_FAILURE = frozenset(("committed", "duplicate", "split"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,21 +108,21 @@ def failures(attempts: Sequence[Attempt]) -> dict[str, Failures]:
 
 def _work_left(whole: Outlook, packs: Sequence[Trained]) -> float:
     """Seconds of training that are not done, in one process, by what members of the same kind took so far."""
-    seconds: Counter[Place] = Counter()
+    seconds: defaultdict[Place, float] = defaultdict(float)
     members: Counter[Place] = Counter()
     for pack in packs:
         # Of its own chain; if nothing of that is trained, of its regime (or of its pilots), else of all.
-        for key in _alike(pack.place):
-            seconds[key] += pack.seconds
-            members[key] += pack.members
+        for alike in _alike(pack.place):
+            seconds[alike] += pack.seconds
+            members[alike] += pack.members
     done = Counter[Place](whole.taken)
     for pack in packs:
         done[pack.place] += pack.members
     left = 0.0
     for place, planned in whole.members.items():
-        key = next((key for key in _alike(place) if members[key]), None)
-        if key is not None:
-            left += max(0, planned - done[place]) * seconds[key] / members[key]
+        known = next((key for key in _alike(place) if members[key]), None)
+        if known is not None:
+            left += max(0, planned - done[place]) * seconds[known] / members[known]
     return left
 
 

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults.program import nothing_left
+from tests.faults.program import code, nothing_left
 from tests.faults.rows import disk, driver, memory, stores, users, workers
 from tests.faults.rows.row import Bench, Found, Row
 from tests.faults.shim import compiler
@@ -62,7 +62,7 @@ def _row(row: Row, bench: Bench, seed: int, seeds: int) -> tuple[str, bool]:
     """One row with all of its seeds: its line, and whether it held."""
     found, broken = [], []
     for number in range(seeds):
-        kept = bench.folder / f"row-{row.number}-seed-{seed}-{number}-members-{bench.members}.json"
+        kept = bench.folder / f"row-{row.number}-seed-{seed}-{number}-members-{bench.members}-{code()}.json"
         if kept.is_file():
             found.append(Found(**json.loads(kept.read_text(encoding="utf-8"))))
             continue

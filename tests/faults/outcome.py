@@ -87,7 +87,7 @@ def compared(
         for slot in theirs
         if slot in ours and slot not in expected and not same(ours[slot], theirs[slot])
     ]
-    there = {} if not now.runs else quiet.points
+    there = quiet.points
     return Compared(
         lost=len(theirs.keys() - ours.keys())
         + sum(now.points.get(slot, 0) < count for slot, count in there.items() if slot not in expected),

@@ -59,7 +59,7 @@ def main(folder: Path, trials: int, address: str, *, restore: bool) -> None:
     from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch
 
-    where = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": 2, "include_dashboard": False}
+    where: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": 2, "include_dashboard": False}
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
     place = folder / "tune" / "peer"
     if restore:
@@ -92,7 +92,7 @@ def main(folder: Path, trials: int, address: str, *, restore: bool) -> None:
                 ],
             ),
         )
-    results = tuner.fit()
+    results: Any = tuner.fit()
     rows = [
         {"rate": result.config["learning_rate"], "error": result.metrics.get("best_error")}
         for result in results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -11,13 +12,26 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PATIENCE = 240.0
 """Seconds after which a run that does not end has failed."""
+
+
+@cache
+def code() -> str:
+    """A hash of the program's own files: what one version has done is not held against another's."""
+    whole = hashlib.sha256()
+    for package in ("search_spaces", "trainers", "reports", "studies"):
+        for file in sorted((ROOT / package).rglob("*")):
+            if file.suffix in (".py", ".html", ".css", ".js"):
+                whole.update(file.read_bytes())
+    return whole.hexdigest()[:8]
 
 
 STARTED: list[Running] = []
@@ -107,7 +121,11 @@ class Place:
         return self.folder / "journal"
 
     def start(
-        self, *, deeds: Mapping[str, Any] | None = None, prefix: tuple[str, ...] = (), **more: str
+        self,
+        *,
+        deeds: Mapping[str, Any] | None = None,
+        prefix: tuple[str, ...] = (),
+        more: Mapping[str, str] = MappingProxyType({}),
     ) -> Running:
         """`groundrules run` of the study.
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from studies.sqlite import FILE
 from tests.faults.outcome import Outcome, compared, outcome_of
-from tests.faults.program import PATIENCE, Place, Running, nothing_left
+from tests.faults.program import PATIENCE, Place, Running, code, nothing_left
 from tests.faults.rows.row import at_work_after, at_work_again
 from tests.faults.shim import compiler, spoiled
 from tests.faults.studies_under_test import guideline, written
@@ -52,14 +52,14 @@ class Round:
 
     def run(self) -> None:
         """Until the study is complete."""
-        code = -1
-        while code != 0:
+        ended = -1
+        while ended != 0:
             spoil = {}
             if compiler() is not None and self.draw.random() < 0.15:
                 spoil = spoiled(self.place.folder, "exit", self.draw.randrange(20, 2000), FILE)
             began = time.time()
-            running = self.place.start(**spoil)
-            code = self._through(running, spoiled=bool(spoil))
+            running = self.place.start(more=spoil)
+            ended = self._through(running, spoiled=bool(spoil))
             seconds = at_work_after(self.place, began)
             if self.started and seconds is not None:
                 self.resumed.append(seconds)
@@ -167,7 +167,7 @@ def main(words: Sequence[str] | None = None) -> int:
     resumed: list[float] = []
     while time.monotonic() < until or members < options.least:
         number += 1
-        kept = options.scratch / f"round-{options.seed}-{number}-members-{options.members}.json"
+        kept = options.scratch / f"round-{options.seed}-{number}-members-{options.members}-{code()}.json"
         if not kept.is_file():
             kept.write_text(json.dumps(_round(options, number, quiet)), encoding="utf-8")
         row = json.loads(kept.read_text(encoding="utf-8"))
@@ -187,10 +187,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _quiet(scratch: Path, members: int) -> Outcome:
     """The same study undisturbed; kept in the scratch folder."""
-    folder = scratch / f"quiet-{members}"
+    folder = scratch / f"quiet-{members}-{code()}"
     place = Place(folder=folder, study=written(guideline(members), folder))
-    code = place.start().wait(20 * PATIENCE)
-    assert code == 0, f"the quiet run ended with {code}"
+    ended = place.start().wait(20 * PATIENCE)
+    assert ended == 0, f"the quiet run ended with {ended}"
     return outcome_of(place.workspace, place.study.stem)
 
 

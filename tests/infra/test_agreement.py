@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
 
 import pytest
-import ray
 import yaml
 
 from studies.site import KEYS, SECRETS, site_of
+from studies.ui import LEAN_SERVER
 from tests.infra.operators_files import (
     INFRA,
     README,
@@ -24,8 +24,9 @@ from tests.infra.operators_files import (
     written,
 )
 
-OPERATORS = [path for path in written() if path.name not in ("decisions.md", "make_tables.py")]
-"""What operators use; the rest of infra/ is about the repository itself."""
+ABOUT_THE_REPOSITORY = ("check.sh", "decisions.md", "make_tables.py", "security.md")
+OPERATORS = [path for path in written() if path.name not in ABOUT_THE_REPOSITORY]
+"""What operators use."""
 
 
 def everything() -> str:
@@ -48,7 +49,7 @@ def test_variables_of_ours_are_known_to_the_program() -> None:
 
 
 def test_variables_of_ray_and_mlflow_are_known_to_them() -> None:
-    libraries = Path(ray.__file__).parents[1]
+    libraries = Path(str(distribution("ray").locate_file("")))  # read, not imported: that takes seconds
     places = [
         *(libraries / "ray" / "_private").rglob("*.py"),
         *(libraries / "ray" / "_common").rglob("*.py"),
@@ -84,6 +85,19 @@ def test_mlflow_can_be_asked_by_every_name_it_has() -> None:
     for place, hosts in allowed_hosts().items():
         assert hosts == {host for name in names[place] for host in (name, f"{name}:{port}")}, place
     assert manifest("Service", "mlflow")["metadata"]["name"] in allowed_hosts()["kubernetes"]
+
+
+def test_the_server_for_all_is_as_closed_as_the_one_for_one() -> None:
+    script = (INFRA / "mlflow-server.sh").read_text(encoding="utf-8")
+    exported = {
+        name: value.strip("'") for name, value in re.findall(r"^export (\w+)=(\S*)$", script, re.MULTILINE)
+    }
+    about_its_log = (
+        "MLFLOW_DISABLE_AGENT_HINT",
+        "MLFLOW_LOGGING_LEVEL",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT",
+    )
+    assert exported == {name: value for name, value in LEAN_SERVER.items() if name not in about_its_log}
 
 
 def test_addresses_name_services_at_the_ports_they_listen_on() -> None:

@@ -59,13 +59,15 @@ class Client:
         user = {"HOME": str(self.home), "USER": self.name, "LOGNAME": self.name}
         return {**kept, "PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": paths, **user, **more}
 
-    def start(self, *arguments: str | Path, **more: str) -> subprocess.Popen[str]:
-        """Starts a command in this user's workspace; `more` are variables of its environment."""
+    def start(
+        self, *arguments: str | Path, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        """Starts a command in this user's workspace."""
         words = [*map(str, arguments), "--workspace", str(self.workspace)]
         return subprocess.Popen(
             [sys.executable, "-m", "studies.cli", *words],
             cwd=self.home,
-            env=self.environment(**more),
+            env=self.environment(**(environment or {})),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -73,13 +75,26 @@ class Client:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str | Path, expect: int | None = 0, timeout: float = 300, **more: str) -> Ran:
-        """Runs a command to its end; AssertionError with all it said unless its exit code is `expect`."""
-        if not (self.apart or more):
+    def run(
+        self,
+        *arguments: str | Path,
+        expect: int | None = 0,
+        timeout: float = 300,
+        environment: Mapping[str, str] | None = None,
+    ) -> Ran:
+        """Runs a command to its end; AssertionError with all it said unless its exit code is `expect`.
+
+        Args:
+            arguments: as typed, but for the workspace.
+            expect: None allows any exit code.
+            timeout: seconds after which it is killed.
+            environment: variables besides those of a plain shell.
+        """
+        if not (self.apart or environment):
             ran = invoked(*arguments, workspace=self.workspace)
             assert expect in (None, ran.code), f"{arguments} ended with {ran.code}, not {expect}:\n{ran.said}"
             return ran
-        process = self.start(*arguments, **more)
+        process = self.start(*arguments, environment=environment)
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:

@@ -42,7 +42,7 @@ def mistakes(stage: Stage, user: Client, file: Path) -> Iterator[Outcome]:
         ("an unknown study", ("stop", "nowhere"), {}, file.stem),
     )
     for what, arguments, environment, word in tried:
-        ran = user.run(*arguments, expect=None, **environment)
+        ran = user.run(*arguments, expect=None, environment=environment)
         lines = [line for line in ran.err.splitlines() if not line.endswith("...")]
         right = ran.code == 2 and not ran.out and len(lines) == 1 and word in lines[0]
         yield Outcome(what=what, found=f"{ran.code}: {' / '.join(lines)}", right=right)

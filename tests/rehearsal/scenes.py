@@ -89,7 +89,8 @@ def stopped_and_resumed(stage: Stage, user: Client, file: Path, *, stop_at: int)
         found=(said.strip().splitlines() or [""])[-1],
         right="interrupted; what was finished is kept" in said,
     )
-    second = user.told("resume", name)
+    # In a process of its own, for it says who it is.
+    second = json.loads(user.run("resume", name, "--json", environment={"LOGNAME": user.name}).out)
     yield Outcome(
         what="resume", found=f"{second['state']} as {second['job']}",
         right=second["state"] == "submitted" and second["attempt"] == first["attempt"] + 1,

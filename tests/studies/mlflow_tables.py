@@ -32,7 +32,7 @@ class Held:
 
     runs: Counter[Any]
     """Our id -> how many; more than one is doubled."""
-    parents: dict[str, str]
+    parents: dict[Any, Any]
     """Our id -> our id of the run above."""
     rows: Counter[Any]
     """Every other row that says something: state, tag, parameter, point, latest point."""
@@ -54,9 +54,11 @@ def held(ask: Ask, study: str) -> Held:
         SELECT r.run_uuid FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
         WHERE e.name = '{study}' AND r.lifecycle_stage = 'active')"""
     tagged = "SELECT run_uuid, value FROM tags WHERE key = '{}' AND {}"
-    named = dict(ask(tagged.format("groundrules.id", alive)))
+    named: dict[str, str] = dict(ask(tagged.format("groundrules.id", alive)))
     above = ask(tagged.format("mlflow.parentRunId", alive))
-    ours = {run: named.get(run, run) for (run,) in ask(f"SELECT run_uuid FROM runs WHERE {alive}")}
+    ours: dict[Any, Any] = {
+        run: named.get(run, run) for (run,) in ask(f"SELECT run_uuid FROM runs WHERE {alive}")
+    }
     rows: Counter[Any] = Counter()
     for table, columns in SAYING.items():
         for run, *values in ask(f"SELECT run_uuid, {columns} FROM {table} WHERE {alive}"):

@@ -18,6 +18,7 @@ import pytest
 
 from studies.cli import invoke
 from studies.databases import WAIT, LedgerDamaged, LedgerLost
+from studies.entries import Attempt
 from studies.ledger import Ledger
 from studies.packing import Pack
 from studies.site import Site
@@ -269,7 +270,7 @@ def hold_and_let_go(workspace: Path) -> None:
         pass
 
 
-def second_look(workspace: Path) -> list[object]:
+def second_look(workspace: Path) -> list[Attempt]:
     with Ledger.open(workspace) as reader:
         return list(reader.attempts("tiny"))
 

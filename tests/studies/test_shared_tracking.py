@@ -506,7 +506,7 @@ def _search(client: Any, study: str) -> list[Any]:
 
 
 def _listed(client: Any, run: str, path: str = "") -> set[str]:
-    found = set()
+    found: set[str] = set()
     for file in client.list_artifacts(run, path or None):
         found |= _listed(client, run, file.path) if file.is_dir else {file.path}
     return found

@@ -128,7 +128,7 @@ def _crashing(module: ModuleType) -> None:
     module.connect = spied  # type: ignore[attr-defined]
 
 
-def _skewed(module: ModuleType) -> None:
+def _skewed(module: Any) -> None:
     """`trainers.versions`: another version of torch than there is."""
     found = module.versions()
     module.versions = lambda: {**found, "torch": PLAN["deeds"]["torch"]}
@@ -142,7 +142,7 @@ def _main() -> None:
         hooks["sqlite3"] = _crashing
     if "torch" in deeds:
         hooks["trainers.versions"] = _skewed
-    sys.meta_path.insert(0, _After(hooks))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _After(hooks))
 
 
 if PLAN:

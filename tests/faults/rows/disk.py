@@ -29,7 +29,7 @@ def at_a_write(bench: Bench, name: str, draw: random.Random) -> Found:
     place, faults, resumed = bench.place(name), 0, []
     for _ in range(4):
         at = draw.choice([draw.randrange(1, 40), draw.randrange(40, 400)])
-        running = place.start(**spoiled(bench.folder, "exit", at, FILE))
+        running = place.start(more=spoiled(bench.folder, "exit", at, FILE))
         code = running.wait()
         assert code in (0, 137), f"it ended with {code}:\n{running.said[-3000:]}"
         running.kill()
@@ -56,7 +56,7 @@ def full(bench: Bench, name: str, draw: random.Random) -> Found:
 def failing(bench: Bench, name: str, draw: random.Random) -> Found:
     """From the n-th write on the disk answers EIO: a clear stop, and it goes on when the disk is back."""
     place = bench.place(name)
-    running = place.start(**spoiled(bench.folder, "eio", draw.randrange(20, 300), FILE))
+    running = place.start(more=spoiled(bench.folder, "eio", draw.randrange(20, 300), FILE))
     return _stopped_and_resumed(bench, running, place)
 
 

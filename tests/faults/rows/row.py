@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.outcome import Compared, Outcome, compared, outcome_of
-from tests.faults.program import Place, Running
+from tests.faults.program import Place, Running, code
 from tests.faults.studies_under_test import TASKS_FROM, guideline, own, search, written
 
 
@@ -69,7 +69,7 @@ class Bench:
     def quiet(self, kind: str = "guideline") -> Outcome:
         """What the study comes to when nothing happens; run once, and kept in the scratch folder."""
         if kind not in self._quiet:
-            name = f"quiet-{kind}-{self.members}"
+            name = f"quiet-{kind}-{self.members}-{code()}"
             kept = self.folder / name / "complete"
             place = self._place(name, kind) if kept.is_file() else self.place(name, kind)
             if not kept.is_file():
@@ -87,11 +87,11 @@ class Bench:
         """The same command to its end; once more where Ray did not start on a busy machine."""
         while True:
             running = place.start()
-            code, tries = running.wait(), tries - 1
-            if code == 0:
+            ended, tries = running.wait(), tries - 1
+            if ended == 0:
                 return running
             busy = "Ray did not start within" in running.said[-1000:]
-            assert busy and tries, f"it ended with {code}:\n{running.said[-3000:]}"
+            assert busy and tries, f"it ended with {ended}:\n{running.said[-3000:]}"
 
     def found(
         self,

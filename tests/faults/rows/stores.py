@@ -34,7 +34,7 @@ def server_killed(bench: Bench, name: str, draw: random.Random) -> Found:
     """kill -9 of the MLflow server for 15 s."""
     place = bench.place(name)
     with mlflow_server(bench.folder / f"{name}-server") as server:
-        running = place.start(GROUNDRULES_TRACKING=server.address)
+        running = place.start(more={"GROUNDRULES_TRACKING": server.address})
         place.until(running, draw.randrange(2, max(3, bench.packs() // 2)))
         server.kill()
         time.sleep(OUTAGE)
@@ -50,7 +50,7 @@ def half_open(bench: Bench, name: str, draw: random.Random) -> Found:
         mlflow_server(bench.folder / f"{name}-server") as server,
         closing(FaultyProxy("127.0.0.1", server.port)) as proxy,
     ):
-        running = place.start(GROUNDRULES_TRACKING=proxy.address)
+        running = place.start(more={"GROUNDRULES_TRACKING": proxy.address})
         place.until(running, draw.randrange(1, max(2, bench.packs() // 3)))
         ways: list[Behaviour] = ["unavailable", "lose_answers", "lose_requests"]
         draw.shuffle(ways)
@@ -70,11 +70,11 @@ def outbox_full(bench: Bench, name: str, draw: random.Random) -> Found:
     place = bench.place(name)
     with mlflow_server(bench.folder / f"{name}-server") as server:
         server.kill()
-        running = place.start(GROUNDRULES_TRACKING=server.address)
+        running = place.start(more={"GROUNDRULES_TRACKING": server.address})
         place.until(running, draw.randrange(2, max(3, bench.packs())))
         running.kill()
         server.start()
-        again = place.start(GROUNDRULES_TRACKING=server.address)
+        again = place.start(more={"GROUNDRULES_TRACKING": server.address})
         assert again.wait() == 0, again.said[-3000:]
         return bench.found(place, faults=2, database=server.folder / "mlflow.db")
 

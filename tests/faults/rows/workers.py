@@ -120,15 +120,22 @@ def node_lost(bench: Bench, name: str, draw: random.Random) -> Found:
     place.folder.mkdir(parents=True, exist_ok=True)
     with ray_nodes(place.folder, workers=2, cpus=1, head_cpus=0, environment=place.inside()) as nodes:
         address = {"RAY_ADDRESS": f"127.0.0.1:{nodes._gcs}"}
-        running = place.start(**{**nodes.environment(), **address, **place.inside()})
+        running = place.start(more={**nodes.environment(), **address, **place.inside()})
         place.until(running, draw.randrange(2, max(3, bench.packs() // 2)))
-        time.sleep(draw.uniform(0, 0.3))
-        hit, when = {row["pid"] for row in place.notes()}, time.time()
+        while len(_at_work(place)) < 2 and not running.over:  # so that the node that dies has a pack in hand
+            time.sleep(0.01)
+        hit, when = _at_work(place), time.time()
         nodes.kill_worker()
         assert running.wait() == 0, running.said[-3000:]
     after = {row["pid"] for row in place.notes() if row["at"] > when + 0.5}
     again = [at_work_again(place, pid, when) for pid in hit - after]
     return bench.found(place, faults=1, resumed=[seconds for seconds in again if seconds is not None])
+
+
+def _at_work(place: Place) -> set[int]:
+    """Workers that have begun a pack and not ended it."""
+    last = {row["pid"]: row["what"] for row in place.notes()}
+    return {pid for pid, what in last.items() if what == "begin"}
 
 
 def bad_wire(bench: Bench, name: str, draw: random.Random) -> Found:

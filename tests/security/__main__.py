@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import textwrap
@@ -15,6 +16,8 @@ from tests.security.listed import ATTACKS
 
 def main() -> int:
     """Tries them one after the other, each in an empty folder."""
+    # A shell ignores Ctrl-C in what it starts in the background, and so would what is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     blocked = tried = 0
     for attack in ATTACKS:
         started = time.perf_counter()

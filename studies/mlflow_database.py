@@ -6,7 +6,6 @@ Ids are ours, so whatever is written twice is there once.
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import tempfile
@@ -19,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from studies.detail import Detail
-from studies.mlflow_experiment import SEQUENCE, SHOWN, Experiment, Refused, metric_of, status_of, tags_of
+from studies.mlflow_experiment import (
+    SEQUENCE,
+    SHOWN,
+    Experiment,
+    Refused,
+    metric_of,
+    quieten,
+    status_of,
+    tags_of,
+)
 from studies.report_copies import replace_report
 from studies.runs import Run, study_run_id
 
@@ -96,7 +104,6 @@ class DatabaseStore:
     """Members in one transaction."""
 
     def __init__(self, store: Any, row: StudyRow, location: str, dialect: _Dialect, *, shared: bool) -> None:
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # or it tells how it makes its tables
         self._store = store
         self._engine = store.engine
         self._dialect = dialect
@@ -178,6 +185,7 @@ class DatabaseStore:
 
 def sqlite_store(workspace: Path, row: StudyRow, location: str) -> DatabaseStore:
     """The store in a workspace; its file is made where missing."""
+    quieten()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     database = workspace / DATABASE
@@ -203,6 +211,7 @@ def postgresql_store(address: str, row: StudyRow, location: str) -> DatabaseStor
     Raises:
         Refused: the tables are of another version of MLflow, or the experiment is somebody else's.
     """
+    quieten()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with _tables(address, make=True):
@@ -240,6 +249,7 @@ def _tables(address: str, *, make: bool) -> Iterator[None]:
     MLflow's own guard is a lock file, which two machines do not share, and its migrations fail when two
     start at once. Its connecting also repeats for minutes where nobody listens; this asks once.
     """
+    quieten()
     from mlflow.store.db.utils import (
         _get_latest_schema_revision,
         _get_schema_version,

@@ -5,6 +5,7 @@ MLflow's stores for a database and for a server answer to the same calls; everyt
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sys
@@ -40,6 +41,12 @@ QUIET = {
 }
 
 
+def quieten() -> None:
+    """Called before MLflow is loaded: it reads these once, and some of them call home."""
+    os.environ.update(QUIET)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # or it tells how it makes its tables
+
+
 class Refused(ValueError):
     """What no repetition mends: somebody else's experiment, a database of another version."""
 
@@ -64,7 +71,6 @@ class Experiment:
         Raises:
             Refused: an experiment of that name is there and not this study's.
         """
-        os.environ.update(QUIET)
         self._store = store
         found = store.get_experiment_by_name(row.name)
         if found is None:

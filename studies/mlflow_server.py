@@ -7,7 +7,6 @@ repeated blindly. Times are the ledger's, which makes the same points the same r
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from studies.mlflow_experiment import (
     SHOWN,
     Experiment,
     metric_of,
+    quieten,
     status_of,
     tags_of,
 )
@@ -59,10 +59,10 @@ class ServerStore:
 
     def __init__(self, site: Site, row: StudyRow) -> None:
         """Asks the server; Refused where the experiment is somebody else's."""
+        quieten()
         os.environ.update(WAITS)
         from mlflow.store.tracking.rest_store import RestStore
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
         self._credentials = credentials(site)
         self._store: Any = RestStore(lambda: self._credentials)
         self._site = site
@@ -248,6 +248,7 @@ def experiment_pages(site: Site, studies: Sequence[str]) -> dict[str, str]:
     Raises:
         ValueError: the server does not answer.
     """
+    quieten()
     os.environ.update(WAITS)
     from mlflow.exceptions import MlflowException
     from mlflow.store.tracking.rest_store import RestStore

@@ -1,6 +1,6 @@
 """What a shared MLflow costs: members written per second, and seconds until a reader sees each page.
 
-    python -m tests.benchmarks.mlflow_pages [--trials 24] [--server-workers 4] [--repeats 3]
+    python -m tests.benchmarks.mlflow_pages [--trials 14] [--server-workers 4] [--repeats 3]
 
 A planted study (no training) of at least 1,000 members is mirrored into a real PostgreSQL directly, then
 another of the same size to a real MLflow server over http, with that PostgreSQL behind it. Then the server's
@@ -38,18 +38,20 @@ def plant(workspace: Path, study: str, trials: int) -> int:
 
 
 def mirrored(workspace: Path, study: str) -> float:
-    """Seconds until all of it is in MLflow, loading MLflow included."""
-    tracker = Tracker(workspace, study)
+    """Seconds until all of it is in MLflow, loading MLflow included; goes on where a run's patience ends."""
     began = time.perf_counter()
-    tracker.start()
-    tracker.stop()
-    assert not tracker.problem, tracker.problem
-    return time.perf_counter() - began
+    while True:
+        tracker = Tracker(workspace, study)
+        tracker.start()
+        tracker.stop()
+        if not tracker.problem:
+            return time.perf_counter() - began
+        print(f"{study}: {tracker.problem}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--trials", type=int, default=14)
     parser.add_argument("--server-workers", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     asked = parser.parse_args()

@@ -417,7 +417,7 @@ class Ledger:
     def _whole(self, packs: Mapping[str, int], counts: Mapping[str, int]) -> None:
         """LedgerDamaged where evaluations of a pack are missing."""
         for pack, wanted in packs.items():
-            if counts.get(pack, 0) < wanted:
+            if type(wanted) is not int or counts.get(pack, 0) < wanted:
                 what = f"{counts.get(pack, 0)} of {wanted} evaluations of pack {pack} are there"
                 raise damaged(self._db.name, what)
 

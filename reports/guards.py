@@ -232,7 +232,8 @@ def _called_for(record: StudyRecord) -> None:
 
 def _planned_looks(record: StudyRecord) -> None:
     """No row is judged on more families than the last planned look: that would be one more peek."""
-    last = record.budget.families or max(record.budget.looks, default=0)
+    budget = record.budget
+    last = max((look for look in budget.looks if look <= (budget.families or look)), default=0)
     for factor, regimes in record.tasks.items():
         for regime, tasks in regimes.items():
             families = len({record.facts[task].family for task in tasks})

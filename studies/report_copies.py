@@ -95,6 +95,7 @@ def _replace_objects(files: Mapping[str, Path], address: str) -> None:
     written = set()
     for name, file in files.items():
         path = f"{root.rstrip('/')}/{name}"
+        store.makedirs(path.rpartition("/")[0], exist_ok=True)
         store.put_file(str(file), path)
         written.add(path)
     for path in sorted(held - written):

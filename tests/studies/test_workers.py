@@ -110,7 +110,8 @@ def test_ray_finds_what_one_process_finds_after_a_worker_was_killed(tmp_path: Pa
 
 
 def test_a_segmentation_fault_is_traced_to_its_member_and_the_study_ends(tmp_path: Path) -> None:
-    spec = small("stripes", "specks", budget={**BUDGET, "trials": 3})
+    longer = {**TINY["setting"], "steps": 300}  # or the pilot finds that nothing is learned there
+    spec = small("stripes", "specks", budget={**BUDGET, "trials": 3}, setting=longer)
     run(spec, workspace=tmp_path / "alone", tasks_from=user_file(tmp_path, "specks"), engine="inline")
     with Ledger.open(tmp_path / "alone") as alone:
         quiet = {e.id: e for e in alone.evaluations(spec.study)}

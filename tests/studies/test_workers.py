@@ -109,9 +109,14 @@ def test_ray_finds_what_one_process_finds_after_a_worker_was_killed(tmp_path: Pa
     assert dict(os.environ) == before, "the environment is left as it was found"
 
 
-def test_a_segmentation_fault_is_traced_to_its_member_and_the_study_ends(tmp_path: Path) -> None:
+def test_a_segmentation_fault_is_traced_to_its_member_and_the_study_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Every crash costs a new worker, which takes seconds: no second attempts here.
+    monkeypatch.setattr("studies.stage.ATTEMPTS", 1)
+    monkeypatch.setattr("studies.stage.ALONE", 1)
     longer = {**TINY["setting"], "steps": 300}  # or the pilot finds that nothing is learned there
-    spec = small("stripes", "specks", budget={**BUDGET, "trials": 3}, setting=longer)
+    spec = small("stripes", "specks", budget={**BUDGET, "trials": 2}, setting=longer)
     run(spec, workspace=tmp_path / "alone", tasks_from=user_file(tmp_path, "specks"), engine="inline")
     with Ledger.open(tmp_path / "alone") as alone:
         quiet = {e.id: e for e in alone.evaluations(spec.study)}

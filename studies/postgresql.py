@@ -202,17 +202,22 @@ class PostgresqlDatabase:
 
     def _make(self) -> None:
         """All tables in one transaction, and only once, however many first runs begin together."""
-        versions, connection = f"{NAMESPACE}.schema_version", self._session.connection
+        connection = self._session.connection
+        if self._made():
+            return
         with connection.transaction():
-            if self._session.first("SELECT to_regclass(%s)", (versions,)):
-                return
             self._session.alone()
-            if self._session.first("SELECT to_regclass(%s)", (versions,)):
+            if self._made():
                 return
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {NAMESPACE}".encode())
             for statement in on_postgresql():
                 connection.execute(statement.encode())
             connection.execute("INSERT INTO schema_version VALUES (%s)", (SCHEMA_VERSION,))
+
+    def _made(self) -> bool:
+        """Whether the tables are there; `to_regclass` would not see what was made since it first looked."""
+        there = "SELECT 1 FROM pg_tables WHERE schemaname = %s AND tablename = 'schema_version'"
+        return self._session.first(there, (NAMESPACE,)) is not None
 
     def _check(self) -> None:
         connection = self._session.connection

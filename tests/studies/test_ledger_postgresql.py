@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,7 +23,8 @@ from studies.databases import WAIT, LedgerDamaged, LedgerLost
 from studies.entries import Attempt
 from studies.ledger import Ledger
 from studies.packing import Pack
-from studies.site import Site
+from studies.sessions import Session
+from studies.site import Site, site_of
 from tests.postgres import PASSWORD, Postgres
 from tests.studies.planted import agenda_of, outcome, started, train, train_all
 from trainers.evaluation import Evaluation
@@ -59,25 +62,22 @@ def made(pack: Pack) -> list[Evaluation]:
     return [outcome(member) for member in pack.members]
 
 
-def test_first_runs_that_begin_together_make_one_ledger(address: str, postgres: Postgres) -> None:
-    script = (
-        "from pathlib import Path; from studies.ledger import Ledger; input();"
-        "Ledger.open(Path('nowhere'), create=True).close()"
-    )
-    starting = [
-        subprocess.Popen(
-            [sys.executable, "-c", script],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        for _ in range(4)
-    ]
-    for process in starting:
-        assert process.stdin is not None
-        process.stdin.write(b"\n")
-        process.stdin.flush()
-    assert [process.wait() for process in starting] == [0, 0, 0, 0]
+def test_first_runs_that_begin_together_make_one_ledger(
+    address: str, postgres: Postgres, workspace: Path
+) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    guard = Session(site_of(workspace), writes=True)
+    with ThreadPoolExecutor() as pool:
+        with guard.connection.transaction():
+            guard.alone()  # nobody makes tables before all have seen that there are none
+            starting = [pool.submit(lambda: Ledger.open(workspace, create=True).close()) for _ in range(4)]
+            deadline = time.monotonic() + 60
+            while postgres.execute(waiting, address) != [(4,)]:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        for one in starting:
+            one.result()
+    guard.connection.close()
     assert postgres.execute("SELECT count(*), max(version) FROM groundrules.schema_version", address) == [
         (1, 1)
     ]
@@ -303,7 +303,7 @@ def cutting(port: int, *, told: bool) -> Iterator[tuple[int, threading.Event]]:
     def carry(near: socket.socket) -> None:
         far = socket.create_connection(("127.0.0.1", port))
         ends.extend((near, far))
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # ValueError: closed by the test's end
             while True:
                 for end in select.select([near, far], [], [])[0]:
                     said = end.recv(65536)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from reports.record import StudyRecord
     from reports.search_record import SearchRecord
     from reports.verdict import Verdict
+    from studies.commands.replaying import Replay
     from studies.kinds import AnySpec
-    from studies.replaying import Replay
     from studies.run import RunSummary
 
 __all__ = ["WORKSPACE", "defaults", "load", "read_record", "read_search", "replay", "run_study", "verdicts"]
@@ -79,7 +79,7 @@ def defaults(study: str, *, workspace: Path = WORKSPACE, previous: Defaults | No
 
 
 def replay(evaluation: str, *, workspace: Path = WORKSPACE, **options: Any) -> Replay:
-    """Trains one evaluation again, alone, and compares; `options` are those of `studies.replaying.replay`."""
-    from studies.replaying import replay
+    """Trains one evaluation again, alone, and compares; `options`: see `studies.commands.replaying`."""
+    from studies.commands.replaying import replay
 
     return replay(Path(workspace), evaluation, **options)

@@ -15,15 +15,15 @@ from search_spaces.config import digest
 from search_spaces.space import complete
 from studies.chain import Fixed, Memory, Place, check_known, next_members, place
 from studies.challenging import challenge_chains, challenge_notes, expected_challenges
+from studies.database.lineage import Seen
 from studies.external import PLAN, VERDICTS, External, Frozen, chains, external_of, freeze, hoped_before
-from studies.failing import SET_ASIDE, Failures
 from studies.ledger import Ledger
-from studies.lineage import Seen
 from studies.packing import Pack, missing_packs
 from studies.pilot import RECIPES, SEEDS, margin, pilot_members
 from studies.plan import Chain, Plan, Protocol, chains_of, planned_members
 from studies.record import study_record
-from studies.stage import Stage
+from studies.training.failing import SET_ASIDE, Failures
+from studies.training.stage import Stage
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 from trainers.structure import estimated_flops
@@ -292,12 +292,12 @@ class Agenda:
             self._advance(progress)
 
     def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
-        """Records a failed attempt; the pack is tried again, split, or given up (`studies.stage`).
+        """Records a failed attempt; the pack is tried again, split, or given up (`studies.training.stage`).
 
         Args:
             pack: as `next_pack` gave it.
             cause: in a line.
-            kind: one of `studies.failures.KINDS`.
+            kind: one of `studies.training.failures.KINDS`.
         """
         self._running.pop(pack.id, None)
         progress = self._of(pack)

@@ -17,7 +17,7 @@ from reports.course import Course
 from studies.plan import Chain, Plan, Protocol
 
 if TYPE_CHECKING:
-    from studies.lineage import Seen
+    from studies.database.lineage import Seen
 
 
 def challenge_chains(plan: Plan, factor: str, regime: str, course: Course, seen: Seen) -> tuple[Chain, ...]:

@@ -15,9 +15,9 @@ from reports.question import Question
 from search_spaces.change import Change
 from search_spaces.factor import unknown
 from search_spaces.space import complete
-from studies.asking import Asked
-from studies.mistakes import SpecError, unique
 from studies.points import places
+from studies.study_file.asking import Asked
+from studies.study_file.mistakes import SpecError, unique
 
 if TYPE_CHECKING:
     from studies.spec import StudySpec

@@ -18,9 +18,9 @@ from studies.external import hoped_before
 from studies.packing import FLOPS_PER_SECOND, pack_limit
 from studies.pilot import pilot_members
 from studies.plan import Chain, Protocol, chains_of, planned_members, protocol
-from studies.refusals import examine
 from studies.search import ADAPTIVE
 from studies.spec import StudySpec
+from studies.study_file.refusals import examine
 from trainers.evaluation import Slot
 from trainers.member import Member
 from trainers.pack import train_pack

@@ -10,7 +10,7 @@ extension keys them by `root`, the first study of the chain, so it trains what t
 trained, had it been larger. Slots hold the child's own name, which keeps every slot of the ledger the
 possession of one study.
 
-*Nothing twice.* The ledger is read for the whole chain (`studies.lineage.Seen`); rows are never copied,
+*Nothing twice.* The ledger is read for the whole chain (`database.lineage.Seen`); rows are never copied,
 and the parent's row, record, pages and pages in MLflow stay what they were. What the parent trained is
 left out before packs are made. With more families whole chains are new, so their packs are those of the
 larger study, and the results are equal to the bit. With more blocks the new blocks are packed among
@@ -22,7 +22,7 @@ External checks hang on each study's own verdicts; nothing of them is taken over
 families is the same sequential test, continued: races, dropped levels and bounds are those of the larger
 study. Any other extension (more blocks, added tasks, other numbers of families, or of a study that
 itself is one) was decided on after results had been seen: it is exploratory, its page says so, and it
-gives no verdict. Nobody says which of the two it is: `studies.lineage.unregistered` compares the two
+gives no verdict. Nobody says which of the two it is: `studies.database.lineage.unregistered` compares the two
 protocols, whenever the record is put together.
 
 *Refused* is an extension of a study that is not complete, of a search or a scope, by another version of
@@ -42,11 +42,11 @@ from typing import TYPE_CHECKING, Any
 from reports.compare import FEW_FAMILIES
 from reports.files import own_folder, write
 from reports.guards import standing
-from studies.lineage import extension, unregistered
-from studies.mistakes import SpecError
-from studies.plain_yaml import plain_text
+from studies.database.lineage import extension, unregistered
 from studies.record import study_file_of, study_record
 from studies.spec import StudySpec, parse
+from studies.study_file.mistakes import SpecError
+from studies.study_file.plain_yaml import plain_text
 from trainers.versions import versions
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.factor import unknown
-from studies.mistakes import SpecError
 from studies.searching import spec as searching
 from studies.searching.spec import SearchSpec
 from studies.spec import StudySpec, read
 from studies.spec import parse as parse_guideline
+from studies.study_file.mistakes import SpecError
 
 KINDS = ("guideline", "search")
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from reports.record import Margin
 from search_spaces.factor import unknown
-from studies.checking import Checked, checked
-from studies.committing import commit_pack, note_attempt, now_ms
-from studies.databases import Database, NoLedger, Row, Transaction, Values
-from studies.entries import Attempt, Committed, PlanRow, StudyRow, Trained
+from studies.database.checking import Checked, checked
+from studies.database.committing import commit_pack, note_attempt, now_ms
+from studies.database.contract import Database, NoLedger, Row, Transaction, Values
+from studies.database.entries import Attempt, Committed, PlanRow, StudyRow, Trained
+from studies.database.sqlite import FILE, SqliteDatabase
+from studies.database.stored import PACK, as_text, canonical, damaged, evaluation_of, made, query
 from studies.site import Site, site_of
-from studies.sqlite import FILE, SqliteDatabase
-from studies.stored import PACK, as_text, canonical, damaged, evaluation_of, made, query
 from trainers.diagnostics.names import summaries
 from trainers.evaluation import Evaluation
 
@@ -58,7 +58,7 @@ class Ledger:
         if not place.ledger:
             return Ledger(Path(workspace), SqliteDatabase.open(Path(workspace), create=create))
         try:
-            from studies.postgresql import PostgresqlDatabase
+            from studies.database.postgresql import PostgresqlDatabase
         except ImportError as error:
             raise ValueError(
                 f"a ledger on PostgreSQL needs psycopg ({error}): pip install 'groundrules[scaleout]'"

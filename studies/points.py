@@ -12,8 +12,8 @@ from search_spaces.factor import Range
 from search_spaces.space import framework_levels, open_ranges, setting_range
 
 if TYPE_CHECKING:
-    from studies.asking import Asked
     from studies.spec import StudySpec
+    from studies.study_file.asking import Asked
 
 
 @dataclass(frozen=True, kw_only=True)

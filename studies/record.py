@@ -11,13 +11,13 @@ from reports.question import Question
 from reports.record import EXTERNAL, Budget, ExternalRecord, StudyRecord, TaskFacts
 from search_spaces.change import spelled
 from search_spaces.config import SETTING_NAMES
-from studies.as_recorded import as_recorded, untouched
-from studies.asking import Asked
+from studies.database.as_recorded import as_recorded, untouched
+from studies.database.lineage import Seen, extension
 from studies.external import PLAN, VERDICTS, chains, external_record
 from studies.ledger import Ledger, StudyRow
-from studies.lineage import Seen, extension
 from studies.plan import Chain, Protocol, chains_of, planned_members
 from studies.spec import StudySpec, parse
+from studies.study_file.asking import Asked
 from trainers.evaluation import Evaluation, Slot
 
 

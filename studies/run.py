@@ -21,13 +21,11 @@ from search_spaces.config import SETTING_NAMES
 from search_spaces.factor import unknown
 from studies.agenda import Agenda
 from studies.extending import refuse_unlike
-from studies.failures import by_kind, of_exception
 from studies.kinds import AnySpec
 from studies.ledger import Ledger, StudyRow
 from studies.packing import FLOPS_PER_SECOND, Pack, recorded
 from studies.plan import Protocol as StudyProtocol
 from studies.plan import protocol
-from studies.refusals import examine
 from studies.scoping.agenda import ScopeAgenda
 from studies.scoping.plan import ScopeProtocol, ScopeSpec, refuse_scoped, scope_protocol
 from studies.searching import plan as searching
@@ -35,14 +33,16 @@ from studies.searching.agenda import SearchAgenda
 from studies.searching.plan import SearchProtocol, search_protocol
 from studies.searching.spec import SearchSpec
 from studies.spec import SpecError
-from studies.work import Work
+from studies.study_file.refusals import examine
+from studies.training.failures import by_kind, of_exception
+from studies.training.work import Work
 from trainers.pack import train_pack
 from trainers.task import TaskBook
 from trainers.user_tasks import task_book
 from trainers.versions import versions
 
 if TYPE_CHECKING:
-    from studies.cluster import Place
+    from studies.training.cluster import Place
 
 Engine = Literal["ray", "inline"]
 Fixed = StudyProtocol | SearchProtocol | ScopeProtocol
@@ -162,7 +162,7 @@ def run(
         if engine == "inline":
             run_inline(agenda, book, device, watch)
         elif not agenda.done:
-            from studies.supervising import run_supervised  # loads Ray, which only this branch needs
+            from studies.training.supervising import run_supervised  # loads Ray, which only this branch needs
 
             run_supervised(
                 agenda,

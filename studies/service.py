@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 from reports.characters import harmless
 from search_spaces.factor import unknown
-from studies.job_api import Job, JobApi
-from studies.looking_there import (
+from studies.remote.job_api import Job, JobApi
+from studies.remote.looking_there import (
     ENVIRONMENT,
     STOP_SECONDS,
     USER_TAG,
@@ -26,7 +26,7 @@ from studies.looking_there import (
     refuse_findings,
     user,
 )
-from studies.shipping import SITE, STUDY, Parcel
+from studies.remote.shipping import SITE, STUDY, Parcel
 
 STUDY_TAG, HASH_TAG = "groundrules.study", "groundrules.protocol"
 ATTEMPT_TAG, CLIENT_TAG = "groundrules.attempt", "groundrules.client"
@@ -105,7 +105,7 @@ def submit(
     say("looking whether the study can run there ...")
     found = look_there(
         api,
-        entrypoint=command("studies.preflight", wishes),
+        entrypoint=command("studies.remote.preflight", wishes),
         working_dir=parcel.address,
         python=wishes.python,
         cpus=wishes.driver_cpus,

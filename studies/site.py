@@ -16,8 +16,8 @@ from pathlib import Path
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from search_spaces.factor import unknown
-from studies.mistakes import SpecError
-from studies.plain_yaml import read_plain
+from studies.study_file.mistakes import SpecError
+from studies.study_file.plain_yaml import read_plain
 
 FILE = "site.yaml"
 POSTGRESQL = "postgresql"

@@ -23,13 +23,13 @@ from search_spaces.config import Setting
 from search_spaces.factor import unknown
 from search_spaces.space import framework_levels, open_ranges
 from studies import control_arms
-from studies.asking import Asked, change_of, understood
-from studies.claiming import understood_claims
-from studies.detail import Detail
-from studies.mistakes import SpecError, unique
-from studies.plain_yaml import read_plain
+from studies.mirroring.detail import Detail
 from studies.points import places
-from studies.rules import check
+from studies.study_file.asking import Asked, change_of, understood
+from studies.study_file.claiming import understood_claims
+from studies.study_file.mistakes import SpecError, unique
+from studies.study_file.plain_yaml import read_plain
+from studies.study_file.rules import check
 from trainers.diagnostics.names import Switch
 
 __all__ = [

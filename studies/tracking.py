@@ -17,17 +17,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studies.detail import Detail
 from studies.ledger import Ledger
-from studies.mirror import Mirror, open_store
-from studies.mlflow_database import DATABASE, database_uri
-from studies.mlflow_experiment import QUIET, Refused
-from studies.progress import Pace, Standing
-from studies.report_copies import ARTIFACTS, location_of, replace_report, report_address
+from studies.mirroring.detail import Detail
+from studies.mirroring.mirror import Mirror, open_store
+from studies.mirroring.mlflow_database import DATABASE, database_uri
+from studies.mirroring.mlflow_experiment import QUIET, Refused
+from studies.mirroring.report_copies import ARTIFACTS, location_of, replace_report, report_address
 from studies.site import site_of
+from studies.training.progress import Pace, Standing
 
 if TYPE_CHECKING:
-    from studies.work import Work
+    from studies.training.work import Work
 
 __all__ = ["ARTIFACTS", "DATABASE", "QUIET", "Tracker", "database_uri", "has_store", "log_report"]
 

@@ -21,7 +21,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies.cluster import Cluster, Place  # first: it decides how Ray is imported
+from studies.training.cluster import Cluster, Place  # first: it decides how Ray is imported
 
 # isort: split
 import ray
@@ -30,17 +30,17 @@ from ray.air._internal import usage
 from ray.tune.search import Searcher
 
 from reports.characters import harmless
-from studies.failures import ClusterLost, kernel_kills, of_lost_worker
-from studies.leases import LEASE_FACTOR, Lease, least_seconds
-from studies.orders import TaskDiffers, answer_order, member_plain, task_of
 from studies.packing import FLOPS_PER_SECOND, expected_seconds, recorded
 from studies.site import SECRETS
-from studies.traces import trace_of
+from studies.training.failures import ClusterLost, kernel_kills, of_lost_worker
+from studies.training.leases import LEASE_FACTOR, Lease, least_seconds
+from studies.training.orders import TaskDiffers, answer_order, member_plain, task_of
+from studies.training.traces import trace_of
 from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from studies.packing import Pack
-    from studies.work import Work
+    from studies.training.work import Work
 
 log = logging.getLogger("groundrules.workers")
 

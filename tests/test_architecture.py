@@ -18,24 +18,32 @@ LINE = ("search_spaces", "trainers", "reports", "studies")
 
 DOORS: dict[str, frozenset[str]] = {
     "optuna": frozenset({"studies/search.py", "studies/searching/joint.py"}),
-    "ray": frozenset({"studies/cluster.py", "studies/workers.py", "studies/attached.py"}),
-    "mlflow": frozenset(f"studies/mlflow_{part}.py" for part in ("experiment", "database", "server")),
-    "fsspec": frozenset({"studies/report_copies.py", "trainers/fetching.py"}),
-    "sqlite3": frozenset({"studies/sqlite.py"}),
-    "psycopg": frozenset({"studies/postgresql.py", "studies/sessions.py"}),
+    "ray": frozenset({"studies/training/cluster.py", "studies/workers.py", "studies/training/attached.py"}),
+    "mlflow": frozenset(
+        f"studies/mirroring/mlflow_{part}.py" for part in ("experiment", "database", "server")
+    ),
+    "fsspec": frozenset({"studies/mirroring/report_copies.py", "trainers/fetching.py"}),
+    "sqlite3": frozenset({"studies/database/sqlite.py"}),
+    "psycopg": frozenset({"studies/database/postgresql.py", "studies/database/sessions.py"}),
     "sqlalchemy": frozenset(),
     "yaml": frozenset(
-        {"studies/plain_yaml.py", "reports/yaml_limits.py", "reports/defaults.py", "reports/best.py"}
+        (
+            "studies/study_file/plain_yaml.py",
+            *(f"reports/{part}.py" for part in ("yaml_limits", "defaults", "best")),
+        )
     ),
     "pydantic": frozenset({"studies/spec.py", "studies/searching/spec.py"}),
     "typer": frozenset(
         (
-            *("studies/cli.py", "studies/commands.py", "studies/options.py"),
-            *("studies/service_commands.py", "studies/steering_commands.py"),
+            "studies/cli.py",
+            *(
+                f"studies/commands/{part}.py"
+                for part in ("options", "preparing", "running", "finished", "sending", "steering")
+            ),
         )
     ),
-    "click": frozenset({"studies/cli.py"}),
-    "rich": frozenset({"studies/cli.py", "studies/progress.py"}),
+    "click": frozenset(),
+    "rich": frozenset({"studies/training/progress.py"}),
     "matplotlib": frozenset({"reports/figures.py"}),
     "torchvision": frozenset({"trainers/tasks/images.py"}),
     "jinja2": frozenset({"reports/page.py"}),
@@ -113,7 +121,7 @@ def test_imports_run_one_way_and_through_the_doors() -> None:
         (
             "studies/a.py",
             "import importlib\nimportlib.import_module('ray.tune')",
-            "its door is studies/attached.py",
+            "its door is studies/training/attached.py",
         ),
         ("studies/a.py", "from . import plan", "relatively"),
         ("trainers/a.py", "import tests.conftest", "nobody imports tests"),

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from reports.record import Margin
 from search_spaces.space import complete
 from studies.chain import check_known, next_members, place
-from studies.failing import SET_ASIDE, Failures
 from studies.ledger import Ledger
 from studies.packing import Pack, missing_packs
 from studies.pilot import margin
 from studies.plan import Chain
 from studies.scoping.plan import ScopeProtocol
-from studies.stage import Stage
+from studies.training.failing import SET_ASIDE, Failures
+from studies.training.stage import Stage
 from trainers.diagnostics.names import Switch
 from trainers.evaluation import Evaluation
 from trainers.structure import estimated_flops
@@ -23,7 +23,7 @@ from trainers.task import TaskBook
 
 
 class ScopeAgenda:
-    """What engines need of a scope (`studies.work.Work`), kept in step with its ledger.
+    """What engines need of a scope (`studies.training.work.Work`), kept in step with its ledger.
 
     Of every chain only the retune is trained, whose points hang on the design alone. So nothing is decided
     on the way, and a scope that was stopped has the same members and packs as one that was not.
@@ -135,7 +135,7 @@ class ScopeAgenda:
                 self._settle(pack.task, pack.regime)
 
     def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
-        """Records a failed attempt; the pack is tried again, split, or given up (`studies.stage`)."""
+        """Records a failed attempt; it is tried again, split, or given up (`studies.training.stage`)."""
         self._running.pop(pack.id, None)
         stage = self._stages.get((pack.factor, pack.task, pack.regime))
         self._failures.note(stage, pack, cause, kind)

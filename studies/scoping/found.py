@@ -11,7 +11,7 @@ from reports.record import Margin
 from reports.scoped import Scatter, Scoped, Searched
 from search_spaces.change import Change
 from search_spaces.factor import Range
-from studies.as_recorded import as_recorded, untouched
+from studies.database.as_recorded import as_recorded, untouched
 from studies.ledger import Ledger, StudyRow
 from studies.plan import Chain
 from studies.record import protocol_of

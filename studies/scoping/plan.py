@@ -10,11 +10,11 @@ from typing import Any
 from search_spaces.config import digest
 from search_spaces.factor import unknown
 from studies.ledger import Ledger, StudyRow
-from studies.mistakes import SpecError, unique
 from studies.pilot import pilot_members
 from studies.plan import Chain, Protocol, built, protocol
 from studies.searching.joint import FEWEST
 from studies.spec import StudySpec, parse
+from studies.study_file.mistakes import SpecError, unique
 from trainers.member import Member
 from trainers.task import TaskBook
 from trainers.tasks import FAMILIES, ROLES

@@ -6,19 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from studies.failing import SET_ASIDE, Failures
 from studies.ledger import Ledger
 from studies.packing import Pack, missing_packs
 from studies.searching.generations import Memory, members_of, open_generations, pack_size
 from studies.searching.plan import LEVEL, REGIME, SearchProtocol
-from studies.stage import Stage
+from studies.training.failing import SET_ASIDE, Failures
+from studies.training.stage import Stage
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 from trainers.task import TaskBook
 
 
 class SearchAgenda:
-    """What engines need of a search (`studies.work.Work`), kept in step with its ledger.
+    """What engines need of a search (`studies.training.work.Work`), kept in step with its ledger.
 
     Whatever the order in which packs end, what is asked later is the same.
     """
@@ -136,12 +136,12 @@ class SearchAgenda:
             self._advance()
 
     def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
-        """Records a failed attempt; the pack is tried again, split, or given up (`studies.stage`).
+        """Records a failed attempt; the pack is tried again, split, or given up (`studies.training.stage`).
 
         Args:
             pack: as `next_pack` gave it.
             cause: in a line.
-            kind: one of `studies.failures.KINDS`.
+            kind: one of `studies.training.failures.KINDS`.
         """
         self._running.pop(pack.id, None)
         self._failures.note(self._stages.get(self._generation(pack)), pack, cause, kind)

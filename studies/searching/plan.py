@@ -12,12 +12,12 @@ from search_spaces.compatibility import notes, refusal
 from search_spaces.config import Config, digest
 from search_spaces.factor import unknown
 from search_spaces.space import framework_levels
-from studies.mistakes import SpecError
 from studies.plan import built, task_facts, unhonoured
 from studies.searching.halving import DEPTH, ETA
 from studies.searching.joint import AHEAD, STARTUP
 from studies.searching.space import Point
 from studies.searching.spec import SearchSpec, parse
+from studies.study_file.mistakes import SpecError
 from trainers.evaluation import Slot
 from trainers.structure import structure_key
 from trainers.task import Task, TaskBook

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reports.search_record import SearchRecord
 from search_spaces.change import spelled
 from search_spaces.config import Setting
-from studies.as_recorded import as_recorded, untouched
+from studies.database.as_recorded import as_recorded, untouched
 from studies.ledger import Ledger, StudyRow
 from studies.searching.generations import by_number, told
 from studies.searching.halving import rung_looks

@@ -8,8 +8,8 @@ from typing import Any
 
 from reports.best import best, render
 from reports.search_record import EXPLORATORY, SearchRecord
-from studies.progress import duration
 from studies.searching.estimate import SearchOutline
+from studies.training.progress import duration
 
 
 def planned(found: SearchOutline, title: str) -> list[str]:

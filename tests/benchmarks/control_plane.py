@@ -27,7 +27,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from studies.detail import DETAILS, Detail
+from studies.mirroring.detail import DETAILS, Detail
 from studies.run import Engine
 from studies.spec import read
 from trainers.evaluation import CurvePoint, Evaluation

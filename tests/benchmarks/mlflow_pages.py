@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from studies.cli import invoke
-from studies.mlflow_database import postgresql_uri
+from studies.mirroring.mlflow_database import postgresql_uri
 from studies.tracking import Tracker
 from tests.browser import browser
 from tests.mlflow_pages import seconds_to_show, study_pages

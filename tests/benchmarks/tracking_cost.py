@@ -29,7 +29,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from studies.detail import Detail
+from studies.mirroring.detail import Detail
 from studies.spec import read
 
 DETAILS: tuple[Detail, ...] = ("cells", "evidence", "members")
@@ -158,8 +158,8 @@ def _worker_of(driver: int) -> int:
 
 def compare(workspace: Path) -> str:
     """The members and points of curves in MLflow against the ledger's, by the default detail."""
-    from studies.detail import shown, with_curve
     from studies.ledger import Ledger
+    from studies.mirroring.detail import shown, with_curve
 
     with Ledger.open(workspace) as ledger:
         (row,) = ledger.studies()

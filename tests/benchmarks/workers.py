@@ -26,9 +26,9 @@ from unittest.mock import patch
 from uuid import uuid4
 
 import studies.workers
-from studies.cluster import OBJECT_STORE_BYTES, Cluster
-from studies.orders import member_from_plain
 from studies.packing import Pack
+from studies.training.cluster import OBJECT_STORE_BYTES, Cluster
+from studies.training.orders import member_from_plain
 from studies.workers import PackTrainer, run_ray
 from tests.benchmarks.control_plane import answer
 from tests.benchmarks.pack_curve import CASES, members

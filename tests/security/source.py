@@ -20,8 +20,8 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "exec": frozenset({"trainers/user_tasks.py"}),  # the file that the command line names
     "compile": frozenset({"trainers/user_tasks.py"}),
     # The exception of a broken .npz; what a job is sent, which is only written.
-    "zipfile": frozenset({"trainers/tasks/stored.py", "studies/shipping.py"}),
-    "subprocess": frozenset({"studies/ui.py"}),
+    "zipfile": frozenset({"trainers/tasks/stored.py", "studies/remote/shipping.py"}),
+    "subprocess": frozenset({"studies/mirroring/ui.py"}),
     "Markup": frozenset({"reports/page.py"}),  # pictures drawn by us
 }
 """What may stand in one place only."""

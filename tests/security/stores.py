@@ -18,8 +18,8 @@ import pytest
 from reports.claim_cards import FILE as CARDS
 from reports.claim_pages import FIRST, LAST, refresh
 from reports.defaults import load, render
+from studies.commands.pages import REPORTS
 from studies.ledger import FILE, Ledger
-from studies.pages import REPORTS
 from tests.blackbox.program import TINY, invoked
 from tests.reports.tables import row, table
 from tests.security.attack import Attack, marker, refused, refused_site

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from studies.kinds import parse
-from studies.plain_yaml import parse_plain
 from studies.site import site_of
+from studies.study_file.plain_yaml import parse_plain
 from tests.blackbox.program import TINY, invoked
 from tests.security.attack import Attack, marker, refused, refused_site, refused_study
 

@@ -20,13 +20,13 @@ from reports.exporting.differences import told
 from reports.plain import from_plain, to_plain
 from reports.recommended import Defaults, content_hash
 from search_spaces.config import digest
+from studies.commands.pages import record_of
+from studies.commands.results import as_csv, rows
 from studies.kinds import parse
 from studies.ledger import FILE, Ledger
-from studies.pages import record_of
-from studies.plain_yaml import parse_plain
-from studies.results import as_csv, rows
 from studies.site import SCHEMES, site_of
 from studies.spec import shipped
+from studies.study_file.plain_yaml import parse_plain
 from tests.blackbox.program import TINY
 from tests.reports.tables import number, row, table
 from tests.security.mutations import as_json, changed_bytes, changed_data

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from reports.defaults import load
 from studies.kinds import parse
-from studies.plain_yaml import parse_plain
 from studies.site import KEYS, site_of
+from studies.study_file.plain_yaml import parse_plain
 from tests.blackbox.program import TINY
 from tests.security.fuzz import fuzz, outcome
 from tests.security.targets import Target, targets

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
+from studies.database.sqlite import FILE
 from studies.ledger import Ledger
-from studies.sqlite import FILE
 
 
 def tamper(ledger: Ledger, statement: str) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import studies.attached
-from studies.attached import ROOT, Attached, room
+import studies.training.attached
+from studies.training.attached import ROOT, Attached, room
 from tests.blackbox.program import TINY, invoked
 
 
@@ -46,7 +46,7 @@ def test_without_a_token_no_cluster_is_used(workspace: Path) -> None:
 
 
 def test_a_cluster_that_is_told_to_ask_for_no_token_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studies.attached, "MODE_FOUND", "disabled")
+    monkeypatch.setattr(studies.training.attached, "MODE_FOUND", "disabled")
     with pytest.raises(ValueError, match="RAY_AUTH_MODE=disabled here"):
         Attached()
 

@@ -21,12 +21,12 @@ from reports.validity import controls
 from studies import control_arms
 from studies.agenda import Agenda
 from studies.chain import next_members
+from studies.commands.pages import write_pages
+from studies.commands.replaying import replay
 from studies.estimate import outline
 from studies.ledger import Ledger
-from studies.pages import write_pages
 from studies.plan import Chain, Protocol, protocol
 from studies.record import spec_of, study_record
-from studies.replaying import replay
 from studies.run import run
 from studies.spec import Profile, SpecError, StudySpec, parse
 from tests.studies.planted import (

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from reports.defaults import load, render
-from studies import replaying, sources
 from studies.cli import invoke
+from studies.commands import replaying, sources
 from studies.ledger import Ledger
 from studies.run import run
 from studies.spec import parse

@@ -17,16 +17,16 @@ from reports.guards import EvidenceError, check, standing
 from reports.page import build
 from reports.record import StudyRecord
 from reports.verdict import verdicts
+from studies.commands.replaying import member_again
+from studies.commands.results import rows
 from studies.extending import child_spec, refuse_unlike, study_file
 from studies.ledger import Ledger
-from studies.plain_yaml import parse_plain, plain_text, read_plain
 from studies.plan import protocol
 from studies.record import protocol_of, study_record
-from studies.replaying import member_again
-from studies.results import rows
+from studies.remote.standings import standing_of
 from studies.run import run_inline
 from studies.spec import SpecError, StudySpec, load, parse
-from studies.standings import standing_of
+from studies.study_file.plain_yaml import parse_plain, plain_text, read_plain
 from tests.studies.planted import outcome, started, train, train_all
 from tests.studies.races import BOOK, LEVELS, RACING, agenda_of, hopeless, racing, trained_on
 from trainers.evaluation import CurvePoint, Evaluation

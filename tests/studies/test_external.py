@@ -20,12 +20,12 @@ from reports.record import EXTERNAL, ExternalRecord, StudyRecord
 from reports.validity import answering
 from reports.verdict import judge
 from studies.agenda import Agenda
+from studies.commands.pages import write_pages
+from studies.commands.replaying import replay
 from studies.estimate import outline
 from studies.ledger import FILE, Ledger
-from studies.pages import write_pages
 from studies.plan import Protocol, protocol
 from studies.record import spec_of, study_record
-from studies.replaying import replay
 from studies.run import run
 from studies.spec import StudySpec, parse
 from tests.studies.planted import Maker, outcome, started, stripes, train

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from studies.failures import by_kind, of_exception, of_lost_worker, sentence
 from studies.ledger import Attempt
-from studies.traces import trace_of, traced
+from studies.training.failures import by_kind, of_exception, of_lost_worker, sentence
+from studies.training.traces import trace_of, traced
 
 DIED = (
     "The actor died unexpectedly before finishing this task. The actor is dead because its worker process "
@@ -68,7 +68,11 @@ def test_a_tensor_that_fits_nowhere_is_memory() -> None:
 def test_a_fault_leaves_a_trace_and_a_kill_leaves_none(tmp_path: Path, how: str, left: str | None) -> None:
     file = tmp_path / "trace"
     misdeed = f"os.kill(os.getpid(), signal.{how})" if how else "pass"
-    script = f"import os, signal, sys\nfrom studies.traces import traced\nwith traced(sys.argv[1]): {misdeed}"
+    script = (
+        "import os, signal, sys\n"
+        "from studies.training.traces import traced\n"
+        f"with traced(sys.argv[1]): {misdeed}"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script, str(file)],
         cwd=Path(__file__).parents[2],

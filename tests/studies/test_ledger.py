@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from studies.databases import LedgerLost
+from studies.database.contract import LedgerLost
 from studies.ledger import Ledger
 from studies.packing import Pack
 from tests.postgres import Postgres

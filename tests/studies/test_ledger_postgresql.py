@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 
 from studies.cli import invoke
-from studies.databases import WAIT, LedgerDamaged, LedgerLost
-from studies.entries import Attempt
+from studies.database.contract import WAIT, LedgerDamaged, LedgerLost
+from studies.database.entries import Attempt
+from studies.database.sessions import Session
 from studies.ledger import Ledger
 from studies.packing import Pack
-from studies.sessions import Session
 from studies.site import Site, site_of
 from tests.postgres import PASSWORD, Postgres
 from tests.studies.planted import agenda_of, outcome, started, train, train_all

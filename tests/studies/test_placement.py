@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import studies.workers
-from studies.cluster import gpus, sharing, started_too_slowly
-from studies.early import is_new
-from studies.orders import member_from_plain
 from studies.run import run
+from studies.training.cluster import gpus, sharing, started_too_slowly
+from studies.training.early import is_new
+from studies.training.orders import member_from_plain
 from studies.workers import PackTrainer, run_ray
 from tests.studies.planted import outcome
 from tests.studies.test_workers import open_study, small, user_file

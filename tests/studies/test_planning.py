@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from studies.cli import invoke
+from studies.commands.hours import fitting, started_profile
+from studies.commands.planning import lines, plain
 from studies.estimate import Outline, outline
-from studies.hours import fitting, started_profile
-from studies.planning import lines, plain
 from studies.spec import Profile, SpecError, StudySpec, load
 from tests.blackbox.program import TINY
 from tests.studies.planted import started

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from reports.defaults import load
-from studies import sources
 from studies.cli import invoke
-from studies.publishing import MARK, main
+from studies.commands import sources
+from studies.commands.publishing import MARK, main
 from studies.run import run
 from studies.spec import parse
 from tests.studies.planted import TINY

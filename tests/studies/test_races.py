@@ -15,12 +15,12 @@ from reports.certificate import certify
 from reports.guards import CHAIN, EvidenceError, check, standing
 from reports.page import build
 from reports.verdict import verdicts
-from studies.evidence_card import card_from_workspace
+from studies.commands.evidence_card import card_from_workspace
 from studies.ledger import Ledger
 from studies.packing import Pack
-from studies.progress import Pace
 from studies.run import run_inline
 from studies.spec import SpecError, parse
+from studies.training.progress import Pace
 from tests.studies.planted import train, train_all
 from tests.studies.races import (
     BOOK,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import studies.job_api
-from studies.job_api import JobApi
+import studies.remote.job_api
+from studies.remote.job_api import JobApi
 from tests.blackbox.program import HERE, TINY, Ran, invoked
 from tests.rehearsal.ray_nodes import free_port
 from tests.studies.planted import started
@@ -79,7 +79,7 @@ def test_nobody_answers(workspace: Path) -> None:
 
 
 def test_somebody_takes_the_call_and_never_answers(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studies.job_api, "SECONDS", 0.3)
+    monkeypatch.setattr(studies.remote.job_api, "SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         refused(submitted(workspace, "--cluster", address), "cannot be reached", "timed out")

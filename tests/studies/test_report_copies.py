@@ -7,7 +7,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from studies.report_copies import replace_report
+from studies.mirroring.report_copies import replace_report
 
 
 @pytest.fixture

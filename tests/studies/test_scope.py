@@ -16,7 +16,6 @@ from reports.scoped_page import write_scope_page
 from search_spaces.space import open_ranges
 from studies.cli import invoke
 from studies.ledger import Ledger
-from studies.mistakes import SpecError
 from studies.packing import Pack
 from studies.plan import protocol
 from studies.run import run
@@ -25,7 +24,8 @@ from studies.scoping.found import scoped
 from studies.scoping.plan import ScopeProtocol, refuse_scoped, scope_of, scope_protocol
 from studies.scoping.telling import lines, plain
 from studies.spec import RangeSpec, StudySpec, load
-from studies.work import Work
+from studies.study_file.mistakes import SpecError
+from studies.training.work import Work
 from tests.studies.planted import outcome, stripes, tiny
 from tests.studies.planted import started as started_study
 from trainers.evaluation import Evaluation

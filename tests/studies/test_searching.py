@@ -13,12 +13,11 @@ import pytest
 import studies
 from search_spaces.change import Value
 from search_spaces.config import Setting
+from studies.commands.replaying import member_again
 from studies.kinds import load
 from studies.ledger import Ledger
-from studies.orders import member_from_plain, member_plain
 from studies.packing import Pack
 from studies.record import study_record
-from studies.replaying import member_again
 from studies.run import run
 from studies.searching.generations import Memory, members_of, open_generations
 from studies.searching.halving import rung_looks, rungs
@@ -26,7 +25,8 @@ from studies.searching.joint import Told, importances
 from studies.searching.plan import protocol_of, search_protocol
 from studies.searching.record import search_record
 from studies.spec import SpecError
-from studies.work import ATTEMPTS
+from studies.training.orders import member_from_plain, member_plain
+from studies.training.work import ATTEMPTS
 from tests.studies.planted import BOOK, stripes
 from tests.studies.searches import agenda_of, outcome, planned, seek, started, train_all
 from tests.studies.tampering import tamper

@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from studies import mlflow_server as over_http
 from studies import tracking
 from studies.agenda import Agenda
 from studies.cli import invoke
 from studies.ledger import Ledger
-from studies.mlflow_database import database_uri, postgresql_uri
+from studies.mirroring import mlflow_server as over_http
+from studies.mirroring.mlflow_database import database_uri, postgresql_uri
 from studies.plan import Protocol
 from studies.site import site_of
 from studies.tracking import Tracker, log_report
@@ -417,6 +417,21 @@ def test_tables_of_another_version_are_refused_and_left_alone(
         assert database.ask("SELECT version_num FROM alembic_version") == [("of-another",)]
     finally:
         postgres.execute(f"UPDATE alembic_version SET version_num = '{ours}'", database.address)
+
+
+@pytest.mark.parametrize("spare", [0, -1])
+def test_artifacts_with_an_address_longer_than_the_tables_hold_are_refused_before_training(
+    database: Place, study: str, workspace: Path, tmp_path: Path, spare: int
+) -> None:
+    longest = 200 - len(f"/{'0' * 32}/artifacts")  # of PostgreSQL's column
+    folder = tmp_path.as_uri()
+    artifacts = f"{folder}/{'a' * (longest - len(f'{folder}//{study}') - spare)}"
+    trained(site(workspace, tracking=database.address, artifacts=artifacts), study)
+    if spare < 0:
+        with pytest.raises(ValueError, match=f"has {longest + 1} characters; .* hold {longest}: shorten"):
+            mirror(workspace, study)
+    else:
+        assert mirror(workspace, study).problem == ""
 
 
 def test_a_report_is_shown_by_the_server_and_replaced_whole(

@@ -15,9 +15,9 @@ from studies.cli import invoke
 from studies.ledger import Ledger
 from studies.plan import protocol
 from studies.record import study_record
-from studies.refusals import examine
 from studies.run import run
 from studies.spec import load, parse, shipped
+from studies.study_file.refusals import examine
 from trainers.tasks import ROLES
 from trainers.user_tasks import task_book
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import studies.shipping
-from studies.shipping import PACKAGES, SITE, STUDY, parcel
+import studies.remote.shipping
+from studies.remote.shipping import PACKAGES, SITE, STUDY, parcel
 from studies.site import Site, site_of
 from tests.blackbox.program import HERE, TINY
 
@@ -88,6 +88,6 @@ def test_a_name_that_a_shell_would_read_is_replaced(tmp_path: Path) -> None:
 
 
 def test_data_in_the_task_file_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studies.shipping, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(studies.remote.shipping, "MOST_BYTES", 100_000)
     with pytest.raises(ValueError, match="a job is sent at most 0 MB: data belongs on a path"):
         parcel("study: a\n", None, Site(workspace=tmp_path))

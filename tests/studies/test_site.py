@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from studies.mistakes import SpecError
 from studies.site import Site, shown, site_of
+from studies.study_file.mistakes import SpecError
 
 SITE = """
 cluster: http://head:8265

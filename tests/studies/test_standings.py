@@ -11,12 +11,12 @@ import pytest
 from studies.agenda import Agenda
 from studies.kinds import load, parse
 from studies.ledger import Attempt, Ledger, StudyRow, Trained
-from studies.outlook import outlook
-from studies.plain_yaml import parse_plain
-from studies.recorded import study_text
+from studies.remote.outlook import outlook
+from studies.remote.recorded import study_text
+from studies.remote.standings import failures, pace, standing_of
 from studies.run import checked
 from studies.spec import shipped
-from studies.standings import failures, pace, standing_of
+from studies.study_file.plain_yaml import parse_plain
 from tests.studies import races
 from tests.studies import test_external as external
 from tests.studies.planted import Maker, agenda_of, outcome, planned, started, tiny, train

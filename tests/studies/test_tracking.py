@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from studies.ledger import Ledger
-from studies.runs import study_run_id
+from studies.mirroring.runs import study_run_id
 from studies.tracking import Tracker, database_uri
 from tests.studies.planted import agenda_of, outcome, started, train, train_all
 from trainers.evaluation import CurvePoint, Evaluation

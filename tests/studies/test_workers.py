@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from studies.agenda import Agenda
-from studies.leases import least_seconds
 from studies.ledger import Ledger
-from studies.orders import cause_of, member_from_plain, member_plain
 from studies.plan import protocol
 from studies.run import run
 from studies.spec import StudySpec, parse
+from studies.training.leases import least_seconds
+from studies.training.orders import cause_of, member_from_plain, member_plain
 from studies.workers import run_ray
 from tests.studies.planted import TINY, agenda_of, started, train_all
 from trainers.user_tasks import task_book
@@ -113,8 +113,8 @@ def test_a_segmentation_fault_is_traced_to_its_member_and_the_study_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Every crash costs a new worker, which takes seconds: no second attempts here.
-    monkeypatch.setattr("studies.stage.ATTEMPTS", 1)
-    monkeypatch.setattr("studies.stage.ALONE", 1)
+    monkeypatch.setattr("studies.training.stage.ATTEMPTS", 1)
+    monkeypatch.setattr("studies.training.stage.ALONE", 1)
     longer = {**TINY["setting"], "steps": 300}  # or the pilot finds that nothing is learned there
     spec = small("stripes", "specks", budget={**BUDGET, "trials": 2}, setting=longer)
     run(spec, workspace=tmp_path / "alone", tasks_from=user_file(tmp_path, "specks"), engine="inline")

@@ -1,0 +1,198 @@
+"""The commands on studies that were run: report, results, ui; export, diff, why, claims, replay, check."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from studies.commands.options import (
+    DEFAULT_WORKSPACE,
+    Device,
+    Json,
+    Kind,
+    Output,
+    Study,
+    Table,
+    TasksFrom,
+    Telling,
+    Workspace,
+)
+from studies.commands.pages import record_of, write_pages
+
+if TYPE_CHECKING:
+    pass
+
+
+def report(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
+    """Rebuild a study's pages from the ledger alone."""
+    from studies.tracking import has_store, log_report
+
+    page, defaults = write_pages(workspace, record_of(workspace, study))
+    if has_store(workspace):
+        log_report(workspace, study, page.parent)
+    if as_json:
+        print(json.dumps({"report": str(page), "defaults": str(defaults) if defaults else None}))
+    else:
+        print(f"report    {page}")
+        print(f"defaults  {defaults or 'none yet: the study carries no verdicts'}")
+
+
+def results(
+    study: Study,
+    table: Annotated[Table, typer.Option("--format", help="Parquet needs --output.")] = Table.csv,
+    output: Output = None,
+    timings: Annotated[bool, typer.Option("--timings", help="Also when and how long each trained.")] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Write every evaluation of a study, one row each."""
+    from studies.commands.results import rows, write
+    from studies.ledger import Ledger
+
+    with Ledger.open(workspace) as ledger:
+        found = rows(ledger, study, timings=timings)
+    sys.stdout.write(write(found, table.value, output))
+
+
+def ui(
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 or none: a free one.")] = None,
+) -> None:
+    """Show the workspace's MLflow pages on this machine, until Ctrl-C."""
+    from studies.mirroring.ui import pages_elsewhere, serve
+
+    elsewhere = pages_elsewhere(workspace)
+    for line in elsewhere:
+        print(line)
+    if not elsewhere and serve(
+        workspace, port or None, say=lambda address: print(f"MLflow: {address} (Ctrl-C ends it)", flush=True)
+    ):
+        raise typer.Exit(1)
+
+
+def export(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A study in the workspace, or `published`: what ships.")
+    ],
+    kind: Annotated[Kind, typer.Option("--format", help="How to write them.")] = Kind.yaml,
+    output: Output = None,
+    previous: Annotated[
+        Path | None,
+        typer.Option(
+            "--previous",
+            metavar="FILE",
+            help="The last release, or `published`: its levels stay if they may.",
+        ),
+    ] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Write a study's recommended defaults; of a search study, the best configuration."""
+    from reports.defaults import render
+    from reports.search_record import SearchRecord
+    from studies.commands.pages import defaults_text, emit, record_of
+    from studies.commands.sources import PUBLISHED, published
+    from studies.searching.telling import exported
+
+    if study == PUBLISHED:
+        if previous is not None:
+            raise ValueError("--previous goes with a study, not with what is published already")
+        emit(render(published(), kind.value), output)
+        return
+    record = record_of(workspace, study)
+    if not isinstance(record, SearchRecord):
+        emit(defaults_text(record, kind.value, previous), output)
+        return
+    if previous is not None:
+        raise ValueError(
+            f"study '{study}' is a search study: it releases no defaults, so --previous means nothing"
+        )
+    emit(exported(record, kind.value), output)
+
+
+def diff(
+    before: Annotated[
+        str,
+        typer.Argument(metavar="A", help="A defaults file, a study, or published, textbook, framework."),
+    ],
+    after: Annotated[str, typer.Argument(metavar="B", help="Likewise; A and B have the same regimes.")],
+    kind: Annotated[Telling, typer.Option("--format", help="How to say it.")] = Telling.text,
+    output: Output = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Say what changed from A to B, and which verdict moved it; exit code 1 when anything did."""
+    from reports.changes import differences
+    from reports.exporting.differences import told
+    from studies.commands.pages import emit
+    from studies.commands.sources import table_named
+
+    tables = table_named(before, workspace), table_named(after, workspace)
+    found = differences(*tables, (before, after))
+    emit(told(found, kind.value), output)
+    if found.any:
+        raise typer.Exit(1)
+
+
+def why(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="[FILE] ROW", help="A row, such as initializer@deep; from a file, or here."),
+    ],
+    study: Annotated[
+        str | None, typer.Option("--study", metavar="STUDY", help="Where several studies have that row.")
+    ] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    as_json: Json = False,
+) -> None:
+    """Show the evidence behind one recommended default."""
+    from studies.commands.evidence_card import card_from_file, card_from_workspace
+
+    if len(words) > 2:
+        raise ValueError(f"why takes a row, or a defaults file and a row, not {len(words)} words")
+    if len(words) == 2:
+        if study is not None:
+            raise ValueError("--study goes with the workspace, not with a defaults file")
+        card = card_from_file(words[0], words[1])
+    else:
+        card = card_from_workspace(workspace, words[0], study)
+    print(json.dumps(card.plain(), indent=2) if as_json else "\n".join(card.lines()))
+
+
+def claims(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
+    """List what the studies of a workspace say of the claims of texts, each alone and all together."""
+    from studies.commands.claims_told import claims_of, lines, plain
+
+    found = claims_of(workspace)
+    print(json.dumps(plain(found), indent=2) if as_json else "\n".join(lines(found)))
+
+
+def replay(
+    evaluation: Annotated[
+        str,
+        typer.Argument(metavar="EVALUATION_ID", help="From `results` or `why`; its first digits will do."),
+    ],
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    tasks_from: TasksFrom = None,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Train one evaluation again, alone, and compare; exit code 1 when it came out differently."""
+    from studies.commands.replaying import replay as again
+
+    found = again(workspace, evaluation, tasks_from=tasks_from, device=device)
+    print(json.dumps(found.plain(), indent=2) if as_json else "\n".join(found.lines()))
+    if not found.same:
+        raise typer.Exit(1)
+
+
+def check(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
+    """Verify that the ledger holds what was committed, row by row; exit code 1 where it does not."""
+    from studies.ledger import Ledger
+
+    with Ledger.open(workspace) as ledger:
+        found = ledger.check(study)
+    print(json.dumps(found.plain(), indent=2) if as_json else "\n".join(found.lines()))
+    if found.faults:
+        raise typer.Exit(1)

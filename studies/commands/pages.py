@@ -1,0 +1,82 @@
+"""What a workspace's ledger says, as pages and files: a study's report and defaults, and the index of all."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reports.record import StudyRecord
+    from reports.search_record import SearchRecord
+
+REPORTS = "reports"
+"""The folder of a workspace that holds a folder for every study, and the index page."""
+
+
+def record_of(workspace: Path, study: str) -> StudyRecord | SearchRecord:
+    """Everything the ledger knows of a study of either kind; ValueError where it has no plan yet."""
+    from studies.ledger import Ledger
+    from studies.record import study_record
+    from studies.searching.record import is_search, search_record
+
+    with Ledger.open(workspace) as ledger:
+        search = is_search(ledger.study(study))
+        return search_record(ledger, study) if search else study_record(ledger, study)
+
+
+def write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Path, Path | None]:
+    """The report, beside it the defaults where the study carries verdicts, and the index of the workspace."""
+    from reports import standing, write_report, write_search_report
+    from reports.claim_pages import refresh
+    from reports.files import own_folder, write
+    from reports.index_page import noted, write_index
+    from reports.search_record import SearchRecord
+
+    folder = workspace.absolute() / REPORTS / record.name
+    try:
+        own_folder(workspace.absolute(), REPORTS, record.name)
+        if isinstance(record, SearchRecord):
+            page, defaults = write_search_report(record, folder), None
+        else:
+            page, defaults = write_report(record, folder), folder / "defaults.yaml"
+            if standing(record).kind != "evidence":
+                defaults.unlink(missing_ok=True)
+                defaults = None
+            else:
+                write(defaults, defaults_text(record, "yaml"))
+        noted(record, folder)
+        refresh(folder.parent)
+        write_index(folder.parent)
+    except OSError as error:
+        raise ValueError(f"cannot write the report into {folder} ({error})") from error
+    return page, defaults
+
+
+def defaults_text(record: StudyRecord, format: str, previous: Path | None = None) -> str:
+    """A study's recommended defaults as a file; EvidenceError unless it carries verdicts.
+
+    Args:
+        record: a complete study.
+        format: one of `reports.defaults.FORMATS`.
+        previous: the file of the last release, or `published`: its levels stay while they are admissible.
+    """
+    from reports import verdicts
+    from reports.defaults import defaults, render
+    from studies.commands.sources import PUBLISHED, published, read_table
+
+    old = None
+    if previous is not None:
+        old = published() if str(previous) == PUBLISHED else read_table(previous)
+    return render(defaults(record, verdicts(record), old), format)
+
+
+def emit(text: str, output: Path | None) -> None:
+    """To the screen, or to a file; ValueError where that cannot be written."""
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"cannot write {output} ({error})") from error

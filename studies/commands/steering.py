@@ -1,0 +1,218 @@
+"""The commands that look after studies on a cluster: list, status, logs, stop."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from studies.commands.options import DEFAULT_WORKSPACE, ClusterUrl, Json, Study, Workspace
+
+if TYPE_CHECKING:
+    from studies.remote.job_api import Job, JobApi
+    from studies.remote.standings import LedgerStanding
+
+
+def listing(
+    cluster: ClusterUrl = None, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False
+) -> None:
+    """List the studies of the ledger, and what the cluster does with them."""
+    from studies.service import newest_of
+
+    api, unasked = _asked_cluster(workspace, cluster)
+    jobs = newest_of(api.jobs()) if api else {}
+    standings = _standings(workspace, none_is_fine=api is not None)
+    rows = [_row(name, standings.get(name), jobs.get(name)) for name in dict.fromkeys((*standings, *jobs))]
+    if as_json:
+        print(json.dumps({"studies": rows, "cluster": api.name if api else None}, indent=2))
+        return
+    width = max([len("study"), *(len(row["study"]) for row in rows)])
+    print(f"{'study':{width}}  {'state':13}  {'members':>15}  {'by':12}  job")
+    for row in rows:
+        members = f"{row['finished']} of {row['planned']}" if row["planned"] else "-"
+        print(
+            f"{row['study']:{width}}  {row['state']:13}  {members:>15}  {row['user'] or '-':12}  "
+            f"{row['job'] or '-'}"
+        )
+    _note(unasked)
+
+
+def status(
+    study: Study,
+    cluster: ClusterUrl = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    as_json: Json = False,
+) -> None:
+    """Say where a study stands: from the ledger, and from the cluster where one is named and answers."""
+    from studies.service import newest_of
+
+    api, unasked = _asked_cluster(workspace, cluster)
+    jobs = newest_of(api.jobs()) if api else {}
+    standings = _standings(workspace, only=study, none_is_fine=study in jobs)
+    standing, job = standings.get(study), jobs.get(study)
+    row = _row(study, standing, job)
+    lines: list[str] = []
+    if standing is not None:
+        from studies.commands.pages import record_of
+        from studies.remote.told import told
+
+        try:
+            lines, found = told(record_of(workspace, study))
+        except ValueError as error:  # a scope, or no plan yet
+            lines, found = [f"no verdicts: {error}"], {"verdicts": []}
+        row |= {**asdict(standing), "complete": standing.complete, **found, "told": lines}
+    if as_json:
+        print(json.dumps({**row, "cluster": api.name if api else None}, indent=2))
+        return
+    for line in _status_lines(row, standing, job):
+        print(line)
+    for line in lines:
+        print(line)
+    _note(unasked)
+
+
+def logs(
+    study: Study,
+    cluster: ClusterUrl = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the study's job is over.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what the newest attempt at a study has written."""
+    from studies.service import log_lines
+
+    api = _cluster(workspace, cluster)
+    job = _job(api, study, workspace)
+    lines = log_lines(api, job.id, follow=follow)
+    if as_json:
+        print(json.dumps({"study": study, "job": job.id, "lines": list(lines)}, indent=2))
+        return
+    for line in lines:
+        print(line, flush=True)
+
+
+def stop(
+    study: Study,
+    cluster: ClusterUrl = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    as_json: Json = False,
+) -> None:
+    """Stop a study; what is finished is kept, and `resume` goes on."""
+    from studies.service import stop as stopped
+
+    api = _cluster(workspace, cluster)
+    job = _job(api, study, workspace)
+    ran = not job.over
+    if ran and not as_json:
+        print(f"stopping {job.id} ...", file=sys.stderr)
+    job = stopped(api, job)
+    if as_json:
+        print(json.dumps({"study": study, "job": job.id, "ran": ran, "status": job.status}, indent=2))
+    elif ran:
+        print(f"stopped {job.id}; groundrules resume {study} goes on")
+    else:
+        print(f"{job.id} is over already ({job.status.lower()})")
+
+
+def _cluster(workspace: Path, url: str | None) -> JobApi:
+    from studies.remote.reaching import cluster_of
+    from studies.site import site_of
+
+    return cluster_of(site_of(workspace), url)
+
+
+def _asked_cluster(workspace: Path, url: str | None) -> tuple[JobApi | None, str]:
+    """The cluster, if one is named and answers; else None and why, for what the ledger alone can tell too."""
+    from studies.site import site_of
+
+    if not (url or site_of(workspace).cluster):
+        return None, "no cluster is named, so nothing is known of jobs"
+    try:
+        return _cluster(workspace, url), ""
+    except ValueError as error:
+        return None, f"only the ledger was asked: {error}"
+
+
+def _job(api: JobApi, study: str, workspace: Path) -> Job:
+    from studies.service import newest
+
+    known: list[str] = []
+    with suppress(ValueError):  # the ledger only helps to say what there is
+        from studies.ledger import Ledger
+
+        with Ledger.open(workspace) as ledger:
+            known = [row.name for row in ledger.studies()]
+    return newest(api, study, known)
+
+
+def _standings(
+    workspace: Path, *, only: str | None = None, none_is_fine: bool = False
+) -> dict[str, LedgerStanding]:
+    """Study -> where it stands by the ledger.
+
+    Args:
+        workspace: whose site names the ledger.
+        only: one study; ValueError naming those there are, unless `none_is_fine`.
+        none_is_fine: a ledger that is not made yet, or without that study, is no mistake.
+    """
+    from studies.ledger import Ledger
+    from studies.remote.standings import standing_of
+
+    now = time.time_ns() // 1_000_000
+    found = Ledger.find(workspace) if none_is_fine else Ledger.open(workspace)
+    if found is None:
+        return {}
+    with found as ledger:
+        if only is not None:
+            row = ledger.find_study(only) if none_is_fine else ledger.study(only)
+            return {} if row is None else {row.name: standing_of(ledger, row, now_ms=now)}
+        return {row.name: standing_of(ledger, row, now_ms=now) for row in ledger.studies()}
+
+
+def _row(study: str, standing: LedgerStanding | None, job: Job | None) -> dict[str, Any]:
+    """One study as `list` shows it."""
+    from studies.remote.looking_there import USER_TAG
+    from studies.service import state_of
+
+    return {
+        "study": study,
+        "state": state_of(job, None if standing is None else standing.complete),
+        "finished": standing.finished if standing else 0,
+        "planned": standing.planned if standing else 0,
+        "job": job.id if job else None,
+        "job_status": job.status if job else None,
+        "user": job.metadata.get(USER_TAG) if job else None,
+    }
+
+
+def _status_lines(row: dict[str, Any], standing: LedgerStanding | None, job: Job | None) -> list[str]:
+    from studies.training.progress import duration
+
+    where = f" (job {job.id}, {job.status.lower()})" if job else ""
+    lines = [f"{row['study']}: {row['state']}{where}"]
+    if job is not None and job.status == "FAILED":
+        said = [line for line in job.message.splitlines() if line.strip()]
+        lines.append(f"  job: {said[-1].strip()[:300]}" if said else "  job: no reason given")
+    if standing is None:
+        return lines
+    members = f"{standing.finished} of {standing.planned} members"
+    cells = f"{standing.cells_done} of {standing.cells_planned} cells, " if standing.cells_planned else ""
+    rate = f", {standing.rate:.1f} per second" if standing.rate else ""
+    left = standing.seconds_left
+    time_left = f", {duration(left)} left" if left is not None and not standing.complete else ""
+    pruned = f", {standing.pruned} pruned" if standing.pruned else ""
+    lines.append(f"  {cells}{members}{rate}{time_left}, {standing.diverged} diverged{pruned}")
+    for kind, found in standing.failures.items():
+        lines.append(f"  {found.count} x {kind}, the last: {found.last}")
+    return lines
+
+
+def _note(unasked: str) -> None:
+    if unasked:
+        print(f"note: {unasked}", file=sys.stderr)

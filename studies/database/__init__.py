@@ -1,0 +1,1 @@
+"""The ledger's databases: its tables, its two doors, and what is checked when rows are read."""

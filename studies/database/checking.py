@@ -1,0 +1,101 @@
+"""Whether the ledger holds what was committed: every row against its id, its columns, its pack and hash."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from studies.database.stored import COLUMNS, PACK, content_hash
+from trainers.evaluation import Evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One row that is not what was committed."""
+
+    where: str
+    """The evaluation's id, the pack's, or 'database'."""
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What a look at every row of a study has found."""
+
+    study: str
+    evaluations: int
+    hashed: int
+    """Of these, how many have a hash of their content; ledgers of the first versions have none."""
+    packs: int
+    faults: tuple[Fault, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """As a person reads it."""
+        right = "all are what was committed" if not self.faults else f"{len(self.faults)} faults"
+        return [
+            *(f"{fault.where}: {fault.what}" for fault in self.faults),
+            f"{self.study}: {self.evaluations} evaluations of {self.packs} packs read, {self.hashed} of them "
+            f"with a hash of their content; {right}",
+        ]
+
+
+def checked(
+    study: str,
+    rows: Iterator[tuple[Any, ...]],
+    packs: Mapping[str, int],
+    packs_now: Callable[[], Mapping[str, int]],
+    complaints: Sequence[str],
+) -> Checked:
+    """Looks at every row.
+
+    Args:
+        study: whose they are.
+        rows: of `studies.database.stored.query`.
+        packs: pack -> how many evaluations came with it, as of before the rows were read.
+        packs_now: the same of now: a run may be committing meanwhile.
+        complaints: what the database says of itself.
+    """
+    faults = [Fault(where="database", what=complaint) for complaint in complaints]
+    counts: Counter[str] = Counter()
+    hashed = 0
+    for row in rows:
+        columns, hash_ = row[: len(COLUMNS)], row[len(COLUMNS)]
+        counts[columns[PACK]] += 1
+        hashed += hash_ is not None
+        if why := _wrong(columns, hash_):
+            faults.append(Fault(where=str(row[0]), what=why))
+    known = packs_now()
+    for pack in sorted({*counts, *packs}):
+        if pack not in known:
+            faults.append(Fault(where=pack, what=f"{counts[pack]} evaluations of a pack that is not there"))
+        elif counts[pack] < packs.get(pack, 0):
+            faults.append(
+                Fault(where=pack, what=f"{counts[pack]} of its {packs[pack]} evaluations are there")
+            )
+    return Checked(
+        study=study, evaluations=counts.total(), hashed=hashed, packs=len(packs), faults=tuple(faults)
+    )
+
+
+def _wrong(row: tuple[Any, ...], hashed: str | None) -> str:
+    """What is wrong with one row; '' where nothing is."""
+    slot, *columns, _, status, text = row
+    if hashed is not None and hashed != content_hash(row):
+        return "its content is not what was committed"
+    try:
+        found = Evaluation.from_plain(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return f"its content cannot be read ({type(error).__name__}: {error})"
+    if found.id != slot:
+        return f"its content is that of slot {found.id}"
+    s = found.slot
+    if columns != [s.study, s.phase, s.factor, s.task, s.regime, s.block, s.level, s.index]:
+        return "its columns are not those of its slot"
+    return "" if status == found.status else f"its status is '{status}', in its content '{found.status}'"

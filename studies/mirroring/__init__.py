@@ -1,0 +1,1 @@
+"""What MLflow shows of a study, and the doors to its stores."""

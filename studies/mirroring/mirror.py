@@ -1,0 +1,163 @@
+"""What of a study is written into a tracking store, and when: everything committed, once, in its order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from reports.search_record import EXPLORATORY
+from studies.database.lineage import extension
+from studies.ledger import Committed, Ledger, StudyRow
+from studies.mirroring.detail import Detail, shown, with_curve
+from studies.mirroring.report_copies import location_of
+from studies.mirroring.runs import Cell, Run, cell_run_id, member_run, sizes, study_run
+from studies.site import site_of
+from studies.training.failures import by_kind
+
+if TYPE_CHECKING:
+    from studies.training.progress import Standing
+    from trainers.evaluation import Slot
+
+PROGRESS_SECONDS = 15.0
+"""How often the study run's progress is written."""
+
+
+class Store(Protocol):
+    """One study's experiment in a tracking store; whatever is written again changes nothing."""
+
+    batch: int
+    """Members between two marks."""
+
+    def sequence(self, detail: Detail) -> int:
+        """The ledger's sequence up to which everything is here that this detail shows; asked first."""
+
+    def write(self, runs: Iterable[Run], *, mark: tuple[int, Detail] | None = None) -> None:
+        """Adds runs; what is there already stays, an open run may be closed.
+
+        Args:
+            runs: any, also ones that were written before; a run comes after the one above it.
+            mark: the ledger's sequence up to which everything is then here, and at which detail.
+        """
+
+    def log_datasets(self, tasks: Sequence[Mapping[str, Any]]) -> None:
+        """The study's data sets as inputs of its run."""
+
+    def progress(self, standing: Standing, *, last: bool, answer: str) -> None:
+        """How far the study is, on top of its run."""
+
+    def ended(self) -> bool:
+        """Whether the study's run has been closed as finished."""
+
+    def settle(self, *, failed: bool) -> None:
+        """Called once all is written; `failed`: something had failed on the way."""
+
+    def put_report(self, folder: Path) -> None:
+        """Copies a report below the study's run, in place of an earlier one."""
+
+    def close(self) -> None:
+        """Ends all that is under way."""
+
+
+def open_store(workspace: Path, row: StudyRow) -> Store:
+    """Where the workspace's site says: its own SQLite file, a PostgreSQL database, or an MLflow server."""
+    site = site_of(workspace)
+    if site.tracking.startswith("http"):
+        from studies.mirroring.mlflow_server import ServerStore
+
+        return ServerStore(site, row)
+    from studies.mirroring import mlflow_database
+
+    location = location_of(site, row.name)
+    if site.tracking:
+        return mlflow_database.postgresql_store(site.tracking_address, row, location)
+    return mlflow_database.sqlite_store(workspace, row, location)
+
+
+class Mirror:
+    """One connection to the ledger and one to the tracking store, used by one thread."""
+
+    def __init__(self, workspace: Path, study: str, detail: Detail) -> None:
+        self._ledger = Ledger.open(workspace)
+        self._row: StudyRow = self._ledger.study(study)
+        self._detail = detail
+        self._store = open_store(workspace, self._row)
+        self._sizes = sizes(self._row)
+        search = self._row.protocol["spec"].get("kind") == "search"
+        self._answer = EXPLORATORY if search else "The answer is in report/index.html."
+        if (of := extension(self._ledger, study)) is not None and of.unregistered:
+            self._answer = f"EXPLORATORY, not evidence: extends {of.parent} beyond what it had registered."
+        self._cells: dict[str, Cell] = {}
+        """Cells at work."""
+        self._known: set[tuple[str, str, str]] = set()
+        """(factor, task, regime) whose cells have been taken up where an earlier run left them."""
+        self.sequence = self._earlier = self._store.sequence(detail)
+        """Of the ledger; everything up to it is in the store."""
+        self._progress_at = -float("inf")
+        self._store.write([study_run(self._row)])
+        self._store.log_datasets(self._row.protocol["facts"])
+
+    def look(self, standing: Standing | None, *, last: bool) -> None:
+        """Writes what is new; a finished and mirrored study is left alone."""
+        batch = self._next()
+        if not batch and last and self.sequence == self._earlier and self._store.ended():
+            return
+        while batch:
+            self._store.write(self._runs(batch), mark=(batch[-1].sequence, self._detail))
+            self.sequence = batch[-1].sequence
+            batch = self._next()
+        if standing and (last or time.monotonic() - self._progress_at >= PROGRESS_SECONDS):
+            attempts = self._ledger.attempts(self._row.name)
+            standing = replace(standing, failures=by_kind(attempts))
+            self._store.progress(standing, last=last, answer=self._answer)
+            self._progress_at = time.monotonic()
+
+    def _next(self) -> list[Committed]:
+        return self._ledger.committed_after(self._row.name, self.sequence, self._store.batch)
+
+    def _runs(self, batch: Sequence[Committed]) -> Iterator[Run]:
+        touched: dict[str, Cell] = {}
+        for committed in batch:
+            self._take_up(committed.evaluation.slot)
+            key, cell = self._cell(committed)
+            touched[key] = cell
+        for key, cell in touched.items():
+            if cell.complete(self._sizes):
+                yield cell.run()
+                self._cells.pop(key, None)
+            elif not cell.shown:
+                cell.shown = True
+                yield cell.opened()
+        for committed in batch:
+            if shown(committed.evaluation, self._detail):
+                yield member_run(committed, curve=with_curve(committed.evaluation, self._detail))
+
+    def _cell(self, committed: Committed) -> tuple[str, Cell]:
+        """The cell of a member, with the member in it."""
+        key = cell_run_id(committed.evaluation)
+        if key not in self._cells:
+            self._cells[key] = Cell.of(committed)
+        self._cells[key].add(committed)
+        return key, self._cells[key]
+
+    def _take_up(self, slot: Slot) -> None:
+        """A cell is judged whole: what an earlier run has mirrored of its chain is read once more."""
+        chain = (slot.factor, slot.task, slot.regime)
+        if chain in self._known:
+            return
+        self._known.add(chain)
+        if self._earlier:
+            for committed in self._ledger.committed_of(self._row.name, *chain, until=self._earlier):
+                key, cell = self._cell(committed)
+                if cell.complete(self._sizes):
+                    del self._cells[key]
+
+    def settle(self, *, failed: bool) -> None:
+        """All is written: what failures may have left twice is there once."""
+        self._store.settle(failed=failed)
+
+    def close(self) -> None:
+        self._ledger.close()
+        self._store.close()

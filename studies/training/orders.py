@@ -1,0 +1,112 @@
+"""What travels between the driver and its workers, and what a worker does with it: plain data, no Ray."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reports.characters import harmless
+from search_spaces.config import Config
+from studies.training.failures import of_exception
+from studies.training.traces import traced
+from trainers.evaluation import Slot
+from trainers.member import Member
+
+if TYPE_CHECKING:
+    from trainers.task import Task, TaskBook
+
+ROOT = Path(__file__).parents[2]
+"""Names of task files that came with a job are relative to it; full names are what they are."""
+
+
+class TaskDiffers(ValueError):
+    """A worker's copy of a task is not the driver's: training on it would compare unlike things."""
+
+
+def answer_order(order: dict[str, Any]) -> dict[str, Any]:
+    """Trains the pack of one order; an exception becomes an answer with its cause, not a crash."""
+    worker = f"{os.uname().nodename}:{os.getpid()}"
+    started = time.perf_counter()
+    with traced(order["trace"]):
+        import torch  # the driver never needs it
+
+        from trainers.pack import train_pack
+
+        torch.set_num_threads(1)
+        if order["home"]:
+            os.environ["HOME"] = order["home"]
+        try:
+            task = task_of(order["task"], order["tasks_from"])
+            if task.content_hash != order["content_hash"]:
+                raise TaskDiffers(
+                    f"task '{task.name}' has other data in a worker than in the main process: its function "
+                    "must return the same arrays every time (fix its random seed)"
+                )
+            members = [member_from_plain(row) for row in order["members"]]
+            evaluations = train_pack(members, task, device=order["device"], diagnostics=order["diagnostics"])
+        except TaskDiffers as error:
+            return {"kind": "task", "cause": str(error), "worker": worker}
+        except Exception as error:  # noqa: BLE001 - whatever a user's network raises is this pack's failure only
+            return {
+                "kind": of_exception(error),
+                "cause": cause_of(error),
+                "traceback": traceback.format_exc(),
+                "worker": worker,
+                # After a fault on the device every later call there fails too: the process is worth nothing.
+                "spoiled": order["device"] != "cpu" or "CUDA error" in str(error),
+            }
+    return {
+        "evaluations": [evaluation.plain() for evaluation in evaluations],
+        "seconds": time.perf_counter() - started,
+        "worker": worker,
+    }
+
+
+def member_plain(member: Member) -> dict[str, Any]:
+    """A member as JSON-ready data."""
+    return {
+        "slot": member.slot.plain(),
+        "config": member.config.plain(),
+        "seed_index": member.seed_index,
+        "arm": member.arm,
+        "salt": member.salt,
+        "rungs": member.rungs,
+        "root": member.root,
+    }
+
+
+def member_from_plain(row: dict[str, Any]) -> Member:
+    """The inverse of `member_plain`."""
+    return Member(
+        **{
+            **row,
+            "slot": Slot(**row["slot"]),
+            "config": Config.from_plain(row["config"]),
+            "rungs": tuple((step, metric) for step, metric in row["rungs"]),
+        }
+    )
+
+
+def cause_of(error: BaseException) -> str:
+    """An exception in one line: type, message, and the innermost place of ours or the user's."""
+    message = harmless(" ".join(str(error).split()), 400)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {message}{place}"
+
+
+@lru_cache(maxsize=4)
+def _book(tasks_from: str | None) -> TaskBook:
+    from trainers.user_tasks import task_book
+
+    return task_book(ROOT / tasks_from if tasks_from else None)
+
+
+@lru_cache(maxsize=64)
+def task_of(name: str, tasks_from: str | None) -> Task:
+    """A task by its name, built once in a process."""
+    return _book(tasks_from)[name]()

@@ -20,6 +20,26 @@ for name in ("WORKSPACE", "SITE", "CLUSTER", "LEDGER", "TRACKING", "ARTIFACTS"):
 # A shell ignores Ctrl-C in what it starts in the background, and so would all that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+LONGEST = (
+    "tests/rehearsal/test_rehearsal.py",
+    "tests/faults/test_rows.py",
+    "tests/studies/test_workers.py",
+    "tests/studies/test_shared_tracking.py",
+    "tests/studies/test_tracking.py",
+    "tests/security/test_attacks.py",
+    "tests/blackbox/test_no_network.py",
+    "tests/blackbox/test_kill_and_resume.py",
+    "tests/blackbox/test_bad_input.py",
+    "tests/studies/test_placement.py",
+)
+"""Files of a minute and more: begun first, or one process would be left with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; all others as they were found."""
+    places = {Path(__file__).parents[1] / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
+
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:

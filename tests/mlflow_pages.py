@@ -65,7 +65,8 @@ def study_pages(server: str, study: str, *, words: str) -> Iterator[Page]:
     study_, cell_, member_ = (f"/{run.info.run_id}" for run in (top, cell, member))
     yield Page(name="list of studies", address=f"{server}/#/experiments", shows=texts("Time created", study))
     yield page("study with its cells", study_, texts("Child runs", *_below(client, top)[:1]))
-    yield page("cell with its members", cell_, texts("Child runs", _name(top), *_below(client, cell)[:CHILDREN]))
+    first = _below(client, cell)[:CHILDREN]
+    yield page("cell with its members", cell_, texts("Child runs", _name(top), *first))
     yield page("member below its cell", member_, texts("Parent run", _name(cell)))
     yield page("curves of the member", f"{member_}/model-metrics", lambda tab: tab.find(LINE))
     yield page("report", f"{study_}/artifacts/report/index.html", report)

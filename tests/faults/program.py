@@ -88,9 +88,14 @@ class Running:
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def workers(self) -> list[int]:
-        """Its workers that have been given a pack, or wait for one."""
-        return [pid for pid in descendants(self.process.pid) if "PackTrainer" in command_of(pid)]
+    def workers(self, patience: float = 30.0) -> list[int]:
+        """Its workers that have been given a pack, or wait for one; none where it ends before that."""
+        end = time.monotonic() + patience
+        while True:
+            found = [pid for pid in descendants(self.process.pid) if "PackTrainer" in command_of(pid)]
+            if found or self.over or time.monotonic() > end:
+                return found
+            time.sleep(0.02)
 
     def ray(self, name: str) -> list[int]:
         """Ray's own processes of that name: 'raylet', 'gcs_server'."""

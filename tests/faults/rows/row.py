@@ -36,8 +36,9 @@ class Found:
 
     @property
     def held(self) -> bool:
-        """Nothing lost, doubled or wrong, the same report, and nobody was needed."""
-        return not (self.lost or self.doubled or self.wrong or self.steps) and self.report
+        """There was a fault, nothing lost, doubled or wrong, the same report, and nobody was needed."""
+        bad = self.lost or self.doubled or self.wrong or self.steps
+        return self.faults > 0 and self.report and not bad
 
 
 @dataclass(kw_only=True)

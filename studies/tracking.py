@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 from studies.ledger import Ledger
 from studies.mirroring.detail import Detail
 from studies.mirroring.mirror import Mirror, open_store
+from studies.mirroring.mlflow_books import QUIET
 from studies.mirroring.mlflow_database import DATABASE, database_uri
-from studies.mirroring.mlflow_experiment import QUIET, Refused
+from studies.mirroring.mlflow_experiment import Refused
 from studies.mirroring.report_copies import ARTIFACTS, location_of, replace_report, report_address
 from studies.site import site_of
 from studies.training.progress import Pace, Standing

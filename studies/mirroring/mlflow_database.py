@@ -10,21 +10,23 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from studies.mirroring import mlflow_sqlite
 from studies.mirroring.detail import Detail
+from studies.mirroring.mlflow_books import MlflowBooks, quieten
 from studies.mirroring.mlflow_experiment import (
     SEQUENCE,
     SHOWN,
+    Books,
     Experiment,
     Refused,
     metric_of,
-    quieten,
     status_of,
     tags_of,
 )
@@ -87,12 +89,37 @@ def postgresql_uri(address: str) -> str:
     return urlunsplit(parts._replace(scheme="postgresql+psycopg", query=query))
 
 
+class Tables(Protocol):
+    """A connection to MLflow's tables."""
+
+    def begin(self) -> AbstractContextManager[mlflow_sqlite.Execute]:
+        """A transaction; it gives what runs a statement with a row of values, or with a list of rows."""
+
+    def close(self) -> None:
+        """Gives the connection back."""
+
+
+class _EngineTables:
+    """`Tables` by SQLAlchemy's engine, as MLflow has set it up."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    @contextmanager
+    def begin(self) -> Iterator[mlflow_sqlite.Execute]:
+        with self._engine.begin() as connection:
+            yield lambda sql, values=(): connection.exec_driver_sql(sql, values)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Dialect:
     """Where the two databases differ."""
 
     placeholder: str
-    insert: Callable[[Any, Rows], None]
+    insert: Callable[[mlflow_sqlite.Execute, Rows], None]
     """Adds rows to tables, leaving what is there."""
 
     def sql(self, text: str) -> str:
@@ -105,21 +132,23 @@ class DatabaseStore:
     batch = 500
     """Members in one transaction."""
 
-    def __init__(self, store: Any, row: StudyRow, location: str, dialect: _Dialect, *, shared: bool) -> None:
-        self._store = store
-        self._engine = store.engine
+    def __init__(
+        self, books: Books, tables: Tables, row: StudyRow, location: str, dialect: _Dialect, *, shared: bool
+    ) -> None:
+        self._books = books
+        self._tables = tables
         self._dialect = dialect
         self._study = study_run_id(row.name)
-        self._experiment = Experiment(store, row, location=location, shared=shared)
+        self._experiment = Experiment(books, row, location=location, shared=shared)
         self._location = self._experiment.location if shared else location
         if shared:
             self._refuse_moved()
 
     def _refuse_moved(self) -> None:
         """A renamed experiment keeps the runs whose ids this study would write again."""
-        with self._engine.connect() as connection:
+        with self._tables.begin() as execute:
             asked = self._dialect.sql("SELECT experiment_id FROM runs WHERE run_uuid = ?")
-            found = connection.exec_driver_sql(asked, (self._study,)).fetchone()
+            found = execute(asked, (self._study,)).fetchone()
         if found is not None and str(found[0]) != self._experiment.id:
             raise Refused(
                 f"MLflow's experiment {found[0]} holds runs of a study of this name; rename the study"
@@ -144,13 +173,12 @@ class DatabaseStore:
         }
         closed = [(status_of(r), r.start_ms, r.end_ms, r.id) for r in runs if r.opens and not r.running]
         marks = [] if mark is None else [(SEQUENCE, str(mark[0])), (SHOWN, mark[1])]
-        with self._engine.begin() as connection:
-            self._dialect.insert(connection, rows)
+        with self._tables.begin() as execute:
+            self._dialect.insert(execute, rows)
             if closed:
-                connection.exec_driver_sql(self._dialect.sql(CLOSING), closed)
+                execute(self._dialect.sql(CLOSING), closed)
             for key, value in marks:
-                values = (int(self._experiment.id), key, value)
-                connection.exec_driver_sql(self._dialect.sql(MARKING), values)
+                execute(self._dialect.sql(MARKING), (int(self._experiment.id), key, value))
 
     def _row(self, run: Run) -> tuple[Any, ...]:
         return (
@@ -176,30 +204,44 @@ class DatabaseStore:
         self._experiment.progress(self._study, standing, last=last, answer=answer)
 
     def put_report(self, folder: Path) -> None:
-        replace_report(folder, f"{self._store.get_run(self._study).info.artifact_uri}/report")
+        replace_report(folder, f"{self._books.artifacts(self._study)}/report")
 
     def settle(self, *, failed: bool) -> None:
         """Nothing to be done: what was written twice is there once."""
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._tables.close()
 
 
 def sqlite_store(workspace: Path, row: StudyRow, location: str) -> DatabaseStore:
-    """The store in a workspace; its file is made where missing."""
-    quieten()
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    database = workspace / DATABASE
+    """The store in a workspace; its file is made where missing. MLflow is loaded only if it must be."""
+    database, tables = workspace / DATABASE, mlflow_sqlite.tables_here()
     if not database.exists():
         with tempfile.TemporaryDirectory() as elsewhere:
-            SqlAlchemyStore(database_uri(Path(elsewhere)), _above(location)).engine.dispose()
-            _appear(Path(elsewhere) / DATABASE, database)
+            made = Path(elsewhere) / DATABASE
+            if tables is None:
+                _opened(made, location).engine.dispose()
+            else:
+                mlflow_sqlite.make(made, tables, _above(location))
+            _appear(made, database)
     with database.open("r+b") as file:  # MLflow would try for minutes before it says so
         if file.read(16) != b"SQLite format 3\0":
             raise OSError(f"{database} is not an SQLite database")
-    store = SqlAlchemyStore(database_uri(workspace), _above(location))
-    return DatabaseStore(store, row, location, _Dialect(placeholder="?", insert=_into_sqlite), shared=False)
+    dialect = _Dialect(placeholder="?", insert=_into_sqlite)
+    if tables is not None and mlflow_sqlite.fits(database, tables):
+        own = mlflow_sqlite.SqliteTables(database)
+        return DatabaseStore(mlflow_sqlite.SqliteBooks(own), own, row, location, dialect, shared=False)
+    store = _opened(database, location)
+    theirs = _EngineTables(store.engine)
+    return DatabaseStore(MlflowBooks(store), theirs, row, location, dialect, shared=False)
+
+
+def _opened(database: Path, location: str) -> Any:
+    """MLflow's own store of such a file."""
+    quieten()
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    return SqlAlchemyStore(database_uri(database.parent), _above(location))
 
 
 def postgresql_store(address: str, row: StudyRow, location: str) -> DatabaseStore:
@@ -226,7 +268,8 @@ def postgresql_store(address: str, row: StudyRow, location: str) -> DatabaseStor
     with _tables(address, make=True):
         store = SqlAlchemyStore(postgresql_uri(address), _above(location))
     dialect = _Dialect(placeholder="%s", insert=_into_postgresql)
-    return DatabaseStore(store, row, location, dialect, shared=True)
+    tables = _EngineTables(store.engine)
+    return DatabaseStore(MlflowBooks(store), tables, row, location, dialect, shared=True)
 
 
 def _above(location: str) -> str:
@@ -285,16 +328,16 @@ def _tables(address: str, *, make: bool) -> Iterator[None]:
         engine.dispose()
 
 
-def _into_sqlite(connection: Any, rows: Rows) -> None:
-    connection.exec_driver_sql(f"PRAGMA cache_size = -{CACHE_KB}")
+def _into_sqlite(execute: mlflow_sqlite.Execute, rows: Rows) -> None:
+    execute(f"PRAGMA cache_size = -{CACHE_KB}")
     # As text: SQLAlchemy takes longer to prepare 80 rows of one member than SQLite to insert them.
     for table, values in rows.items():
         if values:
             names, marks = ", ".join(COLUMNS[table]), ", ".join("?" * len(COLUMNS[table]))
-            connection.exec_driver_sql(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", values)
+            execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", values)
 
 
-def _into_postgresql(connection: Any, rows: Rows) -> None:
+def _into_postgresql(execute: mlflow_sqlite.Execute, rows: Rows) -> None:
     """A column an array: one statement for each table, whatever the number of rows."""
     for table, values in rows.items():
         if not values:
@@ -304,7 +347,7 @@ def _into_postgresql(connection: Any, rows: Rows) -> None:
         types = [TYPES.get(name, number if name == "value" else "text") for name in names]
         columns = [_storable(column) for column in zip(*values, strict=True)]
         arrays = ", ".join(f"%s::{type_}[]" for type_ in types)
-        connection.exec_driver_sql(
+        execute(
             f"INSERT INTO {table} ({', '.join(names)}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING",
             tuple(columns),
         )

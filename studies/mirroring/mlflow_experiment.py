@@ -1,17 +1,13 @@
-"""What is alike in every store of MLflow's: the experiment of a study, whose it is, how far it is.
-
-MLflow's stores for a database and for a server answer to the same calls; everything rare goes through them.
-"""
+"""What is alike in every store of MLflow's: the experiment of a study, whose it is, how far it is."""
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from search_spaces.config import digest
 from studies.mirroring.detail import DETAILS, Detail, contains
@@ -32,20 +28,6 @@ LARGEST = sys.float_info.max
 LONGEST_TAG = 5000
 """Characters; MLflow's limit is 8,000 and on PostgreSQL an error."""
 
-QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_DISABLE_AGENT_HINT": "true",
-}
-
-
-def quieten() -> None:
-    """Called before MLflow is loaded: it reads these once, and some of them call home."""
-    os.environ.update(QUIET)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # or it tells how it makes its tables
-
 
 class Refused(ValueError):
     """What no repetition mends: somebody else's experiment, a database of another version."""
@@ -56,14 +38,67 @@ def owner(row: StudyRow) -> str:
     return digest({"study": row.name, "protocol": row.protocol_hash, "started": row.started_ms}, size=16)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """An experiment as a store holds it."""
+
+    id: str
+    location: str
+    """Address of its artifacts."""
+    active: bool
+    """False: it has been deleted, and can be restored."""
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """How far a study is, for its run."""
+
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    step: int
+    now_ms: int
+    status: str
+    """MLflow's word."""
+    ended: bool
+
+
+class Books(Protocol):
+    """What a store of MLflow's is asked beside runs, and seldom. Ids of runs are the store's own."""
+
+    def find(self, name: str) -> Found | None:
+        """The experiment of that name, deleted or not."""
+
+    def make(self, name: str, location: str | None, tags: Mapping[str, str]) -> None:
+        """A new one; without a location of its own the store decides."""
+
+    def restore(self, experiment: str) -> None:
+        """Takes back that it was deleted, and its runs."""
+
+    def tag(self, experiment: str, key: str, value: str) -> None:
+        """Sets one of its tags."""
+
+    def log_datasets(self, experiment: str, run: str, facts: Sequence[Mapping[str, Any]]) -> None:
+        """Data sets, by a task's facts, as inputs of a run; each digest is kept once."""
+
+    def note(self, run: str, state: State) -> None:
+        """What is known of a run by now, in place of what was."""
+
+    def status(self, run: str) -> str:
+        """How a run stands, by MLflow's word."""
+
+    def artifacts(self, run: str) -> str:
+        """The address of a run's artifacts."""
+
+
 class Experiment:
     """One study's experiment, found or made."""
 
-    def __init__(self, store: Any, row: StudyRow, *, location: str | None, shared: bool) -> None:
+    def __init__(self, books: Books, row: StudyRow, *, location: str | None, shared: bool) -> None:
         """Looks for it.
 
         Args:
-            store: MLflow's, of a database or of a server.
+            books: of a database or of a server.
             row: the study.
             location: of its artifacts, where it has to be made; None: the server decides.
             shared: others write to this store too.
@@ -71,36 +106,23 @@ class Experiment:
         Raises:
             Refused: an experiment of that name is there and not this study's.
         """
-        self._store = store
-        found = store.get_experiment_by_name(row.name)
+        self._books = books
+        found = books.find(row.name)
         if found is None:
-            found = store.get_experiment(self._make(row, location, shared=shared))
+            books.make(row.name, location, _first_tags(row, shared=shared))
+            found = books.find(row.name)
+            assert found is not None
         elif shared and found.tags.get(OWNER) != owner(row):
             raise Refused(
-                f"MLflow has an experiment '{row.name}' of another ledger (id {found.experiment_id}); "
+                f"MLflow has an experiment '{row.name}' of another ledger (id {found.id}); "
                 "rename the study, or delete that experiment for good"
             )
-        elif found.lifecycle_stage != "active":
-            store.restore_experiment(found.experiment_id)
-        self.id = str(found.experiment_id)
-        self.location = str(found.artifact_location)
-        self.tags: dict[str, str] = dict(found.tags)
+        elif not found.active:
+            books.restore(found.id)
+        self.id = found.id
+        self.location = found.location
+        self.tags = found.tags
         """As they were then, and as `tag` has set them."""
-
-    def _make(self, row: StudyRow, location: str | None, *, shared: bool) -> str:
-        from mlflow.entities import ExperimentTag
-
-        tags = {
-            "mlflow.experimentKind": "custom_model_development",
-            "mlflow.note.content": f"Groundrules study '{row.name}'. Evidence: only the runs with the tag "
-            "groundrules.evidence = true. The answer is in the report of the study run.",
-            "mlflow.experiment.primaryMetric.name": "validation/metric",
-            "mlflow.experiment.primaryMetric.greaterIsBetter": "False",
-            "groundrules.study": row.name,
-            **({OWNER: owner(row)} if shared else {}),
-        }
-        rows = [ExperimentTag(key, value) for key, value in tags.items()]
-        return str(self._store.create_experiment(row.name, location, rows))
 
     def sequence(self, detail: Detail) -> int:
         """The ledger's sequence up to which everything is here that this detail shows."""
@@ -111,58 +133,65 @@ class Experiment:
 
     def tag(self, key: str, value: str) -> None:
         """Sets one of the experiment's tags."""
-        from mlflow.entities import ExperimentTag
+        if self.tags.get(key) != value:
+            self._books.tag(self.id, key, value)
+            self.tags[key] = value
 
-        if self.tags.get(key) == value:
-            return
-        self._store.set_experiment_tag(self.id, ExperimentTag(key, value))
-        self.tags[key] = value
-
-    def log_datasets(self, run: str, tasks: Sequence[Mapping[str, Any]]) -> None:
-        """The study's data sets as inputs of its run; MLflow keeps each digest once."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        inputs = [
-            DatasetInput(
-                dataset=Dataset(
-                    name=facts["name"],
-                    digest=facts["content_hash"][:36],
-                    source_type="groundrules",
-                    source=facts["source"] or facts["name"],
-                    profile=f'{{"items": {facts["items"]}, "features": {facts["features"]}}}',
-                ),
-                tags=[InputTag("mlflow.data.context", "training")],
-            )
-            for facts in tasks
-        ]
-        self._store.log_inputs(run, inputs)
+    def log_datasets(self, run: str, facts: Sequence[Mapping[str, Any]]) -> None:
+        """The study's data sets as inputs of its run."""
+        self._books.log_datasets(self.id, run, facts)
 
     def ended(self, run: str) -> bool:
         """Whether the run has been closed as finished."""
-        return bool(self._store.get_run(run).info.status == "FINISHED")
+        return self._books.status(run) == "FINISHED"
 
     def progress(self, run: str, standing: Standing, *, last: bool, answer: str) -> None:
         """How far the study is, as metrics and as the text on top of its run."""
-        from mlflow.entities import Metric, RunStatus, RunTag
-
-        now = time.time_ns() // 1_000_000
         complete = last and standing.complete
-        values = {
-            "progress/members_done": standing.finished,
-            "progress/members_planned": standing.planned,
-            "progress/members_per_second": standing.rate,
-            "progress/seconds_left": standing.seconds_left or 0.0,
-            "progress/diverged": standing.diverged,
-            "progress/pruned": standing.pruned,
-        }
-        metrics = [Metric(key, float(value), now, standing.finished) for key, value in values.items()]
         text = standing.sentence()
         note = f"{text}. {answer}" if complete else f"{text} ({INTERIM})"
-        status = RunStatus.FINISHED if complete else RunStatus.KILLED if last else RunStatus.RUNNING
-        tags = {f"groundrules.failed_attempts.{kind}": str(n) for kind, n in standing.failures.items()}
-        said = [RunTag(key, value) for key, value in {**tags, "mlflow.note.content": note}.items()]
-        self._store.log_batch(run, metrics, [], said)
-        self._store.update_run_info(run, status, now if last else None, None)
+        failed = {f"groundrules.failed_attempts.{kind}": str(n) for kind, n in standing.failures.items()}
+        self._books.note(
+            run,
+            State(
+                metrics={
+                    "progress/members_done": float(standing.finished),
+                    "progress/members_planned": float(standing.planned),
+                    "progress/members_per_second": standing.rate,
+                    "progress/seconds_left": standing.seconds_left or 0.0,
+                    "progress/diverged": float(standing.diverged),
+                    "progress/pruned": float(standing.pruned),
+                },
+                tags={**failed, "mlflow.note.content": note},
+                step=standing.finished,
+                now_ms=time.time_ns() // 1_000_000,
+                status="FINISHED" if complete else "KILLED" if last else "RUNNING",
+                ended=last,
+            ),
+        )
+
+
+def data_set(facts: Mapping[str, Any]) -> dict[str, str]:
+    """A task's data as MLflow describes a data set: name, digest, source_type, source, profile."""
+    return {
+        "name": facts["name"],
+        "digest": facts["content_hash"][:36],
+        "source_type": "groundrules",
+        "source": facts["source"] or facts["name"],
+        "profile": f'{{"items": {facts["items"]}, "features": {facts["features"]}}}',
+    }
+
+
+def _first_tags(row: StudyRow, *, shared: bool) -> dict[str, str]:
+    return {
+        "mlflow.experimentKind": "custom_model_development",
+        "mlflow.note.content": f"Groundrules study '{row.name}'. Evidence: only the runs with the tag "
+        "groundrules.evidence = true. The answer is in the report of the study run.",
+        "mlflow.experiment.primaryMetric.name": "validation/metric",
+        "mlflow.experiment.primaryMetric.greaterIsBetter": "False",
+        "groundrules.study": row.name,
+        **({OWNER: owner(row)} if shared else {}),
+    }
 
 
 def status_of(run: Run) -> str:

@@ -15,15 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from studies.mirroring.detail import Detail
-from studies.mirroring.mlflow_experiment import (
-    SEQUENCE,
-    SHOWN,
-    Experiment,
-    metric_of,
-    quieten,
-    status_of,
-    tags_of,
-)
+from studies.mirroring.mlflow_books import MlflowBooks, quieten
+from studies.mirroring.mlflow_experiment import SEQUENCE, SHOWN, Experiment, metric_of, status_of, tags_of
 from studies.mirroring.report_copies import location_of, replace_report, report_files
 from studies.mirroring.runs import Run, study_run_id
 
@@ -67,7 +60,7 @@ class ServerStore:
         self._store: Any = RestStore(lambda: self._credentials)
         self._site = site
         location = location_of(site, row.name) if site.artifacts else None
-        self._experiment = Experiment(self._store, row, location=location, shared=True)
+        self._experiment = Experiment(MlflowBooks(self._store), row, location=location, shared=True)
         self._study = study_run_id(row.name)
         self._known: dict[str, str] = {}
         """Our id -> the server's."""

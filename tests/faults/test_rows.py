@@ -14,12 +14,12 @@ from tests.faults.__main__ import ROWS, line_of
 from tests.faults.rows.row import Bench
 
 SEED = int(os.environ.get("GROUNDRULES_FAULT_SEED", str(random.SystemRandom().randrange(10_000))))
-SHORT = (1, 6)
+SHORT = (2, 6)
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(folder=tmp_path_factory.mktemp("faults"), members=80)
+    return Bench(folder=tmp_path_factory.mktemp("faults"), members=48)
 
 
 @pytest.mark.parametrize("number", SHORT)

@@ -22,7 +22,8 @@ from studies import control_arms
 from studies.pilot import ACCEPTANCE, RECIPES
 from studies.points import point, searched, taken
 from studies.search import GENERATION
-from studies.spec import SpecError, StudySpec
+from studies.spec import StudySpec
+from studies.study_file.mistakes import SpecError
 from trainers.checks import HONOURED, ONLY_OURS
 from trainers.evaluation import Evaluation
 from trainers.randomness import stream

@@ -32,7 +32,7 @@ from studies.searching import plan as searching
 from studies.searching.agenda import SearchAgenda
 from studies.searching.plan import SearchProtocol, search_protocol
 from studies.searching.spec import SearchSpec
-from studies.spec import SpecError
+from studies.study_file.mistakes import SpecError
 from studies.study_file.refusals import examine
 from studies.training.failures import by_kind, of_exception
 from studies.training.work import Work

@@ -12,11 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, PrivateAttr, Strict, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, Strict, ValidationError
 
-from reports.claimed import Claim, ClaimType, Direction
+from reports.claimed import Claim
 from reports.guards import ADAPTIVE
-from reports.question import CONTROL_KINDS, ControlKind, Question
+from reports.question import Question
 from reports.record import Budget
 from search_spaces.change import Change
 from search_spaces.config import Setting
@@ -28,149 +28,28 @@ from studies.points import places
 from studies.study_file.asking import Asked, change_of, understood
 from studies.study_file.claiming import understood_claims
 from studies.study_file.mistakes import SpecError, unique
+from studies.study_file.parts import (
+    PROFILES,
+    BudgetSpec,
+    ClaimSpec,
+    ControlsSpec,
+    ExtendsSpec,
+    Listed,
+    Many,
+    Name,
+    Part,
+    Profile,
+    QuestionSpec,
+    RangeSpec,
+    Sampler,
+    Text,
+)
 from studies.study_file.plain_yaml import read_plain
 from studies.study_file.rules import check
+from studies.study_file.wrong_shape import first_error
 from trainers.diagnostics.names import Switch
 
-__all__ = [
-    "PROFILES",
-    "BudgetSpec",
-    "ClaimSpec",
-    "ControlsSpec",
-    "QuestionSpec",
-    "RangeSpec",
-    "SpecError",
-    "StudySpec",
-    "load",
-    "parse",
-    "shipped",
-]
-
 SPECS = Path(__file__).parent / "specs"
-
-PROFILES: dict[str, dict[str, int]] = {
-    "quick": {
-        "families": 8, "blocks": 4, "trials": 8, "promoted": 2, "promote_seeds": 1, "confirm_seeds": 2,
-        "external": 0,
-    },
-    "standard": {
-        "families": 16, "blocks": 4, "trials": 12, "promoted": 3, "promote_seeds": 2, "confirm_seeds": 2,
-        "external": 0,
-    },
-    "full": {
-        "families": 24, "blocks": 4, "trials": 16, "promoted": 4, "promote_seeds": 3, "confirm_seeds": 3,
-        "external": 8,
-    },
-}  # fmt: skip
-"""What each (task, block, level) gets, and on how many task families; external: on how many untouched ones
-whole recipes are compared afterwards."""
-
-LOOKS: dict[str, tuple[int, ...]] = {"quick": (), "standard": (8,), "full": (8, 16)}
-"""Families after which a profile looks at its rows before the last one: the rows race (method.md 2.10)."""
-
-Sampler = Literal["sobol", "random", "tpe", "gp"]
-Profile = Literal["quick", "standard", "full"]
-
-Text = Annotated[str, Strict()]
-Name = Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-Number = Annotated[float, Strict(), AllowInfNan(False)]
-HASH = r"^[0-9a-f]{20}$"
-Hash = Annotated[str, Strict(), Field(pattern=HASH)]
-
-Listed = Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)]
-Few = Annotated[int, Strict(), Field(ge=1, le=1000)]
-Many = Annotated[int, Strict(), Field(ge=1, le=10_000)]
-
-
-class Part(BaseModel):
-    """A piece of a study file: unknown keys fail, nothing changes afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class QuestionSpec(Part):
-    """One scientific factor and the levels compared; `StudySpec.understood` reads them."""
-
-    factor: Text
-    """A factor, a number or a setting, or a free name for combinations."""
-    levels: Any
-    """Level names or values, or named combinations (name -> change)."""
-
-
-class RangeSpec(Part):
-    """A nuisance number searched in a narrower range than the catalogue's, or a whole-numbered setting."""
-
-    low: Number
-    high: Number
-
-
-class BudgetSpec(Part):
-    """A profile, and where this study departs from it."""
-
-    profile: Profile = "quick"
-    families: Few | None = None
-    blocks: Few | None = None
-    trials: Many | None = None
-    promoted: Few | None = None
-    promote_seeds: Few | None = None
-    confirm_seeds: Few | None = None
-    looks: Annotated[tuple[Few, ...], Field(max_length=20)] | None = None
-    """Families after which the rows are looked at besides this study's own number. Those beyond it are looks
-    that `groundrules extend` may take later: alpha is spread over all of them. None: the profile's, as far as
-    this study has more families than that."""
-    external: Annotated[int, Strict(), Field(ge=0, le=1000)] | None = None
-
-    def value(self, name: str) -> int:
-        """The number that holds: this study's own, else the profile's."""
-        own = getattr(self, name)
-        return int(PROFILES[self.profile][name] if own is None else own)
-
-    @property
-    def every_look(self) -> tuple[int, ...]:
-        """Families after which the rows are looked at, now or in an extension."""
-        own = self.value("families")
-        if self.looks is None:
-            return (*(look for look in LOOKS[self.profile] if look < own), own)
-        return tuple(sorted({*self.looks, own}))
-
-
-class ClaimSpec(Part):
-    """A claim of a text that this study puts to the test; `StudySpec.claimed` reads it."""
-
-    id: Text
-    """Of the catalogue of claims (`I5`), or `own-` and a name."""
-    quote: Annotated[Text, Field(min_length=1, max_length=1000)]
-    source: Annotated[Text, Field(min_length=1, max_length=200)]
-    type: ClaimType
-    factor: Text | None = None
-    """The question, where there are several."""
-    levels: Annotated[tuple[Any, ...], Field(min_length=1, max_length=100)]
-    regimes: tuple[Name, ...] = ()
-    """The regime, where there are several; of a claim of type regime two."""
-    direction: Direction | None = None
-    measure: Text = ""
-    expected: Number | None = None
-    tolerance: Number | None = None
-    scope: dict[Text, Any] = Field(default_factory=dict)
-
-
-class ExtendsSpec(Part):
-    """The study that this one continues; `groundrules extend` writes it (`studies.extending`)."""
-
-    study: Name
-    root: Name
-    """The first of the chain, by whose name all streams are keyed."""
-    protocol: Hash
-    plan: Hash
-    """Of `study`, as its ledger has them."""
-
-
-class ControlsSpec(Part):
-    """Which controls are run beside the questions, and where."""
-
-    kinds: Annotated[tuple[ControlKind, ...], Field(min_length=1)] = CONTROL_KINDS
-    regimes: tuple[Text, ...] = ()
-    """() for the first regime alone: what a control tests is the machinery, which all regimes share."""
 
 
 class StudySpec(Part):
@@ -194,7 +73,7 @@ class StudySpec(Part):
     background_in: dict[Name, dict[Text, Listed]] = Field(default_factory=dict)
     """Regime -> factor -> levels that stand there in place of the background's: a textbook's recipe for deep
     networks is another than that for shallow ones."""
-    nuisance: dict[Text, RangeSpec | None] = {"learning_rate": None}
+    nuisance: dict[Text, RangeSpec | None] = Field(default={"learning_rate": None})
     """Number -> its own limits, or None for the catalogue's; whole-numbered setting -> its limits."""
     tasks: tuple[Name, ...] = Field(min_length=1, max_length=1000)
     budget: BudgetSpec = BudgetSpec()
@@ -474,49 +353,6 @@ _MODELS: dict[str, type[BaseModel]] = {
     "controls": ControlsSpec,
     "extends": ExtendsSpec,
 }
-
-
-def first_error(
-    error: ValidationError, file: str, whole: type[BaseModel], parts: Mapping[str, type[BaseModel]]
-) -> SpecError:
-    """The first thing that pydantic found wrong, in our words.
-
-    Args:
-        error: what it raised.
-        file: the study file, for the message.
-        whole: the model of the file.
-        parts: key -> the model of what stands there.
-    """
-    first = error.errors(include_url=False)[0]
-    place = [part for part in first["loc"] if part != "[key]"]
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
-    if first["type"] == "extra_forbidden":
-        model = whole if len(place) == 1 else parts[str(place[0])]
-        return SpecError(file, key, str(unknown("key", place[-1], model.model_fields)))
-    if first["type"] == "missing":
-        return SpecError(file, key, "this key is missing")
-    if first["type"] in ("model_type", "dict_type", "model_attributes_type"):
-        return SpecError(file, key, f"must be a mapping of keys, not {_short(first['input'])}")
-    limits = first.get("ctx", {})
-    rule = {
-        "string_pattern_mismatch": {
-            HASH: "a hash as the ledger has it: 20 hexadecimal digits",
-        }.get(limits.get("pattern", ""), "1 to 64 of the characters A-Z a-z 0-9 . _ -"),
-        "string_type": "text",
-        "int_type": "a whole number",
-        "float_type": "a number",
-        "finite_number": "a finite number",
-        "tuple_type": "a list",
-        "too_short": f"a list of at least {limits.get('min_length')}",
-        "too_long": f"a list of at most {limits.get('max_length')}",
-        "literal_error": f"one of {limits.get('expected')}",
-    }.get(first["type"], first["msg"].removeprefix("Input should be "))
-    return SpecError(file, key, f"{_short(first['input'])} must be {rule}")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def plain_data(value: Any) -> Any:

@@ -11,6 +11,7 @@ that path has never run on a real GPU.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -27,6 +28,7 @@ from studies.training.cluster import Cluster, Place  # first: it decides how Ray
 import ray
 from ray import tune
 from ray.air._internal import usage
+from ray.exceptions import OutOfMemoryError
 from ray.tune.search import Searcher
 
 from reports.characters import harmless
@@ -40,6 +42,7 @@ from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from studies.packing import Pack
+    from studies.training.failures import Kind
     from studies.training.work import Work
 
 log = logging.getLogger("groundrules.workers")
@@ -93,34 +96,47 @@ def run_ray(
         if cluster is None:
             cluster = exits.enter_context(Cluster(workers, gpu_fraction)).start()
         folder = cluster.wait()
-        exchange = Exchange(agenda, cluster, tasks_from=tasks_from, device=device, on_tick=on_tick)
-        exchange.traces = folder / "traces"
-        exchange.traces.mkdir(exist_ok=True)
-        try:
-            tune.run(
-                PackTrainer,
-                name="packs",
-                num_samples=-1,
-                search_alg=PackSearcher(exchange),
-                stop=exchange.ends,
-                callbacks=[exchange],
-                max_concurrent_trials=MOST_WORKERS,  # the exchange counts: a cluster may grow
-                reuse_actors=True,
-                resources_per_trial={"cpu": 1, "gpu": cluster.gpu_fraction},
-                storage_path=str(folder / "results"),
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-                raise_on_failed_trial=False,
-                max_failures=0,
-                verbose=0,
-            )
-        except Exception as error:
-            lost = exchange.lost or cluster.lost()
-            if not lost:
-                raise
-            cluster.stop()
-            exchange.give_back()
-            raise ClusterLost(f"the Ray cluster was lost ({lost} ended)") from error
+        for number in itertools.count():
+            exchange = Exchange(agenda, cluster, tasks_from=tasks_from, device=device, on_tick=on_tick)
+            exchange.traces = folder / "traces"
+            exchange.traces.mkdir(exist_ok=True)
+            try:
+                _tune(exchange, cluster, folder / "results", f"packs-{number}")
+            except Exception as error:
+                if lost := exchange.lost or cluster.lost():
+                    cluster.stop()
+                    exchange.give_back("the cluster was lost", "preempted")
+                    raise ClusterLost(f"the Ray cluster was lost ({lost} ended)") from error
+                if not isinstance(error.__cause__, OutOfMemoryError):
+                    raise
+                # Where Ray ends several workers at once for want of memory, Tune knows no answer.
+                told = str(error.__cause__).partition("\n")[0]
+                kind, cause = of_lost_worker(told, None, killed_for_memory=True)
+                log.warning("%s", cause)
+                exchange.give_back(cause, kind)
+            else:
+                return
+
+
+def _tune(exchange: Exchange, cluster: Place, storage: Path, name: str) -> None:
+    """One experiment of Ray Tune's, until the agenda is done."""
+    tune.run(
+        PackTrainer,
+        name=name,
+        num_samples=-1,
+        search_alg=PackSearcher(exchange),
+        stop=exchange.ends,
+        callbacks=[exchange],
+        max_concurrent_trials=MOST_WORKERS,  # the exchange counts: a cluster may grow
+        reuse_actors=True,
+        resources_per_trial={"cpu": 1, "gpu": cluster.gpu_fraction},
+        storage_path=str(storage),
+        trial_name_creator=_trial_name,
+        trial_dirname_creator=_trial_name,
+        raise_on_failed_trial=False,
+        max_failures=0,
+        verbose=0,
+    )
 
 
 class Exchange(tune.Callback):
@@ -206,6 +222,8 @@ class Exchange(tune.Callback):
         """
         if "rest" in result and self.agenda.done:
             return True
+        if result.get("spoiled"):  # its process is to be ended, which must still be this trial's then
+            return False
         stranded = any(trial in self._running for trial in self._starting)
         return ("answer" in result or stranded or self._ready()) and not self._a_worker_starts()
 
@@ -282,11 +300,12 @@ class Exchange(tune.Callback):
             _end(lease.trial)
         self.agenda.fail(lease.pack, cause, kind=kind)
 
-    def give_back(self) -> None:
-        """The cluster is lost: what workers had in hand is to be trained by others."""
-        held = [] if self._held is None else [self._held]
-        for pack in [*(lease.pack for lease in self._running.values()), *held]:
-            self.agenda.fail(pack, "the cluster was lost", kind="preempted")
+    def give_back(self, cause: str, kind: Kind) -> None:
+        """What workers had in hand is lost, and to be trained by others."""
+        for lease in self._running.values():
+            self.agenda.fail(lease.pack, cause, kind=kind)
+        if self._held is not None:  # nobody has begun it
+            self.agenda.fail(self._held, cause, kind="preempted")
 
     def _expire(self, trial_id: str) -> None:
         """Ends a worker that has had its time; its pack goes to another one."""
@@ -326,6 +345,7 @@ class PackTrainer(tune.Trainable):
             os.environ.pop(SECRETS[key], None)  # workers need no store, and run the code of task files
         self._order: str = config["order"]
         self._rest = REST_SECONDS[0]
+        self._spoiled = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -339,11 +359,13 @@ class PackTrainer(tune.Trainable):
             return {"rest": True}
         answer = self.answered(self._order)
         self._order = REST
-        return {"answer": answer}
+        return {"answer": answer, "spoiled": self._spoiled}
 
     def answered(self, order: str) -> str:
         """What goes back to the driver for an order."""
-        return json.dumps(answer_order(json.loads(order)))
+        found = answer_order(json.loads(order))
+        self._spoiled = bool(found.get("spoiled"))
+        return json.dumps(found)
 
 
 def _told(error_file: str | None) -> str:

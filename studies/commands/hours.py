@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from studies.spec import PROFILES, Profile, SpecError, StudySpec
+from studies.spec import StudySpec
+from studies.study_file.mistakes import SpecError
+from studies.study_file.parts import PROFILES, Profile
 from studies.training.progress import duration
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Any
 
 from reports import settle_probability
 from studies.estimate import Outline
-from studies.spec import Profile, StudySpec
+from studies.spec import StudySpec
+from studies.study_file.parts import Profile
 from studies.training.progress import duration
 
 TASK_SD, BLOCK_SD = 0.5, 1.0

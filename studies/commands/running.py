@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from studies.kinds import AnySpec
     from studies.run import RunSummary
     from studies.searching.spec import SearchSpec
-    from studies.spec import Profile as ProfileName
+    from studies.study_file.parts import Profile as ProfileName
     from studies.tracking import Tracker
     from studies.training.attached import Attached
     from studies.training.cluster import Cluster

@@ -26,7 +26,7 @@ from studies.commands.options import (
 
 if TYPE_CHECKING:
     from studies.service import Submission, Wishes
-    from studies.spec import Profile as ProfileName
+    from studies.study_file.parts import Profile as ProfileName
 
 Python = Annotated[
     str,

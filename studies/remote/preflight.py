@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from studies.remote.runnable import CheckedStudy
-    from studies.spec import Profile
+    from studies.study_file.parts import Profile
 
 MARK = "groundrules-preflight "
 """Begins the line that counts; a task file may print what it likes."""

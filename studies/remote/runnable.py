@@ -12,7 +12,7 @@ from studies.searching.spec import SearchSpec
 from trainers.user_tasks import task_book
 
 if TYPE_CHECKING:
-    from studies.spec import Profile
+    from studies.study_file.parts import Profile
 
 
 @dataclass(frozen=True, kw_only=True)

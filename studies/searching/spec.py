@@ -18,11 +18,13 @@ from search_spaces.vocabulary import NUMBERS, is_number, kinds
 from search_spaces.vocabulary import read as read_words
 from studies.mirroring.detail import SearchDetail
 from studies.searching.space import Limits, Space
-from studies.spec import Few, Many, Name, Part, Text, first_error, plain_data
+from studies.spec import plain_data
 from studies.study_file.asking import MOST, change_of
 from studies.study_file.ceilings import MAX_PLACES, backgrounds, check_size, member_bytes
 from studies.study_file.mistakes import SpecError, unique
+from studies.study_file.parts import Few, Many, Name, Part, Text
 from studies.study_file.rules import check_name
+from studies.study_file.wrong_shape import first_error
 from trainers.diagnostics.names import Switch
 
 FEWEST_LOOKS = 3

@@ -13,8 +13,9 @@ from studies.study_file.mistakes import SpecError, unique
 from trainers.diagnostics.names import SUMMARIES
 
 if TYPE_CHECKING:
-    from studies.spec import ClaimSpec, StudySpec
+    from studies.spec import StudySpec
     from studies.study_file.asking import Asked
+    from studies.study_file.parts import ClaimSpec
 
 FEWEST, MOST = 3, 100
 """Levels of an ordering and of a dose: a trend over two is a pair."""

@@ -18,7 +18,8 @@ from studies.study_file.ceilings import check_counts, check_sizes
 from studies.study_file.mistakes import SpecError, unique
 
 if TYPE_CHECKING:
-    from studies.spec import RangeSpec, StudySpec
+    from studies.spec import StudySpec
+    from studies.study_file.parts import RangeSpec
 
 IN_REPORTS = ("index.html",)
 """Names of files beside the studies' folders of reports."""

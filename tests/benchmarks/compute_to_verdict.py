@@ -23,7 +23,7 @@ from scipy import stats
 from reports.compare import Array
 from studies.simulation.judged import BLOCKS, LOOKS, Judged, judged
 from studies.simulation.surface import Bowl, Effort, Numbers, chosen_of_fixed, searched
-from studies.spec import PROFILES
+from studies.study_file.parts import PROFILES
 
 POINTS, SEEDS, TASKS = 16, 10, LOOKS[-1]
 """The fixed design."""

@@ -28,7 +28,9 @@ from studies.ledger import Ledger
 from studies.plan import Chain, Protocol, protocol
 from studies.record import spec_of, study_record
 from studies.run import run
-from studies.spec import Profile, SpecError, StudySpec, parse
+from studies.spec import StudySpec, parse
+from studies.study_file.mistakes import SpecError
+from studies.study_file.parts import Profile
 from tests.studies.planted import (
     BOOK,
     TINY,

@@ -25,7 +25,8 @@ from studies.plan import protocol
 from studies.record import protocol_of, study_record
 from studies.remote.standings import standing_of
 from studies.run import run_inline
-from studies.spec import SpecError, StudySpec, load, parse
+from studies.spec import StudySpec, load, parse
+from studies.study_file.mistakes import SpecError
 from studies.study_file.plain_yaml import parse_plain, plain_text, read_plain
 from tests.studies.planted import outcome, started, train, train_all
 from tests.studies.races import BOOK, LEVELS, RACING, agenda_of, hopeless, racing, trained_on

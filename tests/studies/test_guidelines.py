@@ -14,7 +14,8 @@ from search_spaces.change import Change
 from studies.ledger import Ledger
 from studies.record import study_record
 from studies.run import run
-from studies.spec import PROFILES, StudySpec, load, parse, shipped
+from studies.spec import StudySpec, load, parse, shipped
+from studies.study_file.parts import PROFILES
 from trainers.tasks import FAMILIES, ROLES
 
 TEXTBOOK_ROWS = ("initializer", "activation", "normalization", "regularization", "optimizer", "schedule")

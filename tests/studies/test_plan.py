@@ -16,7 +16,7 @@ from reports.record import Margin
 from search_spaces.config import Config, Setting
 from search_spaces.space import complete
 from studies.plan import Chain, Plan, Protocol, planned_members, protocol
-from studies.spec import SpecError
+from studies.study_file.mistakes import SpecError
 from studies.study_file.refusals import examine
 from tests.studies.planted import BOOK, TINY, planned, stripes, tiny
 from trainers.networks import network_for

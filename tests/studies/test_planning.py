@@ -12,7 +12,9 @@ from studies.cli import invoke
 from studies.commands.hours import fitting, started_profile
 from studies.commands.planning import lines, plain
 from studies.estimate import Outline, outline
-from studies.spec import Profile, SpecError, StudySpec, load
+from studies.spec import StudySpec, load
+from studies.study_file.mistakes import SpecError
+from studies.study_file.parts import Profile
 from tests.blackbox.program import TINY
 from tests.studies.planted import started
 

@@ -15,7 +15,8 @@ from reports.page import build
 from search_spaces.change import Change
 from studies.plan import Chain, Protocol
 from studies.record import spec_of, study_record
-from studies.spec import SpecError, StudySpec, parse
+from studies.spec import StudySpec, parse
+from studies.study_file.mistakes import SpecError
 from studies.study_file.refusals import examine
 from tests.studies.planted import BOOK, TINY, agenda_of, planned, started, tiny, train_all
 

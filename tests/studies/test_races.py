@@ -19,7 +19,8 @@ from studies.commands.evidence_card import card_from_workspace
 from studies.ledger import Ledger
 from studies.packing import Pack
 from studies.run import run_inline
-from studies.spec import SpecError, parse
+from studies.spec import parse
+from studies.study_file.mistakes import SpecError
 from studies.training.progress import Pace
 from tests.studies.planted import train, train_all
 from tests.studies.races import (

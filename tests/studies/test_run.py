@@ -16,7 +16,8 @@ from studies.estimate import outline
 from studies.ledger import Ledger
 from studies.record import protocol_of, study_record
 from studies.run import RunSummary, differences, run
-from studies.spec import SpecError, StudySpec, parse
+from studies.spec import StudySpec, parse
+from studies.study_file.mistakes import SpecError
 from tests.postgres import Postgres
 from trainers.evaluation import EVIDENCE_PHASES
 from trainers.tasks import TASKS

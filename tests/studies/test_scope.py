@@ -23,8 +23,9 @@ from studies.scoping.agenda import ScopeAgenda
 from studies.scoping.found import scoped
 from studies.scoping.plan import ScopeProtocol, refuse_scoped, scope_of, scope_protocol
 from studies.scoping.telling import lines, plain
-from studies.spec import RangeSpec, StudySpec, load
+from studies.spec import StudySpec, load
 from studies.study_file.mistakes import SpecError
+from studies.study_file.parts import RangeSpec
 from studies.training.work import Work
 from tests.studies.planted import outcome, stripes, tiny
 from tests.studies.planted import started as started_study

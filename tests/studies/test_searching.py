@@ -24,7 +24,7 @@ from studies.searching.halving import rung_looks, rungs
 from studies.searching.joint import Told, importances
 from studies.searching.plan import protocol_of, search_protocol
 from studies.searching.record import search_record
-from studies.spec import SpecError
+from studies.study_file.mistakes import SpecError
 from studies.training.orders import member_from_plain, member_plain
 from studies.training.work import ATTEMPTS
 from tests.studies.planted import BOOK, stripes

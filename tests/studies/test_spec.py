@@ -10,7 +10,9 @@ import pytest
 
 from reports.compare import FEW_FAMILIES
 from search_spaces.catalog import FACTORS
-from studies.spec import PROFILES, SpecError, load, parse, shipped
+from studies.spec import load, parse, shipped
+from studies.study_file.mistakes import SpecError
+from studies.study_file.parts import PROFILES
 from tests.studies.planted import TINY, tiny
 from trainers.tasks import FAMILIES
 

@@ -10,7 +10,7 @@ import platform
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -34,7 +34,7 @@ from studies.searching.plan import SearchProtocol, search_protocol
 from studies.searching.spec import SearchSpec
 from studies.study_file.mistakes import SpecError
 from studies.study_file.refusals import examine
-from studies.training.failures import by_kind, of_exception
+from studies.training.failures import ClusterLost, by_kind, of_exception
 from studies.training.work import Work
 from trainers.pack import train_pack
 from trainers.task import TaskBook
@@ -140,7 +140,8 @@ def run(
     if cluster is not None:
         import studies.workers  # noqa: F401 - takes a second that the cluster needs anyway
 
-        cluster.wait()  # before the user's tasks are run
+        with suppress(ClusterLost):  # one that could not start is replaced later, or named as the reason
+            cluster.wait()  # before the user's tasks are run
     book = task_book(tasks_from)
     fixed, noted = checked(spec, book)
     with ExitStack() as exits:

@@ -34,6 +34,8 @@ os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # too: nothing starts a cluster beh
 import ray  # noqa: E402
 from ray.util import placement_group_table  # noqa: E402
 
+from studies.training.failures import ClusterLost  # noqa: E402
+
 OBJECT_STORE_BYTES = 200_000_000
 """A pack's result is about a megabyte; Ray would reserve 30 % of the machine's memory."""
 
@@ -46,6 +48,8 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's would swallow the first Ctrl-C
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the ledger is the memory; Tune's snapshots are never read
 }
+TOO_SLOW = ("timed out during startup", "Timed out waiting for file")
+"""What Ray says where its processes have not started in its time."""
 GRANTED_SECONDS = 0.5
 """Between two looks at which workers have a place."""
 SET_BY_RAY = ("PYTHONBREAKPOINT",)
@@ -221,12 +225,11 @@ def _granted(moment: int) -> int:
 
 
 def started_too_slowly(error: BaseException) -> BaseException:
-    """Ray waits 30 s for its own processes, and no setting changes that: said as what a user can do."""
-    if "timed out during startup" not in str(error):
+    """Ray waits 30 s for its own processes, and no setting changes that: a cluster that is lost at once."""
+    if not any(words in str(error) for words in TOO_SLOW):
         return error
-    return ValueError(
-        "Ray did not start within its 30 s: this machine is too busy now; the same command again goes on, "
-        "or use --engine inline"
+    return ClusterLost(
+        "Ray did not start within its 30 s: this machine is too busy (--engine inline does without)"
     )
 
 

@@ -19,6 +19,7 @@ import studies.workers
 from studies.run import run
 from studies.training.cluster import gpus, sharing, started_too_slowly
 from studies.training.early import is_new
+from studies.training.failures import ClusterLost
 from studies.training.orders import member_from_plain
 from studies.workers import PackTrainer, run_ray
 from tests.studies.planted import outcome
@@ -128,10 +129,20 @@ def test_no_share_lies_on_two_gpus(workers: int, share: float, room: int, needed
     assert gpus(workers, 0.0) == 0
 
 
-def test_a_machine_too_busy_for_ray_is_told_in_a_line() -> None:
-    told = started_too_slowly(Exception("The current node timed out during startup. This could happen"))
-    assert isinstance(told, ValueError)
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The current node timed out during startup. This could happen because",
+        "Timed out waiting for file /tmp/groundrules-1/r/session/gcs_server_port_17feb9",
+    ],
+)
+def test_a_machine_too_busy_for_ray_is_a_lost_cluster(said: str) -> None:
+    told = started_too_slowly(RuntimeError(said))
+    assert isinstance(told, ClusterLost)
     assert "too busy" in str(told)
+
+
+def test_what_else_ends_a_start_is_told_as_it_is() -> None:
     other = OSError("no space left")
     assert started_too_slowly(other) is other
 

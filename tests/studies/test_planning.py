@@ -106,6 +106,6 @@ def test_hours_that_cannot_be_kept_are_a_mistake(
 
 
 def test_a_plan_by_hours_says_which_profile_it_chose(workspace: Path, capsys: Said) -> None:
-    assert invoke(["plan", str(TINY), "--workspace", str(workspace), "--hours", "100", "--json"]) == 0
+    assert invoke(["plan", str(TINY), "--workspace", str(workspace), "--hours", "1e6", "--json"]) == 0
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert told["chosen"] == "full"

@@ -18,6 +18,7 @@ from studies.ledger import Ledger
 from studies.plan import protocol
 from studies.run import run
 from studies.spec import StudySpec, parse
+from studies.training.cluster import Cluster
 from studies.training.leases import least_seconds
 from studies.training.orders import cause_of, member_from_plain, member_plain
 from studies.workers import run_ray
@@ -158,6 +159,43 @@ def test_a_worker_that_hangs_is_ended_and_its_pack_trained_by_another(
     assert agenda.finished == agenda.planned
     assert (kinds.count("timeout"), kinds.count("duplicate")) == (1, 0)
     assert not Path(f"/proc/{(tmp_path / 'stopped').read_text()}").exists(), "the worker that hung is gone"
+
+
+def test_a_process_that_a_fault_of_the_device_has_spoiled_trains_nothing_more(tmp_path: Path) -> None:
+    # From the first fault on every call fails, but only in that process.
+    misdeed = (
+        f"spoiled = Path({str(tmp_path / 'spoiled')!r})\n"
+        "    me = str(os.getpid())\n"
+        f"    if me != '{os.getpid()}' and not spoiled.exists(): spoiled.write_text(me)\n"
+        "    if spoiled.exists() and spoiled.read_text() == me:\n"
+        "        raise RuntimeError('CUDA error: device-side assert triggered (made up)')"
+    )
+    file = user_file(tmp_path, "specks", misdeed)
+    ledger, agenda = open_study(tmp_path / "ray", small("stripes", "specks"), file)
+    with ledger:
+        run_ray(agenda, tasks_from=file, workers=1)
+        failed = [attempt.kind for attempt in ledger.attempts("tiny") if attempt.kind != "committed"]
+    assert agenda.done and not agenda.failed_packs
+    assert failed == ["error"]
+
+
+class Busy(Cluster):
+    """On this machine Ray's processes do not come up in their time."""
+
+    def open(self) -> None:
+        """Says what Ray says then."""
+        raise RuntimeError("Timed out waiting for file /r/session/gcs_server_port")
+
+
+def test_a_study_goes_on_where_ray_did_not_start_in_its_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = user_file(tmp_path, "specks")
+    with Busy(1).start() as busy:
+        done = run(small("stripes"), workspace=tmp_path / "ray", tasks_from=file, cluster=busy)
+    assert done.complete
+    assert "too busy" in caplog.text
+    assert "goes on with a fresh cluster" in caplog.text
 
 
 def test_a_lease_that_is_no_time_is_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,6 +202,10 @@ class Exchange(tune.Callback):
             kernel_kills=kernel_kills(),
             handed=time.monotonic(),
         )
+        if (
+            self._place.home
+        ):  # on this machine: who is killed before it has opened its file leaves an empty one
+            lease.trace.touch()
         order = {
             "members": [member_plain(member) for member in pack.members],
             "task": pack.task,
@@ -282,16 +286,17 @@ class Exchange(tune.Callback):
 
     def _settle(self, trial_id: str, answer: dict[str, Any]) -> None:
         if "evaluations" in answer:
-            pack = self._late.pop(trial_id, None) or self._running.pop(trial_id).pack
+            pack = self._late.pop(trial_id, None) or self._ended(trial_id).pack
             rows = [Evaluation.from_plain(row) for row in answer["evaluations"]]
             self.agenda.commit(pack, rows, seconds=answer["seconds"], worker=answer["worker"])
             return
         if trial_id not in self._running:  # it died after its answer had arrived, or after its time was up
             return
-        lease = self._running.pop(trial_id)
+        lost = _loss(self._running[trial_id], answer["lost"]) if "lost" in answer else None
+        lease = self._ended(trial_id)
         if answer.get("kind") == "task":
             raise TaskDiffers(answer["cause"])
-        kind, cause = (answer["kind"], answer["cause"]) if "kind" in answer else _loss(lease, answer["lost"])
+        kind, cause = lost or (answer["kind"], answer["cause"])
         log.warning(
             "pack %s failed (%s) after %.1f s: %s\n%s", lease.pack.id, kind, lease.spent, cause,
             answer.get("traceback", ""),
@@ -299,6 +304,13 @@ class Exchange(tune.Callback):
         if answer.get("spoiled"):
             _end(lease.trial)
         self.agenda.fail(lease.pack, cause, kind=kind)
+
+    def _ended(self, trial_id: str) -> Lease:
+        """A worker's lease, which is over."""
+        lease = self._running.pop(trial_id)
+        with suppress(OSError):
+            lease.trace.unlink(missing_ok=True)
+        return lease
 
     def give_back(self, cause: str, kind: Kind) -> None:
         """What workers had in hand is lost, and to be trained by others."""
@@ -309,7 +321,7 @@ class Exchange(tune.Callback):
 
     def _expire(self, trial_id: str) -> None:
         """Ends a worker that has had its time; its pack goes to another one."""
-        lease = self._running.pop(trial_id)
+        lease = self._ended(trial_id)
         self._late[trial_id] = lease.pack
         _end(lease.trial)
         cause = f"no answer after {lease.spent:.0f} s; at most {lease.seconds:.0f} s were expected"

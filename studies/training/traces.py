@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import faulthandler
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
 def traced(file: str) -> Iterator[None]:
-    """Within it, a segmentation fault or an abort is written to `file`; else the file is gone afterwards.
+    """Within it, a segmentation fault or an abort is written to `file`, which is empty else.
 
     Args:
         file: in a folder of the main process; where that folder is on another machine, nothing is written.
@@ -26,8 +26,6 @@ def traced(file: str) -> Iterator[None]:
     finally:
         faulthandler.enable(all_threads=False)  # on standard error again, as Ray has it
         text.close()
-        with suppress(OSError):
-            Path(file).unlink()
 
 
 def trace_of(file: Path) -> str | None:

@@ -64,8 +64,8 @@ def test_a_tensor_that_fits_nowhere_is_memory() -> None:
     assert of_exception(caught.value) == "memory"
 
 
-@pytest.mark.parametrize(("how", "left"), [("SIGSEGV", "Segmentation fault"), ("SIGKILL", ""), ("", None)])
-def test_a_fault_leaves_a_trace_and_a_kill_leaves_none(tmp_path: Path, how: str, left: str | None) -> None:
+@pytest.mark.parametrize(("how", "left"), [("SIGSEGV", "Segmentation fault"), ("SIGKILL", ""), ("", "")])
+def test_a_fault_leaves_a_trace_and_a_kill_leaves_none(tmp_path: Path, how: str, left: str) -> None:
     file = tmp_path / "trace"
     misdeed = f"os.kill(os.getpid(), signal.{how})" if how else "pass"
     script = (
@@ -82,7 +82,8 @@ def test_a_fault_leaves_a_trace_and_a_kill_leaves_none(tmp_path: Path, how: str,
     )
     assert (done.returncode == 0) == (not how)
     trace = trace_of(file)
-    assert trace == left if not left else trace is not None and left in trace
+    assert trace is not None
+    assert left in trace if left else not trace
 
 
 def test_a_trace_that_cannot_be_written_harms_nobody(tmp_path: Path) -> None:

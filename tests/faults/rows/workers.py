@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -141,8 +142,9 @@ def _at_work(place: Place) -> set[int]:
 def bad_wire(bench: Bench, name: str, draw: random.Random) -> Found:
     """Ray's own calls are delayed, and some fail, as its tests do it."""
     delays = "NodeManagerService.grpc_server.RequestWorkerLease=1000:50000"
-    failures = "ray::rpc::InternalKVGcsService.grpc_client.InternalKVGet=3:25:25:25"
-    place = bench.place(name, RAY_testing_asio_delay_us=delays, RAY_testing_rpc_failure=failures)
+    shares = {f"{when}_failure_prob": 25 for when in ("req", "resp", "in_flight")}
+    failures = {"ray::rpc::InternalKVGcsService.grpc_client.InternalKVGet": {"num_failures": 3, **shares}}
+    place = bench.place(name, RAY_testing_asio_delay_us=delays, RAY_testing_rpc_failure=json.dumps(failures))
     running = place.start()
     assert running.wait() == 0, running.said[-3000:]
     return bench.found(place, faults=3)

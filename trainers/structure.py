@@ -9,7 +9,7 @@ from search_spaces.label_smoothing import LABEL_SMOOTHING
 from search_spaces.optimizers import OPTIMIZER
 from trainers.augmenting import check_augmentation
 from trainers.feed import CHUNK
-from trainers.networks import Network, network_for
+from trainers.networks import Network, OwnModule, network_for
 from trainers.scaling import check_input_scaling
 from trainers.task import Task
 
@@ -28,8 +28,10 @@ JUDGED = 1 << 19
 def structure_key(config: Config, task: Task) -> str:
     """Equal for members that can train as one stack on this task.
 
-    Shapes, operations, update rule, batch, steps and precision decide; everything else (rates,
-    schedules, initial weights, decay, dropout rate, clipping threshold) is a number per member.
+    Shapes, operations, batch, steps and precision decide. Update rules, and activations that take one sum to
+    one output without anything to learn or to draw, act on the rows of those who have them; everything else
+    (rates, schedules, initial weights, decay, dropout rate, clipping threshold) is a number per member. A
+    network of the task's own may look at all of the config, so there the update rule decides too.
 
     Raises:
         ValueError: the task's network cannot realise the config, the task does not declare its
@@ -49,7 +51,7 @@ def structure_key(config: Config, task: Task) -> str:
         {
             "operations": network.operations,
             "shapes": shapes,
-            "update_rule": config.levels["optimizer"],
+            "update_rule": config.levels["optimizer"] if isinstance(network, OwnModule) else "any",
             "setting": setting,
         }
     )

@@ -107,7 +107,7 @@ class Elementwise:
         return self.into(x if self.spares_sums else torch.empty_like(x), x)
 
     def into(self, place: Tensor, x: Tensor) -> Tensor:
-        """What it makes of x, in `place`: x itself where it spares it, or another tensor."""
+        """What it makes of x, in `place`: x itself where it spares its sums, else another tensor."""
         self._x = x
         self._y = self._written.apply(x, place)
         return self._y
@@ -185,18 +185,16 @@ class SideBySide:
     def __init__(self, parts: Sequence[tuple[slice, Elementwise | LeftToAutograd]]):
         """`parts` are the rows of each, first to last."""
         self._parts = parts
-        self._spares_sums = all(isinstance(part, Elementwise) and part.spares_sums for _, part in parts)
-        self._room: Tensor | None = None
 
     def forward(self, x: Tensor, how: Pass) -> Tensor:
-        y = x if self._spares_sums else self._apart(x)
         for rows, part in self._parts:
+            own = x[rows]
             if isinstance(part, Elementwise):
-                part.into(y[rows], x[rows])
+                part.into(own, own if part.spares_sums else own.clone())
             else:
                 numbers = {name: values[rows] for name, values in how.numbers.items()}
-                y[rows] = part.forward(x[rows], dataclasses.replace(how, numbers=numbers))
-        return y
+                x[rows] = part.forward(own.clone(), dataclasses.replace(how, numbers=numbers))
+        return x
 
     def backward(self, dy: Tensor) -> Tensor:
         for rows, part in self._parts:
@@ -205,12 +203,6 @@ class SideBySide:
             else:
                 dy[rows] = part.backward(dy[rows])
         return dy
-
-    def _apart(self, x: Tensor) -> Tensor:
-        """Room that is kept from step to step: the backward pass is over when the next one begins."""
-        if self._room is None or self._room.shape != x.shape:
-            self._room = torch.empty_like(x)
-        return self._room
 
 
 class WrittenOut:

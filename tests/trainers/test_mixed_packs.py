@@ -276,16 +276,19 @@ def test_a_slice_that_the_written_out_pass_gets_wrong_is_noticed(monkeypatch: py
 # -- who may share a pack ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("network", ["mlp", "cnn", "rnn"])
-def test_structure_leaves_out_rules_and_in_perceptrons_activations_that_share(network: Architecture) -> None:
+@pytest.mark.parametrize(("network", "depth"), [("mlp", 3), ("mlp", 20), ("cnn", 3), ("rnn", 3)])
+def test_structure_leaves_out_rules_and_in_shallow_perceptrons_activations_that_share(
+    network: Architecture, depth: int
+) -> None:
     task = pictures()
-    setting = replace(SETTING, network=network)
+    setting = replace(SETTING, network=network, depth=depth)
+    mixed = network == "mlp" and depth == 3
 
     def key(**levels: str) -> str:
         return structure_key(member(levels=levels, setting=setting).config, task)
 
     assert len({key(optimizer=rule) for rule in RULES}) == 1
-    assert len({key(activation=name) for name in SHARING}) == (1 if network == "mlp" else len(SHARING))
+    assert len({key(activation=name) for name in SHARING}) == (1 if mixed else len(SHARING))
     apart = [name for name in ACTIVATION.names if name not in SHARING]
     assert set(apart) == {"rrelu", "prelu", "swish_learned", "swiglu"}
     assert len({key(activation=name) for name in (*apart, "relu")}) == len(apart) + 1

@@ -38,11 +38,11 @@ and 1.81, 2.01 and 1.90 ms as convolutional ones of 2 x 8 channels (n = 3)."""
 def structure_key(config: Config, task: Task) -> str:
     """Equal for members that can train as one stack on this task.
 
-    Shapes, operations, batch, steps and precision decide. Update rules, and in shallow perceptrons activations
-    that take one sum to one output with nothing to learn or to draw, act on the rows of those who have them;
-    everything else (rates, schedules, initial weights, decay, dropout rate, clipping threshold) is a number
-    per member. A network of the task's own may look at all of the config, so there the update rule decides
-    too.
+    Shapes, operations, batch, steps and precision decide. Update rules, and in shallow perceptrons
+    activations that take one sum to one output with nothing to learn or to draw, act on the rows of those
+    who have them; everything else (rates, schedules, initial weights, decay, dropout rate, clipping
+    threshold) is a number per member. A network of the task's own may look at all of the config, so there
+    the update rule decides too.
 
     Raises:
         ValueError: the task's network cannot realise the config, the task does not declare its

@@ -21,10 +21,12 @@ from search_spaces.factor import Factor, Level, Range, Source
 class Written:
     """An activation with its derivative written out, for who does without autograd."""
 
-    apply: Callable[[Tensor], Tensor]
-    """y from x; it may overwrite x where `pull` can do without."""
+    apply: Callable[[Tensor, Tensor], Tensor]
+    """(x, place) -> y, which is put into `place`: x itself, or a tensor like it (see `reads_sums`)."""
     pull: Callable[[Tensor, Tensor, Tensor], Tensor]
     """(dL/dy, x, y) -> dL/dx, in the place of dL/dy."""
+    reads_sums: bool = False
+    """`pull` needs x as it was."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,14 @@ class Activation:
     """Takes two sums for each unit: x is the first half of the features times what the second lets pass."""
     written: Written | None = None
     """The same with its derivative; None: left to autograd."""
+
+    @property
+    def shares(self) -> bool:
+        """Whether members with it may stand in one stack beside members with other such functions.
+
+        They take one sum to one output, and have nothing of their own to learn or to draw.
+        """
+        return not (self.learned or self.noisy or self.gated)
 
 
 WHOLE = 64
@@ -132,30 +142,32 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.050700987355480493
 
 WRITTEN: Mapping[str, Written] = {
     "relu": Written(
-        apply=torch.relu_,
+        apply=lambda x, place: torch.clamp_min(x, 0, out=place),
         pull=lambda dy, _, y: aten.threshold_backward.grad_input(dy, y, 0, grad_input=dy),
     ),
     "logistic": Written(
-        apply=torch.sigmoid_,
+        apply=lambda x, place: torch.sigmoid(x, out=place),
         pull=lambda dy, _, y: aten.sigmoid_backward.grad_input(dy, y, grad_input=dy),
     ),
     "tanh": Written(
-        apply=torch.tanh_,
+        apply=lambda x, place: torch.tanh(x, out=place),
         pull=lambda dy, _, y: aten.tanh_backward.grad_input(dy, y, grad_input=dy),
     ),
     "selu": Written(
-        apply=torch.selu_,
+        apply=lambda x, place: aten.elu.out(x, SELU_ALPHA, SELU_SCALE, 1, out=place),
         pull=lambda dy, _, y: aten.elu_backward.grad_input(
             dy, SELU_ALPHA, SELU_SCALE, 1, True, y, grad_input=dy
         ),
     ),
     "silu": Written(
-        apply=functional.silu,
+        apply=lambda x, place: aten.silu.out(x, out=place),
         pull=lambda dy, x, _: aten.silu_backward.grad_input(dy, x, grad_input=dy),
+        reads_sums=True,
     ),
     "gelu": Written(
-        apply=functional.gelu,
+        apply=lambda x, place: aten.gelu.out(x, out=place),
         pull=lambda dy, x, _: aten.gelu_backward.grad_input(dy, x, grad_input=dy),
+        reads_sums=True,
     ),
 }
 """Those that our studies train most."""

@@ -196,9 +196,8 @@ def _count(configs: list[Config], task: Task, pack_size: int, speed: float, copi
     groups: dict[str, list[Config]] = {}
     for config in configs:
         groups.setdefault(structure_key(config, task), []).append(config)
-    return sum(
-        -(-len(group) * copies // pack_limit(group[0], task, pack_size, speed)) for group in groups.values()
-    )
+    limits = [min(pack_limit(c, task, pack_size, speed) for c in group) for group in groups.values()]
+    return sum(-(-len(group) * copies // limit) for group, limit in zip(groups.values(), limits, strict=True))
 
 
 def _unsettled(fixed: Protocol, tasks: Mapping[str, Mapping[str, tuple[str, ...]]]) -> tuple[str, ...]:

@@ -27,7 +27,10 @@ study is started, or two runs of it would differ in the last bits. The ledger ke
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """Members of one structure that are trained as one stack and committed whole, or not at all."""
+    """Members of one structure that are trained as one stack and committed whole, or not at all.
+
+    Activations and update rules are no part of a structure, unless `trainers.structure` says so.
+    """
 
     id: str
     phase: Phase
@@ -72,7 +75,7 @@ def packs(
         members: of one (phase, factor, task, regime).
         positions: level -> its place in the question (or the recipe's in the pilot).
         structure: config -> its structure key; only equal keys may share a pack.
-        limit: config -> how many such members one pack may hold, at least 1.
+        limit: config -> how many such members one pack may hold, at least 1; the least of a pack's counts.
 
     Returns:
         Packs in the order of their first members, each in the order (block, level position, index),
@@ -83,13 +86,19 @@ def packs(
     for member in ordered:
         groups.setdefault(structure(member.config), []).append(member)
     return tuple(
-        _pack(part) for group in groups.values() for part in equal_parts(group, limit(group[0].config))
+        _pack(part)
+        for group in groups.values()
+        for part in equal_parts(group, min(limit(config) for config in _kinds(group)))
     )
 
 
 def longest_first(found: Iterable[Pack], task: Task) -> list[Pack]:
     """The order to hand packs out in: who begins a long one last keeps the others waiting."""
-    return sorted(found, key=lambda p: -len(p.members) * estimated_flops(p.members[0].config, task))
+
+    def work(pack: Pack) -> float:
+        return len(pack.members) * max(estimated_flops(config, task) for config in _kinds(pack.members))
+
+    return sorted(found, key=lambda pack: -work(pack))
 
 
 def missing_packs(
@@ -145,6 +154,12 @@ def equal_parts(members: Sequence[Member], size: int) -> list[Sequence[Member]]:
     count = -(-len(members) // size)
     bounds = [len(members) * part // count for part in range(count + 1)]
     return [members[low:high] for low, high in itertools.pairwise(bounds)]
+
+
+def _kinds(members: Iterable[Member]) -> list[Config]:
+    """The config of one member for each activation and update rule; in all else that costs they are alike."""
+    found = {(m.config.levels["activation"], m.config.levels["optimizer"]): m.config for m in members}
+    return list(found.values())
 
 
 def _pack(members: Sequence[Member]) -> Pack:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from trainers.networks import Network, Pass
+from trainers.networks import Network, Pass, network_of_rows
 
 MOST = 1024
 """Items in one pass."""
@@ -44,6 +44,7 @@ def recompute(
     for k in range(len(params_KP)):
         parameters = network.parameters.views(params_KP[k : k + 1])
         buffers = network.buffers.views(buffers_KP[k : k + 1])
+        alone = network_of_rows(network, [k])
         own = {name: number[k : k + 1] for name, number in numbers.items()}
         x_1IF = items(k)
         parts = -(-x_1IF.shape[1] // MOST)
@@ -51,4 +52,4 @@ def recompute(
         for j in range(parts):
             how = Pass(training=True, numbers=own, averaged=j)
             with precision():
-                network.forward(parameters, buffers, x_1IF[:, j * size : (j + 1) * size], how)
+                alone.forward(parameters, buffers, x_1IF[:, j * size : (j + 1) * size], how)

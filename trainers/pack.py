@@ -27,10 +27,11 @@ from trainers.judging import Judge
 from trainers.looks import Log, Patience, Plateau, look_steps
 from trainers.losses import losses_and_gradient, member_losses
 from trainers.member import Member
-from trainers.networks import Network, OwnModule, Pass, network_for
+from trainers.networks import Network, OwnModule, Pass, network_of_stack
 from trainers.networks.network import Noise
 from trainers.noise import NoiseSource
 from trainers.precision import LossScale, autocast, element_type
+from trainers.runs import side_by_side
 from trainers.stack import Stack
 from trainers.structure import structure_key
 from trainers.task import Task
@@ -51,7 +52,8 @@ def train_pack(
 ) -> list[Evaluation]:
     """Train members of one structure on one task and judge each of them.
 
-    A member's result does not depend on its companions: its streams are its own, every operation
+    Their activations and update rules may differ: each acts on the rows of those who have it, and all else is
+    one stack. A member's result does not depend on its companions: its streams are its own, every operation
     acts within its slice, and a diverged member only loses its own slice.
 
     Args:
@@ -72,8 +74,11 @@ def train_pack(
     keys = {structure_key(m.config, task) for m in members}
     if len(keys) > 1:
         raise ValueError(f"a pack trains one structure; these {len(members)} members have {len(keys)}")
+    order = side_by_side([m.config for m in members])
     with single_threaded(), torch.random.fork_rng(devices=[]):
-        return _Training(members, task, torch.device(device), diagnostics).run(on_progress)
+        training = _Training([members[k] for k in order], task, torch.device(device), diagnostics)
+        found = dict(zip(order, training.run(on_progress), strict=True))
+    return [found[k] for k in range(len(members))]
 
 
 @contextmanager
@@ -101,7 +106,7 @@ class _Training:
         self.configs = configs
         self.setting = configs[0].setting
         self.dtype = element_type(self.setting.precision)
-        self.network: Network = network_for(configs[0], task)
+        self.network: Network = network_of_stack(configs, task)
         self.module_seeds: list[int] | None = None
         if isinstance(self.network, OwnModule):
             self.network.module.to(device=device, dtype=self.dtype)
@@ -244,7 +249,7 @@ class _Training:
     def _by_autograd(self, x_SBF: Tensor, y_SB: Tensor, how: Pass) -> Tensor:
         stack = self.stack
         with self._autocast():
-            outputs_SBC = self.network.forward(stack.leaves, stack.buffers, x_SBF, how)
+            outputs_SBC = stack.network.forward(stack.leaves, stack.buffers, x_SBF, how)
         losses_S = self._losses(outputs_SBC, y_SB)
         stack.grads_SP.zero_()
         scaled_S = losses_S if self.loss_scale is None else losses_S * self.loss_scale.scale_K
@@ -267,7 +272,7 @@ class _Training:
             return None
         stack = self.stack
         rows = Rows(parameters=stack.parameters, gradients=stack.gradients, buffers=stack.buffers)
-        return written_out(self.network, rows, items=self.feed.batch_size)
+        return written_out(stack.network, rows, items=self.feed.batch_size)
 
     def _losses(self, outputs_SBC: Tensor, y_SB: Tensor) -> Tensor:
         """What the stack is trained on, [S]."""
@@ -333,7 +338,7 @@ class _Training:
         if self.network.buffers.segments and not isinstance(self.network, OwnModule):
             whole = self._best()
             rows = (whole.params_SP, whole.buffers_SP)
-            recompute(self.network, *rows, self.feed.training_items, whole.numbers, self._autocast)
+            recompute(whole.network, *rows, self.feed.training_items, whole.numbers, self._autocast)
             found["recomputed"], _ = self.judge.judge(whole, test)
         return found
 

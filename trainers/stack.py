@@ -5,6 +5,7 @@ Shape letters: K members of the pack, S members of the stack, P flat parameters.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from search_spaces.activations import ACTIVATION
 from search_spaces.config import Config
 from search_spaces.normalizations import NORMALIZATION
 from trainers.columns import Columns
-from trainers.networks import Network
+from trainers.networks import Network, network_of_rows
 
 LEAST = 2
 """Members a stack is never narrowed below: a batched product of one matrix may differ in its last bit."""
@@ -70,14 +71,15 @@ class Stack:
 
     @cached_property
     def numbers(self) -> dict[str, Tensor]:
-        """What activations and norms are given, [S, 1, 1] each."""
-        levels = self.configs[0].levels
-        ranges = (
-            *ACTIVATION.level(levels["activation"]).ranges,
-            *NORMALIZATION.level(levels["normalization"]).ranges,
-        )
+        """What activations and norms are given, [S, 1, 1] each; NaN for members who have no such number."""
+        norms = NORMALIZATION.level(self.configs[0].levels["normalization"]).ranges
+        activations = {c.levels["activation"] for c in self.configs}
+        ranges = [r for name in activations for r in ACTIVATION.level(name).ranges]
         columns = Columns(configs=self.configs, dtype=self.params_SP.dtype, device=self.params_SP.device)
-        return columns.numbers(ranges, trailing=2)
+        return {
+            name: columns.of([c.numbers.get(name, math.nan) for c in self.configs], trailing=2)
+            for name in sorted({r.name for r in (*ranges, *norms)})
+        }
 
     def holding(self, params_SP: Tensor, buffers_SP: Tensor) -> Stack:
         """The same members with copies of other parameters and buffers."""
@@ -101,9 +103,10 @@ class Stack:
 
     def narrowed(self, kept_S: Tensor) -> Stack:
         """Only the rows `kept_S`."""
+        rows = kept_S.tolist()
         return Stack(
-            network=self.network,
-            configs=[self.configs[k] for k in kept_S.tolist()],
+            network=network_of_rows(self.network, rows),
+            configs=[self.configs[k] for k in rows],
             rows_S=self.rows_S[kept_S],
             params_SP=self.params_SP[kept_S],
             buffers_SP=self.buffers_SP[kept_S],

@@ -6,9 +6,8 @@ Shape letters: K members, P flat parameters, T steps.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,14 +20,16 @@ from torch import Tensor
 from search_spaces.clipping import CLIPPING
 from search_spaces.config import Config
 from search_spaces.factor import Level
-from search_spaces.optimizers import OPTIMIZER, Step
-from search_spaces.optimizers.rule import Apply, Fused, State
+from search_spaces.optimizers import OPTIMIZER
+from search_spaces.optimizers.rule import Apply
 from search_spaces.parts import Part
 from search_spaces.schedules import SCHEDULE, WARMUP, Schedule
 from search_spaces.weight_constraints import WEIGHT_CONSTRAINT
 from trainers.columns import Columns
 from trainers.decay import Decay
 from trainers.layout import Layout
+from trainers.ruled import Ruled
+from trainers.runs import runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,8 @@ class Pace:
     rate_TK1: Tensor
     """Learning rate after schedule, before performance scheduling."""
     momentum_TK1: Tensor | None
-    """Where a schedule cycles momentum; in float64, as the numbers of a config are."""
+    """Where a schedule cycles momentum; in float64, as the numbers of a config are. NaN for members whose
+    update rule has none."""
     patience_K: Tensor
     factor_K: Tensor
 
@@ -50,13 +52,10 @@ class Updates:
         """`layout` says which segments of a row are weights, biases and norm parameters."""
         self._configs, self._layout = configs, layout
         self._columns = Columns(configs=configs, dtype=params_KP.dtype, device=params_KP.device)
-        optimizer = OPTIMIZER.level(configs[0].levels["optimizer"])
-        self._rule = optimizer.build
-        self._keep({name: torch.zeros_like(params_KP) for name in self._rule.buffers})
-        apart = {"learning_rate", "weight_decay"}
-        own = [r for r in optimizer.ranges if r.name not in apart]
-        self._numbers: Mapping[str, Tensor] = self._columns.numbers(own, trailing=1)
-        self._own_numbers = [{r.name: c.numbers[r.name] for r in own} for c in configs]
+        self.rules = [
+            Ruled(run, configs, params_KP) for run in runs([c.levels["optimizer"] for c in configs])
+        ]
+        """Neighbours that follow one update rule; all other steps are one for the whole pack."""
         self.pace = self._pace()
         self._decay = Decay(configs, layout, self._columns)
         self._clips = self._clipping()
@@ -65,7 +64,8 @@ class Updates:
     def narrowed(self, kept: Tensor, params_KP: Tensor) -> Updates:
         """For the members `kept` alone, whose rows are now `params_KP`; what they have learned stays."""
         updates = Updates([self._configs[k] for k in kept.tolist()], self._layout, params_KP)
-        updates._keep({name: rows[kept] for name, rows in self._state.items()})
+        for ruled in updates.rules:
+            ruled.take(self.rules, kept)
         return updates
 
     def step(
@@ -85,18 +85,21 @@ class Updates:
             scale_K: what performance scheduling multiplies the learning rate by.
             skipped_K: members that this step leaves as they are.
         """
-        rows = [params_KP, *self._state.values()]
-        spared = [] if skipped_K is None else [row[skipped_K] for row in rows]
+        spared = []
+        if skipped_K is not None:
+            kept = [(rows, skipped_K[r.rows]) for r in self.rules for rows in r.state.values()]
+            spared = [(rows, which, rows[which]) for rows, which in [(params_KP, skipped_K), *kept]]
         self._move(step, params_KP, grads_KP, scale_K)
-        for row, before in zip(rows, spared, strict=False):
-            row[skipped_K] = before
+        for rows, which, before in spared:
+            rows[which] = before
 
     def rehearsal(self, apply: Apply | None = None) -> Updates:
-        """These updates with a state of their own, to be tried dry; `apply` sees what the rule would see."""
+        """These updates with a state of their own, to be tried dry.
+
+        Where `apply` is given, it sees what each of the rules would see, those of the first rows first.
+        """
         twin = copy.copy(self)
-        twin._keep({name: tensor.clone() for name, tensor in self._state.items()})
-        if apply is not None:
-            twin._rule = dataclasses.replace(self._rule, apply=apply, fused=None, measure=None)
+        twin.rules = [ruled.rehearsal(apply) for ruled in self.rules]
         return twin
 
     def _move(self, step: int, params_KP: Tensor, grads_KP: Tensor, scale_K: Tensor) -> None:
@@ -105,58 +108,23 @@ class Updates:
         for clip in self._clips:
             grads_KP = clip(grads_KP)
         self._decay.add_coupled(params_KP, grads_KP)
-        parts, measure = self._layout.segments, self._rule.measure
-        sizes = None if measure is None else measure(params_KP, parts)
+        parts = self._layout.segments
+        sizes = [ruled.measured(params_KP, parts) for ruled in self.rules]
         self._decay.shrink(params_KP, rate_K1)
         momentum_K1 = None if self.pace.momentum_TK1 is None else self.pace.momentum_TK1[step]
-        if self._rule.fused is not None and params_KP.device.type == "cpu":
-            self._one_by_one(self._rule.fused, step + 1, params_KP, grads_KP, rate_K1, momentum_K1)
-        else:
-            numbers = self._numbers
-            if momentum_K1 is not None and self._rule.momentum_number is not None:
-                numbers = {**numbers, self._rule.momentum_number: momentum_K1}
-            now = Step(number=step + 1, learning_rate=rate_K1, numbers=numbers, parts=parts, sizes=sizes)
-            self._rule.apply(params_KP, grads_KP, self._state, now)
+        for ruled, size in zip(self.rules, sizes, strict=True):
+            ruled.move(step + 1, params_KP, grads_KP, rate_K1, momentum_K1, parts, size)
         for constrain in self._constraints:
             constrain(params_KP, parts)
-
-    def _one_by_one(
-        self,
-        fused: Fused,
-        number: int,
-        params_KP: Tensor,
-        grads_KP: Tensor,
-        rate_K1: Tensor,
-        momentum_K1: Tensor | None,
-    ) -> None:
-        """Each member's rows are read once and are still in the cache when they are written."""
-        count, rates = torch.tensor(float(number)), rate_K1.flatten().tolist()
-        own = self._own_numbers
-        if momentum_K1 is not None and self._rule.momentum_number is not None:
-            cycled = momentum_K1.flatten().tolist()
-            own = [{**row, self._rule.momentum_number: now} for row, now in zip(own, cycled, strict=True)]
-        members = zip(params_KP.unbind(), grads_KP.unbind(), self._state_rows, rates, own, strict=True)
-        for params_P, grads_P, state, rate, numbers in members:
-            fused(params_P, grads_P, state, count, rate, numbers)
-
-    def _keep(self, state: State) -> None:
-        """The rule's state [K, P], and each member's part of it."""
-        self._state = state
-        rows = zip(*(tensor.unbind() for tensor in state.values()), strict=True)
-        self._state_rows = [dict(zip(state, row, strict=True)) for row in rows]
 
     def _pace(self) -> Pace:
         schedules = [schedule(c) for c in self._configs]
         peaks = np.array([c.numbers["learning_rate"] for c in self._configs])
         rates = np.stack([s.multiplier for s in schedules], axis=1) * peaks
-        name = self._rule.momentum_number
+        names = [OPTIMIZER.level(c.levels["optimizer"]).build.momentum_number for c in self._configs]
         momentum = None
-        if name is not None and any(s.momentum is not None for s in schedules):
-            steps = len(rates)
-            rows = [
-                np.full(steps, c.numbers[name]) if s.momentum is None else s.momentum
-                for c, s in zip(self._configs, schedules, strict=True)
-            ]
+        if any(n is not None and s.momentum is not None for n, s in zip(names, schedules, strict=True)):
+            rows = [_momentum(*one, len(rates)) for one in zip(self._configs, names, schedules, strict=True)]
             momentum = torch.from_numpy(np.stack(rows, axis=1)).to(self._columns.device).unsqueeze(-1)
         return Pace(
             rate_TK1=self._table(rates),
@@ -203,3 +171,10 @@ def schedule(config: Config) -> Schedule:
     course, warmup = (factor.level(config.levels[factor.name]) for factor in (SCHEDULE, WARMUP))
     own, before = ({r.name: config.numbers[r.name] for r in level.ranges} for level in (course, warmup))
     return warmup.build(config.setting.steps, partial(course.build, **own), **before)
+
+
+def _momentum(config: Config, name: str | None, course: Schedule, steps: int) -> NDArray[np.float64]:
+    """The number `name` of one member's rule at every step, cycled or not; NaN where it has none."""
+    if name is not None and course.momentum is not None:
+        return course.momentum
+    return np.full(steps, math.nan if name is None else config.numbers[name])

@@ -10,6 +10,7 @@ Shape letters: S members of the stack, B items, F features in, G features out, U
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from search_spaces.activations import WHOLE, Written
 from search_spaces.normalizations import NORM_MOMENTUM, BatchStatistics, ItemStatistics
+from trainers.networks.block import Block
 from trainers.networks.linear import affine, filled_up
 from trainers.networks.network import Network, Pass
 from trainers.networks.perceptron import Perceptron
@@ -96,9 +98,18 @@ class Elementwise:
     def __init__(self, written: Written):
         self._written = written
 
+    @property
+    def spares_sums(self) -> bool:
+        """Whether its sums may be overwritten."""
+        return not self._written.reads_sums
+
     def forward(self, x: Tensor, how: Pass) -> Tensor:
+        return self.into(x if self.spares_sums else torch.empty_like(x), x)
+
+    def into(self, place: Tensor, x: Tensor) -> Tensor:
+        """What it makes of x, in `place`: x itself where it spares its sums, else another tensor."""
         self._x = x
-        self._y = self._written.apply(x)
+        self._y = self._written.apply(x, place)
         return self._y
 
     def backward(self, dy: Tensor) -> Tensor:
@@ -168,6 +179,32 @@ class LeftToAutograd:
         return dx
 
 
+class SideBySide:
+    """The activations of a stack whose members have different ones, each on the rows of its own."""
+
+    def __init__(self, parts: Sequence[tuple[slice, Elementwise | LeftToAutograd]]):
+        """`parts` are the rows of each, first to last."""
+        self._parts = parts
+
+    def forward(self, x: Tensor, how: Pass) -> Tensor:
+        for rows, part in self._parts:
+            own = x[rows]
+            if isinstance(part, Elementwise):
+                part.into(own, own if part.spares_sums else own.clone())
+            else:
+                numbers = {name: values[rows] for name, values in how.numbers.items()}
+                x[rows] = part.forward(own.clone(), dataclasses.replace(how, numbers=numbers))
+        return x
+
+    def backward(self, dy: Tensor) -> Tensor:
+        for rows, part in self._parts:
+            if isinstance(part, Elementwise):
+                part.backward(dy[rows])
+            else:
+                dy[rows] = part.backward(dy[rows])
+        return dy
+
+
 class WrittenOut:
     """The training pass of one stack of perceptrons."""
 
@@ -219,16 +256,13 @@ def written_out(network: Network, rows: Rows, *, items: int) -> WrittenOut | Non
 
 def _layer(network: Perceptron, i: int, rows: Rows, items: int) -> list[Operation]:
     block = network.block
-    activation = block.activation_built
     whole = items * network.sizes[i + 1] % WHOLE == 0  # of one member: companions are not to decide
     active: Operation
-    if activation.written is not None and whole:
-        active = Elementwise(activation.written)
+    if block.runs:
+        parts = [(run.rows, block.of_rows(range(run.start, run.stop))) for run in block.runs]
+        active = SideBySide([(own, _active(part, i, rows, whole)) for own, part in parts])
     else:
-        # Elements that do not fill a register are not to depend on their place (see `steady`).
-        active = LeftToAutograd(
-            partial(block.activated, i), [f"{name}{i}" for name in activation.learned], rows
-        )
+        active = _active(block, i, rows, whole)
     linear, dropped = Affine(i, rows), Dropped(i)
     norm = block.norm
     if norm.apply is None:
@@ -239,3 +273,12 @@ def _layer(network: Perceptron, i: int, rows: Rows, items: int) -> list[Operatio
     else:
         normed = LeftToAutograd(partial(block.normed, i, rows.buffers), [f"gain{i}", f"shift{i}"], rows)
     return [linear, active, normed, dropped] if norm.after else [linear, normed, active, dropped]
+
+
+def _active(block: Block, i: int, rows: Rows, whole: bool) -> Elementwise | LeftToAutograd:
+    """Layer i's activation, of a stack in which all have the same."""
+    activation = block.activation_built
+    if activation.written is not None and whole:
+        return Elementwise(activation.written)
+    # Elements that do not fill a register are not to depend on their place (see `steady`).
+    return LeftToAutograd(partial(block.activated, i), [f"{name}{i}" for name in activation.learned], rows)

@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from search_spaces.activations import ACTIVATION
 from search_spaces.config import Config, Setting
+from search_spaces.optimizers import OPTIMIZER
 from search_spaces.space import complete
 from studies.packing import ACTIVATION_BYTES, PACK_SECONDS, equal_parts, pack_limit, packs
 from studies.plan import Chain
@@ -20,6 +22,8 @@ from trainers.task import Task
 
 LEVELS = ("nesterov", "adamw", "adam")
 POSITIONS = {level: i for i, level in enumerate(LEVELS)}
+NORMS = {"nesterov": "none", "adamw": "none", "adam": "batch_norm"}
+"""Two rules share a structure, and the third has one of its own."""
 
 
 def members(blocks: int = 3, trials: int = 5) -> list[Member]:
@@ -35,7 +39,7 @@ def members(blocks: int = 3, trials: int = 5) -> list[Member]:
                 phase="retune",
                 index=index,
             ),
-            config=complete({"optimizer": level}),
+            config=complete({"optimizer": level, "normalization": NORMS[level]}),
             seed_index=index,
         )
         for block in range(blocks)
@@ -53,6 +57,7 @@ def test_packs_hold_every_member_once_with_equal_structure_and_within_the_limit(
     found = packs(members(), positions=POSITIONS, structure=key, limit=lambda _: size)
     slots = [m.slot for pack in found for m in pack.members]
     assert len(set(slots)) == len(slots) == len(members())
+    assert len({key(m.config) for m in members()}) == 2
     for pack in found:
         assert len({key(m.config) for m in pack.members}) == 1
         assert len(pack.members) <= size
@@ -76,6 +81,26 @@ def test_members_stand_by_block_then_place_of_the_level_then_index() -> None:
     same = members()
     (pack,) = packs(same, positions=POSITIONS, structure=lambda _: "one", limit=lambda _: 100)
     assert pack.members == tuple(same)
+
+
+def test_the_least_limit_of_a_packs_members_counts() -> None:
+    limits = {"nesterov": 30, "adamw": 4, "adam": 30}
+    found = packs(
+        members(), positions=POSITIONS, structure=key, limit=lambda config: limits[config.levels["optimizer"]]
+    )
+    assert {len(pack.members) for pack in found if pack.members[0].slot.level != "adam"} <= {3, 4}
+    assert [len(pack.members) for pack in found if pack.members[0].slot.level == "adam"] == [15]
+
+
+def test_work_and_memory_of_members_that_share_a_structure_are_alike() -> None:
+    task = BOOK["stripes"]()
+    configs = [
+        complete({"activation": activation, "optimizer": optimizer})
+        for activation in ACTIVATION.names
+        for optimizer in OPTIMIZER.names
+    ]
+    found = {(key(c), estimated_flops(c, task), activation_bytes(c, task)) for c in configs}
+    assert len(found) == len({key(c) for c in configs}) == 5
 
 
 def test_equal_parts_are_consecutive() -> None:

@@ -161,11 +161,12 @@ def test_a_broken_wire_fails_the_training_itself(monkeypatch: pytest.MonkeyPatch
 def test_reading_back_leaves_the_pack_as_it_was() -> None:
     wiring = wired(members())
     params, buffers = wiring.params_KP.clone(), wiring.buffers_KP.clone()
-    state = {name: tensor.clone() for name, tensor in wiring.updates._state.items()}
+    (ruled,) = wiring.updates.rules
+    state = {name: tensor.clone() for name, tensor in ruled.state.items()}
     check(wiring)
     assert torch.equal(params, wiring.params_KP)
     assert torch.equal(buffers, wiring.buffers_KP)
-    assert all(torch.equal(tensor, wiring.updates._state[name]) for name, tensor in state.items())
+    assert all(torch.equal(tensor, ruled.state[name]) for name, tensor in state.items())
 
 
 def test_a_network_of_ones_own_is_read_back_as_far_as_it_shows_itself() -> None:

@@ -222,8 +222,9 @@ def test_performance_scheduling_cuts_the_rate_as_torch_does() -> None:
 def test_structure_tells_apart_what_cannot_be_stacked_and_nothing_else() -> None:
     task = blobs()
     base = structure_key(member().config, task)
-    for change in ({"activation": "tanh"}, {"normalization": "layer_norm"}, {"optimizer": "adam"}):
+    for change in ({"activation": "prelu"}, {"activation": "rrelu"}, {"normalization": "layer_norm"}):
         assert structure_key(member(levels=change).config, task) != base
     alike = {"initializer": "he_normal", "schedule": "cosine", "dropout": "dropout", "clipping": "norm"}
+    alike |= {"activation": "tanh", "optimizer": "adam"}
     for factor, level in alike.items():
         assert structure_key(member(levels={factor: level}).config, task) == base

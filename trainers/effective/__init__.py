@@ -25,7 +25,10 @@ __all__ = ["Reading", "Wiring", "check", "effective", "readings"]
 def effective(wiring: Wiring) -> list[dict[str, Any]]:
     """What each member of the pack is really trained with, as plain data."""
     found = list(readings(wiring))
-    return [{reading.key: reading.found[k] for reading in found} for k in range(len(wiring.members))]
+    return [
+        {reading.key: reading.found[k] for reading in found if reading.found[k] is not None}
+        for k in range(len(wiring.members))
+    ]
 
 
 def check(wiring: Wiring) -> None:

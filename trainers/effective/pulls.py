@@ -38,13 +38,13 @@ def pull_readings(wiring: Wiring, rates_TK: Tensor) -> Iterator[Reading]:
     starts = torch.tensor([s.start for s in segments], device=wiring.params_KP.device)
     params_KP = torch.zeros_like(wiring.params_KP)
     params_KP[:, starts] = HEAVY
-    decayed: list[Tensor] = []
+    decayed: list[tuple[Tensor, Tensor]] = []
 
     def seen(params: Tensor, grads: Tensor, state: dict[str, Tensor], now: Step) -> None:
-        decayed.extend((params[:, starts].double(), grads[:, starts].double()))
+        decayed.append((params[:, starts].double(), grads[:, starts].double()))
 
     move(wiring.updates.rehearsal(seen), step, params_KP, torch.zeros_like(params_KP))
-    left_KS, pulled_KS = decayed
+    left_KS, pulled_KS = (torch.cat(rows) for rows in zip(*decayed, strict=True))
     held_KS = params_KP[:, starts].double()
     rates = rates_TK[step].tolist()
     weights = [_is_weight(s) for s in segments]

@@ -18,6 +18,7 @@ from search_spaces.config import Config
 from trainers.feed import Feed
 from trainers.looks import Patience
 from trainers.member import Member
+from trainers.networks import network_of_rows
 from trainers.networks.network import Network, Noise
 from trainers.task import Task
 from trainers.updates import Updates
@@ -54,6 +55,7 @@ class Wiring:
         return dataclasses.replace(
             self,
             members=self.members[k : k + 1],
+            network=network_of_rows(self.network, [k]),
             params_KP=self.params_KP[k : k + 1],
             buffers_KP=self.buffers_KP[k : k + 1],
             numbers={name: values[k : k + 1] for name, values in self.numbers.items()},

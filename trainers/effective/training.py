@@ -52,9 +52,12 @@ def training_readings(wiring: Wiring) -> Iterator[Reading]:
     free = all(
         c.levels["weight_constraint"] != "max_norm" and c.levels["clipping"] in SPARING for c in configs
     )
-    if configs[0].levels["optimizer"] in PLAIN and free:
+    if free:
         yield from _plain(wiring, courses, rates_TK)
-    yield _alone(wiring)
+    together_KP = _pushed(wiring, wiring.updates.rehearsal(), list(range(len(configs))))
+    if len({c.levels["optimizer"] for c in configs}) > 1:
+        yield _rules(wiring, together_KP)
+    yield _alone(wiring, together_KP)
     if wiring.gradients is not None:
         yield _gradients(wiring.gradients)
 
@@ -124,26 +127,30 @@ def _endings(wiring: Wiring, courses: Sequence[Schedule]) -> Iterator[Reading]:
 def _clipping(wiring: Wiring, courses: Sequence[Schedule]) -> Iterator[Reading]:
     """What reaches the rule, whichever it is, of a very large gradient, and the momentum it is told."""
     configs, size = wiring.configs, wiring.params_KP.shape[1]
-    name = OPTIMIZER.level(configs[0].levels["optimizer"]).build.momentum_number
+    names = [OPTIMIZER.level(c.levels["optimizer"]).build.momentum_number for c in configs]
     kept: list[float] = []
-    told: list[float] = []
+    told: list[float | None] = []
 
     def seen(params: Tensor, grads: Tensor, state: dict[str, Tensor], now: Step) -> None:
-        kept[:] = (grads.mean(1) * math.sqrt(size) / LARGE).tolist()
-        if name is not None:
-            told[:] = torch.as_tensor(now.numbers.get(name, math.nan)).flatten().tolist()
+        """Rules come one after the other, in the order of their rows."""
+        kept.extend((grads.mean(1) * math.sqrt(size) / LARGE).tolist())
+        for row in range(len(params)):
+            name = names[len(told)]
+            number = torch.as_tensor(now.numbers.get(name, math.nan) if name else math.nan).flatten()
+            told.append(float(number[row if len(number) > 1 else 0]) if name else None)
 
     zeros_KP, dry = torch.zeros_like(wiring.params_KP), wiring.updates.rehearsal(seen)
     move(dry, 0, zeros_KP, torch.full_like(zeros_KP, LARGE / math.sqrt(size)))
     yield Reading(key="clipping", asked=[_kept(c, size) for c in configs], found=list(kept), near=5e-3)
-    if name is None:
+    if not any(names):
         return
     for when, step in (("first", 0), ("middle", configs[0].setting.steps // 2)):
         if step:
+            told.clear()
             move(dry, step, zeros_KP, torch.zeros_like(zeros_KP))
-        asked = [_momentum(c, s, name, step) for c, s in zip(configs, courses, strict=True)]
-        found = told if len(told) == len(asked) else told * len(asked)
-        yield Reading(key=f"momentum_number.{when}", asked=asked, found=list(found))
+        three = zip(configs, courses, names, strict=True)
+        asked = [None if name is None else _momentum(c, s, name, step) for c, s, name in three]
+        yield Reading(key=f"momentum_number.{when}", asked=asked, found=list(told))
 
 
 def _momentum(config: Config, course: Schedule, name: str, step: int) -> float:
@@ -170,13 +177,11 @@ def _kept(config: Config, size: int) -> float:
 
 def _plain(wiring: Wiring, courses: Sequence[Schedule], rates_TK: Tensor) -> Iterator[Reading]:
     """What the SGD family makes of its momentum, from two dry steps that begin at zero."""
-    configs, rule = wiring.configs, wiring.configs[0].levels["optimizer"]
+    configs = wiring.configs
+    rules = [config.levels["optimizer"] for config in configs]
     steps = len(rates_TK)
     step = min(steps // 2, max(steps - 2, 0))
     size = wiring.params_KP.shape[1]
-
-    def wanted(at: int) -> list[float]:
-        return [_momentum(c, s, "momentum", at) for c, s in zip(configs, courses, strict=True)]
 
     def moved(times: int) -> list[float]:
         """Mean change [K] in units of the gradient, of the last of so many steps with equal gradients."""
@@ -188,36 +193,68 @@ def _plain(wiring: Wiring, courses: Sequence[Schedule], rates_TK: Tensor) -> Ite
         found: list[float] = (change_K / rates_TK[step + times - 1]).tolist()
         return found
 
-    if rule == "nesterov":
-        yield Reading(key="momentum", asked=wanted(step), found=[m - 1 for m in moved(1)], least=2e-3)
-    elif rule == "momentum" and step + 2 <= steps:
-        yield Reading(key="momentum", asked=wanted(step + 1), found=[m - 1 for m in moved(2)], least=2e-3)
-    else:
-        yield Reading(key="gradient_share", asked=[1.0] * len(configs), found=moved(1))
+    asked: dict[str, list[float | None]] = {
+        "momentum": [None] * len(rules),
+        "gradient_share": [None] * len(rules),
+    }
+    found: dict[str, list[float | None]] = {key: list(nobody) for key, nobody in asked.items()}
+    for rule in sorted({*rules} & {*PLAIN}):
+        ahead = {"nesterov": 0, "momentum": 1}.get(rule)
+        if ahead is not None and step + ahead >= steps:
+            ahead = None
+        now = moved(1 + (ahead or 0))
+        for k in (k for k, own in enumerate(rules) if own == rule):
+            if ahead is None:
+                asked["gradient_share"][k], found["gradient_share"][k] = 1.0, now[k]
+            else:
+                asked["momentum"][k] = _momentum(configs[k], courses[k], "momentum", step + ahead)
+                found["momentum"][k] = now[k] - 1
+    for key, least in (("momentum", 2e-3), ("gradient_share", 1e-9)):
+        if any(number is not None for number in asked[key]):
+            yield Reading(key=key, asked=asked[key], found=found[key], least=least)
 
 
-def _alone(wiring: Wiring) -> Reading:
-    """Whether two dry steps move a member as they would move it alone: no member has another's numbers.
+def _rules(wiring: Wiring, together_KP: Tensor) -> Reading:
+    """Whether every member of a pack with several rules follows the one that it asks for.
+
+    What two dry steps of the pack have changed, against those of packs of one rule each.
+    """
+    asked = [config.levels["optimizer"] for config in wiring.configs]
+    found = list(asked)
+    for rule in sorted(set(asked)):
+        who = [k for k, own in enumerate(asked) if own == rule]
+        configs, rows_RP = [wiring.configs[k] for k in who], wiring.params_KP[who]
+        apart_RP = _pushed(wiring, Updates(configs, wiring.network.parameters, rows_RP), who)
+        for k, same in zip(who, _agree(apart_RP, together_KP[who]), strict=True):
+            found[k] = rule if same else f"not {rule}"
+    return Reading(key="optimizer", asked=asked, found=found)
+
+
+def _pushed(wiring: Wiring, updates: Updates, who: list[int]) -> Tensor:
+    """How far two steps with random gradients, one of them large, take those members [R, P]."""
+    rows_RP, draws = wiring.params_KP[who], torch.Generator().manual_seed(0)
+    moved_RP, size = rows_RP.clone(), rows_RP.shape[1]
+    for step, norm in enumerate((LARGE, 1.0)[: len(wiring.updates.pace.rate_TK1)]):
+        push = torch.randn(size, generator=draws).to(rows_RP) * norm / math.sqrt(size)
+        move(updates, step, moved_RP, push.expand_as(rows_RP).clone())
+    return moved_RP - rows_RP
+
+
+def _agree(a_RP: Tensor, b_RP: Tensor) -> list[bool]:
+    """Which members were moved alike."""
+    apart_R, size_R = (torch.linalg.vector_norm(rows, dim=1) for rows in (a_RP - b_RP, a_RP))
+    same: list[bool] = (apart_R <= 1e-3 * size_R + 1e-12).tolist()
+    return same
+
+
+def _alone(wiring: Wiring, together_KP: Tensor) -> Reading:
+    """Whether two dry steps have moved a member as they would move it alone: it has nobody else's numbers.
 
     A few members stand for the pack; all together took 6 % of the time.
     """
-    layout, rows_KP = wiring.network.parameters, wiring.params_KP
-    draws = torch.Generator().manual_seed(0)
-    pushes = [
-        torch.randn(rows_KP.shape[1], generator=draws).to(rows_KP) * norm / math.sqrt(rows_KP.shape[1])
-        for norm in (LARGE, 1.0)
-    ]
-    steps = min(2, len(wiring.updates.pace.rate_TK1))
-    together_KP, dry = rows_KP.clone(), wiring.updates.rehearsal()
-    for step in range(steps):
-        move(dry, step, together_KP, pushes[step].expand_as(rows_KP).clone())
-    same = [True] * len(wiring.configs)
-    for k in sampled(len(same)):
-        config = wiring.configs[k]
-        alone_1P = rows_KP[k : k + 1].clone()
-        own = Updates([config], layout, alone_1P)
-        for step in range(steps):
-            move(own, step, alone_1P, pushes[step][None].clone())
-        a, b = (moved - rows_KP[k] for moved in (alone_1P[0], together_KP[k]))
-        same[k] = bool(torch.linalg.vector_norm(a - b) <= 1e-3 * torch.linalg.vector_norm(a) + 1e-12)
-    return Reading(key="updates_as_alone", asked=[True] * len(same), found=same)
+    count = len(wiring.configs)
+    same = [True] * count
+    for k in sampled(count):
+        own = Updates([wiring.configs[k]], wiring.network.parameters, wiring.params_KP[k : k + 1])
+        (same[k],) = _agree(_pushed(wiring, own, [k]), together_KP[k : k + 1])
+    return Reading(key="updates_as_alone", asked=[True] * count, found=same)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_WORDS, Config
@@ -24,13 +25,15 @@ __all__ = [
     "Recurrent",
     "Sites",
     "network_for",
+    "network_of_rows",
+    "network_of_stack",
 ]
 
 SHAPED: Mapping[str, type[Convolutional | Recurrent]] = {"cnn": Convolutional, "rnn": Recurrent}
 """Networks that need to know an item's shape, be it of an image or of a sequence."""
 
 
-def network_for(config: Config, task: Task) -> Network:
+def network_for(config: Config, task: Task) -> Perceptron | Convolutional | Recurrent | OwnModule:
     """The network of a config on a task: the task's own, or what setting `network` says.
 
     Raises:
@@ -49,6 +52,26 @@ def network_for(config: Config, task: Task) -> Network:
             f"(shape = None, a table). Allowed there: {', '.join(fitting)}"
         )
     return SHAPED[kind].of(config, task.shape, task.n_outputs)
+
+
+def network_of_stack(configs: Sequence[Config], task: Task) -> Network:
+    """The network of members of one structure, whose activations may differ.
+
+    Raises:
+        ValueError: as `network_for`.
+    """
+    network = network_for(configs[0], task)
+    if isinstance(network, OwnModule):
+        return network
+    block = network.block.shared_by([c.levels["activation"] for c in configs])
+    return dataclasses.replace(network, block=block)
+
+
+def network_of_rows(network: Network, rows: Sequence[int]) -> Network:
+    """The network of these rows of its stack alone."""
+    if not isinstance(network, Perceptron | Convolutional | Recurrent) or not network.block.runs:
+        return network
+    return dataclasses.replace(network, block=network.block.of_rows(rows))
 
 
 def _own(config: Config, task: Task) -> OwnModule:

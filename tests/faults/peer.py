@@ -59,7 +59,8 @@ def main(folder: Path, trials: int, address: str, *, restore: bool) -> None:
     from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch
 
-    where: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": 2, "include_dashboard": False}
+    own = {"address": "local", "num_cpus": 2, "include_dashboard": False}  # never one that was left behind
+    where: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else own
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
     place = folder / "tune" / "peer"
     if restore:

@@ -89,7 +89,10 @@ def export(
     ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Write a study's recommended defaults; of a search study, the best configuration."""
+    """Write a study's recommended defaults.
+
+    Of a search study, the best configuration.
+    """
     from reports.defaults import render
     from reports.search_record import SearchRecord
     from studies.commands.pages import defaults_text, emit, record_of
@@ -122,7 +125,10 @@ def diff(
     output: Output = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Say what changed from A to B, and which verdict moved it; exit code 1 when anything did."""
+    """Say what changed from A to B; exit code 1 if anything.
+
+    And which verdict moved it.
+    """
     from reports.changes import differences
     from reports.exporting.differences import told
     from studies.commands.pages import emit
@@ -161,7 +167,10 @@ def why(
 
 
 def claims(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
-    """List what the studies of a workspace say of the claims of texts, each alone and all together."""
+    """List what studies say of the claims of texts.
+
+    Each study of the workspace alone, and all together.
+    """
     from studies.commands.claims_told import claims_of, lines, plain
 
     found = claims_of(workspace)
@@ -178,7 +187,10 @@ def replay(
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Train one evaluation again, alone, and compare; exit code 1 when it came out differently."""
+    """Train one evaluation again, alone, and compare.
+
+    Exit code 1 when it came out differently.
+    """
     from studies.commands.replaying import replay as again
 
     found = again(workspace, evaluation, tasks_from=tasks_from, device=device)
@@ -188,7 +200,10 @@ def replay(
 
 
 def check(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
-    """Verify that the ledger holds what was committed, row by row; exit code 1 where it does not."""
+    """Verify that the ledger holds what was committed.
+
+    Row by row; exit code 1 where it does not.
+    """
     from studies.ledger import Ledger
 
     with Ledger.open(workspace) as ledger:

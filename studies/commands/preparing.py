@@ -64,7 +64,10 @@ def catalog(
 def download(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Image sets, such as mnist.")],
 ) -> None:
-    """Fetch published image sets into the data folder (GROUNDRULES_DATA; default: your cache)."""
+    """Fetch published image sets.
+
+    They go into the data folder (GROUNDRULES_DATA; default: your cache).
+    """
     from trainers.tasks.images import download as fetch
     from trainers.tasks.images import image_set
 
@@ -75,7 +78,10 @@ def download(
 def init(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Made where missing.")] = Path(),
 ) -> None:
-    """Write a commented study file and a file of tasks to start from; nothing is overwritten."""
+    """Write files to start from; nothing is overwritten.
+
+    A commented study file and a file of tasks.
+    """
     from studies.commands.starting import write_templates
 
     files = write_templates(folder)
@@ -102,7 +108,10 @@ def scope(
     gpu_fraction: GpuFraction = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Look at a study's ranges before it is run, on tasks never judged; the same command again resumes."""
+    """Look at a study's ranges before it is run.
+
+    On tasks that are never judged; the same command again resumes.
+    """
     from reports.files import own_folder
     from reports.scoped_page import write_scope_page
     from studies.commands.pages import REPORTS
@@ -158,7 +167,10 @@ def simulate(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     as_json: Json = False,
 ) -> None:
-    """Measure how often the verdict rule is wrong, on simulated studies whose truth is known."""
+    """Measure how often the verdict rule is wrong.
+
+    On simulated studies whose truth is known.
+    """
     from studies.simulation import table
 
     found = table.simulate(only or (), studies=studies, workers=workers, watch=_say_part)

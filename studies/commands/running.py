@@ -85,7 +85,10 @@ def run(
     cluster: HereOption = None,
     as_json: Json = False,
 ) -> None:
-    """Run a study here; the same command again resumes, and repeats nothing."""
+    """Run a study here; the same command resumes.
+
+    Nothing that the ledger holds is trained again.
+    """
     from studies.training.early import is_new
     from studies.training.interrupts import interrupted_by_sigterm
 
@@ -151,7 +154,10 @@ def extend(
     gpu_fraction: GpuFraction = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Go on with a complete study, in a study of its own that takes over all it has trained."""
+    """Go on with a complete study, in one of its own.
+
+    It takes over everything that the other has trained.
+    """
     from studies.extending import child_spec, registered, study_file
     from studies.ledger import Ledger
     from studies.training.interrupts import interrupted_by_sigterm

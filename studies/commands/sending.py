@@ -94,7 +94,10 @@ def resume(
     workspace_there: WorkspaceThere = "",
     as_json: Json = False,
 ) -> None:
-    """Submit a study of the ledger again, as it was recorded; also to a cluster that has replaced its own."""
+    """Submit a study again, as the ledger recorded it.
+
+    Also to a cluster that has replaced its own.
+    """
     import tempfile
 
     from studies.ledger import Ledger

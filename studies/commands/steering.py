@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def listing(
     cluster: ClusterUrl = None, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False
 ) -> None:
-    """List the studies of the ledger, and what the cluster does with them."""
+    """List the studies of the ledger and their jobs."""
     from studies.service import newest_of
 
     api, unasked = _asked_cluster(workspace, cluster)
@@ -49,7 +49,10 @@ def status(
     workspace: Workspace = DEFAULT_WORKSPACE,
     as_json: Json = False,
 ) -> None:
-    """Say where a study stands: from the ledger, and from the cluster where one is named and answers."""
+    """Say where a study stands.
+
+    From the ledger, and from the cluster where one is named and answers.
+    """
     from studies.service import newest_of
 
     api, unasked = _asked_cluster(workspace, cluster)

@@ -61,7 +61,7 @@ class Site:
         """
         held = os.environ.get(SECRETS[key], "")
         file = str(getattr(self, key))
-        found = held if held or not file else _private(Path(file).expanduser(), key)
+        found = held if held or not file else _private(Path(os.path.expanduser(file)), key)
         _KNOWN.add(found)
         return found
 

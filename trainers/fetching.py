@@ -151,7 +151,7 @@ def _without_secrets(text: str, address: str, shown: str) -> str:
 def _local(address: str) -> Path:
     if address.startswith("file://"):
         return Path(unquote(urlsplit(address).path))
-    return Path(address).expanduser()
+    return Path(os.path.expanduser(address))
 
 
 def _name(address: str) -> str:

@@ -28,7 +28,7 @@ def location_of(site: Site, study: str) -> str:
         return (site.workspace.resolve() / ARTIFACTS / study).as_uri()
     if "://" in site.artifacts:
         return f"{site.artifacts.rstrip('/')}/{study}"
-    return (Path(site.artifacts).expanduser().absolute() / study).as_uri()
+    return (Path(os.path.expanduser(site.artifacts)).absolute() / study).as_uri()
 
 
 def artifacts_of(location: str, run: str) -> str:

@@ -171,7 +171,7 @@ def _refuse_without_token() -> None:
     if os.environ.get("RAY_AUTH_TOKEN"):
         return
     named = os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"
-    file = Path(named).expanduser()
+    file = Path(os.path.expanduser(named))
     if not file.is_file() or not file.stat().st_size:
         raise ValueError(
             f"--cluster auto: no token for this cluster (neither RAY_AUTH_TOKEN nor the file {named}); start "

@@ -56,6 +56,12 @@ def test_a_secret_in_the_environment_goes_before_its_file(
     assert site.ledger_address == "postgresql://a:other@b/c"
 
 
+def test_the_home_of_somebody_unknown_is_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    site = Site(workspace=tmp_path, ledger="postgresql://db/x", ledger_password_file="~nobody-here/secret")
+    with pytest.raises(ValueError, match="ledger_password_file: ~nobody-here/secret"):
+        site.secret("ledger_password_file")
+
+
 def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
     site = Site(
         workspace=tmp_path, ledger="postgresql://a@b/c", ledger_password_file=str(secret(tmp_path, 0o644))

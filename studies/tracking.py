@@ -130,7 +130,7 @@ class Tracker:
 
     def _work(self) -> None:
         if not self._shared:
-            # Importing MLflow takes seconds, as do the workers' imports: let the first pack come in first.
+            # Where MLflow must be loaded, that takes seconds, as do the workers' imports: packs go first.
             self._ticked.wait(20)
             if self._stop.is_set() and _mirrored(self._workspace, self._study, self._detail):
                 return

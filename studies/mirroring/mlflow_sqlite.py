@@ -71,7 +71,7 @@ def fits(file: Path, tables: str) -> bool:
     with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         try:
             found = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-        except sqlite3.OperationalError:  # none of MLflow's, or locked
+        except sqlite3.OperationalError:  # none of MLflow's, or locked: MLflow itself will see
             return False
     return found == [(ours[1],)]
 

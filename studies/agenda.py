@@ -243,22 +243,24 @@ class Agenda:
 
     def next_pack(self) -> Pack | None:
         """The next pack to train; None: nothing is ready now (see `done`), others are running."""
-        for progress in self._progress.values():
-            if progress.stage.ready:
-                return self._handed_out(progress)
-        while self._waiting:
+        self.prepare()
+        stage = self._ready_stage()
+        if stage is None:
+            return None
+        pack = stage.ready.popleft()
+        self._running[pack.id] = pack
+        return pack
+
+    def prepare(self) -> None:
+        """Starts chains that wait, until a pack is ready: their first points are asked of Optuna."""
+        while self._waiting and self._ready_stage() is None:
             progress = _Progress(chain=self._waiting.popleft())
             self._progress[progress.chain.place] = progress
             progress.done = self._trained(progress.chain)
             self._advance(progress)
-            if progress.stage.ready:
-                return self._handed_out(progress)
-        return None
 
-    def _handed_out(self, progress: _Progress) -> Pack:
-        pack = progress.stage.ready.popleft()
-        self._running[pack.id] = pack
-        return pack
+    def _ready_stage(self) -> Stage | None:
+        return next((p.stage for p in self._progress.values() if p.stage.ready), None)
 
     def commit(self, pack: Pack, evaluations: Sequence[Evaluation], *, seconds: float, worker: str) -> None:
         """Writes the pack to the ledger in one transaction; then its chain advances.

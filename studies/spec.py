@@ -47,7 +47,7 @@ from studies.study_file.parts import (
 from studies.study_file.plain_yaml import read_plain
 from studies.study_file.rules import check
 from studies.study_file.wrong_shape import first_error
-from trainers.diagnostics.names import Switch
+from trainers.diagnostics.names import Recorded
 
 SPECS = Path(__file__).parent / "specs"
 
@@ -84,8 +84,8 @@ class StudySpec(Part):
     sampler: Sampler = "sobol"
     pack_size: Many = 64
     alpha: Annotated[float, Strict(), Field(gt=0, lt=0.5)] = 0.05
-    diagnostics: Switch = "ends"
-    """What is recorded of the members' inside. It changes no result, so it is no part of the protocol: a
+    diagnostics: Recorded = "evidence"
+    """Of whose inside something is recorded. It changes no result, so it is no part of the protocol: a
     study may be resumed with another value."""
     tracking: Detail = "members"
     """How much MLflow shows; no part of the protocol either."""

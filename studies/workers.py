@@ -282,6 +282,10 @@ class Exchange(tune.Callback):
             self._settle(trial_id, answer)
         for trial_id in [trial_id for trial_id, lease in self._running.items() if lease.over]:
             self._expire(trial_id)
+        if len(self._running) < self._place.workers:
+            self._ready()  # somebody waits for a pack, or will
+        elif not self._starting:
+            self.agenda.prepare()
         self._on_tick()
 
     def _settle(self, trial_id: str, answer: dict[str, Any]) -> None:

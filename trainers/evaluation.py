@@ -19,6 +19,8 @@ Arm = Literal["tuned", "default"]
 PHASES: tuple[Phase, ...] = ("pilot", "retune", "promote", "confirm", "external", "search")
 EVIDENCE_PHASES: tuple[Phase, ...] = ("confirm", "external")
 """The only phases whose rows may enter a verdict, and the only ones that read test data."""
+LOOKED_INTO: tuple[Phase, ...] = ("search", *EVIDENCE_PHASES)
+"""Those whose members are looked at one by one: with curves in MLflow, and with what happened inside them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,13 +23,15 @@ from trainers.networks import Network, Noise
 from trainers.randomness import StreamKey
 
 CHUNK_BYTES = 1 << 20
-"""Drawn numbers of one member held at a time."""
+"""Drawn numbers of a pack held at a time, where a step needs no more: few enough to stay in a cache."""
 
 GRID = 1 << 16
 """A drawn number is one of so many."""
 
 Shape = tuple[int, ...]
 Floats = NDArray[np.float64]
+Rows = slice | NDArray[np.int64]
+"""Which members of a pack are asked for."""
 
 
 class Draws:
@@ -47,40 +49,51 @@ class Draws:
         self._streams, self._purpose, self._shape = streams, purpose, shape
         self._words = -(-math.prod(shape) // 4)
         self._per_epoch = steps_per_epoch
-        self._chunk = max(1, min(steps_per_epoch, CHUNK_BYTES // (8 * self._words)))
+        of_a_step = 8 * self._words * len(streams)
+        self._chunk = max(1, min(steps_per_epoch, CHUNK_BYTES // of_a_step))
         self._generators: list[np.random.Philox | None] = []
-        self._bits: NDArray[np.uint16] = np.empty((0, 0, 0), dtype=np.uint16)
+        self._bits = np.full((len(streams), self._chunk, 4 * self._words), GRID - 1, dtype=np.uint16)
 
-    def at(self, step: int) -> NDArray[np.uint16]:
-        """Numbers [K, *shape] of the 0-based step; steps are asked for in order."""
+    def at(self, step: int, rows: Rows) -> NDArray[np.uint16]:
+        """Numbers [S, *shape] of the 0-based step, of those members; they hold until the next step's.
+
+        Steps are asked for in order.
+        """
         epoch, place = divmod(step, self._per_epoch)
         if place == 0:
             self._generators = [None if s is None else s.bits(self._purpose, epoch) for s in self._streams]
         if place % self._chunk == 0:
             self._draw(min(self._chunk, self._per_epoch - place))
         count = math.prod(self._shape)
-        return self._bits[:, place % self._chunk, :count].reshape(-1, *self._shape)
+        return self._bits[rows, place % self._chunk, :count].reshape(-1, *self._shape)
 
     def _draw(self, steps: int) -> None:
-        self._bits = np.full((len(self._streams), steps, 4 * self._words), GRID - 1, dtype=np.uint16)
         for row, generator in zip(self._bits, self._generators, strict=True):
             if generator is not None:
-                row[:] = generator.random_raw(steps * self._words).view(np.uint16).reshape(steps, -1)
+                row[:steps] = generator.random_raw(steps * self._words).view(np.uint16).reshape(steps, -1)
 
 
 class Kept:
     """Masks: 0 where something is dropped, 1 / (1 - rate) elsewhere (inverted dropout)."""
 
-    def __init__(self, draws: Draws, rates: Floats):
-        """`rates` broadcasts against what `draws` gives."""
+    def __init__(self, draws: Draws, rates: Floats, *, dtype: torch.dtype, device: torch.device):
+        """`rates` [K, ...] broadcasts against what `draws` gives."""
         self._draws = draws
-        self._threshold = np.round(rates * GRID).astype(np.uint32)
-        self._scale = 1.0 / (1.0 - rates)
+        self._threshold = _thresholds(rates)
+        self._scale = torch.from_numpy(1.0 / (1.0 - rates)).to(device, dtype)
 
-    def at(self, step: int) -> Floats:
-        """Of the shape of the draws."""
-        masks: Floats = (self._draws.at(step) >= self._threshold) * self._scale
-        return masks
+    def at(self, step: int, rows: Rows) -> Tensor:
+        """Of the shape of the draws, of those members."""
+        kept = self._draws.at(step, rows) >= self._threshold[rows]
+        # As small integers: torch turns those into floats nine times faster than booleans.
+        masks = torch.from_numpy(kept.view(np.int8)).to(self._scale.device, self._scale.dtype)
+        return masks.mul_(self._scale[rows])
+
+
+def _thresholds(rates: Floats) -> NDArray[np.uint16] | NDArray[np.uint32]:
+    """The smallest drawn number that is kept; of the draws' own type unless somebody drops everything."""
+    thresholds = np.round(rates * GRID).astype(np.uint32)
+    return thresholds.astype(np.uint16) if thresholds.max() < GRID else thresholds
 
 
 class Saturated:
@@ -93,16 +106,17 @@ class Saturated:
     def __init__(self, draws: Draws, rates: Floats, alpha: NDArray[np.bool_]):
         """`rates` and `alpha` (who has it) broadcast against what `draws` gives."""
         self._draws, self._alpha = draws, alpha
-        self._threshold = np.round(rates * GRID).astype(np.uint32)
+        self._threshold = _thresholds(rates)
         a = ((1 - rates) * (1 + rates * SELU_LIMIT**2)) ** -0.5
         self._scale = np.where(alpha, a, 1.0 / (1.0 - rates))
         self._kept_offset = np.where(alpha, -a * rates * SELU_LIMIT, 0.0)
         self._dropped_offset = np.where(alpha, a * SELU_LIMIT * (1 - rates), 0.0)
 
-    def at(self, step: int) -> tuple[Floats, Floats]:
-        """What activations are multiplied by and what is added to them."""
-        keep = self._draws.at(step) >= self._threshold
-        return np.where(keep, self._scale, 0.0), np.where(keep, self._kept_offset, self._dropped_offset)
+    def at(self, step: int, rows: Rows) -> tuple[Floats, Floats]:
+        """What activations of those members are multiplied by and what is added to them."""
+        keep = self._draws.at(step, rows) >= self._threshold[rows]
+        offset = np.where(keep, self._kept_offset[rows], self._dropped_offset[rows])
+        return np.where(keep, self._scale[rows], 0.0), offset
 
 
 class NoiseSource:
@@ -134,17 +148,17 @@ class NoiseSource:
 
     def at(self, step: int, rows_S: Tensor | None = None) -> Noise:
         """The noise of the 0-based step, of those members alone; steps are asked for in order."""
-        rows = slice(None) if rows_S is None else rows_S.cpu().numpy()
+        rows: Rows = slice(None) if rows_S is None else rows_S.cpu().numpy()
         scale = offset = None
         if isinstance(self._units, Saturated):
-            scale, offset = (self._by_layer(values[rows]) for values in self._units.at(step))
+            scale, offset = (self._tensor(values).transpose(0, 1) for values in self._units.at(step, rows))
         elif self._units is not None:
-            scale = self._by_layer(self._units.at(step)[rows])
-        inputs = None if self._inputs is None else self._tensor(self._inputs.at(step)[rows])
-        weights = {} if self._weights is None else self._by_name(self._tensor(self._weights.at(step)[rows]))
+            scale = self._units.at(step, rows).transpose(0, 1)
+        inputs = None if self._inputs is None else self._inputs.at(step, rows)
+        weights = {} if self._weights is None else self._by_name(self._weights.at(step, rows))
         uniform = None
         if self._uniform is not None:
-            bits = self._uniform.at(step)[rows]
+            bits = self._uniform.at(step, rows)
 
             def uniform(layer: int) -> Tensor:
                 return self._tensor((bits[:, layer] + 0.5) / GRID)
@@ -165,7 +179,7 @@ class NoiseSource:
         draws = self._draws([bool(own.any()) for own in rates], "dropout", shape)
         alpha = np.array([d.saturates for d in self._dropouts])[:, None, None, None]
         by_layer = rates[:, :, None, None]
-        return Saturated(draws, by_layer, alpha) if alpha.any() else Kept(draws, by_layer)
+        return Saturated(draws, by_layer, alpha) if alpha.any() else self._kept(draws, by_layer)
 
     def _of_inputs(self, shape: Shape) -> Kept | None:
         """Masks of the values of items [K, B, F]."""
@@ -173,7 +187,7 @@ class NoiseSource:
         if not any(rates) or not shape[-1]:
             return None
         draws = self._draws([rate > 0 for rate in rates], "dropout_inputs", shape)
-        return Kept(draws, np.array(rates)[:, None, None])
+        return self._kept(draws, np.array(rates)[:, None, None])
 
     def _of_weights(self, count: int) -> Kept | None:
         """Masks of all hidden weights, one after the other [K, count]."""
@@ -181,13 +195,13 @@ class NoiseSource:
         if not any(rates) or not count:
             return None
         draws = self._draws([rate > 0 for rate in rates], "dropconnect", (count,))
-        return Kept(draws, np.array(rates)[:, None])
+        return self._kept(draws, np.array(rates)[:, None])
+
+    def _kept(self, draws: Draws, rates: Floats) -> Kept:
+        return Kept(draws, rates, dtype=self._dtype, device=self._device)
 
     def _tensor(self, values: Floats) -> Tensor:
         return torch.from_numpy(values).to(self._device, self._dtype)
-
-    def _by_layer(self, values: Floats) -> Tensor:
-        return self._tensor(values).transpose(0, 1)
 
     def _by_name(self, flat: Tensor) -> Mapping[str, Tensor]:
         """Each weight's part [K, *shape] of the masks of all."""

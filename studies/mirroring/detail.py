@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from trainers.evaluation import EVIDENCE_PHASES, Evaluation
+from trainers.evaluation import EVIDENCE_PHASES, LOOKED_INTO, Evaluation
 
 Detail = Literal["curves", "members", "evidence", "cells"]
 """From most to least; each shows what the next one shows, and more.
@@ -17,7 +17,6 @@ SearchDetail = Literal["members", "cells"]
 """Of search studies, which have one curve per trial and no evidence."""
 
 DETAILS: tuple[Detail, ...] = ("curves", "members", "evidence", "cells")
-CURVE_PHASES = ("search", *EVIDENCE_PHASES)
 
 
 def shown(evaluation: Evaluation, detail: Detail) -> bool:
@@ -29,7 +28,7 @@ def shown(evaluation: Evaluation, detail: Detail) -> bool:
 
 def with_curve(evaluation: Evaluation, detail: Detail) -> bool:
     """Whether the member's run has its curve."""
-    return detail == "curves" or evaluation.slot.phase in CURVE_PHASES
+    return detail == "curves" or evaluation.slot.phase in LOOKED_INTO
 
 
 def contains(more: Detail, less: Detail) -> bool:

@@ -16,7 +16,7 @@ from studies.plan import Chain
 from studies.scoping.plan import ScopeProtocol
 from studies.training.failing import SET_ASIDE, Failures
 from studies.training.stage import Stage
-from trainers.diagnostics.names import Switch
+from trainers.diagnostics.names import Recorded
 from trainers.evaluation import Evaluation
 from trainers.structure import estimated_flops
 from trainers.task import TaskBook
@@ -29,7 +29,7 @@ class ScopeAgenda:
     on the way, and a scope that was stopped has the same members and packs as one that was not.
     """
 
-    diagnostics: Switch = "none"
+    diagnostics: Recorded = "none"
 
     def __init__(
         self, protocol: ScopeProtocol, ledger: Ledger, book: TaskBook, *, flops_per_second: float
@@ -106,14 +106,22 @@ class ScopeAgenda:
 
     def next_pack(self) -> Pack | None:
         """The next pack to train; None: what is left is running (see `done`)."""
-        while not (open_ := [stage for stage in self._stages.values() if stage.ready]) and self._waiting:
-            chain = self._waiting.popleft()
-            self._stages[chain.place] = self._opened(chain)
-        if not open_:
+        self.prepare()
+        stage = self._ready_stage()
+        if stage is None:
             return None
-        pack = open_[0].ready.popleft()
+        pack = stage.ready.popleft()
         self._running[pack.id] = pack
         return pack
+
+    def prepare(self) -> None:
+        """Opens chains that wait, until a pack is ready."""
+        while self._waiting and self._ready_stage() is None:
+            chain = self._waiting.popleft()
+            self._stages[chain.place] = self._opened(chain)
+
+    def _ready_stage(self) -> Stage | None:
+        return next((stage for stage in self._stages.values() if stage.ready), None)
 
     def commit(self, pack: Pack, evaluations: Sequence[Evaluation], *, seconds: float, worker: str) -> None:
         """Writes the pack to the ledger in one transaction; a task's last pilot gives its margin."""

@@ -62,7 +62,9 @@ class SearchAgenda:
         ledger.start_plan(self.study, protocol.hash, {"protocol": protocol.hash}, ())
         self._memory = Memory.of(protocol)
         self._done = self._trained()
-        self._advance()
+        self._due = True
+        """A generation may have ended since the next one was asked for."""
+        self.prepare()
 
     @property
     def planned(self) -> int:
@@ -91,7 +93,10 @@ class SearchAgenda:
     @property
     def done(self) -> bool:
         """Nothing is running and nothing more can be started (complete, or the rest has failed)."""
-        return not self._running and not any(stage.ready for stage in self._stages.values())
+        if self._running or self._ready_stage():
+            return False
+        self.prepare()
+        return self._ready_stage() is None
 
     def notes(self) -> tuple[str, ...]:
         """Nothing that a user must know besides what `examine` says."""
@@ -99,15 +104,21 @@ class SearchAgenda:
 
     def next_pack(self) -> Pack | None:
         """The next pack of the open generations; None: what is left of them is running (see `done`)."""
-        stage = next((stage for _, stage in sorted(self._stages.items()) if stage.ready), None)
+        stage = self._ready_stage()
+        if stage is None:
+            self.prepare()
+            stage = self._ready_stage()
         if stage is None:
             return None
         pack = stage.ready.popleft()
         self._running[pack.id] = pack
         return pack
 
+    def _ready_stage(self) -> Stage | None:
+        return next((stage for _, stage in sorted(self._stages.items()) if stage.ready), None)
+
     def commit(self, pack: Pack, evaluations: Sequence[Evaluation], *, seconds: float, worker: str) -> None:
-        """Writes the pack to the ledger in one transaction; the last of a generation opens another.
+        """Writes the pack to the ledger in one transaction; after the last of a generation another is due.
 
         Args:
             pack: as `next_pack` gave it.
@@ -132,8 +143,7 @@ class SearchAgenda:
             return
         last = stage.landed(pack)
         self._failures.landed(stage, pack)
-        if last:
-            self._advance()
+        self._due = self._due or last
 
     def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
         """Records a failed attempt; the pack is tried again, split, or given up (`studies.training.stage`).
@@ -155,8 +165,14 @@ class SearchAgenda:
         """Of its members, which are all of one."""
         return pack.members[0].slot.index // self.protocol.spec.generation
 
-    def _advance(self) -> None:
-        """Opens what may be trained now; packs that the ledger holds whole are left out."""
+    def prepare(self) -> None:
+        """Opens what may be trained now; packs that the ledger holds whole are left out.
+
+        A sampler takes seconds for a generation, so whoever waits for a pack that is ready gets it before.
+        """
+        if not self._due:
+            return
+        self._due = False
         ready = open_generations(self.protocol, self._done, self._memory)
         self._stages = {number: stage for number, stage in self._stages.items() if number in ready}
         for generation in ready:

@@ -25,7 +25,7 @@ from studies.study_file.mistakes import SpecError, unique
 from studies.study_file.parts import Few, Many, Name, Part, Text
 from studies.study_file.rules import check_name
 from studies.study_file.wrong_shape import first_error
-from trainers.diagnostics.names import Switch
+from trainers.diagnostics.names import Recorded
 
 FEWEST_LOOKS = 3
 """Looks at a training that successive halving needs: two rungs and the end."""
@@ -52,8 +52,8 @@ class SearchSpec(Part):
     generation: Few = 16
     """Trials asked together; the next ones wait for all of their results."""
     pack_size: Many = 64
-    diagnostics: Switch = "ends"
-    """What is recorded of the inside of every trial; it changes no result, so the protocol leaves it out."""
+    diagnostics: Recorded = "evidence"
+    """`none`, or the inside of every trial; it changes no result, so the protocol leaves it out."""
     tracking: SearchDetail = "members"
     """How much MLflow shows; no part of the protocol either."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from studies.packing import Pack
-from trainers.diagnostics.names import Switch
+from trainers.diagnostics.names import Recorded
 from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Work(Protocol):
 
     study: str
     pruned: int
-    diagnostics: Switch
+    diagnostics: Recorded
     failed_packs: list[Pack]
     """Packs given up in this run; the next run tries them again."""
     set_aside: int
@@ -65,6 +65,9 @@ class Work(Protocol):
 
     def next_pack(self) -> Pack | None:
         """The next pack to train; None: nothing is ready now (see `done`), others are running."""
+
+    def prepare(self) -> None:
+        """Makes the next pack ready where that takes time; `next_pack` does it for whom did not."""
 
     def commit(self, pack: Pack, evaluations: Sequence[Evaluation], *, seconds: float, worker: str) -> None:
         """Writes the pack to the ledger in one transaction; then the study advances."""

@@ -32,7 +32,7 @@ from studies.training.orders import member_from_plain
 from studies.workers import PackTrainer, run_ray
 from tests.benchmarks.control_plane import answer
 from tests.benchmarks.pack_curve import CASES, members
-from trainers.diagnostics.names import Switch
+from trainers.diagnostics.names import Recorded
 from trainers.evaluation import Evaluation
 
 SECONDS, MEETING = "GROUNDRULES_BENCHMARK_SLEEP", "GROUNDRULES_BENCHMARK_MEETING"
@@ -72,7 +72,7 @@ def _meet() -> None:
 class Sleep:
     """The order of work: a first pack for every worker, then, when all have met, so many that sleep."""
 
-    diagnostics: Switch = "none"
+    diagnostics: Recorded = "none"
     failed_packs: Sequence[Pack] = ()
 
     def __init__(self, workers: int, packs: int) -> None:
@@ -97,6 +97,9 @@ class Sleep:
         self.began = self.began or time.perf_counter()
         self._given += 1
         return pack("retune", self._given, MEMBERS)
+
+    def prepare(self) -> None:
+        """Nothing takes time here."""
 
     def commit(self, pack: Pack, evaluations: Sequence[Evaluation], *, seconds: float, worker: str) -> None:
         self.workers.add(worker)

@@ -13,7 +13,9 @@ from typing import Literal
 
 Switch = Literal["none", "ends"]
 """'ends': at the first and the last step, and the judging between; 'none': nothing is recorded."""
-SWITCHES: tuple[Switch, ...] = ("none", "ends")
+Recorded = Literal["evidence", "ends", "none"]
+"""Of whose inside a study records the ends: of members that verdicts are made of and of a search's trials; of
+all but the pilot; of nobody."""
 
 LAYER = re.compile(r"(?P<profile>.+)\.layer(?P<number>\d+)")
 

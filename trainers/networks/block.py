@@ -122,7 +122,7 @@ class Block:
     def start(self, i: int, units: int, places: int = 1) -> Starts:
         """What layer i's own tensors start at; those not named start at zero."""
         learned = {f"{name}{i}": np.full(1, start) for name, start in self.activation_built.learned.items()}
-        return {**learned, **_ones(i, self._normed(units, places))}
+        return learned | (_ones(i, self._normed(units, places)) if self.norm.affine else {})
 
     def entry_parameters(self, features: int) -> Shapes:
         """As `parameters`, of the norm on the inputs; an image or a sequence has its channels' features."""

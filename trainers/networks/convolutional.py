@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -132,7 +133,7 @@ class Convolutional:
         channels = (self.shape[2], *(self.width,) * self.depth, self.n_outputs)
         return tuple(itertools.pairwise(channels))
 
-    @property
+    @cached_property
     def parameters(self) -> Layout:
         tensors = self.block.entry_parameters(self.shape[2])
         for i, (channels, outputs) in enumerate(self.maps):
@@ -145,7 +146,7 @@ class Convolutional:
                 tensors |= self.block.parameters(i, outputs, self.places[i])
         return Layout.of(tensors)
 
-    @property
+    @cached_property
     def buffers(self) -> Layout:
         tensors = self.block.entry_buffers(self.shape[2])
         for i in range(self.depth):

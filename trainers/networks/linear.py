@@ -141,8 +141,8 @@ def equal_parameters(widths: Sequence[int], count: Callable[[Sequence[int], int]
 
 def filled(layout: Layout, values: Mapping[str, Floats]) -> Tensor:
     """One member's flat row [size]; a segment without a value is zero."""
-    row = torch.zeros(layout.size, dtype=torch.float64)
-    for name, view in layout.views(row).items():
-        if name in values:
-            view.copy_(torch.from_numpy(np.ascontiguousarray(values[name])).view(view.shape))
-    return row
+    row = np.zeros(layout.size)
+    for segment in layout.segments:
+        if segment.name in values:
+            row[segment.start : segment.start + segment.size] = values[segment.name].reshape(segment.size)
+    return torch.from_numpy(row)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -75,7 +76,7 @@ class Perceptron:
     def operations(self) -> tuple[str, ...]:
         return ("perceptron", *self.block.words, "residual" if self.residual else "plain")
 
-    @property
+    @cached_property
     def parameters(self) -> Layout:
         tensors = self.block.entry_parameters(self.sizes[0])
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(self.sizes)):
@@ -88,7 +89,7 @@ class Perceptron:
                 tensors |= self.block.parameters(i, fan_out)
         return Layout.of(tensors)
 
-    @property
+    @cached_property
     def buffers(self) -> Layout:
         tensors = self.block.entry_buffers(self.sizes[0])
         for i, width in enumerate(self.sizes[1:-1]):

@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -94,7 +95,7 @@ class Recurrent:
         kind = "residual" if self.residual else "plain"
         return ("recurrent", "x".join(map(str, self.shape)), *self.block.words, kind)
 
-    @property
+    @cached_property
     def parameters(self) -> Layout:
         tensors = self.block.entry_parameters(self.shape[-1])
         for i, (inputs, outputs) in enumerate(itertools.pairwise(self.sizes)):
@@ -109,7 +110,7 @@ class Recurrent:
                 tensors |= self.block.parameters(i, outputs)
         return Layout.of(tensors)
 
-    @property
+    @cached_property
     def buffers(self) -> Layout:
         tensors = self.block.entry_buffers(self.shape[-1])
         for i, units in enumerate(self.sizes[1:-1]):

@@ -7,8 +7,8 @@ phase are run again with 16 fresh blocks, and only the fresh data are tested, Ho
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 from reports.compare import Array
 
@@ -57,7 +57,7 @@ def reversal_p(fresh: Array, *, overlap: Array | None = None) -> Array:
     distance = fresh.mean(axis=-1) + 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.where(error > 0, distance / error, np.where(distance < 0, -np.inf, np.inf))
-    return np.asarray(special.stdtr(blocks - 1, statistic), dtype=np.float64)
+    return np.asarray(scipy.special.stdtr(blocks - 1, statistic), dtype=np.float64)
 
 
 def _holm(p: Array, alpha: float) -> NDArray[np.bool_]:

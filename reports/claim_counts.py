@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from reports import claims
 from reports.claim_tests import Outcome
@@ -88,9 +88,9 @@ def _exact(claim: Claim, rows: Sequence[Evaluation]) -> Outcome | None:
     inside = int((np.abs(values - claim.expected) <= claim.tolerance).sum())
     share = claims.EXACT_SHARE
     if label == "confirmed":
-        found_p = stats.binomtest(inside, len(values), share, alternative="greater").pvalue
+        found_p = scipy.stats.binomtest(inside, len(values), share, alternative="greater").pvalue
     else:
-        found_p = stats.binomtest(inside, len(values), share, alternative="less").pvalue
+        found_p = scipy.stats.binomtest(inside, len(values), share, alternative="less").pvalue
     return Outcome(
         label=label,
         p=float(found_p),

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from reports.compare import Array, Comparison
 from reports.decision import Label
@@ -234,11 +234,11 @@ def trend_p(unit_errors: Array, order: tuple[int, ...]) -> float:
         unit_errors: [F, L] error of each level, in margins, family by family.
         order: level numbers, at least three (Page's test needs them).
     """
-    return float(stats.page_trend_test(unit_errors[:, list(order)]).pvalue)
+    return float(scipy.stats.page_trend_test(unit_errors[:, list(order)]).pvalue)
 
 
 def _wilson(hits: int, count: int, alpha: float) -> tuple[float, float, float]:
-    ends = stats.binomtest(hits, count).proportion_ci(confidence_level=1 - 2 * alpha, method="wilson")
+    ends = scipy.stats.binomtest(hits, count).proportion_ci(confidence_level=1 - 2 * alpha, method="wilson")
     return hits / count, float(ends.low), float(ends.high)
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 Array = NDArray[np.float64]
 Unit = Literal["families", "splits"]
@@ -184,5 +184,5 @@ def sign_flip_p(unit_effects: Array) -> float:
 
 
 def _half(error: Array, freedom: Array | float, quantile: float) -> Array:
-    half: Array = np.asarray(special.stdtrit(freedom, quantile)) * error
+    half: Array = np.asarray(scipy.special.stdtrit(freedom, quantile)) * error
     return half

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from reports.compare import Array, sign_flip_p
 
@@ -92,7 +92,7 @@ def robust(units: Array, *, seed: int = 0) -> Robust:
     return Robust(
         mean=float(units.mean()),
         median=float(np.median(units)),
-        iqm=float(stats.trim_mean(units, 0.25)),
+        iqm=float(scipy.stats.trim_mean(units, 0.25)),
         bca=_bca(units, seed),
         sign_flip=sign_flip_p(units),
     )
@@ -102,5 +102,5 @@ def _bca(units: Array, seed: int) -> tuple[float, float]:
     if np.ptp(units) == 0:
         return float(units[0]), float(units[0])
     numbers = np.random.Generator(np.random.Philox(seed))
-    found = stats.bootstrap((units,), np.mean, n_resamples=DRAWS, method="BCa", rng=numbers)
+    found = scipy.stats.bootstrap((units,), np.mean, n_resamples=DRAWS, method="BCa", rng=numbers)
     return float(found.confidence_interval.low), float(found.confidence_interval.high)

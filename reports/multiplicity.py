@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import special, stats
+import scipy
 
 from reports.claims import Bounds, Strings
 from reports.compare import Array
@@ -57,7 +57,7 @@ def state_p(u: Bounds, state: Strings, freedom: Array | float) -> Array:
 
 def adjusted(p: Array, method: Literal["bh", "by"] = "bh") -> Array:
     """[..., C] adjusted p-values over the claims of each ledger (last axis)."""
-    return np.asarray(stats.false_discovery_control(p, axis=-1, method=method)).astype(np.float64)
+    return np.asarray(scipy.stats.false_discovery_control(p, axis=-1, method=method)).astype(np.float64)
 
 
 def adjudicate(labels: Sequence[Label], p: Sequence[float]) -> tuple[Adjusted, ...]:
@@ -92,4 +92,4 @@ def _tail(mean: Array, error: Array, freedom: Array | float) -> Array:
     """P(T >= mean / error); a difference without any spread is certain."""
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.where(error > 0, mean / error, np.where(mean > 0, np.inf, -np.inf))
-    return np.asarray(special.stdtr(freedom, -statistic), dtype=np.float64)
+    return np.asarray(scipy.special.stdtr(freedom, -statistic), dtype=np.float64)

@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from reports.compare import Array
 
@@ -41,7 +41,7 @@ def left_out(regrets: Array) -> LeftOut:
     if not len(regrets):
         raise ValueError("leave-one-family-out regret needs at least one family")
     inside = int((regrets < 1.0).sum())
-    low = stats.binomtest(inside, len(regrets), alternative="greater").proportion_ci(0.95).low
+    low = scipy.stats.binomtest(inside, len(regrets), alternative="greater").proportion_ci(0.95).low
     return LeftOut(
         mean=float(regrets.mean()),
         worst_tenth=float(np.quantile(regrets, 0.9)),

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from reports.compare import Array
 from reports.record import StudyRecord
@@ -126,10 +126,10 @@ def log_rank_p(times: Times, a: str, b: str) -> float:
     steps, reached = times.steps[:, :, both], times.reached[:, :, both]
     if not reached.any() or (np.ptp(steps) == 0 and reached.all()):
         return 1.0
-    return float(stats.logrank(first, second).pvalue)
+    return float(scipy.stats.logrank(first, second).pvalue)
 
 
-def _sample(times: Times, level: str) -> stats.CensoredData:
+def _sample(times: Times, level: str) -> scipy.stats.CensoredData:
     at = times.levels.index(level)
     steps, reached = times.steps[:, :, at].ravel(), times.reached[:, :, at].ravel()
-    return stats.CensoredData(uncensored=steps[reached], right=steps[~reached])
+    return scipy.stats.CensoredData(uncensored=steps[reached], right=steps[~reached])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from reports.compare import Array
 from reports.question import Question
@@ -123,8 +123,9 @@ def best_so_far(trials: tuple[Trial, ...], families: Mapping[str, str]) -> Curve
     names = sorted({families[task] for task, _ in places})
     member = np.array([names.index(families[task]) for task, _ in places])
     units = np.sort([capped[member == f].mean(axis=0) for f in range(len(names))], axis=0)
-    inner = int(stats.binom.ppf(0.025, len(names), 0.5))  # so many families may be cut off at either end
-    coverage = 1 - 2 * float(stats.binom.cdf(inner - 1, len(names), 0.5)) if inner > 0 else 0.0
+    below = scipy.stats.binom(len(names), 0.5)
+    inner = int(below.ppf(0.025))  # so many families may be cut off at either end
+    coverage = 1 - 2 * float(below.cdf(inner - 1)) if inner > 0 else 0.0
     nothing = np.full(count + 1, np.nan)
     return Curve(
         median=np.median(units, axis=0),

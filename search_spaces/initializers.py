@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 from search_spaces.factor import Factor, Level, Range, Source
 
@@ -93,7 +93,8 @@ def truncated(variance: Callable[[int, int], float]) -> WeightDraw:
         fan_in: int, fan_out: int, rng: np.random.Generator, *, columns: int | None = None
     ) -> NDArray[np.float32]:
         share = rng.random((fan_in, columns or fan_out), dtype=np.float32).astype(np.float64)
-        z = ndtri(ndtr(-CUT) + share * (ndtr(CUT) - ndtr(-CUT)))
+        below, above = scipy.special.ndtr(-CUT), scipy.special.ndtr(CUT)
+        z = scipy.special.ndtri(below + share * (above - below))
         return (z * (math.sqrt(variance(fan_in, fan_out)) / CUT_SD)).astype(np.float32)
 
     return draw

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import special
+import scipy
 
 from search_spaces.factor import unknown
 from studies.simulation.rows import ROWS, Check, Row
@@ -43,13 +43,15 @@ class Measured:
     @property
     def low(self) -> float:
         """Lower 97.5 % Clopper-Pearson bound of the share."""
-        return float(special.betaincinv(self.hits, self.out_of - self.hits + 1, TAIL)) if self.hits else 0.0
+        if not self.hits:
+            return 0.0
+        return float(scipy.special.betaincinv(self.hits, self.out_of - self.hits + 1, TAIL))
 
     @property
     def high(self) -> float:
         """Upper 97.5 % Clopper-Pearson bound of the share."""
         missed = self.out_of - self.hits
-        return float(special.betaincinv(self.hits + 1, missed, 1 - TAIL)) if missed else 1.0
+        return float(scipy.special.betaincinv(self.hits + 1, missed, 1 - TAIL)) if missed else 1.0
 
     @property
     def answer(self) -> Answer:

@@ -12,10 +12,11 @@ from search_spaces.activations import ACTIVATION
 from search_spaces.config import Config, Setting
 from search_spaces.optimizers import OPTIMIZER
 from search_spaces.space import complete
-from studies.packing import ACTIVATION_BYTES, PACK_SECONDS, equal_parts, pack_limit, packs
+from studies.packing import ACTIVATION_BYTES, PACK_SECONDS, Pack, equal_parts, pack_limit, packs, recorded
 from studies.plan import Chain
 from tests.studies.planted import BOOK, planned, tiny
-from trainers.evaluation import Slot
+from trainers.diagnostics.names import Recorded
+from trainers.evaluation import PHASES, Slot
 from trainers.member import Member
 from trainers.structure import activation_bytes, estimated_flops, structure_key
 from trainers.task import Task
@@ -110,13 +111,29 @@ def test_equal_parts_are_consecutive() -> None:
     assert [m for part in parts for m in part] == whole
 
 
-def test_a_pack_is_estimated_at_most_about_a_minute_but_holds_one_member_at_least() -> None:
+def test_a_pack_is_estimated_at_most_a_minute_and_a_half_but_holds_one_member_at_least() -> None:
     task = BOOK["stripes"]()
     config = planned(tiny()).config(Chain(factor="initializer", task="stripes", regime="deep"), "he_normal")
     each = estimated_flops(config, task)
     assert pack_limit(config, task, 64, flops_per_second=1e12) == 64
     assert pack_limit(config, task, 64, flops_per_second=10 * each / PACK_SECONDS) == 10
     assert pack_limit(config, task, 64, flops_per_second=each / 1000) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "phases"),
+    [
+        ("evidence", {"confirm", "external", "search"}),
+        ("ends", {"retune", "promote", "confirm", "external", "search"}),
+        ("none", set()),
+    ],
+)
+def test_inside_is_recorded_where_somebody_looks(asked: Recorded, phases: set[str]) -> None:
+    def switch(phase: str) -> str:
+        made = Pack(id="p", phase=phase, factor="", task="t", regime="r", members=())  # type: ignore[arg-type]
+        return recorded(made, asked)
+
+    assert {phase for phase in PHASES if switch(phase) == "ends"} == phases
 
 
 def test_a_pack_of_large_activations_holds_fewer_members() -> None:

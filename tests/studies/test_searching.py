@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from studies.record import study_record
 from studies.run import run
 from studies.searching.generations import Memory, members_of, open_generations
 from studies.searching.halving import rung_looks, rungs
-from studies.searching.joint import Told, importances
+from studies.searching.joint import Conversation, Told, importances
 from studies.searching.plan import protocol_of, search_protocol
 from studies.searching.record import search_record
+from studies.searching.space import Point
 from studies.study_file.mistakes import SpecError
 from studies.training.orders import member_from_plain, member_plain
 from studies.training.work import ATTEMPTS
@@ -154,7 +156,43 @@ def test_the_order_in_which_packs_end_changes_nothing(tmp_path: Path) -> None:
             running.append(pack)
         pack = running.pop(int(chance.integers(len(running))))
         agenda.commit(pack, [outcome(m) for m in pack.members], seconds=1.0, worker="planted")
+        if chance.integers(2):
+            agenda.prepare()
     assert ledger.evaluations("seek") == quiet.evaluations("seek")
+
+
+def test_who_waits_for_a_pack_does_not_wait_for_the_sampler(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, fixed = started(workspace)
+    agenda, ask = agenda_of(ledger, fixed), Conversation.ask
+    asked: list[int] = []
+
+    def noted(
+        talk: Conversation, count: int, *, generation: int, running: Sequence[Point] = ()
+    ) -> list[Point]:
+        asked.append(generation)
+        return ask(talk, count, generation=generation, running=running)
+
+    monkeypatch.setattr(Conversation, "ask", noted)
+    for _ in range(2):  # the packs of the first generation
+        pack = agenda.next_pack()
+        assert pack is not None
+        agenda.commit(pack, [outcome(m) for m in pack.members], seconds=1.0, worker="planted")
+    assert agenda.next_pack() is not None and not asked
+    agenda.prepare()
+    assert asked == [2]
+
+
+def test_a_search_goes_on_where_nobody_prepares_it(workspace: Path) -> None:
+    ledger, fixed = started(workspace)
+    agenda, count = agenda_of(ledger, fixed), 0
+    while not agenda.done:
+        pack = agenda.next_pack()
+        assert pack is not None
+        agenda.commit(pack, [outcome(m) for m in pack.members], seconds=1.0, worker="planted")
+        count += len(pack.members)
+    assert count == fixed.spec.trials
 
 
 def test_every_trial_is_trained_once_in_packs_of_one_generation(workspace: Path) -> None:

@@ -193,9 +193,9 @@ def test_an_unknown_study_names_the_shipped_ones(tmp_path: Path) -> None:
 def test_diagnostics_are_a_switch_outside_of_what_is_hashed() -> None:
     plain = load("quickstart")
     silent = parse({**plain.model_dump(exclude_unset=True), "diagnostics": "none"})
-    assert (plain.diagnostics, silent.diagnostics) == ("ends", "none")
+    assert (plain.diagnostics, silent.diagnostics) == ("evidence", "none")
     assert silent.resolved() == plain.resolved()
-    with pytest.raises(SpecError, match=r"diagnostics.*'none' or 'ends'"):
+    with pytest.raises(SpecError, match=r"diagnostics.*'evidence', 'ends' or 'none'"):
         parse({**plain.model_dump(exclude_unset=True), "diagnostics": "all"})
 
 

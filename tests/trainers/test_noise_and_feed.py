@@ -14,7 +14,7 @@ from tests.trainers.packs import TINY, blobs, member
 from trainers.feed import Feed, trivial_error
 from trainers.member import Member
 from trainers.networks import Noise, network_for
-from trainers.noise import NoiseSource
+from trainers.noise import Draws, Kept, NoiseSource
 
 DEVICE = torch.device("cpu")
 
@@ -64,6 +64,12 @@ def test_masks_keep_the_declared_share_and_preserve_the_mean() -> None:
 
 def test_a_member_without_dropout_keeps_everything_unscaled() -> None:
     assert torch.equal(masks(noise([1, 2], [0.5, 0.0]), 0)[:, 1], torch.ones(2, 8, 7))
+
+
+def test_who_drops_nearly_everything_keeps_nothing() -> None:
+    drawn = Draws([member(index=1).streams], purpose="dropout", shape=(4096,), steps_per_epoch=1)
+    kept = Kept(drawn, np.array([[1 - 1e-7]]), dtype=torch.float32, device=DEVICE)
+    assert not kept.at(0, slice(None)).any()
 
 
 def test_without_dropout_nothing_is_drawn() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from studies.ledger import Ledger
 from studies.packing import Pack, missing_packs
-from studies.searching.generations import Memory, members_of, open_generations, pack_size
+from studies.searching.generations import Memory, members_of, open_generations
 from studies.searching.plan import LEVEL, REGIME, SearchProtocol
 from studies.training.failing import SET_ASIDE, Failures
 from studies.training.stage import Stage
@@ -50,7 +50,7 @@ class SearchAgenda:
         self._ledger = ledger
         self._task = book[protocol.spec.task]()
         self._speed = flops_per_second
-        self._size = pack_size(protocol.spec)
+        self._size = protocol.spec.members_at_once
         status = Counter(ledger.filled(self.study).values())
         self.finished = sum(status.values())
         self.diverged = status["diverged"]

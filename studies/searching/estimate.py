@@ -10,7 +10,7 @@ from pathlib import Path
 from reports.search_page import limits
 from studies.estimate import measured_speed
 from studies.packing import FLOPS_PER_SECOND, pack_limit, packs
-from studies.searching.generations import members_of, pack_size
+from studies.searching.generations import members_of
 from studies.searching.plan import LEVEL, examine, search_protocol
 from studies.searching.spec import SearchSpec
 from studies.structures import structures
@@ -70,7 +70,7 @@ def search_outline(spec: SearchSpec, *, tasks_from: Path | None = None, device: 
         first,
         positions={LEVEL: 0},
         structure=structures(task),
-        limit=lambda config: pack_limit(config, task, pack_size(spec), speed),
+        limit=lambda config: pack_limit(config, task, spec.members_at_once, speed),
     )
     measured = measured_speed(device)
     each = statistics.fmean(estimated_flops(member.config, task) for member in first)

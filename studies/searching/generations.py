@@ -11,25 +11,11 @@ from studies.searching.halving import Ladder
 from studies.searching.joint import AHEAD, Conversation, Told
 from studies.searching.plan import SearchProtocol
 from studies.searching.space import Point
-from studies.searching.spec import SearchSpec
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 
 Done = Mapping[int, Evaluation]
 """Trial number -> its evaluation."""
-
-PARTS, LEAST = 2, 8
-"""A generation of one structure still makes so many packs, where each holds at least LEAST members: a single
-one would keep all workers but one waiting. Two generations are open at a time, so that four workers have
-something to do; for more of them a study asks for a smaller `pack_size`. Not more parts, because few members
-are dearer: with mixed activations and update rules (perceptrons of 2 x 100 units, one thread of a busy EPYC
-core, torch 2.14.1, medians of 5) a member's step took 0.43 ms in two packs of 50 and 0.47 in four of 25; 0.40
-in one of 48, 0.42 in two of 24 and 0.55 in four of 12. And packs narrow as trials are stopped."""
-
-
-def pack_size(spec: SearchSpec) -> int:
-    """Members of a pack, at most: by the study file alone, so that any number of workers packs alike."""
-    return min(spec.pack_size, max(LEAST, -(-spec.generation // PARTS)))
 
 
 @dataclass(kw_only=True)

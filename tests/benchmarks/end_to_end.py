@@ -78,6 +78,7 @@ def study(seed: int, trials: int, generation: int, pruner: str) -> dict[str, Any
         },
         "trials": trials,
         "generation": generation,
+        "pack_size": 64,
         "pruner": pruner,
     }  # fmt: skip
 

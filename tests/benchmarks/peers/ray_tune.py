@@ -59,7 +59,9 @@ def search(trials: int, seed: int, folder: Path) -> tuple[float, float]:
     from ray.tune.search.optuna import OptunaSearch
 
     workers = len(os.sched_getaffinity(0))
-    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(
+        "local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+    )
     space = {
         "initializer": tune.choice(INITIALIZERS),
         "activation": tune.choice(ACTIVATIONS),

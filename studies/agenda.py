@@ -23,7 +23,7 @@ from studies.pilot import RECIPES, SEEDS, margin, pilot_members
 from studies.plan import Chain, Plan, Protocol, chains_of, planned_members
 from studies.record import study_record
 from studies.training.failing import SET_ASIDE, Failures
-from studies.training.stage import Stage
+from studies.training.stage import Stage, handed_out
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 from trainers.structure import estimated_flops
@@ -244,23 +244,19 @@ class Agenda:
     def next_pack(self) -> Pack | None:
         """The next pack to train; None: nothing is ready now (see `done`), others are running."""
         self.prepare()
-        stage = self._ready_stage()
-        if stage is None:
-            return None
-        pack = stage.ready.popleft()
-        self._running[pack.id] = pack
-        return pack
+        return handed_out(self._open_stages, self._running)
 
     def prepare(self) -> None:
         """Starts chains that wait, until a pack is ready: their first points are asked of Optuna."""
-        while self._waiting and self._ready_stage() is None:
+        while self._waiting and not any(stage.ready for stage in self._open_stages):
             progress = _Progress(chain=self._waiting.popleft())
             self._progress[progress.chain.place] = progress
             progress.done = self._trained(progress.chain)
             self._advance(progress)
 
-    def _ready_stage(self) -> Stage | None:
-        return next((p.stage for p in self._progress.values() if p.stage.ready), None)
+    @property
+    def _open_stages(self) -> list[Stage]:
+        return [progress.stage for progress in self._progress.values()]
 
     def commit(self, pack: Pack, evaluations: Sequence[Evaluation], *, seconds: float, worker: str) -> None:
         """Writes the pack to the ledger in one transaction; then its chain advances.

@@ -15,7 +15,7 @@ from studies.pilot import margin
 from studies.plan import Chain
 from studies.scoping.plan import ScopeProtocol
 from studies.training.failing import SET_ASIDE, Failures
-from studies.training.stage import Stage
+from studies.training.stage import Stage, handed_out
 from trainers.diagnostics.names import Recorded
 from trainers.evaluation import Evaluation
 from trainers.structure import estimated_flops
@@ -107,21 +107,13 @@ class ScopeAgenda:
     def next_pack(self) -> Pack | None:
         """The next pack to train; None: what is left is running (see `done`)."""
         self.prepare()
-        stage = self._ready_stage()
-        if stage is None:
-            return None
-        pack = stage.ready.popleft()
-        self._running[pack.id] = pack
-        return pack
+        return handed_out(self._stages.values(), self._running)
 
     def prepare(self) -> None:
         """Opens chains that wait, until a pack is ready."""
-        while self._waiting and self._ready_stage() is None:
+        while self._waiting and not any(stage.ready for stage in self._stages.values()):
             chain = self._waiting.popleft()
             self._stages[chain.place] = self._opened(chain)
-
-    def _ready_stage(self) -> Stage | None:
-        return next((stage for stage in self._stages.values() if stage.ready), None)
 
     def commit(self, pack: Pack, evaluations: Sequence[Evaluation], *, seconds: float, worker: str) -> None:
         """Writes the pack to the ledger in one transaction; a task's last pilot gives its margin."""

@@ -11,7 +11,7 @@ from studies.packing import Pack, missing_packs
 from studies.searching.generations import Memory, members_of, open_generations
 from studies.searching.plan import LEVEL, REGIME, SearchProtocol
 from studies.training.failing import SET_ASIDE, Failures
-from studies.training.stage import Stage
+from studies.training.stage import Stage, handed_out
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 from trainers.task import TaskBook
@@ -93,10 +93,9 @@ class SearchAgenda:
     @property
     def done(self) -> bool:
         """Nothing is running and nothing more can be started (complete, or the rest has failed)."""
-        if self._running or self._ready_stage():
-            return False
-        self.prepare()
-        return self._ready_stage() is None
+        if not self._running and not self._any_ready:
+            self.prepare()
+        return not self._running and not self._any_ready
 
     def notes(self) -> tuple[str, ...]:
         """Nothing that a user must know besides what `examine` says."""
@@ -104,18 +103,13 @@ class SearchAgenda:
 
     def next_pack(self) -> Pack | None:
         """The next pack of the open generations; None: what is left of them is running (see `done`)."""
-        stage = self._ready_stage()
-        if stage is None:
+        if not self._any_ready:
             self.prepare()
-            stage = self._ready_stage()
-        if stage is None:
-            return None
-        pack = stage.ready.popleft()
-        self._running[pack.id] = pack
-        return pack
+        return handed_out((stage for _, stage in sorted(self._stages.items())), self._running)
 
-    def _ready_stage(self) -> Stage | None:
-        return next((stage for _, stage in sorted(self._stages.items()) if stage.ready), None)
+    @property
+    def _any_ready(self) -> bool:
+        return any(stage.ready for stage in self._stages.values())
 
     def commit(self, pack: Pack, evaluations: Sequence[Evaluation], *, seconds: float, worker: str) -> None:
         """Writes the pack to the ledger in one transaction; after the last of a generation another is due.

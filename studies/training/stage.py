@@ -146,3 +146,13 @@ class Stage:
 
     def _forget(self, pack: str) -> None:
         self.ready = deque(p for p in self.ready if p.id != pack)
+
+
+def handed_out(stages: Iterable[Stage], running: dict[str, Pack]) -> Pack | None:
+    """The next pack of the first stage that has one ready, noted as running; None where none has."""
+    stage = next((stage for stage in stages if stage.ready), None)
+    if stage is None:
+        return None
+    pack = stage.ready.popleft()
+    running[pack.id] = pack
+    return pack

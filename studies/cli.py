@@ -24,6 +24,7 @@ from reports.files import appending
 from studies.commands import finished, preparing, running, sending, steering
 from studies.commands.options import DEFAULT_WORKSPACE
 from studies.database.contract import LedgerDamaged, LedgerLost
+from studies.training import anew
 from studies.training.failures import ClusterLost
 
 log = logging.getLogger("groundrules")
@@ -74,6 +75,8 @@ LONGEST_MESSAGE = 20_000
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The program: runs one command and exits; to take apart all that is loaded would take seconds."""
+    if arguments is None:
+        anew.allow()
     code = invoke(arguments)
     with suppress(OSError):  # nobody reads any more
         atexit._run_exitfuncs()

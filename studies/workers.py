@@ -34,6 +34,7 @@ from ray.tune.search import Searcher
 from reports.characters import harmless
 from studies.packing import FLOPS_PER_SECOND, expected_seconds, recorded
 from studies.site import SECRETS
+from studies.training import anew
 from studies.training.failures import ClusterLost, kernel_kills, of_lost_worker
 from studies.training.leases import LEASE_FACTOR, Lease, least_seconds
 from studies.training.orders import TaskDiffers, answer_order, member_plain, task_of
@@ -101,7 +102,8 @@ def run_ray(
             exchange.traces = folder / "traces"
             exchange.traces.mkdir(exist_ok=True)
             try:
-                _tune(exchange, cluster, folder / "results", f"packs-{number}")
+                with anew.at_work():
+                    _tune(exchange, cluster, folder / "results", f"packs-{number}")
             except Exception as error:
                 if lost := exchange.lost or cluster.lost():
                     cluster.stop()
@@ -184,6 +186,7 @@ class Exchange(tune.Callback):
 
     def next_order(self, trial_id: str) -> dict[str, Any] | str | None:
         """What Tune's searcher answers: a trial's config, 'finished', or None while there are enough."""
+        self._look_after_ray()  # for a new trial Tune asks Ray's head, and would wait for a dead one
         if self.agenda.done:
             return Searcher.FINISHED
         if len(self._starting) + len(self._at_work) >= self._place.workers:
@@ -233,6 +236,8 @@ class Exchange(tune.Callback):
 
     def _a_worker_starts(self) -> bool:
         """Whether one that was asked for is on its way: it has a place, and has not taken too long."""
+        if self._place.lost():  # then nobody can say; `on_step_end` ends all
+            return True
         now = time.monotonic()
         young = [since for since in self._starting.values() if since > now - START_SECONDS]
         if not young:
@@ -273,10 +278,7 @@ class Exchange(tune.Callback):
         self._arrived.append((trial.trial_id, {"lost": _told(trial.error_file)}))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        if lost := self._place.lost():
-            self.lost = lost
-            self._place.stop()  # or Tune's clean-up would wait for the dead until Ray ends this process
-            raise ClusterLost(lost)
+        self._look_after_ray()
         arrived, self._arrived = self._arrived, []
         for trial_id, answer in arrived:
             self._settle(trial_id, answer)
@@ -287,6 +289,13 @@ class Exchange(tune.Callback):
         elif not self._starting:
             self.agenda.prepare()
         self._on_tick()
+
+    def _look_after_ray(self) -> None:
+        """Ends the experiment where Ray's own processes have ended: a minute later Ray ends this one."""
+        if lost := self._place.lost():
+            self.lost = lost
+            self._place.stop()  # or Tune's clean-up would wait for the dead
+            raise ClusterLost(lost)
 
     def _settle(self, trial_id: str, answer: dict[str, Any]) -> None:
         if "evaluations" in answer:

@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -92,19 +94,43 @@ class Designed(BaseSampler):
         return _range(param_distribution).at(unit)
 
 
-class GroupedTPE(TPESampler):
-    """Optuna's, which would find the same groups of parameters anew for every trial of a generation."""
+Inner = dict[tuple[int, tuple[str, ...]], list[float]]
+"""(A trial's number, parameters) -> their values as Optuna's models take them."""
 
-    def __init__(self, seed: int) -> None:
+
+class GroupedTPE(TPESampler):
+    """Optuna's, which would find the same groups of parameters anew for every trial of a generation.
+
+    And it would translate every trial's values anew for every trial that is asked: a quarter of the time.
+    """
+
+    def __init__(self, seed: int, inner: Inner) -> None:
         # A level's own numbers are drawn together (`group`). The trials of a generation that have no result
         # yet count as bad ones, so that they do not all go to one place (`constant_liar`).
         super().__init__(seed=seed, n_startup_trials=STARTUP, group=True, constant_liar=True)
         self._found: dict[str, BaseDistribution] | None = None
+        self._inner = inner
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if self._found is None:
             self._found = super().infer_relative_search_space(study, trial)
         return dict(self._found)
+
+    def _get_internal_repr(
+        self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: Study
+    ) -> dict[str, NDArray[np.float64]]:
+        names = tuple(search_space)
+        rows: list[list[float]] = []
+        for trial in trials:
+            row = self._inner.get((trial.number, names))
+            if row is None:
+                found = super()._get_internal_repr([trial], search_space, study)
+                row = [float(found[name][0]) for name in names if len(found[name])]
+                self._inner[trial.number, names] = row  # it has all its values: they are asked one by one
+            if row:
+                rows.append(row)
+        columns = np.array(rows, dtype=float).reshape(len(rows), len(names)).T
+        return {name: np.ascontiguousarray(column) for name, column in zip(names, columns, strict=True)}
 
 
 class Conversation:
@@ -133,6 +159,7 @@ class Conversation:
         self._space, self._study, self._task, self._trials = space, study, task, trials
         self._name, self._refused = sampler, refused
         self._memory = optuna.create_study(direction="minimize")
+        self._inner: Inner = {}
         self.told = 0
         """Trials whose results the sampler knows."""
 
@@ -154,7 +181,6 @@ class Conversation:
             ValueError: an unknown sampler, or a space in which hardly any point means something.
         """
         seed = integer_seed(self._study, self._task, "joint", generation)
-        columns = [found.name for found in self._space.dimensions]
         points: list[Point] = []
         asked: list[int] = []
         start = self.told + len(running)
@@ -162,7 +188,7 @@ class Conversation:
             for busy in running:
                 self._memory.add_trial(_frozen(self._space, busy, TrialState.RUNNING))
                 asked.append(self._memory.get_trials(deepcopy=False)[-1].number)
-            chosen = _sampler(self._name, seed, self._study, self._task, self._trials, columns)
+            chosen = self._sampler(seed)
             self._memory.sampler = chosen
             for number in range(start, start + count):
                 for draw in range(DRAWS):
@@ -182,6 +208,18 @@ class Conversation:
                 self._memory.tell(place, state=TrialState.FAIL)
         return points
 
+    def _sampler(self, seed: int) -> BaseSampler:
+        if self._name == "tpe":
+            return GroupedTPE(seed, self._inner)
+        if self._name == "gp":
+            return GPSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False)
+        if self._name == "random":
+            return RandomSampler(seed=seed)
+        if self._name == "qmc":
+            columns = [found.name for found in self._space.dimensions]
+            return Designed(self._study, self._task, self._trials, columns)
+        raise ValueError(f"unknown sampler '{self._name}'. Allowed: gp, qmc, random, tpe")
+
 
 def importances(space: Space, told: Sequence[Told]) -> tuple[tuple[str, float], ...]:
     """Each parameter's share in being among the best tenth, by PED-ANOVA, largest first.
@@ -198,18 +236,6 @@ def importances(space: Space, told: Sequence[Told]) -> tuple[tuple[str, float], 
         memory.add_trials([_ended(space, one) for one in ended])
         found = optuna.importance.get_param_importances(memory, params=names)
     return tuple(sorted(found.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _sampler(name: str, seed: int, study: str, task: str, trials: int, columns: Sequence[str]) -> BaseSampler:
-    if name == "tpe":
-        return GroupedTPE(seed)
-    if name == "gp":
-        return GPSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False)
-    if name == "random":
-        return RandomSampler(seed=seed)
-    if name == "qmc":
-        return Designed(study, task, trials, columns)
-    raise ValueError(f"unknown sampler '{name}'. Allowed: gp, qmc, random, tpe")
 
 
 def _suggested(trial: optuna.Trial, space: Space) -> Point:

@@ -34,6 +34,7 @@ os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # too: nothing starts a cluster beh
 import ray  # noqa: E402
 from ray.util import placement_group_table  # noqa: E402
 
+from studies.training.anew import begin_anew, can_begin_anew  # noqa: E402
 from studies.training.failures import ClusterLost  # noqa: E402
 
 OBJECT_STORE_BYTES = 200_000_000
@@ -52,6 +53,8 @@ TOO_SLOW = ("timed out during startup", "Timed out waiting for file")
 """What Ray says where its processes have not started in its time."""
 GRANTED_SECONDS = 0.5
 """Between two looks at which workers have a place."""
+STUCK_SECONDS = 5.0
+"""So long after Ray's processes have ended, whoever has not noticed waits for an answer of theirs."""
 SET_BY_RAY = ("PYTHONBREAKPOINT",)
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 LOGGERS = ("ray", "ray.tune")
@@ -169,6 +172,9 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
+        self._restore()
+
+    def _restore(self) -> None:
         for name, value in self._before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
         for name, level in self._levels.items():
@@ -190,8 +196,20 @@ class Cluster:
         except BaseException as error:  # noqa: BLE001 - told in `wait`
             self._error = error
         self._ready.set()
-        self._over.wait()
+        self._watch()
         self.close()
+
+    def _watch(self) -> None:
+        """Until it is to be stopped. Nothing wakes a thread that has asked the dead but a new process."""
+        since = math.inf
+        while not self._over.wait(1.0):
+            since = min(since, time.monotonic()) if self.lost() else math.inf
+            if time.monotonic() > since + STUCK_SECONDS and can_begin_anew():
+                cause = f"the Ray cluster was lost ({self.lost()} ended), and a question to it stays open"
+                node: Any = ray._private.worker._global_node
+                node.kill_all_processes(check_alive=False, allow_graceful=False)
+                self._restore()
+                begin_anew(cause)
 
     def open(self) -> None:
         """Starts Ray's own processes and connects to them."""

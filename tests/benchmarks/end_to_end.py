@@ -80,6 +80,7 @@ def study(seed: int, trials: int, generation: int, pruner: str) -> dict[str, Any
         "generation": generation,
         "pack_size": 64,
         "pruner": pruner,
+        "diagnostics": "none",  # the peers look into no network either
     }  # fmt: skip
 
 

@@ -6,6 +6,9 @@ The quickstart with fewer blocks is run with Ray without a tracker and at the de
 and `members` (the default), each in a process and a workspace of its own, one after the other in an order
 that turns from repeat to repeat. A ratio compares two runs of one repeat by the wall clock, from the call
 to its return, the last row in MLflow included; so does loading MLflow, whose seconds are printed beside.
+Where the machine is noisier than what is measured, the share says more: what MLflow's thread took of one run,
+as CPU over that of as many cores as there are workers, with the seconds the run waited for it at its end. No
+run is compared with another. It is not a slow-down: what caches and Python's lock cost others is not in it.
 Then a study at the default detail is killed, a worker first and then the driver, at random moments; the
 driver's is resumed. Lost and doubled are members and points of curves in MLflow against those of the
 ledger. MLflow is SQLite in the driver's process here, so there is no server to kill.
@@ -50,7 +53,22 @@ def one(plain: dict[str, Any], detail: str, workers: int, workspace: Path) -> di
     from studies.tracking import Tracker
 
     spec = parse(plain)
-    tracker = None if detail == OFF else Tracker(workspace, spec.study, detail=spec.tracking)
+
+    class Measured(Tracker):
+        """Takes the CPU time of its own thread, and how long a run waits for it at the end."""
+
+        cpu = waited = 0.0
+
+        def _work(self) -> None:
+            super()._work()
+            self.cpu = time.thread_time()
+
+        def stop(self) -> None:
+            since = time.perf_counter()
+            super().stop()
+            self.waited = time.perf_counter() - since
+
+    tracker = None if detail == OFF else Measured(workspace, spec.study, detail=spec.tracking)
     began, cpu = time.perf_counter(), time.process_time()
     done = run(
         spec,
@@ -61,7 +79,10 @@ def one(plain: dict[str, Any], detail: str, workers: int, workspace: Path) -> di
     )
     found = {"seconds": time.perf_counter() - began, "driver": time.process_time() - cpu}
     assert done.complete and not (tracker and tracker.problem), tracker and tracker.problem
-    return {**found, "members": float(done.finished), "loading": _loading()}
+    took, waited = (tracker.cpu, tracker.waited) if tracker else (0.0, 0.0)
+    others = workers * (found["seconds"] - waited) - took
+    share = {"mlflow": took, "waited": waited, "share": took / others + waited / (found["seconds"] - waited)}
+    return {**found, **share, "members": float(done.finished), "loading": _loading()}
 
 
 def _loading() -> float:
@@ -99,12 +120,20 @@ def costs(asked: argparse.Namespace) -> None:
     members = rows[0][OFF]["members"]
     loading = statistics.median(row[OFF]["loading"] for row in rows)
     print(f"{members:.0f} members, {asked.workers} workers; loading MLflow takes {loading:.1f} s of CPU")
-    print("tracking   slow-down: median (range)   driver CPU ms/member")
+    print(
+        "tracking   slow-down: median (range)   driver CPU ms/member   MLflow's CPU, waited, share of the run"
+    )
     for detail in kinds:
         ratios = [row[detail]["seconds"] / row[OFF]["seconds"] - 1 for row in rows]
         each = statistics.median(1e3 * row[detail]["driver"] / members for row in rows)
         spread = f"({min(ratios):+.1%} to {max(ratios):+.1%})"
-        print(f"{detail:10} {statistics.median(ratios):+7.1%} {spread:22} {each:10.2f}")
+        took, waited = (statistics.median(row[detail][key] for row in rows) for key in ("mlflow", "waited"))
+        shares = [row[detail]["share"] for row in rows]
+        print(
+            f"{detail:10} {statistics.median(ratios):+7.1%} {spread:22} {each:10.2f}   "
+            f"{took:.2f} s, {waited:.2f} s, {statistics.median(shares):.1%} "
+            f"({min(shares):.1%} to {max(shares):.1%})"
+        )
 
 
 def kills(asked: argparse.Namespace) -> None:

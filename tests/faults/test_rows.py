@@ -1,4 +1,4 @@
-"""A short version of the fault matrix: some of its rows, one seed, a small study.
+"""A short version of the fault matrix: one of its rows, one seed, a small study.
 
 All of it, five seeds a row: `python -m tests.faults`; at random for an hour: `python -m tests.faults.soak`.
 """

@@ -22,6 +22,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     # The exception of a broken .npz; what a job is sent, which is only written.
     "zipfile": frozenset({"trainers/tasks/stored.py", "studies/remote/shipping.py"}),
     "subprocess": frozenset({"studies/mirroring/ui.py"}),
+    "os.execv": frozenset({"studies/training/anew.py"}),  # this Python, with the words it was begun with
     "Markup": frozenset({"reports/page.py"}),  # pictures drawn by us
 }
 """What may stand in one place only."""
@@ -44,7 +45,7 @@ def _unsafe_call(name: str, call: ast.Call) -> str:
         return name
     if last in ("unpack_archive", "extractall", "read_pickle", "mktemp", "popen", "system"):
         return name
-    if name in ("torch.load", "torch.jit.load", "torch.hub.load", "os.execv", "os.execvp", "os.spawnl"):
+    if name in ("torch.load", "torch.jit.load", "torch.hub.load", "os.execvp", "os.spawnl"):
         return name
     if last in ("restore", "from_checkpoint") and "tune" in name.lower():
         return name
@@ -118,13 +119,17 @@ def has_doors_for_code(folder: Path) -> str:
         "trainers/tasks/stored.py": "zipfile.ZipFile(name)",
         "reports/l.py": "import yaml\nyaml.load(x, Loader=yaml.Loader)",
         "reports/m.py": "Environment(autoescape=False)",
+        "studies/n.py": "os.execv('x', [])",
     }
     for file, text in planted.items():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text(text, encoding="utf-8")
     caught = {line.split()[0].split(":")[0] for line in findings(folder)}
     assert caught == set(planted), set(planted) - caught
-    return f"none in {count} files: no unpickling, no archives, no shell, no eval; exec only of --tasks-from"
+    return (
+        f"none in {count} files: no unpickling, no archives, no shell, no eval; exec only of --tasks-from, "
+        "execv only of the program's own command line"
+    )
 
 
 ATTACKS = (

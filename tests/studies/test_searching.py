@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optuna.samplers import TPESampler
 
 import studies
 from search_spaces.change import Value
@@ -20,6 +21,7 @@ from studies.ledger import Ledger
 from studies.packing import Pack
 from studies.record import study_record
 from studies.run import run
+from studies.searching import joint
 from studies.searching.generations import Memory, members_of, open_generations
 from studies.searching.halving import rung_looks, rungs
 from studies.searching.joint import Conversation, Told, importances
@@ -182,6 +184,23 @@ def test_who_waits_for_a_pack_does_not_wait_for_the_sampler(
     assert agenda.next_pack() is not None and not asked
     agenda.prepare()
     assert asked == [2]
+
+
+def test_what_is_kept_between_trials_changes_no_point_of_tpe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, fixed = started(tmp_path / "ours")
+    train_all(agenda_of(ours, fixed))
+
+    def plain(seed: int, inner: object) -> TPESampler:
+        return TPESampler(seed=seed, n_startup_trials=joint.STARTUP, group=True, constant_liar=True)
+
+    monkeypatch.setattr(joint, "GroupedTPE", plain)
+    theirs, _ = started(tmp_path / "theirs")
+    train_all(agenda_of(theirs, fixed))
+    last = [row.config for row in ours.evaluations("seek") if row.slot.index >= 18]
+    assert last, "the model has been asked for none"
+    assert ours.evaluations("seek") == theirs.evaluations("seek")
 
 
 def test_a_search_goes_on_where_nobody_prepares_it(workspace: Path) -> None:

@@ -65,9 +65,14 @@ BUDGET = {
 
 def small(*tasks: str, **changes: Any) -> StudySpec:
     """A study of one regime on the given tasks."""
+    return parse(small_plain(*tasks, **changes), file="small.yaml")
+
+
+def small_plain(*tasks: str, **changes: Any) -> dict[str, Any]:
+    """As its study file says it."""
     own = {"questions": [{"factor": "optimizer", "levels": ["sgd", "adam"]}], "background": {}}
     spec = {**TINY, **own, "regimes": {"shallow": {"depth": 1}}, "tasks": list(tasks), "budget": BUDGET}
-    return parse({**spec, **changes}, file="small.yaml")
+    return {**spec, **changes}
 
 
 def open_study(workspace: Path, spec: StudySpec, tasks_from: Path) -> tuple[Ledger, Agenda]:

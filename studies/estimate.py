@@ -55,7 +55,7 @@ class Outline:
     least_seconds: float
     """The same of `least`."""
     flops_per_second: float
-    """Measured just now on a small pack; the estimate's other half."""
+    """Measured on a small pack; the estimate's other half."""
     unsettled: tuple[str, ...]
     """What is not known before the pilot."""
     notes: tuple[str, ...]
@@ -72,10 +72,13 @@ class Outline:
         return sum(self.least.values())
 
 
-def outline(spec: StudySpec, *, tasks_from: Path | None = None, device: str = "cpu") -> Outline:
+def outline(
+    spec: StudySpec, *, tasks_from: Path | None = None, device: str = "cpu", measured: float | None = None
+) -> Outline:
     """The whole study as it would run if the pilot accepted every task in declared order.
 
-    Trains nothing of the study; a small pack is timed for about a second.
+    Trains nothing of the study; a small pack is timed for about a second, unless its speed is `measured`
+    already. What is to be compared needs one speed: two measurements may differ by a factor.
 
     Raises:
         SpecError: an unknown task, or a combination that cannot mean anything.
@@ -112,7 +115,7 @@ def outline(spec: StudySpec, *, tasks_from: Path | None = None, device: str = "c
         packs.update(chain_packs)
         flops += chain_flops
         fewest += chain_flops if chain in first else 0.0
-    measured = measured_speed(device)
+    measured = measured_speed(device) if measured is None else measured
     planned = planned_members(spec, chains, pilots)
     budget = spec.effective_budget
     return Outline(

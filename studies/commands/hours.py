@@ -19,10 +19,14 @@ def outlines(
     spec: StudySpec, *, tasks_from: Path | None = None, device: str = "cpu"
 ) -> dict[Profile, Outline]:
     """What the study would cost at every profile, from the smallest to the largest."""
-    from studies.estimate import outline
+    from studies.estimate import measured_speed, outline
 
     names = cast("tuple[Profile, ...]", tuple(PROFILES))
-    return {name: outline(spec.with_profile(name), tasks_from=tasks_from, device=device) for name in names}
+    speed = measured_speed(device)
+    return {
+        name: outline(spec.with_profile(name), tasks_from=tasks_from, device=device, measured=speed)
+        for name in names
+    }
 
 
 def fitting(found: Mapping[Profile, Outline], hours: float, *, at_once: int, file: str) -> Profile:
@@ -31,7 +35,7 @@ def fitting(found: Mapping[Profile, Outline], hours: float, *, at_once: int, fil
     Races that end early leave time over; what is promised is the time if none does.
 
     Args:
-        found: as `outlines` gave them.
+        found: as `outlines` gave them, from the smallest to the largest.
         hours: of wall clock.
         at_once: packs trained at the same time.
         file: the study's, for the message.
@@ -48,7 +52,7 @@ def fitting(found: Mapping[Profile, Outline], hours: float, *, at_once: int, fil
             "packs at a time; allow more hours, or ask for fewer levels, regimes or families"
         )
         raise SpecError(file, "budget.profile", rule)
-    return max(inside, key=seconds.__getitem__)
+    return inside[-1]
 
 
 def started_profile(workspace: Path, study: str) -> Profile | None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+import studies.estimate
 from studies.cli import invoke
-from studies.commands.hours import fitting, started_profile
+from studies.commands.hours import fitting, outlines, started_profile
 from studies.commands.planning import lines, plain
 from studies.estimate import Outline, outline
 from studies.spec import StudySpec, load
@@ -27,15 +28,15 @@ def quickstart() -> StudySpec:
 
 
 @pytest.fixture(scope="module")
-def outlines(quickstart: StudySpec) -> dict[Profile, Outline]:
+def costs(quickstart: StudySpec) -> dict[Profile, Outline]:
     names: tuple[Profile, ...] = ("quick", "full")
-    return {name: outline(quickstart.with_profile(name)) for name in names}
+    return {name: outline(quickstart.with_profile(name), measured=1e9) for name in names}
 
 
 def test_a_race_leaves_open_how_many_members_are_trained(
-    quickstart: StudySpec, outlines: dict[Profile, Outline]
+    quickstart: StudySpec, costs: dict[Profile, Outline]
 ) -> None:
-    full, quick = outlines["full"], outlines["quick"]
+    full, quick = costs["full"], costs["quick"]
     study = quickstart.with_profile("full")
     budget = study.effective_budget
     rows = sum(len(q.levels) * len(q.regimes) for q in study.asked)
@@ -47,37 +48,49 @@ def test_a_race_leaves_open_how_many_members_are_trained(
 
 
 def test_a_plan_says_the_range_and_the_chances_of_every_row(
-    quickstart: StudySpec, outlines: dict[Profile, Outline]
+    quickstart: StudySpec, costs: dict[Profile, Outline]
 ) -> None:
-    study, full = quickstart.with_profile("full"), outlines["full"]
-    text = "\n".join(lines(study, outlines, 2))
+    study, full = quickstart.with_profile("full"), costs["full"]
+    text = "\n".join(lines(study, costs, 2))
     assert f"from {full.least_total} members, if every row stops at the first look, to {full.total}" in text
     assert f"{full.least_total} to {full.total}" in text
     assert text.count("with a clear winner") == sum(len(q.regimes) for q in study.asked)
-    told = plain(study, outlines)
+    told = plain(study, costs)
     assert json.loads(json.dumps(told))["looks"][0] == 8
     assert set(told["settles"]) == {f"{q.factor}@{r}" for q in study.asked for r in q.regimes}
 
 
-def test_a_study_with_one_look_has_no_range(quickstart: StudySpec, outlines: dict[Profile, Outline]) -> None:
-    assert "looked at" not in "\n".join(lines(quickstart, {"quick": outlines["quick"]}, 2))
+def test_a_study_with_one_look_has_no_range(quickstart: StudySpec, costs: dict[Profile, Outline]) -> None:
+    assert "looked at" not in "\n".join(lines(quickstart, {"quick": costs["quick"]}, 2))
 
 
 @pytest.mark.parametrize(
     ("share", "at_once", "profile"), [(1.0, 1, "full"), (0.99, 1, "quick"), (0.6, 2, "full")]
 )
 def test_hours_choose_the_largest_profile_that_fits(
-    share: float, at_once: int, profile: str, outlines: dict[Profile, Outline]
+    share: float, at_once: int, profile: str, costs: dict[Profile, Outline]
 ) -> None:
-    hours = share * outlines["full"].seconds / 3600
-    assert fitting(outlines, hours, at_once=at_once, file="file.yaml") == profile
+    hours = share * costs["full"].seconds / 3600
+    assert fitting(costs, hours, at_once=at_once, file="file.yaml") == profile
+
+
+def test_profiles_are_compared_at_one_speed_and_of_equal_ones_the_largest_is_taken(
+    quickstart: StudySpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A machine that is twice as slow at every measurement would make each smaller profile the dearer one.
+    speeds = iter((1e9, 1e8, 1e7))
+    monkeypatch.setattr(studies.estimate, "measured_speed", lambda device: next(speeds))
+    found = outlines(quickstart)
+    assert len({each.flops_per_second for each in found.values()}) == 1
+    same = dict.fromkeys(found, found["quick"])
+    assert fitting(same, 1e6, at_once=1, file="file.yaml") == "full"
 
 
 def test_too_few_hours_are_refused_with_what_the_smallest_profile_takes(
-    outlines: dict[Profile, Outline],
+    costs: dict[Profile, Outline],
 ) -> None:
     with pytest.raises(SpecError, match=r"no profile fits 1e-06 hours: quick takes about .* with 2 packs"):
-        fitting(outlines, 1e-6, at_once=2, file="file.yaml")
+        fitting(costs, 1e-6, at_once=2, file="file.yaml")
 
 
 def test_a_study_that_was_started_keeps_its_profile(workspace: Path) -> None:

@@ -10,19 +10,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
 from search_spaces.factor import Factor, Level, Range, Source
 
+Into = Callable[[Tensor, Tensor], Tensor]
+"""(x, place) -> y, which is put into `place`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
     """An activation with its derivative written out, for who does without autograd."""
 
-    apply: Callable[[Tensor, Tensor], Tensor]
-    """(x, place) -> y, which is put into `place`: x itself, or a tensor like it (see `reads_sums`)."""
+    apply: Into
+    """`place` is x itself, or a tensor like it (see `reads_sums`)."""
     pull: Callable[[Tensor, Tensor, Tensor], Tensor]
     """(dL/dy, x, y) -> dL/dx, in the place of dL/dy."""
     reads_sums: bool = False
@@ -130,6 +134,27 @@ def swish(x: Tensor, *, beta: Tensor | float) -> Tensor:
 _silu = steady(functional.silu)
 
 
+def tanh_into(x: Tensor, place: Tensor) -> Tensor:
+    """tanh(x) in `place`, without a derivative: on a CPU by numpy, whose takes a thirteenth of torch's time.
+
+    (24 us against 315 for 134,400 numbers, numpy 2.4 and torch 2.14.1 with MKL, one thread of an EPYC core;
+    both within 6e-8.)
+    """
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        return torch.tanh(x, out=place)
+    np.tanh(x.detach().numpy(), out=place.numpy())
+    return place
+
+
+def with_quicker(f: Callable[[Tensor], Tensor], into: Into) -> Callable[[Tensor], Tensor]:
+    """`f`, by `into` where nobody asks for a derivative."""
+
+    def apply(x: Tensor) -> Tensor:
+        return f(x) if torch.is_grad_enabled() else into(x, torch.empty_like(x))
+
+    return apply
+
+
 def swiglu(x: Tensor) -> Tensor:
     """SiLU of the first half of the features times the second: x [..., B, 2 F] -> [..., B, F]."""
     first, second = x.chunk(2, dim=-1)
@@ -150,7 +175,7 @@ WRITTEN: Mapping[str, Written] = {
         pull=lambda dy, _, y: aten.sigmoid_backward.grad_input(dy, y, grad_input=dy),
     ),
     "tanh": Written(
-        apply=lambda x, place: torch.tanh(x, out=place),
+        apply=tanh_into,
         pull=lambda dy, _, y: aten.tanh_backward.grad_input(dy, y, grad_input=dy),
     ),
     "selu": Written(
@@ -262,7 +287,7 @@ ACTIVATION: Factor[Activation] = Factor(
         ),
         _level(
             "tanh",
-            steady(torch.tanh),
+            steady(with_quicker(torch.tanh, tanh_into)),
             9,
             "001 003 004",
             "saturates too, but is centred on zero and near-linear there",

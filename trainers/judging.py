@@ -35,10 +35,16 @@ class Judge:
         metric_S = torch.zeros(len(stack.rows_S), dtype=dtype, device=stack.params_SP.device)
         loss_S = torch.zeros_like(metric_S)
         source_S = self._source_K[stack.rows_S]
+
+        def of_each(rows_RV: Tensor) -> Tensor:
+            """Each member's source; nothing is copied where all have the same."""
+            return (
+                rows_RV.expand(len(source_S), *rows_RV.shape[1:]) if len(rows_RV) == 1 else rows_RV[source_S]
+            )
+
         at_once = judged_at_once(stack.network)
         for start in range(0, count, at_once):
-            x = held_out.x_RVF[:, start : start + at_once][source_S]
-            y = held_out.y_RV[:, start : start + at_once][source_S]
+            x, y = (of_each(rows[:, start : start + at_once]) for rows in (held_out.x_RVF, held_out.y_RV))
             with self._autocast():
                 outputs = stack.network.forward(stack.parameters, stack.buffers, x, how).to(dtype)
             loss_S += member_losses(outputs, y, self._kind) * y.shape[1]

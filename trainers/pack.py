@@ -10,9 +10,11 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from functools import cache, partial
 
+import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from trainers.columns import Columns
@@ -88,13 +90,21 @@ def single_threaded() -> Iterator[None]:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     try:
-        with warnings.catch_warnings():
+        # NaN and infinity are what members are judged by here; they are no news.
+        quiet = np.errstate(all="ignore")
+        with _products_of_numpy().limit(limits=1, user_api="blas"), quiet, warnings.catch_warnings():
             # Gradients accumulate into strided rows on purpose; a dense layout measured no faster.
             warnings.filterwarnings("ignore", message="grad and param do not obey")
             yield
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
+
+
+@cache
+def _products_of_numpy() -> ThreadpoolController:
+    """Found once: it looks at every library that is loaded."""
+    return ThreadpoolController()
 
 
 class _Training:

@@ -25,6 +25,7 @@ from trainers.networks.block import Block
 from trainers.networks.linear import affine, filled_up
 from trainers.networks.network import Network, Pass
 from trainers.networks.perceptron import Perceptron
+from trainers.products import product
 
 Tensors = Mapping[str, Tensor]
 
@@ -65,16 +66,15 @@ class Affine:
         return affine(x, self._weight, self._bias)
 
     def backward(self, dy: Tensor) -> Tensor:
-        # A product straight into strided rows would be computed member by member.
-        self._weight_gradient.copy_(torch.bmm(self._x.mT, dy))
+        product(self._x.mT, dy, self._weight_gradient)
         if self._bias_gradient is not None:
             torch.sum(dy, 1, keepdim=True, out=self._bias_gradient)
         # Nobody asks for the derivative with respect to items.
-        return dy if self._reads_items else torch.bmm(dy, self._weight.mT)
+        return dy if self._reads_items else product(dy, self._weight.mT)
 
 
 class Outputs:
-    """The last map, its few columns filled up (see `trainers.networks.linear.FULL`)."""
+    """The last map, its few columns filled up where that is faster (see `trainers.networks.linear.FULL`)."""
 
     def __init__(self, i: int, rows: Rows):
         self._weight, self._bias = rows.parameters[f"weight{i}"], rows.parameters[f"bias{i}"]
@@ -88,8 +88,11 @@ class Outputs:
     def backward(self, dy: Tensor) -> Tensor:
         torch.sum(dy, 1, keepdim=True, out=self._bias_gradient)
         dy = filled_up(dy)
-        self._weight_gradient.copy_(torch.bmm(self._x.mT, dy)[..., : self._columns])
-        return torch.bmm(dy, self._filled.mT)
+        if dy.shape[-1] == self._columns:
+            product(self._x.mT, dy, self._weight_gradient)
+        else:
+            self._weight_gradient.copy_(product(self._x.mT, dy)[..., : self._columns])
+        return product(dy, self._filled.mT)
 
 
 class Elementwise:

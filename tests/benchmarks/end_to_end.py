@@ -78,7 +78,6 @@ def study(seed: int, trials: int, generation: int, pruner: str) -> dict[str, Any
         },
         "trials": trials,
         "generation": generation,
-        "pack_size": 64,
         "pruner": pruner,
         "diagnostics": "none",  # the peers look into no network either
     }  # fmt: skip

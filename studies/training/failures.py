@@ -42,6 +42,8 @@ NODE_LOST = re.compile(
     r"|AUTOSCALER_DRAIN|missed too many heartbeats|raylet .{0,40}(?:crash|die|exit)",
     re.IGNORECASE,
 )
+RAISED = re.compile(r"ray::\w+\.\w+\(\)[^\n]*\n.*?^\s*File \"", re.DOTALL | re.MULTILINE)
+"""How Ray tells an exception in a worker: our own code raised it, outside of a training."""
 OUT_OF_MEMORY = re.compile(r"running low on memory|OutOfMemoryError|memory pressure", re.IGNORECASE)
 TOO_LONG = 400
 """Characters of a cause that are kept."""
@@ -71,6 +73,8 @@ def of_lost_worker(told: str, trace: str | None, *, killed_for_memory: bool) -> 
     detail = text.partition("Worker exit detail: ")[2] or text
     if OUT_OF_MEMORY.search(text.partition("Some common causes")[0]):
         return "memory", _cut(f"the worker was ended because its machine ran out of memory: {detail}")
+    if RAISED.search(told):
+        return "error", _cut(f"the worker raised: {told.strip().splitlines()[-1]}")
     if NODE_LOST.search(text):
         return "preempted", _cut(f"the worker's machine was lost: {detail}")
     if trace:

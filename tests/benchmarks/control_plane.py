@@ -162,9 +162,11 @@ def _timed(call: Callable[[], int]) -> float:
 def _no_op_trainer(workers: Any) -> Any:
     """A Tune trainable that answers at once; defined here, so that it travels by value."""
 
+    from studies.training.orders import member_from_plain
+
     class NoOpTrainer(workers.PackTrainer):  # type: ignore[misc]
         def answered(self, order: str) -> str:
-            members = [workers.member_from_plain(row) for row in json.loads(order)["members"]]
+            members = [member_from_plain(row) for row in json.loads(order)["members"]]
             rows = [answer(member).plain() for member in members]
             return json.dumps({"evaluations": rows, "seconds": 0.0, "worker": "no-op"})
 

@@ -23,6 +23,12 @@ DIED = (
 )
 """As Ray 2.60 words it, whatever the reason was."""
 NODE = "The actor died because its node has died. Node Id: 1f. the actor's node was terminated unexpectedly"
+RAISED = (
+    "Failure # 1 (occurred at 2026-11-23_04-57-19)\n\x1b[36mray::PackTrainer.train()\x1b[39m (pid=8, "
+    'ip=192.0.2.2)\n           ^^^^^^^^\n  File "workers.py", line 385, in step\n'
+    "    answer = self.answered(self._order)\nImportError: no such library\n"
+)
+"""As Tune 2.60 writes it down."""
 MEMORY = "1 worker(s) were killed due to the node running low on memory. Memory on the node was 3 GB / 3.1 GB"
 
 
@@ -36,6 +42,7 @@ MEMORY = "1 worker(s) were killed due to the node running low on memory. Memory 
         (NODE, None, False, "preempted"),
         (NODE, "Fatal Python error: Aborted", False, "preempted"),
         (MEMORY, "", False, "memory"),
+        (RAISED, "", False, "error"),
     ],
 )
 def test_a_lost_worker_has_one_kind(told: str, trace: str | None, oom: bool, kind: str) -> None:

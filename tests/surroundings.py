@@ -17,6 +17,14 @@ SILENCE = {
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
+def of_this_machine() -> dict[str, str]:
+    """What all processes of a machine have, whoever starts them: language, time, and the kernels of numpy's
+    products, on which the last bits of a training hang.
+    """
+    names = ("LANG", "LC_ALL", "TZ", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 def do_without(what: str, reason: str) -> NoReturn:
     """Skips the test for want of `what`; fails it where GROUNDRULES_TESTS_REQUIRE promised it."""
     promised = os.environ.get("GROUNDRULES_TESTS_REQUIRE", "").split(",")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.blackbox.program import Ran, invoked
+from tests.surroundings import of_this_machine
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,10 +54,10 @@ class Client:
 
     def environment(self, **more: str) -> dict[str, str]:
         """A plain shell's: nothing of the cluster's is in it."""
-        kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TZ") if name in os.environ}
         paths = ":".join(filter(None, (more.pop("PYTHONPATH", ""), str(ROOT))))
         user = {"HOME": str(self.home), "USER": self.name, "LOGNAME": self.name}
-        return {**kept, "PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": paths, **user, **more}
+        plain = {**of_this_machine(), "PATH": "/usr/local/bin:/usr/bin:/bin"}
+        return {**plain, "PYTHONPATH": paths, **user, **more}
 
     def start(
         self, *arguments: str | Path, environment: Mapping[str, str] | None = None

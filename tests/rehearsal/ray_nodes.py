@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.blackbox.program import MARK
+from tests.surroundings import of_this_machine
 
 PATIENCE_SECONDS = 120.0
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -102,10 +103,9 @@ class RayNodes:
 
     def environment(self) -> dict[str, str]:
         """Of the nodes: an operator's, with the image's programs and none of ours."""
-        kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TZ") if name in os.environ}
         programs = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
         return {
-            **kept,
+            **of_this_machine(),
             "PATH": programs,
             "HOME": str(self.home),
             "RAY_AUTH_MODE": "token",

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
 
-import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
@@ -90,9 +89,7 @@ def single_threaded() -> Iterator[None]:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     try:
-        # NaN and infinity are what members are judged by here; they are no news.
-        quiet = np.errstate(all="ignore")
-        with _products_of_numpy().limit(limits=1, user_api="blas"), quiet, warnings.catch_warnings():
+        with _products_of_numpy().limit(limits=1, user_api="blas"), warnings.catch_warnings():
             # Gradients accumulate into strided rows on purpose; a dense layout measured no faster.
             warnings.filterwarnings("ignore", message="grad and param do not obey")
             yield

@@ -52,5 +52,6 @@ def product(a_SMN: Tensor, b_SNP: Tensor, out_SMP: Tensor | None = None) -> Tens
         return found if out_SMP is None else out_SMP.copy_(found)
     if out_SMP is None:
         out_SMP = a_SMN.new_empty(*a_SMN.shape[:2], b_SNP.shape[2])
-    np.matmul(a_SMN.detach().numpy(), b_SNP.detach().numpy(), out=out_SMP.numpy())
+    with np.errstate(all="ignore"):  # NaN and infinity are what members are judged by; they are no news
+        np.matmul(a_SMN.detach().numpy(), b_SNP.detach().numpy(), out=out_SMP.numpy())
     return out_SMP

@@ -10,27 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from search_spaces.elementwise import WRITTEN, Written, steady, tanh_into, with_quicker
 from search_spaces.factor import Factor, Level, Range, Source
-
-Into = Callable[[Tensor, Tensor], Tensor]
-"""(x, place) -> y, which is put into `place`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """An activation with its derivative written out, for who does without autograd."""
-
-    apply: Into
-    """`place` is x itself, or a tensor like it (see `reads_sums`)."""
-    pull: Callable[[Tensor, Tensor, Tensor], Tensor]
-    """(dL/dy, x, y) -> dL/dx, in the place of dL/dy."""
-    reads_sums: bool = False
-    """`pull` needs x as it was."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,27 +41,6 @@ class Activation:
         They take one sum to one output, and have nothing of their own to learn or to draw.
         """
         return not (self.learned or self.noisy or self.gated)
-
-
-WHOLE = 64
-"""Elements that fill torch's widest unrolled loop on a CPU (two registers of 16 in float32), twice."""
-
-
-def steady(f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """`f`, with results that do not depend on where in the tensor an element lies.
-
-    torch computes the elements at the end that do not fill its vector registers by other instructions,
-    which differ in the last bit for functions built on exp: a member would depend on its place in the
-    stack. Filling up costs nothing where the number of elements is a multiple of 64 as it is.
-    """
-
-    def apply(x: Tensor) -> Tensor:
-        missing = -x.numel() % WHOLE
-        if not missing:
-            return f(x)
-        return f(functional.pad(x.reshape(-1), (0, missing)))[: x.numel()].view(x.shape)
-
-    return apply
 
 
 def leaky_relu(x: Tensor, *, negative_slope: Tensor | float) -> Tensor:
@@ -134,68 +98,10 @@ def swish(x: Tensor, *, beta: Tensor | float) -> Tensor:
 _silu = steady(functional.silu)
 
 
-def tanh_into(x: Tensor, place: Tensor) -> Tensor:
-    """tanh(x) in `place`, without a derivative: on a CPU by numpy, whose takes a thirteenth of torch's time.
-
-    (24 us against 315 for 134,400 numbers, numpy 2.4 and torch 2.14.1 with MKL, one thread of an EPYC core;
-    both within 6e-8.)
-    """
-    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
-        return torch.tanh(x, out=place)
-    np.tanh(x.detach().numpy(), out=place.numpy())
-    return place
-
-
-def with_quicker(f: Callable[[Tensor], Tensor], into: Into) -> Callable[[Tensor], Tensor]:
-    """`f`, by `into` where nobody asks for a derivative."""
-
-    def apply(x: Tensor) -> Tensor:
-        return f(x) if torch.is_grad_enabled() else into(x, torch.empty_like(x))
-
-    return apply
-
-
 def swiglu(x: Tensor) -> Tensor:
     """SiLU of the first half of the features times the second: x [..., B, 2 F] -> [..., B, F]."""
     first, second = x.chunk(2, dim=-1)
     return _silu(first) * second
-
-
-aten = torch.ops.aten
-SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
-"""Those of torch and of Klambauer et al. 2017."""
-
-WRITTEN: Mapping[str, Written] = {
-    "relu": Written(
-        apply=lambda x, place: torch.clamp_min(x, 0, out=place),
-        pull=lambda dy, _, y: aten.threshold_backward.grad_input(dy, y, 0, grad_input=dy),
-    ),
-    "logistic": Written(
-        apply=lambda x, place: torch.sigmoid(x, out=place),
-        pull=lambda dy, _, y: aten.sigmoid_backward.grad_input(dy, y, grad_input=dy),
-    ),
-    "tanh": Written(
-        apply=tanh_into,
-        pull=lambda dy, _, y: aten.tanh_backward.grad_input(dy, y, grad_input=dy),
-    ),
-    "selu": Written(
-        apply=lambda x, place: aten.elu.out(x, SELU_ALPHA, SELU_SCALE, 1, out=place),
-        pull=lambda dy, _, y: aten.elu_backward.grad_input(
-            dy, SELU_ALPHA, SELU_SCALE, 1, True, y, grad_input=dy
-        ),
-    ),
-    "silu": Written(
-        apply=lambda x, place: aten.silu.out(x, out=place),
-        pull=lambda dy, x, _: aten.silu_backward.grad_input(dy, x, grad_input=dy),
-        reads_sums=True,
-    ),
-    "gelu": Written(
-        apply=lambda x, place: aten.gelu.out(x, out=place),
-        pull=lambda dy, x, _: aten.gelu_backward.grad_input(dy, x, grad_input=dy),
-        reads_sums=True,
-    ),
-}
-"""Those that our studies train most."""
 
 
 def identity(x: Tensor) -> Tensor:

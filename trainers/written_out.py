@@ -19,7 +19,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from search_spaces.activations import WHOLE, Written
+from search_spaces.elementwise import WHOLE, Written
 from search_spaces.normalizations import NORM_MOMENTUM, BatchStatistics, ItemStatistics
 from trainers.networks.block import Block
 from trainers.networks.linear import affine, filled_up

@@ -77,7 +77,7 @@ def test_hours_choose_the_largest_profile_that_fits(
 def test_profiles_are_compared_at_one_speed_and_of_equal_ones_the_largest_is_taken(
     quickstart: StudySpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A machine that is twice as slow at every measurement would make each smaller profile the dearer one.
+    # A machine that is ten times slower at every measurement would make each smaller profile the dearer one.
     speeds = iter((1e9, 1e8, 1e7))
     monkeypatch.setattr(studies.estimate, "measured_speed", lambda device: next(speeds))
     found = outlines(quickstart)

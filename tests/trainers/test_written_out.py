@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from search_spaces.activations import ACTIVATION, WRITTEN, Written
+from search_spaces.activations import ACTIVATION
 from search_spaces.config import Setting
 from search_spaces.dropout import DROPOUT
+from search_spaces.elementwise import WRITTEN, Written
 from search_spaces.normalizations import NORMALIZATION
 from tests.trainers.packs import TINY, blobs, member
 from trainers.effective import check

@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x [..., B, F] @ weight [..., F, G] + bias [..., 1, G], one fused call for one member or a stack."""
+    """x [..., B, F] @ weight [..., F, G] + bias [..., 1, G], for a member or a stack; one call of torch's."""
     if x.ndim == weight.ndim == 3 and not torch.is_grad_enabled() and by_numpy(x):
         y = product(x, weight)
         return y if bias is None else y.add_(bias)

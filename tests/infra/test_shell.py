@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.infra.operators_files import INFRA, ROOT, document, manifest, shell_blocks
-from tests.surroundings import do_without
+from tests.surroundings import installed_tool
 
 SCRIPTS = sorted([*INFRA.rglob("*.sh"), *(ROOT / ".ci").iterdir()])
 
 
 def shellcheck(text: str, *options: str) -> str:
     """What shellcheck says of a script; '' if nothing."""
-    tool = shutil.which("shellcheck")
-    if tool is None:
-        do_without("linters", "shellcheck is not installed: pip install -e '.[dev]'")
     run = subprocess.run(
-        [tool, "--shell", "bash", *options, "-"], input=text, capture_output=True, text=True, check=False
+        [installed_tool("shellcheck"), "--shell", "bash", *options, "-"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode in (0, 1), run.stderr
     return run.stdout

@@ -1,7 +1,7 @@
 """The conformance walk: every level of every factor is what its row says.
 
 Nothing here names a level, so a new level is checked without an edit; a new factor needs an entry in
-EXERCISES. Shape letters: K members, B items, F features, P flat parameters.
+EXERCISES, or in ORDERS. Shape letters: K members, B items, F features, P flat parameters.
 """
 
 from __future__ import annotations
@@ -16,19 +16,14 @@ import torch
 from torch import Tensor
 
 from search_spaces.activations import Activation
-from search_spaces.augmentation import Augmentation
 from search_spaces.catalog import FACTORS
 from search_spaces.clipping import Clip
-from search_spaces.dropout import Dropout
-from search_spaces.early_stopping import EarlyStopping
-from search_spaces.factor import Factor, Level, Range
+from search_spaces.factor import Factor, Level
 from search_spaces.initializers import Draw, Initializer
 from search_spaces.input_scaling import InputScaling
-from search_spaces.label_smoothing import LabelSmoothing
 from search_spaces.normalizations import Normalization
 from search_spaces.optimizers import Step, UpdateRule
-from search_spaces.parts import is_weight, place
-from search_spaces.regularizers import DecayScope, WeightDecay
+from search_spaces.parts import place
 from search_spaces.schedules import SCHEDULE, Schedule
 from search_spaces.schedules.warmups import Warmup
 from search_spaces.weight_constraints import WeightConstraint
@@ -44,17 +39,7 @@ and differ in the last bits; a level that mixes its members up differs in the fi
 Numbers = Mapping[str, float]
 Made = tuple[Tensor, ...]
 
-EVERY_LEVEL = [
-    pytest.param(factor, level, id=f"{factor.name}={level.name}")
-    for factor in FACTORS.values()
-    for level in factor.levels
-]
-EVERY_RANGE = [
-    pytest.param(level, span, id=f"{factor.name}={level.name}:{span.name}")
-    for factor in FACTORS.values()
-    for level in factor.levels
-    for span in level.ranges
-]
+EVERY_LEVEL = [(factor, level) for factor in FACTORS.values() for level in factor.levels]
 
 
 def inputs(*shape: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
@@ -194,22 +179,6 @@ def clip(build: Clip | None, members: list[int], numbers: list[Numbers], dtype: 
     return (grads if build is None else build(grads, **shared(numbers, 1, dtype)),)
 
 
-def decay(build: WeightDecay, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
-    """A strength is opened exactly where the level decays by a rule of its own."""
-    opened = {"decoupled": ["weight_decay"], "coupled": ["weight_decay"], "l1": ["l1_strength"]}
-    assert build.kind in ("optimizer", "none", *opened)
-    assert list(numbers[0]) == opened.get(build.kind, [])
-    strength = torch.tensor([sum(own.values()) for own in numbers], dtype=dtype)
-    return (strength[0] if len(members) == 1 else strength,)
-
-
-def scope(build: DecayScope, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
-    """Which parts decay."""
-    decays = [[not build.weights_only or is_weight(part) for part in PARTS]] * len(members)
-    made = torch.tensor(decays, dtype=dtype)
-    return (made[0] if len(members) == 1 else made,)
-
-
 def constrain(
     build: WeightConstraint, members: list[int], numbers: list[Numbers], dtype: torch.dtype
 ) -> Made:
@@ -219,33 +188,10 @@ def constrain(
     return (params,)
 
 
-def smooth(build: LabelSmoothing, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
-    """A share is opened exactly where labels are smoothed."""
-    assert ("smoothing" in numbers[0]) == build.active
-    shares = torch.tensor([own.get("smoothing", 0.0) for own in numbers], dtype=dtype)
-    return (shares[0] if len(members) == 1 else shares,)
-
-
-def stop(build: EarlyStopping, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
-    """A patience is opened exactly where training may stop."""
-    assert ("stop_patience" in numbers[0]) == build.stops
-    looks = torch.tensor([own.get("stop_patience", STEPS) for own in numbers], dtype=dtype)
-    return (looks[0] if len(members) == 1 else looks,)
-
-
 def warm(build: Warmup, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
     """Before a schedule that cycles momentum."""
     after = SCHEDULE.level("one_cycle").build
     return pace(lambda steps, **own: build(steps, after, **own), members, numbers, dtype)
-
-
-def drop(build: Dropout, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
-    """A rate is opened exactly where something is dropped."""
-    active = build.hidden != 0 or build.inputs or build.weights
-    assert ("dropout_rate" in numbers[0]) == active
-    rates = torch.tensor([build.rates(own.get("dropout_rate", 0.0), 5) for own in numbers], dtype=dtype)
-    kept = torch.tensor([1 / (1 - own.get("dropout_rate", 0.0)) for own in numbers], dtype=dtype)
-    return (rates[0], kept[0]) if len(members) == 1 else (rates, kept)
 
 
 def scale(build: InputScaling, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
@@ -260,34 +206,42 @@ def scale(build: InputScaling, members: list[int], numbers: list[Numbers], dtype
     return (made[0] if len(members) == 1 else torch.stack(made),)
 
 
-def augment(build: Augmentation, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
-    """An angle is opened by a level that turns and does nothing else; what is done is the trainer's."""
-    possible = frozenset({"shift", "flip", "rotation"})
-    assert build.on(possible) <= possible
-    assert ("rotation_degrees" in numbers[0]) == (build.transformations == {"rotation"})
-    angle = torch.tensor([own.get("rotation_degrees", 0.0) for own in numbers], dtype=dtype)
-    return (angle[0] if len(members) == 1 else angle,)
-
-
-EXERCISES: dict[str, tuple[str, Callable[..., Made]]] = {
-    "initializer": ("weights", initialize),
-    "bias": ("weights", start_bias),
-    "activation": ("structure", activate),
-    "normalization": ("structure", normalize),
-    "input_scaling": ("numbers", scale),
-    "augmentation": ("numbers", augment),
-    "dropout": ("numbers", drop),
-    "weight_decay": ("numbers", decay),
-    "decay_scope": ("numbers", scope),
-    "weight_constraint": ("numbers", constrain),
-    "label_smoothing": ("numbers", smooth),
-    "early_stopping": ("numbers", stop),
-    "optimizer": ("structure", update),
-    "schedule": ("numbers", pace),
-    "warmup": ("numbers", warm),
-    "clipping": ("numbers", clip),
+EXERCISES: dict[str, Callable[..., Made]] = {
+    "initializer": initialize,
+    "bias": start_bias,
+    "activation": activate,
+    "normalization": normalize,
+    "input_scaling": scale,
+    "weight_constraint": constrain,
+    "optimizer": update,
+    "schedule": pace,
+    "warmup": warm,
+    "clipping": clip,
 }
-"""Factor -> (how its levels enter training, how one is put to work)."""
+"""Factor -> how a level of it is put to work."""
+
+ORDERS = ("augmentation", "dropout", "weight_decay", "decay_scope", "label_smoothing", "early_stopping")
+"""Factors whose levels are orders to the trainer and compute nothing here: what comes of an order is tested
+where it is carried out (tests/trainers: every level in a pack, against torch, with its wire cut)."""
+
+ENTERS = {
+    "initializer": "weights",
+    "bias": "weights",
+    "activation": "structure",
+    "normalization": "structure",
+    "optimizer": "structure",
+}
+"""Factor -> how its levels enter training, where not by numbers."""
+
+ENTERS_OTHERWISE = {"weight_constraint=symmetric": "structure", "input_scaling=batch_norm": "structure"}
+"""Levels that change the forward pass in a factor whose other levels do not."""
+
+EXERCISED = [
+    pytest.param(factor, level, id=f"{factor.name}={level.name}")
+    for factor in FACTORS.values()
+    for level in factor.levels
+    if factor.name in EXERCISES
+]
 
 
 def spread(level: Level[Any]) -> list[Numbers]:
@@ -295,15 +249,35 @@ def spread(level: Level[Any]) -> list[Numbers]:
     return [{r.name: r.at((k + 1) / (K + 1)) for r in level.ranges} for k in range(K)]
 
 
-def test_every_factor_has_an_exercise() -> None:
-    assert list(EXERCISES) == list(FACTORS)
+def test_every_factor_is_exercised_here_or_is_an_order_to_the_trainer() -> None:
+    assert sorted([*EXERCISES, *ORDERS]) == sorted(FACTORS)
 
 
-@pytest.mark.parametrize(("factor", "level"), EVERY_LEVEL)
-def test_a_level_says_where_it_comes_from(factor: Factor[Any], level: Level[Any]) -> None:
-    assert level.source.document
-    assert level.source.claim
-    assert level.name == level.name.lower().replace(" ", "_")
+def test_every_level_says_where_it_comes_from() -> None:
+    for factor, level in EVERY_LEVEL:
+        where = f"{factor.name}={level.name}"
+        assert level.source.document, where
+        assert level.source.claim, where
+        assert level.name == level.name.lower().replace(" ", "_")
+
+
+def test_a_number_is_opened_exactly_where_an_order_uses_it() -> None:
+    uses: dict[str, Callable[[Any], dict[str, bool]]] = {
+        "augmentation": lambda build: {"rotation_degrees": build.transformations == {"rotation"}},
+        "dropout": lambda build: {"dropout_rate": bool(build.hidden or build.inputs or build.weights)},
+        "weight_decay": lambda build: {
+            "weight_decay": build.kind in ("decoupled", "coupled"),
+            "l1_strength": build.kind == "l1",
+        },
+        "decay_scope": lambda build: {},
+        "label_smoothing": lambda build: {"smoothing": build.active},
+        "early_stopping": lambda build: {"stop_patience": build.stops},
+    }
+    assert sorted(uses) == sorted(ORDERS)
+    for factor, level in EVERY_LEVEL:
+        if factor.name in uses:
+            opened = [name for name, used in uses[factor.name](level.build).items() if used]
+            assert [span.name for span in level.ranges] == opened, f"{factor.name}={level.name}"
 
 
 @pytest.mark.parametrize("factor", FACTORS.values(), ids=list(FACTORS))
@@ -321,19 +295,21 @@ def test_more_numbers_to_tune_never_cost_less(factor: Factor[Any]) -> None:
     assert opened == sorted(opened)
 
 
-@pytest.mark.parametrize(("level", "span"), EVERY_RANGE)
-def test_a_range_explains_itself_and_contains_its_default(level: Level[Any], span: Range) -> None:
-    assert span.meaning
-    assert span.low <= span.default <= span.high
-    assert span.at(span.unit(span.default)) == pytest.approx(span.default)
+def test_every_range_explains_itself_and_contains_its_default() -> None:
+    for factor, level in EVERY_LEVEL:
+        for span in level.ranges:
+            where = f"{factor.name}={level.name}: {span.name}"
+            assert span.meaning, where
+            assert span.low <= span.default <= span.high, where
+            assert span.at(span.unit(span.default)) == pytest.approx(span.default), where
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("factor", "level"), EVERY_LEVEL)
+@pytest.mark.parametrize(("factor", "level"), EXERCISED)
 def test_a_level_runs_forward_and_backward_all_over_its_ranges(
     factor: Factor[Any], level: Level[Any], dtype: torch.dtype
 ) -> None:
-    _, exercise = EXERCISES[factor.name]
+    exercise = EXERCISES[factor.name]
     corners = ([span.low, span.default, span.high] for span in level.ranges)
     for values in itertools.product(*corners):
         numbers = dict(zip((span.name for span in level.ranges), values, strict=True))
@@ -343,11 +319,11 @@ def test_a_level_runs_forward_and_backward_all_over_its_ranges(
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("factor", "level"), EVERY_LEVEL)
+@pytest.mark.parametrize(("factor", "level"), EXERCISED)
 def test_a_member_alone_equals_its_slice_of_a_stack(
     factor: Factor[Any], level: Level[Any], dtype: torch.dtype
 ) -> None:
-    _, exercise = EXERCISES[factor.name]
+    exercise = EXERCISES[factor.name]
     numbers = spread(level)
     stacked = exercise(level.build, list(range(K)), numbers, dtype)
     for k in range(K):
@@ -358,12 +334,12 @@ def test_a_member_alone_equals_its_slice_of_a_stack(
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("factor", "level"), EVERY_LEVEL)
+@pytest.mark.parametrize(("factor", "level"), EXERCISED)
 def test_permuting_members_permutes_what_comes_out_to_the_bit(
     factor: Factor[Any], level: Level[Any], dtype: torch.dtype
 ) -> None:
     """At sizes that fill no vector register, where torch treats the last elements differently."""
-    _, exercise = EXERCISES[factor.name]
+    exercise = EXERCISES[factor.name]
     numbers, order = spread(level), [2, 0, 1]
     straight = exercise(level.build, list(range(K)), numbers, dtype)
     permuted = exercise(level.build, order, [numbers[k] for k in order], dtype)
@@ -371,47 +347,42 @@ def test_permuting_members_permutes_what_comes_out_to_the_bit(
         assert torch.equal(before[order], after)
 
 
-@pytest.mark.parametrize(("factor", "level"), EVERY_LEVEL)
-def test_members_with_other_numbers_come_out_differently(factor: Factor[Any], level: Level[Any]) -> None:
+def test_members_with_other_numbers_come_out_differently() -> None:
     """A number that changes nothing would be searched in vain."""
-    _, exercise = EXERCISES[factor.name]
-    base = spread(level)[0]
-    for span in level.ranges:
-        if span.name in HANDLED_BY_THE_TRAINER.get(factor.name, ()):
+    for factor, level in EVERY_LEVEL:
+        if factor.name in ORDERS:
             continue
-        moved = {**base, span.name: span.at(0.9)}
-        before = exercise(level.build, [0], [base], torch.float64)
-        after = exercise(level.build, [0], [moved], torch.float64)
-        assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), span.name
+        exercise = EXERCISES[factor.name]
+        base = spread(level)[0]
+        for span in level.ranges:
+            if span.name in HANDLED_BY_THE_TRAINER.get(factor.name, ()):
+                continue
+            moved = {**base, span.name: span.at(0.9)}
+            before = exercise(level.build, [0], [base], torch.float64)
+            after = exercise(level.build, [0], [moved], torch.float64)
+            differ = any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+            assert differ, f"{factor.name}={level.name}: {span.name}"
 
 
-HANDLED_BY_THE_TRAINER = {
-    "initializer": ("init_gain",),
-    "augmentation": ("rotation_degrees",),
-    "optimizer": ("weight_decay",),
-}
+HANDLED_BY_THE_TRAINER = {"initializer": ("init_gain",), "optimizer": ("weight_decay",)}
 """Numbers that the functions of this package never see."""
 
 
-@pytest.mark.parametrize(("factor", "level"), EVERY_LEVEL)
-def test_a_level_enters_training_the_way_its_factor_does(factor: Factor[Any], level: Level[Any]) -> None:
-    enters, _ = EXERCISES[factor.name]
-    assert level.enters == ENTERS_OTHERWISE.get(f"{factor.name}={level.name}", enters)
-
-
-ENTERS_OTHERWISE = {"weight_constraint=symmetric": "structure", "input_scaling=batch_norm": "structure"}
-"""Levels that change the forward pass in a factor whose other levels do not."""
+def test_every_level_enters_training_the_way_its_factor_does() -> None:
+    for factor, level in EVERY_LEVEL:
+        where = f"{factor.name}={level.name}"
+        assert level.enters == ENTERS_OTHERWISE.get(where, ENTERS.get(factor.name, "numbers")), where
 
 
 @pytest.mark.parametrize("factor", FACTORS.values(), ids=list(FACTORS))
 def test_no_two_levels_of_a_factor_are_the_same_thing(factor: Factor[Any]) -> None:
     """Different outputs, numbers to tune (AdamW is Adam's rule with a decay) or orders to the trainer."""
-    _, exercise = EXERCISES[factor.name]
+    exercise = EXERCISES.get(factor.name)
     seen: dict[str, tuple[str, ...]] = {}
     for level in factor.levels:
-        made = exercise(level.build, [0], spread(level)[:1], torch.float64)
+        made = () if exercise is None else exercise(level.build, [0], spread(level)[:1], torch.float64)
         words = (*(str(m.tolist()) for m in made), repr([r.name for r in level.ranges]))
-        if isinstance(level.build, WeightDecay | Dropout | WeightConstraint | Normalization | Augmentation):
+        if factor.name in ORDERS or isinstance(level.build, WeightConstraint | Normalization):
             words = (*words, repr(level.build))
         if isinstance(level.build, InputScaling):
             words = (*words, repr(level.build.first_layer_norm))

@@ -45,14 +45,19 @@ PLACES = (
 
 
 @contextmanager
-def ray_head(folder: Path) -> Iterator[tuple[str, str]]:
-    """A small head with dashboard and token on loopback: its address, and the mark of its processes."""
+def ray_head(folder: Path, *, auth: str = "token") -> Iterator[tuple[str, str]]:
+    """A small head with dashboard on loopback: its address, and the mark of its processes.
+
+    Args:
+        folder: its home, and where its token lies.
+        auth: RAY_AUTH_MODE of the cluster: 'token', or 'disabled' for one that lets everybody in.
+    """
     token, log, mark = folder / "token", folder / "head.log", os.urandom(8).hex()
     with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as text:
         text.write(TOKEN)
     (folder / "ray_bootstrap_config.yaml").write_text("{}\n", encoding="utf-8")  # or it looks for a cloud
     usual = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "HOME": str(folder), MARK: mark}
+    own = {"RAY_AUTH_MODE": auth, "RAY_AUTH_TOKEN_PATH": str(token), "HOME": str(folder), MARK: mark}
     dashboard = free_port()
     command = [
         *(str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus", "1"),
@@ -98,7 +103,7 @@ def calls_without_the_token(folder: Path) -> str:
         time.sleep(1)
         assert not target.exists(), "a stranger's job ran"
         assert "evil" not in ask(f"{address}/api/jobs/", headers=allowed).text
-        with_another = _driver(_gcs(mark), folder, "b" * 64)
+        with_another = _driver(gcs_address(mark), folder, "b" * 64)
         assert with_another.returncode != 0, "a driver with another token got in"
         assert TOKEN not in with_another.stdout + with_another.stderr
         _wide = sorted({host for host, _ in listening(survivors(mark, patience=0))} - {"127.0.0.1"})
@@ -121,7 +126,7 @@ def _driver(address: str, folder: Path, token: str) -> subprocess.CompletedProce
     )
 
 
-def _gcs(mark: str) -> str:
+def gcs_address(mark: str) -> str:
     """The address of the head's GCS, from its command line."""
     for pid in survivors(mark, patience=0):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")

@@ -8,7 +8,9 @@ import pytest
 
 import studies.training.attached
 from studies.training.attached import ROOT, Attached, room
-from tests.blackbox.program import TINY, invoked
+from tests.blackbox.program import TINY, groundrules, invoked
+from tests.security.ray_calls import TOKEN, gcs_address, ray_head
+from tests.security.secrets_kept import variables
 
 
 @pytest.fixture
@@ -49,6 +51,20 @@ def test_a_cluster_that_is_told_to_ask_for_no_token_is_not_used(monkeypatch: pyt
     monkeypatch.setattr(studies.training.attached, "MODE_FOUND", "disabled")
     with pytest.raises(ValueError, match="RAY_AUTH_MODE=disabled here"):
         Attached()
+
+
+@pytest.mark.parametrize(("auth", "code"), [("disabled", 2), ("token", 0)])
+def test_a_cluster_that_lets_everybody_in_is_not_used(
+    workspace: Path, tmp_path: Path, auth: str, code: int
+) -> None:
+    """A real head of each kind: only the one that asks for the token trains."""
+    with (
+        ray_head(tmp_path, auth=auth) as (_, mark),
+        variables(RAY_ADDRESS=gcs_address(mark), RAY_AUTH_TOKEN=TOKEN),
+    ):
+        ran = groundrules("run", TINY, "--cluster", "auto", workspace=workspace, cwd=tmp_path, expect=code)
+    refused = "this cluster answers without a token, so whoever reaches it can run code on it"
+    assert (refused in ran.err) == (code == 2)
 
 
 def test_more_workers_than_there_is_room_for_may_be_wished(monkeypatch: pytest.MonkeyPatch) -> None:

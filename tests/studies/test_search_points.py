@@ -23,6 +23,7 @@ from trainers.evaluation import Evaluation
 SAMPLERS = ("tpe", "gp", "random", "qmc")
 CELL_SAMPLERS = ("sobol", "tpe", "gp", "random")
 RATE = Range(name="learning_rate", low=1e-4, high=1.0, default=0.01, log=True, meaning="")
+DECAY = Range(name="weight_decay", low=1e-6, high=0.1, default=1e-4, log=True, meaning="")
 
 
 def searched(
@@ -140,3 +141,19 @@ def test_a_sampler_sees_what_was_stopped_what_ended_and_what_still_runs(
     assert any(len(done) < 6 * number for number, done in known.items()), (
         "nobody was running, which tests nothing"
     )
+
+
+def test_a_design_moves_its_parameters_independently() -> None:
+    """Of a joint space and of a cell: no two columns of a design are the same."""
+    fixed = planned(seek(sampler="qmc", trials=32, generation=8, pruner="none"))
+    configs = [row.config for row in searched(fixed).values()]
+    spans = {span.name: span for span in (RATE, DECAY)}
+    decaying = [config.numbers for config in configs if "weight_decay" in config.numbers]
+    search = Search(
+        study="s", task="t", block=0, ranges=spans, columns=sorted(spans), trials=32, sampler="sobol"
+    )
+    for points in (decaying, search.ask(33)[1:]):
+        rates, decays = (
+            np.array([np.log(point[name]) for point in points]) for name in ("learning_rate", "weight_decay")
+        )
+        assert abs(np.corrcoef(rates, decays)[0, 1]) < 0.6

@@ -11,13 +11,14 @@ PINS := pyproject.toml constraints.txt
 # our modules anew in each of its processes, which takes a second in each.
 COMPILE := @$(BIN)/python -m compileall -q studies search_spaces trainers reports
 
-.PHONY: help quickstart test check ui clean
+.PHONY: help quickstart test test-fast check ui clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make quickstart   run the quickstart study (again: resumes, or shows what it found)'
 	@echo 'make ui           open the MLflow pages of the studies run here'
 	@echo 'make test         run the tests'
+	@echo 'make test-fast    those that need neither programs nor servers, in two minutes'
 	@echo 'make check        the whole gate: lint, format, types, tests'
 	@echo 'make clean        remove the environment and caches; the workspace with your results stays'
 
@@ -29,6 +30,9 @@ ui: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test-fast: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder -m fast
 
 check: $(VENV)/.installed-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash infra/check.sh

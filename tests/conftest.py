@@ -35,10 +35,19 @@ LONGEST = (
 """Files of a minute and more: begun first, or one process would be left with one of them at the end."""
 
 
+SLOW = (*LONGEST,)
+"""Files that `make test-fast` leaves out: they start programs, Ray, servers or browsers, or train for long."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first; all others as they were found."""
-    places = {Path(__file__).parents[1] / name: place for place, name in enumerate(LONGEST)}
+    """The longest files first, all others as they were found; what is not slow is marked as fast."""
+    root = Path(__file__).parents[1]
+    places = {root / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
+    slow = {root / name for name in SLOW}
+    for item in items:
+        if item.path not in slow:
+            item.add_marker("fast")
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ LONGEST = (
 
 
 SLOW = (*LONGEST,)
-"""Files that `make test-fast` leaves out: they start programs, Ray, servers or browsers, or train for long."""
+"""Files that `make test-fast` leaves out: they start programs, Ray, servers or browsers, or train long."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

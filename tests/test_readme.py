@@ -63,3 +63,18 @@ def test_the_commands_it_lists_are_those_of_the_program(capsys: pytest.CaptureFi
     assert invoke(["--help"]) == 0
     known = set(re.findall(r"^\s+(\w+)  ", capsys.readouterr().out.split("Commands:")[1], re.MULTILINE))
     assert listed == known
+
+
+def test_the_readme_of_the_tests_names_files_and_folders_that_exist() -> None:
+    tests = Path(__file__).parent
+    text = (tests / "README.md").read_text(encoding="utf-8")
+    folders = [path for path in re.findall(r"\]\(([^)]+)\)", text) if not path.startswith("http")]
+    assert len(folders) > 8
+    assert [path for path in folders if not (tests / path).exists()] == []
+    named = set(re.findall(r"\btest_\w+\*?\w*", text))
+    assert len(named) > 50
+    assert [name for name in sorted(named) if not list(tests.rglob(f"{name.removesuffix('.py')}.py"))] == []
+    commands = set(re.findall(r"python -m (tests\.\w+)", text))
+    assert [
+        name for name in commands if not (tests.parent / name.replace(".", "/") / "__main__.py").is_file()
+    ] == []

@@ -19,6 +19,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -154,9 +155,8 @@ def packs(device: str, deadline: Deadline, counts: Sequence[int] = PACKS, steps:
             for _ in range(3):
                 alone = solo(case, steps, device)
                 # What does not grow with the steps (building, the one look) is in both and cancels out.
-                took = clocked(lambda: losses(whole, device), device) - clocked(
-                    lambda: losses(short, device), device
-                )
+                before, after = (clocked(partial(losses, pack, device), device) for pack in (short, whole))
+                took = after - before
                 times.append(took / steps)
                 ratios.append(alone * count * steps / took)
             print(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from reports.processors import kernels, mixed
 from studies.database.stored import COLUMNS, PACK, content_hash
 from trainers.evaluation import Evaluation
 
@@ -39,6 +40,8 @@ class Checked:
     """Whether there is a seal over all else: title, terms, plans, margins, packs, attempts. Ledgers of
     earlier versions have none until something is run in them."""
     faults: tuple[Fault, ...]
+    processors: Mapping[str, int]
+    """The kernels that trained the evaluations -> how many; 'not recorded' in those of earlier versions."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data."""
@@ -53,6 +56,7 @@ class Checked:
             f"{self.study}: {self.evaluations} evaluations of {self.packs} packs read, {self.hashed} of them "
             f"with a hash of their content; {right}",
             *([] if self.sealed else [UNSEALED]),
+            *([f"note: {said}"] if (said := mixed(Counter(self.processors))) else []),
         ]
 
 
@@ -77,13 +81,17 @@ def checked(
     """
     faults = list(known)
     counts: Counter[str] = Counter()
+    processors: Counter[str] = Counter()
     hashed = 0
     for row in rows:
         columns, hash_ = row[: len(COLUMNS)], row[len(COLUMNS)]
         counts[columns[PACK]] += 1
         hashed += hash_ is not None
-        if why := row_fault(columns, hash_):
+        evaluation, why = _read(columns, hash_)
+        if evaluation is None:
             faults.append(Fault(where=str(row[0]), what=why))
+        elif evaluation.status != "failed":  # which nobody trained
+            processors[kernels(evaluation.processor)] += 1
     there = packs_now()
     for pack in sorted({*counts, *packs}, key=str):
         if pack not in there:
@@ -96,22 +104,29 @@ def checked(
             )
     return Checked(
         study=study, evaluations=counts.total(), hashed=hashed, packs=len(packs), sealed=sealed,
-        faults=tuple(dict.fromkeys(faults)),
+        faults=tuple(dict.fromkeys(faults)), processors=dict(sorted(processors.items())),
     )  # fmt: skip
 
 
 def row_fault(row: tuple[Any, ...], hashed: str | None) -> str:
     """What is wrong with one evaluation's columns, given its hash or None; '' where nothing is."""
+    return _read(row, hashed)[1]
+
+
+def _read(row: tuple[Any, ...], hashed: str | None) -> tuple[Evaluation | None, str]:
+    """The evaluation, or None and what is wrong with its columns."""
     slot, *columns, _, status, text = row
     if hashed is not None and hashed != content_hash(row):
-        return "its content is not what was committed"
+        return None, "its content is not what was committed"
     try:
         found = Evaluation.from_plain(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        return f"its content cannot be read ({type(error).__name__}: {error})"
+        return None, f"its content cannot be read ({type(error).__name__}: {error})"
     if found.id != slot:
-        return f"its content is that of slot {found.id}"
+        return None, f"its content is that of slot {found.id}"
     s = found.slot
     if columns != [s.study, s.phase, s.factor, s.task, s.regime, s.block, s.level, s.index]:
-        return "its columns are not those of its slot"
-    return "" if status == found.status else f"its status is '{status}', in its content '{found.status}'"
+        return None, "its columns are not those of its slot"
+    if status != found.status:
+        return None, f"its status is '{status}', in its content '{found.status}'"
+    return found, ""

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from reports.plain import to_plain
+from reports.plain import later, to_plain
+from reports.processors import mixture_of
 from reports.search_record import EXPLORATORY, SearchRecord
 from search_spaces.change import spelled
 from search_spaces.factor import unknown
@@ -38,6 +39,7 @@ class Best:
     protocol: str
     versions: dict[str, str]
     hardware: str
+    caveats: tuple[str, ...] | None = later()
 
 
 def best(record: SearchRecord) -> Best:
@@ -69,6 +71,7 @@ def best(record: SearchRecord) -> Best:
         protocol=record.protocol_hash,
         versions=dict(sorted(record.versions.items())),
         hardware=record.hardware,
+        caveats=(mixed,) if (mixed := mixture_of(record)) else None,
     )
 
 
@@ -102,4 +105,5 @@ def _markdown(found: Best) -> str:
     for part in (found.levels, found.numbers, found.setting):
         lines += [f"| {name} | {spelled(value)} |" for name, value in part.items()]
     versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
+    lines += ["", *(f"Caveat: {caveat}." for caveat in found.caveats)] if found.caveats else []
     return "\n".join([*lines, "", f"Protocol {found.protocol}. Versions: {versions}. {found.hardware}.", ""])

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from reports.guards import CHAIN, EvidenceError, standing
+from reports.processors import NOT_RECORDED, mixture_of
 from reports.record import StudyRecord
 from reports.registered import registered
 from reports.validity import controls
@@ -153,9 +154,9 @@ def _test_reads(record: StudyRecord) -> Line:
 
 def _versions(record: StudyRecord) -> Line:
     versions = sorted({item for row in record.evaluations for item in row.versions.items()})
-    return Line(
-        what="versions", found=", ".join(f"{name} {version}" for name, version in versions) or "not recorded"
-    )
+    told = ", ".join(f"{name} {version}" for name, version in versions) or NOT_RECORDED
+    mixed = mixture_of(record)
+    return Line(what="versions", found=f"{told}; but {mixed}" if mixed else told)
 
 
 def _controls(record: StudyRecord) -> tuple[Line, ...]:

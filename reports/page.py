@@ -37,6 +37,7 @@ from reports.measured import measured
 from reports.numbers import TunedNumber, tuned_numbers
 from reports.other_tables import Sheet, other_tables
 from reports.pace import Pace, pace_of
+from reports.processors import mixture_of
 from reports.record import StudyRecord
 from reports.registered import registered
 from reports.robustness import Robustness, robustness
@@ -168,6 +169,7 @@ def build(
             looks=registered(record),
             measured=measured(record),
             untrained=untrained(record),
+            mixture=mixture_of(record),
             certificate=certify(record) if answers else None,
             controls=controls(record) if now.kind in ("evidence", "invalid") else (),
             edges=flagged(audit(record)) if answers else {},

@@ -88,6 +88,8 @@ class Scoped:
     scatter: tuple[Scatter, ...]
     versions: Mapping[str, str]
     hardware: str
+    mixture: str = ""
+    """That its members were trained by different kernels (`reports.processors.mixture`); '' where not."""
 
     @property
     def complete(self) -> bool:

@@ -8,6 +8,7 @@ from reports import search_figures
 from reports.figures import Picture
 from reports.files import write
 from reports.page import csv_text, environment
+from reports.processors import mixture_of
 from reports.search_record import EXPLORATORY, Dimension, SearchRecord
 from search_spaces.change import spelled
 
@@ -50,6 +51,7 @@ def build(record: SearchRecord) -> tuple[str, tuple[Picture, ...]]:
             steps=_steps(record),
             limits=limits,
             spelled=spelled,
+            mixture=mixture_of(record),
         )
     )
     pictures = (curve, history, importance, parallel, *slices)

@@ -15,6 +15,7 @@ from reports.evidence import Evidence
 from reports.external import fallen_back
 from reports.guards import EvidenceError
 from reports.power import families_needed
+from reports.processors import mixture_of
 from reports.record import StudyRecord
 from reports.registered import registered
 from reports.validity import answering, standing
@@ -238,7 +239,7 @@ def judge(record: StudyRecord, evidence: Evidence) -> Verdict:
         seeds=evidence.seeds,
         tasks_needed=needed,
         evidence=evidence.ids,
-        caveats=(*_caveats(evidence), *filter(None, [registered(record)])),
+        caveats=(*_caveats(evidence), *filter(None, [registered(record), mixture_of(record)])),
         course=course if len(course.looks) > 1 else None,
     )
 

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from reports.record import Margin
 from search_spaces.factor import unknown
-from studies.database.checking import Checked, checked
+from studies.database.checking import Checked, Fault, checked
 from studies.database.committing import commit_pack, note_attempt, now_ms
 from studies.database.contract import Database, NoLedger, Row, Transaction, Values
 from studies.database.entries import Attempt, Committed, PlanRow, StudyRow, Trained
+from studies.database.sealing import STUDY, append, row_hash
+from studies.database.seals import Seals, upgrade
 from studies.database.sqlite import FILE, SqliteDatabase
 from studies.database.stored import PACK, as_text, canonical, damaged, evaluation_of, made, query
 from studies.site import Site, site_of
@@ -40,6 +42,7 @@ class Ledger:
         self._db = database
         self._hashed = False
         """Whether evaluations have hashes of their content: files of the first versions have none."""
+        self._seals = Seals(database)
 
     @staticmethod
     def open(workspace: Path, create: bool = False, *, site: Site | None = None) -> Ledger:
@@ -55,15 +58,20 @@ class Ledger:
             ValueError: nothing there to read, not writable, not a ledger, or from a newer version.
         """
         place = site or site_of(workspace)
-        if not place.ledger:
-            return Ledger(Path(workspace), SqliteDatabase.open(Path(workspace), create=create))
-        try:
-            from studies.database.postgresql import PostgresqlDatabase
-        except ImportError as error:
-            raise ValueError(
-                f"a ledger on PostgreSQL needs psycopg ({error}): pip install 'groundrules[scaleout]'"
-            ) from error
-        return Ledger(Path(workspace), PostgresqlDatabase.open(place, create=create))
+        database: Database
+        if place.ledger:
+            try:
+                from studies.database.postgresql import PostgresqlDatabase
+            except ImportError as error:
+                raise ValueError(
+                    f"a ledger on PostgreSQL needs psycopg ({error}): pip install 'groundrules[scaleout]'"
+                ) from error
+            database = PostgresqlDatabase.open(place, create=create)
+        else:
+            database = SqliteDatabase.open(Path(workspace), create=create)
+        if create:
+            upgrade(database)
+        return Ledger(Path(workspace), database)
 
     @staticmethod
     def find(workspace: Path) -> Ledger | None:
@@ -108,32 +116,34 @@ class Ledger:
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 values,
             )
+            append(t, row.name, [("study", row.name, row_hash(values))])
 
         self._db.write(row.name, work)
 
     def studies(self) -> list[StudyRow]:
         """All studies, oldest first."""
-        rows = self._rows(
-            "SELECT name, title, protocol_hash, protocol, terms, started_ms FROM studies ORDER BY rowid"
-        )
-        return [
-            StudyRow(
-                name=name, title=title, protocol_hash=hashed,
-                protocol=made(_protocol, protocol, self._db.name), terms=self._data(terms),
-                started_ms=started,
-            )
-            for name, title, hashed, protocol, terms, started in rows
-        ]  # fmt: skip
+        rows = [self.find_study(name) for name in self._seals.names()]
+        return [row for row in rows if row is not None]
 
     def find_study(self, name: str) -> StudyRow | None:
         """The study of that name, or None."""
-        return next((row for row in self.studies() if row.name == name), None)
+        self._seals.check(name)
+        columns = ", ".join(STUDY)
+        for _, title, hashed, protocol, terms, started in self._rows(
+            f"SELECT {columns} FROM studies WHERE name = ?", (name,)
+        ):
+            return StudyRow(
+                name=name, title=title, protocol_hash=hashed,
+                protocol=made(_protocol, protocol, self._db.name), terms=self._data(terms),
+                started_ms=started,
+            )  # fmt: skip
+        return None
 
     def study(self, name: str) -> StudyRow:
         """The study of that name; ValueError naming the ones that are here."""
         row = self.find_study(name)
         if row is None:
-            raise unknown(f"study in {self.workspace}", name, [row.name for row in self.studies()])
+            raise unknown(f"study in {self.workspace}", name, self._seals.names())
         return row
 
     def start_plan(self, study: str, hashed: str, plan: Mapping[str, Any], margins: Sequence[Margin]) -> None:
@@ -149,16 +159,21 @@ class Ledger:
                 " position = excluded.position, margin = excluded.margin",
                 [(study, i, m.task, m.regime, as_text(asdict(m))) for i, m in enumerate(margins)],
             )
+            known = t.rows("SELECT hash FROM plans WHERE study = ?", (study,))
+            if (hashed,) in known:
+                return
+            values = (len(known) + 1, hashed, as_text(plan), now_ms())
             t.run(
-                "INSERT INTO plans (study, revision, hash, plan, started_ms)"
-                " SELECT ?, COUNT(*) + 1, ?, ?, ? FROM plans WHERE study = ? ON CONFLICT DO NOTHING",
-                (study, hashed, as_text(plan), now_ms(), study),
+                "INSERT INTO plans (revision, hash, plan, started_ms, study) VALUES (?, ?, ?, ?, ?)",
+                (*values, study),
             )
+            append(t, study, [("plan", hashed, row_hash(values))])
 
         self._db.write(study, work)
 
     def plans(self, study: str) -> list[PlanRow]:
         """Every plan ever started under this name, in that order."""
+        self._seals.check(study)
         rows = self._rows(
             "SELECT revision, hash, plan FROM plans WHERE study = ? ORDER BY revision", (study,)
         )
@@ -169,16 +184,20 @@ class Ledger:
 
         def work(t: Transaction, again: bool) -> None:
             t.ensure("frozen")
-            t.run(
-                "INSERT INTO frozen (study, part, hash, content, frozen_ms) VALUES (?, ?, ?, ?, ?)"
+            values = (part, hashed, as_text(content), now_ms())
+            entered = t.run(
+                "INSERT INTO frozen (part, hash, content, frozen_ms, study) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
-                (study, part, hashed, as_text(content), now_ms()),
+                (*values, study),
             )
+            if entered:
+                append(t, study, [("frozen", part, row_hash(values))])
 
         self._db.write(study, work)
 
     def frozen(self, study: str) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """Part -> hash and content of what was frozen, in that order; {} where nothing was."""
+        self._seals.check(study)
         if not self._db.has("frozen"):
             return {}
         rows = self._rows("SELECT part, hash, content FROM frozen WHERE study = ? ORDER BY rowid", (study,))
@@ -186,6 +205,7 @@ class Ledger:
 
     def margins(self, study: str) -> tuple[Margin, ...]:
         """The margins the pilot fixed, in the order of the plan; empty before it has."""
+        self._seals.check(study)
         rows = self._rows("SELECT margin FROM margins WHERE study = ? ORDER BY position", (study,))
         return tuple(made(lambda data: Margin(**data), margin, self._db.name) for (margin,) in rows)
 
@@ -214,6 +234,7 @@ class Ledger:
 
     def attempts(self, study: str) -> list[Attempt]:
         """Everything that ever happened to the study's packs, in that order."""
+        self._seals.check(study)
         rows = self._rows(
             "SELECT pack, slot, kind, cause, worker, seconds, at_ms FROM attempts WHERE study = ?"
             " ORDER BY sequence",
@@ -224,6 +245,7 @@ class Ledger:
 
     def filled(self, study: str) -> dict[str, str]:
         """Slot id -> status of every evaluation of the study; LedgerDamaged where a pack is not whole."""
+        self._seals.check(study)
         packs = self._packs(study)
         rows = self._rows("SELECT slot, status, pack FROM evaluations WHERE study = ?", (study,))
         self._whole(packs, Counter(pack for *_, pack in rows))
@@ -231,6 +253,7 @@ class Ledger:
 
     def chain_counts(self, study: str) -> dict[tuple[str, str, str], int]:
         """(factor, task, regime) -> how many evaluations are there; factor '' is the pilot."""
+        self._seals.check(study)
         rows = self._rows(
             "SELECT factor, task, regime, COUNT(*) FROM evaluations WHERE study = ? GROUP BY 1, 2, 3",
             (study,),
@@ -239,6 +262,7 @@ class Ledger:
 
     def cell_counts(self, study: str) -> dict[tuple[str, str, str, int, str], tuple[int, int]]:
         """(factor, task, regime, block, level) -> evaluations there, and how many of them diverged."""
+        self._seals.check(study)
         rows = self._rows(
             "SELECT factor, task, regime, block, level, COUNT(*),"
             " SUM(CASE WHEN status = 'diverged' THEN 1 ELSE 0 END) FROM evaluations WHERE study = ?"
@@ -249,6 +273,7 @@ class Ledger:
 
     def trained(self, study: str) -> list[Trained]:
         """Every committed pack, in the order of their commits."""
+        self._seals.check(study)
         rows = self._rows(
             "SELECT factor, task, regime, members, seconds, committed_ms FROM packs WHERE study = ?"
             " ORDER BY committed_ms",
@@ -259,6 +284,7 @@ class Ledger:
 
     def confirmations(self, study: str) -> list[int]:
         """Of every cell that has some: how many members of its confirmation (or external check) are there."""
+        self._seals.check(study)
         rows = self._rows(
             "SELECT COUNT(*) FROM evaluations WHERE study = ? AND phase IN ('confirm', 'external')"
             " GROUP BY factor, task, regime, block, level",
@@ -273,6 +299,7 @@ class Ledger:
             study: its name.
             blocks: of the plan; members of later ones are left out.
         """
+        self._seals.check(study)
         rows = self._rows(
             "SELECT e.factor, e.regime, e.level, SUM(p.seconds / p.members) FROM evaluations e"
             " JOIN packs p ON p.study = e.study AND p.id = e.pack WHERE e.study = ? AND e.block < ?"
@@ -293,6 +320,7 @@ class Ledger:
             regime: and regime.
             curves: False leaves curves and diagnostics out, which are most of what is kept.
         """
+        self._seals.check(study)
         return self._evaluations(
             "WHERE e.study = ? AND e.factor = ? AND e.task = ? AND e.regime = ?",
             (study, factor, task, regime),
@@ -301,6 +329,7 @@ class Ledger:
 
     def confirmed(self, study: str, factor: str, regime: str) -> tuple[Evaluation, ...]:
         """The confirm evaluations of one row so far, without curves and diagnostics, in canonical order."""
+        self._seals.check(study)
         return self._evaluations(
             "WHERE e.study = ? AND e.factor = ? AND e.regime = ? AND e.phase = 'confirm'",
             (study, factor, regime),
@@ -317,6 +346,7 @@ class Ledger:
         Raises:
             LedgerDamaged: a row is not what was committed, or missing.
         """
+        self._seals.check(study)
         packs = self._packs(study)  # before its evaluations: a run may be committing meanwhile
         counts: Counter[str] = Counter()
 
@@ -334,12 +364,14 @@ class Ledger:
 
     def starting_with(self, study: str, digits: str) -> tuple[Evaluation, ...]:
         """The evaluations of a study whose id begins with these hexadecimal digits."""
+        self._seals.check(study)
         return self._evaluations(
             "WHERE e.study = ? AND substr(e.slot, 1, ?) = ?", (study, len(digits), digits)
         )
 
     def committed_after(self, study: str, sequence: int, limit: int) -> list[Committed]:
         """The next `limit` evaluations committed after `sequence` (0: from the beginning)."""
+        self._seals.check(study)
         rows = self._rows(
             f"{self._committed_rows()} WHERE e.study = ? AND e.sequence > ? ORDER BY e.sequence LIMIT ?",
             (study, sequence, limit),
@@ -350,6 +382,7 @@ class Ledger:
         self, study: str, factor: str, task: str, regime: str, *, until: int
     ) -> Iterator[Committed]:
         """The evaluations of one chain that were committed at `until` or before, in that order."""
+        self._seals.check(study)
         rows = self._rows(
             f"{self._committed_rows()} WHERE e.study = ? AND e.factor = ? AND e.task = ? AND e.regime = ?"
             " AND e.sequence <= ? ORDER BY e.sequence",
@@ -358,20 +391,26 @@ class Ledger:
         return map(self._committed, rows)
 
     def check(self, study: str) -> Checked:
-        """Holds every stored evaluation of a study against its own id, columns, pack and hash.
+        """Holds every row of a study against its seal, and every evaluation against its id, pack and hash.
 
         Raises:
             ValueError: no such study.
             LedgerDamaged: the database cannot be read at all.
         """
-        self.study(study)
+        if (study,) not in self._rows("SELECT name FROM studies"):
+            raise unknown(f"study in {self.workspace}", study, self._seals.names())
         packs = self._packs(study)
+        known = [Fault(where="database", what=line) for line in self._db.faults()]
+        known += [*self._seals.faults(study), *self._seals.lost()]
         return self._db.read(
             f"{self._stored()} WHERE e.study = ? ORDER BY e.sequence",
             (study,),
-            lambda rows: checked(study, rows, packs, lambda: self._packs(study), self._db.faults()),
+            lambda rows: checked(
+                study, rows, packs, lambda: self._packs(study), known,
+                sealed=self._seals.there,
+            ),
             many=True,
-        )
+        )  # fmt: skip
 
     # rows as objects
 

@@ -100,6 +100,8 @@ class Evaluation:
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of torch, numpy, python and this package, and the device kind it ran on."""
+    processor: Mapping[str, str] = field(default_factory=dict)
+    """Which kernels trained it (`trainers.processor`); {} where that was not recorded. No part of any id."""
 
     @property
     def id(self) -> str:
@@ -150,6 +152,7 @@ def _from_plain(data: Mapping[str, Any]) -> Evaluation:
         if row[name] is not None:
             row[name] = {_shared(key): _number(value) for key, value in row[name].items()}
     row["versions"] = _same(tuple(row["versions"].items()))
+    row["processor"] = _same(tuple(row.get("processor", {}).items()))
     made = Evaluation(**row)
     if made.status not in _STATUSES or made.arm not in _ARMS or type(made.cause) is not str:
         raise TypeError(f"status {made.status!r}, arm {made.arm!r}, cause {made.cause!r:.80}")
@@ -190,7 +193,7 @@ def _same(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     """One mapping for all evaluations of one installation."""
     for name, version in items:
         if type(version) is not str:
-            raise TypeError(f"{name} = {version!r:.80} is no version")
+            raise TypeError(f"{name} = {version!r:.80} is no name or version")
     return dict(items)
 
 

@@ -32,6 +32,7 @@ from trainers.networks import Network, OwnModule, Pass, network_of_stack
 from trainers.networks.network import Noise
 from trainers.noise import NoiseSource
 from trainers.precision import LossScale, autocast, element_type
+from trainers.processor import processor
 from trainers.runs import side_by_side
 from trainers.stack import Stack
 from trainers.structure import structure_key
@@ -396,4 +397,5 @@ class _Training:
             steps=int(log.ended_at_K[k]) or self.setting.steps,
             diagnostics=inside,
             versions={**versions(), "device": self.device.type},
+            processor=processor(self.device),
         )

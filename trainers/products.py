@@ -33,11 +33,12 @@ def by_numpy(x: Tensor) -> bool:
 
     Not under autocast, of which numpy knows nothing.
     """
-    return x.device.type == "cpu" and x.dtype in KNOWN and _of_amd() and not torch.is_autocast_enabled("cpu")
+    return x.device.type == "cpu" and x.dtype in KNOWN and on_amd() and not torch.is_autocast_enabled("cpu")
 
 
 @cache
-def _of_amd() -> bool:
+def on_amd() -> bool:
+    """Whether this is a processor of AMD, as far as the system tells."""
     try:
         return "AuthenticAMD" in CPUINFO.read_text(encoding="ascii", errors="replace")
     except OSError:

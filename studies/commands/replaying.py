@@ -141,7 +141,10 @@ def replay(
             if margin is not None
             else f"{100 * SHARE_OF_METRIC:g} % of the metric"
         ),
-        changed_versions=_changes(then.versions, {**versions(), "device": device.split(":")[0]}),
+        changed_versions=(
+            *_changes(then.versions, {**versions(), "device": device.split(":")[0]}),
+            *_changes(then.processor, now.processor),
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reports.characters import cell
+from reports.processors import NOT_RECORDED
 from search_spaces.factor import unknown
 from studies.database.lineage import Seen
 from studies.ledger import Ledger
@@ -120,4 +121,9 @@ def _row(evaluation: Evaluation) -> dict[str, Any]:
         **{f"diagnostics.{name}": value for name, value in summaries(e.diagnostics).items()},
         **({"diagnostics.fit": fit(e.diagnostics)} if e.diagnostics else {}),
         **{f"version.{name}": value for name, value in e.versions.items()},
+        **{
+            f"processor.{name}": e.processor.get(name, NOT_RECORDED)
+            for name in ("vectors", "blas", "products")
+        },
+        **{f"processor.{name}": value for name, value in e.processor.items()},
     }

@@ -12,13 +12,20 @@ from search_spaces.config import digest
 log = logging.getLogger("groundrules.ledger")
 
 
+def changed(study: str, plain: Mapping[str, Any], hashed: str, what: str) -> str:
+    """That what the ledger keeps is not what was hashed before training; '' where it is."""
+    if digest(plain) == hashed:
+        return ""
+    return (
+        f"study '{study}': its {what} was changed after its hash {hashed} was recorded; what was measured "
+        "under one plan is no evidence under another"
+    )
+
+
 def untouched(study: str, plain: Mapping[str, Any], hashed: str, what: str) -> None:
     """ValueError where what the ledger keeps is not what was hashed before training."""
-    if digest(plain) != hashed:
-        raise ValueError(
-            f"study '{study}': its {what} was changed after its hash {hashed} was recorded; what was "
-            "measured under one plan is no evidence under another"
-        )
+    if why := changed(study, plain, hashed, what):
+        raise ValueError(why)
 
 
 @contextmanager

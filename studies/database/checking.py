@@ -8,8 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from reports.processors import kernels, mixed
 from studies.database.stored import COLUMNS, PACK, content_hash
 from trainers.evaluation import Evaluation
+
+UNSEALED = (
+    "this ledger is of an earlier version: nothing tells whether titles, versions, hardware, times and "
+    "attempts were changed; the next run in it seals them as they are"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +36,12 @@ class Checked:
     hashed: int
     """Of these, how many have a hash of their content; ledgers of the first versions have none."""
     packs: int
+    sealed: bool
+    """Whether there is a seal over all else: title, terms, plans, margins, packs, attempts. Ledgers of
+    earlier versions have none until something is run in them."""
     faults: tuple[Fault, ...]
+    processors: Mapping[str, int]
+    """The kernels that trained the evaluations -> how many; 'not recorded' in those of earlier versions."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data."""
@@ -38,11 +49,14 @@ class Checked:
 
     def lines(self) -> list[str]:
         """As a person reads it."""
-        right = "all are what was committed" if not self.faults else f"{len(self.faults)} faults"
+        faults = f"{len(self.faults)} fault{'' if len(self.faults) == 1 else 's'}"
+        right = "all are what was committed" if not self.faults else faults
         return [
             *(f"{fault.where}: {fault.what}" for fault in self.faults),
             f"{self.study}: {self.evaluations} evaluations of {self.packs} packs read, {self.hashed} of them "
             f"with a hash of their content; {right}",
+            *([] if self.sealed else [UNSEALED]),
+            *([f"note: {said}"] if (said := mixed(Counter(self.processors))) else []),
         ]
 
 
@@ -51,7 +65,9 @@ def checked(
     rows: Iterator[tuple[Any, ...]],
     packs: Mapping[str, int],
     packs_now: Callable[[], Mapping[str, int]],
-    complaints: Sequence[str],
+    known: Sequence[Fault],
+    *,
+    sealed: bool,
 ) -> Checked:
     """Looks at every row.
 
@@ -60,42 +76,57 @@ def checked(
         rows: of `studies.database.stored.query`.
         packs: pack -> how many evaluations came with it, as of before the rows were read.
         packs_now: the same of now: a run may be committing meanwhile.
-        complaints: what the database says of itself.
+        known: faults that were found before.
+        sealed: whether there is a seal over the study.
     """
-    faults = [Fault(where="database", what=complaint) for complaint in complaints]
+    faults = list(known)
     counts: Counter[str] = Counter()
+    processors: Counter[str] = Counter()
     hashed = 0
     for row in rows:
         columns, hash_ = row[: len(COLUMNS)], row[len(COLUMNS)]
         counts[columns[PACK]] += 1
         hashed += hash_ is not None
-        if why := _wrong(columns, hash_):
+        evaluation, why = _read(columns, hash_)
+        if evaluation is None:
             faults.append(Fault(where=str(row[0]), what=why))
-    known = packs_now()
-    for pack in sorted({*counts, *packs}):
-        if pack not in known:
-            faults.append(Fault(where=pack, what=f"{counts[pack]} evaluations of a pack that is not there"))
+        elif evaluation.status != "failed":  # which nobody trained
+            processors[kernels(evaluation.processor)] += 1
+    there = packs_now()
+    for pack in sorted({*counts, *packs}, key=str):
+        if pack not in there:
+            faults.append(
+                Fault(where=str(pack), what=f"{counts[pack]} evaluations of a pack that is not there")
+            )
         elif counts[pack] < packs.get(pack, 0):
             faults.append(
-                Fault(where=pack, what=f"{counts[pack]} of its {packs[pack]} evaluations are there")
+                Fault(where=str(pack), what=f"{counts[pack]} of its {packs[pack]} evaluations are there")
             )
     return Checked(
-        study=study, evaluations=counts.total(), hashed=hashed, packs=len(packs), faults=tuple(faults)
-    )
+        study=study, evaluations=counts.total(), hashed=hashed, packs=len(packs), sealed=sealed,
+        faults=tuple(dict.fromkeys(faults)), processors=dict(sorted(processors.items())),
+    )  # fmt: skip
 
 
-def _wrong(row: tuple[Any, ...], hashed: str | None) -> str:
-    """What is wrong with one row; '' where nothing is."""
+def row_fault(row: tuple[Any, ...], hashed: str | None) -> str:
+    """What is wrong with one evaluation's columns, given its hash or None; '' where nothing is."""
+    return _read(row, hashed)[1]
+
+
+def _read(row: tuple[Any, ...], hashed: str | None) -> tuple[Evaluation | None, str]:
+    """The evaluation, or None and what is wrong with its columns."""
     slot, *columns, _, status, text = row
     if hashed is not None and hashed != content_hash(row):
-        return "its content is not what was committed"
+        return None, "its content is not what was committed"
     try:
         found = Evaluation.from_plain(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        return f"its content cannot be read ({type(error).__name__}: {error})"
+        return None, f"its content cannot be read ({type(error).__name__}: {error})"
     if found.id != slot:
-        return f"its content is that of slot {found.id}"
+        return None, f"its content is that of slot {found.id}"
     s = found.slot
     if columns != [s.study, s.phase, s.factor, s.task, s.regime, s.block, s.level, s.index]:
-        return "its columns are not those of its slot"
-    return "" if status == found.status else f"its status is '{status}', in its content '{found.status}'"
+        return None, "its columns are not those of its slot"
+    if status != found.status:
+        return None, f"its status is '{status}', in its content '{found.status}'"
+    return found, ""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from studies.database.contract import Database, Transaction, Values
-from studies.database.stored import COLUMNS, columns_of, content_hash
+from studies.database.sealing import Sealed, append, pack_hash, row_hash
+from studies.database.stored import COLUMNS, columns_of, content_hash, damaged
 
 if TYPE_CHECKING:
     from studies.packing import Pack
@@ -33,19 +34,19 @@ def commit_pack(
     """
     now = now_ms()
     rows = {e.id: columns_of(study, pack.id, e) for e in evaluations}
-    note = (study, pack.id, "", "committed", "", worker, seconds, now)
+    about = (pack.phase, pack.factor, pack.task, pack.regime, len(pack.members), float(seconds), worker, now)
+    note = (study, pack.id, "", "committed", "", worker, float(seconds), now)
     new = 0
 
     def work(t: Transaction, again: bool) -> int:
         nonlocal new
         if again and _noted(t, note):
             return new
-        t.run(
+        entered = t.run(
             "INSERT INTO packs (id, study, phase, factor, task, regime, members, seconds, worker,"
             " committed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (pack.id, study, pack.phase, pack.factor, pack.task, pack.regime, len(pack.members), seconds,
-             worker, now),
-        )  # fmt: skip
+            (pack.id, study, *about),
+        )
         places = ", ".join("?" * len(rows))
         there = t.rows(f"SELECT slot FROM evaluations WHERE slot IN ({places})", list(rows))
         filled = [slot for (slot,) in there]
@@ -55,12 +56,14 @@ def commit_pack(
             list(fresh.values()),
         )
         t.ensure("hashes")
-        t.many(
-            "INSERT INTO hashes (slot, hash) VALUES (?, ?)",
-            [(slot, content_hash(row)) for slot, row in fresh.items()],
-        )
-        doubled = [(study, pack.id, slot, "duplicate", "", worker, seconds, now) for slot in filled]
-        _note(t, [*doubled, note])
+        hashes = {slot: content_hash(row) for slot, row in fresh.items()}
+        t.many("INSERT INTO hashes (slot, hash) VALUES (?, ?)", list(hashes.items()))
+        if fresh and not entered:
+            raise damaged(database.name, f"pack {pack.id} is there without its evaluations")
+        kept = [(*row[:-1], hashes[slot]) for slot, row in fresh.items()]
+        sealed: list[Sealed] = [("pack", pack.id, pack_hash((pack.id, *about), kept))] if entered else []
+        doubled = [(study, pack.id, slot, "duplicate", "", worker, float(seconds), now) for slot in filled]
+        _note(t, [*doubled, note], sealed)
         new = len(fresh)
         return new
 
@@ -71,7 +74,7 @@ def note_attempt(
     database: Database, study: str, pack: Pack, *, kind: str, cause: str, worker: str, seconds: float
 ) -> None:
     """Appends what happened to a pack that was not committed."""
-    note = (study, pack.id, "", kind, _storable(cause)[:LONGEST_CAUSE], worker, seconds, now_ms())
+    note = (study, pack.id, "", kind, _storable(cause)[:LONGEST_CAUSE], worker, float(seconds), now_ms())
 
     def work(t: Transaction, again: bool) -> None:
         if not (again and _noted(t, note)):
@@ -85,12 +88,14 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _note(t: Transaction, notes: Sequence[Values]) -> None:
+def _note(t: Transaction, notes: Sequence[Values], sealed: Sequence[Sealed] = ()) -> None:
     t.many(
         "INSERT INTO attempts (study, pack, slot, kind, cause, worker, seconds, at_ms)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         notes,
     )
+    study = str(notes[0][0])
+    append(t, study, [*sealed, *(("attempt", str(note[1]), row_hash(note[1:])) for note in notes)])
 
 
 def _noted(t: Transaction, note: Values) -> bool:

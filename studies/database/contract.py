@@ -56,6 +56,8 @@ class Database(Protocol):
     `LedgerLost` is raised where it cannot.
     """
 
+    version: int
+    """Of its schema, as of when it was opened or made newer."""
     name: str
     """The file or the address, for messages: without a password."""
     without_curves: str
@@ -78,6 +80,16 @@ class Database(Protocol):
             study: its name.
             work: given the transaction, and whether this is a repetition after a lost connection: then what
                 it writes may be there already.
+        """
+
+    def upgrade(self, work: Callable[[Transaction], None]) -> None:
+        """Makes the tables of the newest schema in a ledger of an earlier one, once, in one transaction.
+
+        Args:
+            work: given the transaction, after the tables are made.
+
+        Raises:
+            ValueError: another run, of whichever version of this program, holds one of its studies.
         """
 
     def has(self, table: str) -> bool:

@@ -25,7 +25,7 @@ from studies.database.contract import (
     in_one_line,
     wait_seconds,
 )
-from studies.database.schema import SCHEMA_VERSION, on_postgresql, refuse_others
+from studies.database.schema import SCHEMA_VERSION, TABLES, on_postgresql, spelled, version_of
 from studies.database.sessions import NAMESPACE, Identity, Session, name_of
 from studies.site import Site, shown
 
@@ -34,6 +34,10 @@ READER_SECONDS = 5.0
 BATCH = 2000
 """Rows fetched at once of a query with many."""
 
+_DAMAGE = (
+    psycopg.DataError, psycopg.IntegrityError, psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn,
+)  # fmt: skip
+"""Errors of statements that fit every ledger that this program has written."""
 PASSING = ("08", "40", "53", "57")
 """Classes of errors that pass: connection lost, transaction rolled back, out of room, server going down."""
 
@@ -48,6 +52,7 @@ class PostgresqlDatabase:
 
     def __init__(self, site: Site, *, writes: bool) -> None:
         self.name = name_of(site)
+        self.version = SCHEMA_VERSION
         self._site = site
         self._writes = writes
         self._seconds = wait_seconds()
@@ -116,6 +121,30 @@ class PostgresqlDatabase:
                 return work(_Transaction(cursor), repeated)
 
         return self._patiently(once, "written")
+
+    def upgrade(self, work: Callable[[Transaction], None]) -> None:
+        """Makes the newest tables, while nobody else holds a study of the database or makes tables."""
+
+        def once() -> None:
+            connection = self._session.connection
+            with connection.transaction(), connection.cursor() as cursor:
+                self._session.alone()
+                t = _Transaction(cursor)
+                if t.rows("SELECT version FROM schema_version") != [(self.version,)]:
+                    return
+                for (study,) in t.rows("SELECT name FROM studies"):
+                    if not self._session.may_write(study):
+                        by = self._session.holder(study)[1]
+                        raise ValueError(
+                            f"the ledger {self.name} is of an earlier version, and its study '{study}' is "
+                            f"in use by another run ({by}): wait for it or stop it"
+                        )
+                t.run(spelled("seals", TABLES["seals"]))
+                work(t)
+                t.run("UPDATE schema_version SET version = ?", (SCHEMA_VERSION,))
+
+        self._patiently(once, "written")
+        self.version = SCHEMA_VERSION
 
     def has(self, table: str) -> bool:
         """Whether there is such a table."""
@@ -192,9 +221,7 @@ class PostgresqlDatabase:
 
     def _tell(self, error: psycopg.Error, wish: str) -> NoReturn:
         """Raises an error of PostgreSQL's as one of ours, where it is not a mistake in this program."""
-        if isinstance(error, psycopg.IntegrityError):
-            raise error
-        damaged = isinstance(error, psycopg.DataError) or (error.sqlstate or "")[:2] == "XX"
+        damaged = isinstance(error, _DAMAGE) or (error.sqlstate or "")[:2] == "XX"
         kind = LedgerDamaged if damaged else LedgerLost
         raise kind(f"the ledger {self.name} cannot be {wish} ({in_one_line(error)})") from error
 
@@ -231,7 +258,7 @@ class PostgresqlDatabase:
             )
         there = "schema_version" in tables
         versions = connection.execute("SELECT version FROM schema_version") if there else ()
-        refuse_others(self.name, tables, [version for (version,) in versions])
+        self.version = version_of(self.name, tables, [version for (version,) in versions])
         if self._writes:
             self._belongs()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+SEALED_FROM = 2
+"""Ledgers of this version and later have a seal; earlier ones get it when a run first opens them."""
 
 TABLES: dict[str, str] = {
     "schema_version": "CREATE TABLE schema_version (version INTEGER NOT NULL)",
@@ -31,6 +33,9 @@ TABLES: dict[str, str] = {
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, study TEXT NOT NULL, pack TEXT NOT NULL, slot TEXT NOT NULL,
     kind TEXT NOT NULL, cause TEXT NOT NULL, worker TEXT NOT NULL, seconds REAL NOT NULL,
     at_ms INTEGER NOT NULL)""",
+    "seals": """CREATE TABLE seals (
+    study TEXT NOT NULL, position INTEGER NOT NULL, part TEXT NOT NULL, place TEXT NOT NULL,
+    content TEXT NOT NULL, chain TEXT NOT NULL, PRIMARY KEY (study, position))""",
 }
 
 LATER: dict[str, str] = {
@@ -60,18 +65,20 @@ _LISTED = ("studies", "frozen")
 
 def on_postgresql() -> list[str]:
     """The statements that make the whole ledger there."""
-    made = []
-    for name, statement in (TABLES | LATER | POSTGRESQL_ONLY).items():
-        for ours, theirs in _SPELLED:
-            statement = statement.replace(ours, theirs)
-        if name in _LISTED:
-            statement = statement.replace("(", "(rowid BIGINT GENERATED ALWAYS AS IDENTITY, ", 1)
-        made.append(statement)
-    return made
+    return [spelled(name, sql) for name, sql in (TABLES | LATER | POSTGRESQL_ONLY).items()]
 
 
-def refuse_others(name: str, tables: Collection[str], versions: Collection[object]) -> None:
-    """ValueError where what was opened is not a ledger that this program can read.
+def spelled(name: str, statement: str) -> str:
+    """The statement that makes one table, in PostgreSQL's words."""
+    for ours, theirs in _SPELLED:
+        statement = statement.replace(ours, theirs)
+    if name in _LISTED:
+        statement = statement.replace("(", "(rowid BIGINT GENERATED ALWAYS AS IDENTITY, ", 1)
+    return statement
+
+
+def version_of(name: str, tables: Collection[str], versions: Collection[object]) -> int:
+    """The schema version of what was opened; ValueError where this program cannot read it.
 
     Args:
         name: the file's or the database's, for the message.
@@ -88,3 +95,10 @@ def refuse_others(name: str, tables: Collection[str], versions: Collection[objec
             f"{name} has schema version {version}, newer than this program's {SCHEMA_VERSION};"
             " upgrade groundrules"
         )
+    sealed = version >= SEALED_FROM
+    if not sealed and "seals" in tables:
+        raise ValueError(f"{name} is damaged: its schema version is {version}, which has no seal")
+    needed = {table for table, sql in TABLES.items() if sql.startswith("CREATE TABLE")}
+    if missing := needed - set(tables) - (set() if sealed else {"seals"}):
+        raise ValueError(f"{name} is damaged: its table '{min(missing)}' is missing")
+    return version

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,9 +25,11 @@ from studies.database.contract import (
     wait_seconds,
 )
 from studies.database.own_tables import refuse_foreign
-from studies.database.schema import LATER, SCHEMA_VERSION, TABLES, refuse_others
+from studies.database.schema import LATER, SCHEMA_VERSION, TABLES, version_of
 
 FILE = "ledger.sqlite"
+NAMES = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""What a study may be called: its name is a part of a file's."""
 
 OPENING_SECONDS = 60
 """How long the first look at a file may wait for another process."""
@@ -45,7 +48,10 @@ class SqliteDatabase:
 
     without_curves = "json_set(evaluation, '$.curve', json('[]'), '$.diagnostics', json('{}'))"
 
-    def __init__(self, workspace: Path, connection: sqlite3.Connection, *, writes: bool) -> None:
+    def __init__(
+        self, workspace: Path, connection: sqlite3.Connection, *, writes: bool, version: int
+    ) -> None:
+        self.version = version
         self.name = str(workspace / FILE)
         self._workspace = workspace
         self._db = connection
@@ -75,8 +81,8 @@ class SqliteDatabase:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
                 _make(connection)
-            _check_schema(connection, file)
-            return SqliteDatabase(workspace, connection, writes=create)
+            version = _check_schema(connection, file)
+            return SqliteDatabase(workspace, connection, writes=create, version=version)
         except (OSError, sqlite3.Error, UnicodeError) as error:
             if connection is not None:
                 connection.close()
@@ -129,6 +135,23 @@ class SqliteDatabase:
     def ensure(self, table: str) -> None:
         """Makes a table that older ledgers do not have."""
         self._db.execute(LATER[table])
+
+    def upgrade(self, work: Callable[[Transaction], None]) -> None:
+        """Makes the newest tables, while it holds every study of the file."""
+
+        def upgraded(t: Transaction, again: bool) -> None:
+            if t.rows("SELECT version FROM schema_version") == [(self.version,)]:
+                t.run(TABLES["seals"])
+                work(t)
+                t.run("UPDATE schema_version SET version = ?", (SCHEMA_VERSION,))
+
+        with ExitStack() as held:
+            for (study,) in self.read("SELECT name FROM studies", (), list):
+                if not (type(study) is str and NAMES.fullmatch(study)):
+                    raise LedgerDamaged(f"the ledger {self.name} is damaged: {study!r:.80} names no study")
+                held.enter_context(self.hold(study))
+            self.write("", upgraded)
+        self.version = SCHEMA_VERSION
 
     def has(self, table: str) -> bool:
         """Whether there is such a table."""
@@ -195,7 +218,7 @@ class SqliteDatabase:
                 f"the ledger {self.name} cannot be {wish} ({in_one_line(error)}); what was committed is "
                 "kept: resume with the same command when that is mended"
             ) from error
-        corrupt = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        corrupt = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT)
         if isinstance(error, sqlite3.OperationalError) or _code(error) in corrupt:
             raise LedgerDamaged(f"the ledger {self.name} is damaged ({in_one_line(error)})") from error
         raise error
@@ -223,7 +246,8 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
         return bool(found.fetchone()[0] == 0)
 
 
-def _check_schema(connection: sqlite3.Connection, file: Path) -> None:
+def _check_schema(connection: sqlite3.Connection, file: Path) -> int:
+    """The file's schema version."""
     connection.execute("PRAGMA trusted_schema = OFF")
     entries = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
     tables = {name for kind, name, _ in entries if kind == "table"}
@@ -231,5 +255,6 @@ def _check_schema(connection: sqlite3.Connection, file: Path) -> None:
         raise ValueError(f"{file} is empty: its making was interrupted; run a study first")
     versions = "SELECT version FROM schema_version"
     there = "schema_version" in tables
-    refuse_others(str(file), tables, [v for (v,) in connection.execute(versions)] if there else [])
+    version = version_of(str(file), tables, [v for (v,) in connection.execute(versions)] if there else [])
     refuse_foreign(str(file), entries, [*TABLES.values(), *LATER.values()])
+    return version

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from reports.boundary import OUTER, Edge
+from reports.processors import mixture
 from reports.record import Margin
 from reports.scoped import Scatter, Scoped, Searched
 from search_spaces.change import Change
@@ -47,6 +48,12 @@ def _scoped(ledger: Ledger, row: StudyRow) -> Scoped:
     protocol = ScopeProtocol(fixed=protocol_of(row.protocol))
     spec, points = protocol.spec, protocol.spec.effective_budget.trials
     margins = ledger.margins(name)
+    everything = [
+        e
+        for regime in spec.regimes
+        for task in spec.tasks
+        for e in ledger.chain(name, "", task, regime, curves=False)
+    ]
     searched: list[Searched] = []
     scatter: list[Scatter] = []
     for question in spec.asked:
@@ -54,6 +61,7 @@ def _scoped(ledger: Ledger, row: StudyRow) -> Scoped:
             cells: dict[str, dict[str, list[Evaluation]]] = {level: {} for level in question.levels}
             for task in protocol.fixed.candidates(question.factor):
                 for e in ledger.chain(name, question.factor, task, regime, curves=False):
+                    everything.append(e)
                     if e.slot.index:
                         cells[e.slot.level].setdefault(task, []).append(e)
             whole = {
@@ -77,6 +85,7 @@ def _scoped(ledger: Ledger, row: StudyRow) -> Scoped:
         scatter=tuple(scatter),
         versions=row.terms["versions"],
         hardware=row.terms["hardware"],
+        mixture=mixture(everything),
     )
 
 

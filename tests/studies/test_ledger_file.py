@@ -18,7 +18,8 @@ from studies.cli import invoke
 from studies.database.contract import WAIT, LedgerDamaged, LedgerLost
 from studies.ledger import FILE, Ledger
 from studies.packing import Pack
-from tests.studies.planted import agenda_of, outcome, started, train_all
+from tests.studies.planted import agenda_of, outcome, started, train, train_all
+from tests.studies.tampering import unseal
 
 ROOT = Path(__file__).parents[2]
 
@@ -174,16 +175,55 @@ def test_check_reads_every_row_and_says_how_many(workspace: Path, capsys: pytest
         ("UPDATE evaluations SET level = 'x' WHERE sequence = 1", "its content is not what was committed"),
         ("UPDATE evaluations SET study = 'x' WHERE sequence = 1", "evaluations are there"),
         ("DELETE FROM evaluations WHERE sequence = 5", "evaluations are there"),
-        ("DELETE FROM hashes; UPDATE evaluations SET slot = 'x' WHERE sequence = 1", "is that of slot"),
-        ("DROP TABLE hashes; UPDATE evaluations SET level = 'x' WHERE sequence = 1", "columns are not those"),
-        ("DROP TABLE hashes; UPDATE evaluations SET evaluation = '{' WHERE sequence = 1", "cannot be read"),
-        ("DROP TABLE hashes; UPDATE evaluations SET status = 'failed' WHERE sequence = 1", "its status is"),
+        ("DELETE FROM hashes WHERE rowid = 3", "the hash of its content is missing"),
+        ("DROP TABLE hashes", "the hash of its content is missing"),
+        ("DELETE FROM evaluations; DELETE FROM packs; DELETE FROM hashes", "is missing"),
+        ("UPDATE studies SET title = 'Another'", "the row of study tiny: is not what was recorded"),
+        ("UPDATE studies SET protocol = replace(protocol, '0.05', '0.5')", "the row of study tiny"),
+        ("UPDATE studies SET terms = replace(terms, 'cpu', 'H200 cluster')", "the row of study tiny"),
+        ("UPDATE margins SET margin = replace(margin, '0.', '1.')", "margins: they are not those"),
+        ("DELETE FROM margins WHERE position = 1", "margins: they are not those"),
+        ("UPDATE plans SET started_ms = 1", "plan "),
+        ("UPDATE packs SET seconds = 999 WHERE rowid = 2", "is not what was recorded"),
+        ("UPDATE attempts SET cause = 'other' WHERE sequence = 2", "the record of attempts at pack"),
+        ("DELETE FROM attempts WHERE sequence = 2", "the record of attempts at pack"),
+        ("DELETE FROM seals", "seal: it is missing"),
+        ("DELETE FROM seals WHERE position = 7", "link 7 of its chain is missing"),
+        ("UPDATE seals SET content = chain WHERE position = 7", "link 7 of its chain is missing or changed"),
     ],
 )
 def test_a_row_that_is_not_what_was_committed_is_named(
     workspace: Path, capsys: pytest.CaptureFixture[str], change: str, told: str
 ) -> None:
     trained(workspace).close()
+    _finds(workspace, capsys, change, told)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("DROP TABLE hashes; UPDATE evaluations SET slot = 'x' WHERE sequence = 1", "is that of slot"),
+        ("DROP TABLE hashes; UPDATE evaluations SET level = 'x' WHERE sequence = 1", "columns are not those"),
+        ("DROP TABLE hashes; UPDATE evaluations SET evaluation = '{' WHERE sequence = 1", "cannot be read"),
+        ("DROP TABLE hashes; UPDATE evaluations SET status = 'failed' WHERE sequence = 1", "its status is"),
+        ("DELETE FROM hashes WHERE rowid < 4", "the hash of its content is missing"),
+        ("UPDATE margins SET margin = replace(margin, '0.', '1.')", "margins: they are not those"),
+        ("UPDATE studies SET protocol = replace(protocol, '0.05', '0.5')", "was changed after its hash"),
+        (
+            "UPDATE plans SET plan = replace(plan, '0.', '1.'); DELETE FROM margins",
+            "was changed after its hash",
+        ),
+    ],
+)
+def test_of_a_ledger_without_a_seal_check_finds_what_its_hashes_tell(
+    workspace: Path, capsys: pytest.CaptureFixture[str], change: str, told: str
+) -> None:
+    trained(workspace).close()
+    unseal(workspace)
+    _finds(workspace, capsys, change, told)
+
+
+def _finds(workspace: Path, capsys: pytest.CaptureFixture[str], change: str, told: str) -> None:
     with closing(sqlite3.connect(workspace / FILE, isolation_level=None)) as raw:
         raw.executescript(change)
     assert invoke(["check", "tiny", "--workspace", str(workspace)]) == 1
@@ -192,12 +232,62 @@ def test_a_row_that_is_not_what_was_committed_is_named(
 
 def test_ledgers_from_before_hashes_are_as_good(workspace: Path) -> None:
     before = trained(workspace).evaluations("tiny")
-    with closing(sqlite3.connect(workspace / FILE, isolation_level=None)) as raw:
-        raw.execute("DROP TABLE hashes")
+    unseal(workspace, hashes=False)
     with Ledger.open(workspace) as ledger:
         assert ledger.evaluations("tiny") == before
         found = ledger.check("tiny")
-        assert (found.hashed, found.evaluations, found.faults) == (0, len(before), ())
+        assert (found.hashed, found.evaluations, found.sealed, found.faults) == (0, len(before), False, ())
+    Ledger.open(workspace, create=True).close()  # the next run seals it
+    with Ledger.open(workspace) as ledger:
+        found = ledger.check("tiny")
+        assert (found.hashed, found.evaluations, found.sealed, found.faults) == (
+            (len(before), len(before), True, ())
+        )
+
+
+def test_a_ledger_from_before_seals_goes_on_and_is_sealed_as_it_was_found(workspace: Path) -> None:
+    """Half of it was written by an earlier version."""
+    ledger, fixed = started(workspace)
+    agenda = agenda_of(ledger, fixed)
+    for _ in range(20):
+        pack = agenda.next_pack()
+        assert pack is not None
+        train(agenda, pack)
+    ledger.close()
+    unseal(workspace)
+    quiet = trained(workspace.parent / "quiet").evaluations("tiny")
+    assert trained(workspace).evaluations("tiny") == quiet
+    with Ledger.open(workspace) as ledger:
+        found = ledger.check("tiny")
+        assert (found.sealed, found.faults, found.evaluations) == (True, (), len(quiet))
+
+
+def test_sealing_an_older_ledger_hides_no_damage(workspace: Path) -> None:
+    trained(workspace).close()
+    unseal(workspace)
+    with closing(sqlite3.connect(workspace / FILE, isolation_level=None)) as raw:
+        raw.execute("DELETE FROM hashes WHERE rowid = 5")
+    with Ledger.open(workspace, create=True) as ledger:
+        assert [fault.what for fault in ledger.check("tiny").faults] == ["the hash of its content is missing"]
+        with pytest.raises(LedgerDamaged, match="the hash of its content is missing"):
+            ledger.study("tiny")
+
+
+def test_an_older_ledger_is_not_sealed_while_a_study_of_it_runs(workspace: Path) -> None:
+    """That run may be of a version that knows nothing of seals."""
+    with trained(workspace).hold("tiny"):
+        unseal(workspace)
+        with pytest.raises(ValueError, match="in use by another run"):
+            Ledger.open(workspace, create=True)
+    Ledger.open(workspace, create=True).close()
+
+
+def test_a_lower_version_does_not_take_the_seal_away(workspace: Path) -> None:
+    trained(workspace).close()
+    with closing(sqlite3.connect(workspace / FILE, isolation_level=None)) as raw:
+        raw.execute("UPDATE schema_version SET version = 1")
+    with pytest.raises(ValueError, match="is damaged: its schema version is 1, which has no seal"):
+        Ledger.open(workspace)
 
 
 def test_no_flipped_byte_is_ever_taken_for_a_result(workspace: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import pytest
 from studies.cli import invoke
 from studies.database.contract import WAIT, LedgerDamaged, LedgerLost
 from studies.database.entries import Attempt
+from studies.database.schema import SCHEMA_VERSION
 from studies.database.sessions import Session
 from studies.ledger import Ledger
 from studies.packing import Pack
@@ -79,7 +80,7 @@ def test_first_runs_that_begin_together_make_one_ledger(
             one.result()
     guard.connection.close()
     assert postgres.execute("SELECT count(*), max(version) FROM groundrules.schema_version", address) == [
-        (1, 1)
+        (1, SCHEMA_VERSION)
     ]
 
 
@@ -94,9 +95,9 @@ def test_reading_makes_nothing_and_says_what_is_missing(
 
 def test_a_newer_ledger_is_refused(address: str, postgres: Postgres, workspace: Path) -> None:
     Ledger.open(workspace, create=True).close()
-    postgres.execute("UPDATE groundrules.schema_version SET version = 2", address)
+    postgres.execute("UPDATE groundrules.schema_version SET version = version + 1", address)
     for create in (True, False):
-        with pytest.raises(ValueError, match="has schema version 2, newer than this program's 1"):
+        with pytest.raises(ValueError, match="newer than this program's"):
             Ledger.open(workspace, create=create)
 
 
@@ -329,3 +330,67 @@ def cutting(port: int, *, told: bool) -> Iterator[tuple[int, threading.Event]]:
         yield door.getsockname()[1], armed
     for end in ends:
         end.close()
+
+
+UNSEALED = "DROP TABLE groundrules.seals; UPDATE groundrules.schema_version SET version = 1"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("UPDATE studies SET terms = replace(terms, 'cpu', 'H200 cluster')", "the row of study tiny"),
+        ("UPDATE margins SET margin = replace(margin, '0.', '1.')", "margins: they are not those"),
+        ("DELETE FROM packs WHERE id = (SELECT min(id) FROM packs)", "pack "),
+        ("UPDATE packs SET seconds = 999 WHERE id = (SELECT min(id) FROM packs)", "is not what was recorded"),
+        (
+            "DELETE FROM hashes WHERE slot = (SELECT min(slot) FROM hashes)",
+            "the hash of its content is missing",
+        ),
+        ("DELETE FROM attempts WHERE sequence = 2", "the record of attempts at pack"),
+        ("DELETE FROM seals WHERE position = 7", "link 7 of its chain is missing"),
+        ("DROP TABLE seals", "its table 'seals' is missing"),
+        ("ALTER TABLE packs DROP COLUMN seconds", "seconds"),
+    ],
+)
+def test_an_edited_database_is_found_and_nothing_of_it_is_told(
+    address: str,
+    postgres: Postgres,
+    workspace: Path,
+    change: str,
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ledger, fixed = started(workspace)
+    train_all(agenda_of(ledger, fixed))
+    ledger.close()
+    assert invoke(["check", "tiny", "--workspace", str(workspace)]) == 0
+    postgres.execute(f"SET search_path TO groundrules; {change}", address)
+    capsys.readouterr()
+    for command in ("report", "results", "status"):
+        assert invoke([command, "tiny", "--workspace", str(workspace)]) == 2
+        said = capsys.readouterr()
+        assert said.err.startswith("error: ") and not said.out
+    assert invoke(["check", "tiny", "--workspace", str(workspace)]) in (1, 2)
+    said = capsys.readouterr()
+    assert told in said.out + said.err and "internal" not in said.err
+
+
+def test_an_older_database_is_sealed_once_nobody_runs_a_study_of_it(
+    address: str, postgres: Postgres, workspace: Path
+) -> None:
+    ledger, fixed = started(workspace)
+    train_all(agenda_of(ledger, fixed))
+    postgres.execute(UNSEALED, address)
+    with Ledger.open(workspace) as reader:
+        assert (reader.check("tiny").sealed, reader.check("tiny").faults) == (False, ())
+    with (
+        ledger.hold("tiny"),
+        pytest.raises(ValueError, match="is of an earlier version, and its study 'tiny'"),
+    ):
+        Ledger.open(workspace, create=True)
+    ledger.close()
+    with ThreadPoolExecutor() as pool:  # several at once: one of them seals it
+        opening = [pool.submit(lambda: Ledger.open(workspace, create=True).close()) for _ in range(3)]
+    assert [one.result() for one in opening] == [None] * 3
+    with Ledger.open(workspace) as reader:
+        assert (reader.check("tiny").sealed, reader.check("tiny").faults) == (True, ())

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 def report(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
     """Rebuild a study's pages from the ledger alone."""
     from studies.tracking import has_store, log_report
+    from studies.workspace_files import refuse_links
 
+    refuse_links(workspace, study)
     page, defaults = write_pages(workspace, record_of(workspace, study))
     if has_store(workspace):
         log_report(workspace, study, page.parent)
@@ -63,7 +65,9 @@ def ui(
 ) -> None:
     """Show the workspace's MLflow pages on this machine, until Ctrl-C."""
     from studies.mirroring.ui import pages_elsewhere, serve
+    from studies.workspace_files import refuse_links
 
+    refuse_links(workspace)
     elsewhere = pages_elsewhere(workspace)
     for line in elsewhere:
         print(line)

@@ -1,4 +1,4 @@
-"""Files from and for outside: reads that are bounded and never wait; writes are those of `trainers.writing`."""
+"""Files from and for outside: bounded reads that never wait; writing is `trainers.writing`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from trainers.writing import (
+    PART,
     DiskFull,
     LinkInTheWay,
     appending,
@@ -17,11 +18,13 @@ from trainers.writing import (
     refuse_database_links,
     refuse_link,
     save,
+    set_aside,
     write,
 )
 
 __all__ = [
     "LONGEST",
+    "PART",
     "DiskFull",
     "LinkInTheWay",
     "TooLongError",
@@ -34,6 +37,7 @@ __all__ = [
     "refuse_database_links",
     "refuse_link",
     "save",
+    "set_aside",
     "write",
 ]
 

@@ -1,4 +1,4 @@
-"""What the commands write in a workspace: none of it is a symbolic link, which would lead the writing elsewhere."""
+"""What the commands write in a workspace is no symbolic link, which would lead elsewhere."""
 
 from __future__ import annotations
 

@@ -12,20 +12,22 @@ from tests.test_architecture import ROOT, modules
 
 DOOR = "trainers/writing.py"
 ELSEWHERE = {
-    "studies/cli.py": {"tempfile.mkstemp", "os.fdopen", "os.open"},  # a log of a name that nobody can guess
+    "studies/cli.py": {"tempfile.mkstemp", "os.open"},  # a log of a name that nobody can guess; /dev/null
     "studies/training/cluster.py": {  # the private folder of a run of Ray's, which mkdtemp has just made
-        "tempfile.mkdtemp", "shutil.rmtree", "os.fdopen", "os.open", "lock.open", "write_text",
+        "tempfile.mkdtemp", "shutil.rmtree", "os.open", "open", "write_text",
     },
     "studies/training/attached.py": {"tempfile.mkdtemp", "shutil.rmtree"},  # likewise
     "studies/training/traces.py": {"open"},  # a file of that folder, named by Ray's id of the trial
     "studies/workers.py": {"mkdir", "touch"},  # likewise
-    "studies/database/sqlite.py": {"sqlite3.connect"},  # after `refuse_database_links`
+    "studies/database/sqlite.py": {"sqlite3.connect", "truncate"},  # after `refuse_database_links`; its lock
     "studies/mirroring/mlflow_sqlite.py": {"sqlite3.connect"},  # likewise
     "studies/mirroring/mlflow_database.py": {"tempfile.TemporaryDirectory"},  # where MLflow makes its tables
     "studies/commands/sending.py": {"tempfile.TemporaryDirectory"},  # for the file of a submission
     "studies/simulation/whole.py": {"tempfile.TemporaryDirectory"},  # for the ledger of a simulated study
+    "studies/mirroring/report_copies.py": {"makedirs"},  # of an object store
+    "trainers/fetching.py": {"shutil.copyfile"},  # into the file that `replacing` has made
     "reports/figures.py": {"savefig"},  # into memory
-    "reports/exporting/layout.py": set(),
+    "studies/commands/results.py": {"write_table"},  # likewise
 }  # fmt: skip
 """Module -> what it may do beside the door, and why."""
 
@@ -40,7 +42,14 @@ METHODS = frozenset(
 FUNCTIONS = frozenset(
     (
         *("os.replace", "os.rename", "os.link", "os.symlink", "os.mkdir", "os.makedirs", "os.truncate"),
-        *("shutil.copy", "shutil.copy2", "shutil.copyfile", "shutil.copytree", "shutil.move", "shutil.rmtree"),
+        *(
+            "shutil.copy",
+            "shutil.copy2",
+            "shutil.copyfile",
+            "shutil.copytree",
+            "shutil.move",
+            "shutil.rmtree",
+        ),
         *("tempfile.mkstemp", "tempfile.mkdtemp", "tempfile.NamedTemporaryFile", "tempfile.TemporaryFile"),
         *("tempfile.TemporaryDirectory", "sqlite3.connect", "np.save", "numpy.save", "torch.save"),
         *("logging.FileHandler", "FileHandler", "RotatingFileHandler", "ZipFile", "tarfile.open"),
@@ -61,10 +70,9 @@ def writes(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node.func, ast.Attribute) and last in METHODS:
             yield last
         elif last == "open" and _to_write(node, name):
-            yield name
-        elif last == "replace" and isinstance(node.func, ast.Attribute) and len(node.args) == 1:
-            if not node.keywords:  # of a path; of text it takes two arguments, of a dataclass names
-                yield "replace"
+            yield name if name == "os.open" else "open"
+        elif ast.unparse(node.func).endswith(".replace") and (len(node.args), node.keywords) == (1, []):
+            yield "replace"  # of a path: of text it takes two arguments, of a dataclass names
 
 
 def _to_write(call: ast.Call, name: str) -> bool:
@@ -96,7 +104,7 @@ def test_files_are_written_through_the_one_door() -> None:
 def test_what_is_excused_is_there_to_be_excused() -> None:
     for file, excused in ELSEWHERE.items():
         calls = set(writes(ast.parse((ROOT / file).read_text(encoding="utf-8"), filename=file)))
-        assert excused <= calls | {"os.fdopen"}, file
+        assert excused <= calls, file
 
 
 @pytest.mark.parametrize(
@@ -135,7 +143,8 @@ def test_a_planted_writing_is_found(tmp_path: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["open(file)", "file.open('rb')", "text.replace('a', 'b')", "replace(row, a=1)", "Ledger.open(place)"]
+    "line",
+    ["open(file)", "file.open('rb')", "text.replace('a', 'b')", "replace(row, a=1)", "Ledger.open(place)"],
 )
 def test_what_only_reads_is_left_alone(tmp_path: Path, line: str) -> None:
     (tmp_path / "reports").mkdir()

@@ -112,7 +112,7 @@ def _copy(address: str, scheme: str, shown: str, part: Path) -> None:
         raise ValueError(f"{shown}: '{need}' must be installed to read {scheme} addresses") from None
     except FileNotFoundError:
         raise ValueError(f"{shown}: there is nothing at this address") from None
-    except Exception as error:  # noqa: BLE001 - every store has errors of its own
+    except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise
         said = _without_secrets(" ".join(str(error).split()), address, shown)[:300]

@@ -1,15 +1,16 @@
-"""The door through which every file is written: whole or not at all, and through no symbolic link of others.
+"""The door through which every file is written: whole or not at all, and through no link but the user's.
 
-A file that replaces another is written beside it, synced and renamed, so that a full disk or a kill leaves the
-old one. What lies in a workspace or a cache is ours and is never reached through a symbolic link below that
-folder; a path that the user has named (`--output`) is followed where it leads. Whoever writes a file elsewhere
-than here is named in tests/test_writing.py, with the reason.
+A file that replaces another is written beside it, synced and renamed, so that a full disk or a kill leaves
+the old one. What lies in a workspace or a cache is ours, and is never written through a symbolic link below
+that folder; a path that the user has named (`--output`) is followed where it leads. Who else writes files is
+listed in tests/test_writing.py, with the reason.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import re
 import secrets
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import IO
 
 PART = ".groundrules-part"
-"""The ending of a file that is being written; one that a killed process has left goes with the next writing."""
+"""The ending of a file that is being written; what a killed process has left goes with the next writing."""
 LONGEST_STEM = 40
 """Characters of a file's name that its part repeats: names have at most 255 bytes."""
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
@@ -31,11 +32,14 @@ _UNLINKABLE = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLI
 """What file systems without hard links answer."""
 _UNRENAMABLE = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV))
 """A folder that takes no new file, or a file that is mounted by itself."""
+BESIDE = ("", "-journal", "-wal", "-shm")
+"""Endings of an SQLite file and of what SQLite writes beside it."""
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DESCRIPTORS = re.compile(r"/proc/(\d+)(?:/task/\d+)?/fd")
 
 
 class LinkInTheWay(ValueError):
-    """Something of ours is a symbolic link: somebody may have put it there so that we overwrite another file."""
+    """Something of ours is a symbolic link: it may be there so that we overwrite another file."""
 
 
 class DiskFull(Exception):
@@ -53,7 +57,7 @@ def refuse_link(path: Path) -> None:
 
 def refuse_database_links(file: Path) -> None:
     """LinkInTheWay if an SQLite file, or one that SQLite writes beside it, is a symbolic link."""
-    for ending in ("", "-journal", "-wal", "-shm"):
+    for ending in BESIDE:
         refuse_link(file.with_name(file.name + ending))
 
 
@@ -80,7 +84,7 @@ def create(file: Path, content: str | bytes) -> None:
         except OSError as error:
             if error.errno not in _UNLINKABLE:
                 raise
-            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
+            os.close(os.open(file, _NEW, 0o666))
             os.replace(part, file)
         _sync_names(file.parent)
 
@@ -134,6 +138,25 @@ def save(output: Path, content: str | bytes) -> None:
             out.write(_bytes(content))
 
 
+def set_aside(file: Path, kind: str) -> Path:
+    """Renames a file, and what SQLite has beside it, to the first free `<file>.<kind>-<number>`.
+
+    Raises:
+        LinkInTheWay, OSError: as `write`.
+    """
+    refuse_database_links(file)
+    number = next(n for n in itertools.count(1) if not os.path.lexists(f"{file}.{kind}-{n}"))
+    aside = file.with_name(f"{file.name}.{kind}-{number}")
+    for ending in (
+        *BESIDE[1:],
+        "",
+    ):  # the file last: no other of its name meets what is beside it
+        with suppress(FileNotFoundError):
+            os.rename(f"{file}{ending}", f"{aside}{ending}")
+    _sync_names(file.parent)
+    return aside
+
+
 @contextmanager
 def appending(file: Path) -> Iterator[IO[str]]:
     """Opens a text file of ours for reading and appending.
@@ -184,7 +207,7 @@ def own_folder(root: Path, *names: str) -> Path:
 
 @contextmanager
 def fresh_folder(root: Path) -> Iterator[Path]:
-    """A new folder in `root`, gone at the end: for libraries that write many files; `take_in` what they made."""
+    """A new folder in `root`, gone at the end, for a library that writes files; `take_in` keeps one."""
     with tempfile.TemporaryDirectory(prefix=".", suffix=PART, dir=root) as folder:
         yield Path(folder)
 
@@ -223,7 +246,7 @@ def _bytes(content: str | bytes) -> bytes:
 
 @contextmanager
 def _part_of(file: Path) -> Iterator[Path]:
-    """An empty file of a new name beside `file`, with its permissions; gone at the end, if it still has it."""
+    """An empty file beside `file`, with its permissions; gone at the end, unless it was renamed."""
     _sweep(file)
     try:
         before: os.stat_result | None = os.stat(file, follow_symlinks=False)
@@ -249,9 +272,8 @@ def _new_part(file: Path, mode: int) -> tuple[Path, int]:
     """A new file beside `file`, and its descriptor, which holds a lock as long as its writer lives."""
     while True:
         part = file.with_name(f".{file.name[:LONGEST_STEM]}.{secrets.token_hex(4)}{PART}")
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            descriptor = os.open(part, flags, mode)
+            descriptor = os.open(part, _NEW, mode)
         except FileExistsError:
             continue
         with suppress(OSError):  # a file system without locks
@@ -298,7 +320,7 @@ def _sync_names(folder: Path) -> None:
 
 
 def _own_descriptor(path: Path) -> int | None:
-    """The open descriptor of this process that a path such as /dev/stdout stands for; None for other paths."""
+    """The open descriptor of this process that a path such as /dev/stdout stands for."""
     for _ in range(40):
         folder = os.path.realpath(path.parent)
         if (found := _DESCRIPTORS.fullmatch(folder)) and path.name.isdecimal():

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reports.claim_ledger import Entry, workspace_entries
-from reports.files import write
+from reports.files import refuse_link, write
 from reports.page import environment
 
 FIRST, LAST = "<!-- claims of this study -->", "<!-- end of claims -->"
@@ -39,4 +39,5 @@ def refresh(reports: Path) -> None:
             text = file.read_bytes().decode()
             now = refreshed(text, [entry for entry in found if entry.card.study == study])
             if now != text:
+                refuse_link(file.parent)
                 write(file, now)

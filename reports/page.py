@@ -29,7 +29,7 @@ from reports.decision import relation
 from reports.evidence import Evidence
 from reports.external import External, external, fallen_back
 from reports.figures import Picture
-from reports.files import write
+from reports.files import make_folder, write
 from reports.guards import CHAIN, untrained
 from reports.headline import decided, other_orders
 from reports.inside import COLUMNS, inside
@@ -110,7 +110,7 @@ def write_report(record: StudyRecord, folder: Path) -> Path:
     """
     claimed = cards(record)
     html, sheets = build(record, claimed)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_cards(claimed, folder)
     for sheet in sheets:
         write(folder / f"{sheet.name}.csv", csv_text(sheet))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from reports.files import write
+from reports.files import make_folder, write
 from reports.index_page import SUMMARY, Summary, write_index
 from reports.page import environment
 from reports.plain import to_plain
@@ -14,9 +14,8 @@ from reports.scoped import SCOPE, Scoped, span
 
 def write_scope_page(found: Scoped, folder: Path) -> Path:
     """Writes `index.html` into `folder`, and lists it on the index page beside; returns the page's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    page = folder / "index.html"
-    write(page, build(found))
+    make_folder(folder)
+    html = build(found)
     summary = Summary(
         name=found.name,
         title=f"Ranges: {found.title or found.name}",
@@ -29,7 +28,9 @@ def write_scope_page(found: Scoped, folder: Path) -> Path:
         rows=(),
     )
     text = json.dumps(to_plain(summary), indent=2, ensure_ascii=False)
-    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+    write(folder / SUMMARY, text + "\n")
+    page = folder / "index.html"
+    write(page, html)
     write_index(folder.parent)
     return page
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reports import search_figures
 from reports.figures import Picture
-from reports.files import write
+from reports.files import make_folder, write
 from reports.page import csv_text, environment
 from reports.processors import mixture_of
 from reports.search_record import EXPLORATORY, Dimension, SearchRecord
@@ -19,7 +19,7 @@ def write_search_report(record: SearchRecord, folder: Path) -> Path:
     A search that is not complete gets the same page, marked interim.
     """
     html, pictures = build(record)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for picture in pictures:
         write(folder / f"{picture.name}.csv", csv_text(picture))
     page = folder / "index.html"

@@ -20,7 +20,7 @@ from pathlib import Path
 import typer
 
 from reports.characters import harmless
-from reports.files import appending
+from reports.files import DiskFull, LinkInTheWay, appending
 from studies.commands import finished, preparing, running, sending, steering
 from studies.commands.options import DEFAULT_WORKSPACE
 from studies.database.contract import LedgerDamaged, LedgerLost
@@ -107,7 +107,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, LedgerDamaged) as error:
         print(f"error: {_told_safely(error)}", file=sys.stderr)
         return 2
-    except LedgerLost as error:
+    except (LedgerLost, DiskFull) as error:
         print(f"error: {_told_safely(error)}", file=sys.stderr)
         return 1
     except ClusterLost as error:
@@ -147,7 +147,7 @@ def _keep_traceback(words: Sequence[str]) -> Path:
 
     said = harmless(masked(f"groundrules {' '.join(words)}\n{traceback.format_exc()}\n"), 100_000)
     file = (Path(place) / LOG_FILE).absolute()
-    with suppress(OSError), appending(file) as text:
+    with suppress(OSError, LinkInTheWay), appending(file) as text:
         text.write(said)
         text.flush()
         return file

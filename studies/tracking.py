@@ -13,24 +13,39 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reports.files import (
+    DiskFull,
+    LinkInTheWay,
+    own_folder,
+    read_bounded,
+    refuse_database_links,
+    refuse_link,
+    write,
+)
+from studies.database.contract import LedgerLost
 from studies.ledger import Ledger
 from studies.mirroring.detail import Detail
 from studies.mirroring.mirror import Mirror, open_store
 from studies.mirroring.mlflow_books import QUIET
 from studies.mirroring.mlflow_database import DATABASE, database_uri
-from studies.mirroring.mlflow_experiment import Refused
+from studies.mirroring.mlflow_experiment import Refused, Removed
+from studies.mirroring.mlflow_sqlite import SEEN, damage, revision, whole
 from studies.mirroring.report_copies import ARTIFACTS, location_of, replace_report, report_address
+from studies.mirroring.runs import study_run_id
 from studies.site import site_of
 from studies.training.progress import Pace, Standing
 
 if TYPE_CHECKING:
+    from reports.record import StudyRecord
+    from reports.search_record import SearchRecord
     from studies.training.work import Work
 
-__all__ = ["ARTIFACTS", "DATABASE", "QUIET", "Tracker", "database_uri", "has_store", "log_report"]
+__all__ = ["ARTIFACTS", "DATABASE", "QUIET", "Tracker", "database_uri", "has_store", "log_report", "restore"]
 
 log = logging.getLogger("groundrules.tracking")
 
@@ -46,6 +61,8 @@ OUTAGE_SECONDS = 60.0
 """and how long of it for a shared store that fails; one in the workspace gets three tries."""
 REPORT_SECONDS = 30.0
 """How long the copy of a report is tried."""
+STAMP = "mirrored"
+"""The file in a study's folder of artifacts that says that MLflow had everything once."""
 COUNTED = 1000
 """Members that are missing are counted up to here."""
 
@@ -53,14 +70,32 @@ COUNTED = 1000
 class Tracker:
     """Mirrors one study; `watch` it, `start` it, `stop` it, then `log_report`."""
 
-    def __init__(self, workspace: Path, study: str, *, detail: Detail = "members") -> None:
+    def __init__(
+        self,
+        workspace: Path,
+        study: str,
+        *,
+        detail: Detail = "members",
+        standing: Standing | None = None,
+        outage_seconds: float | None = None,
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            workspace: of the ledger.
+            study: its name, which must be in the ledger when the mirror starts.
+            detail: how much is shown.
+            standing: how far the study is, where nobody will be watching.
+            outage_seconds: how long the end waits for a shared store that fails; None: `OUTAGE_SECONDS`.
+        """
+        self._outage = outage_seconds
         self._workspace = Path(workspace).resolve()
         self._study = study
         self._detail = detail
         self._shared = bool(site_of(self._workspace).tracking)
         self._pace = Pace()
         self._agenda: Work | None = None
-        self._standing: Standing | None = None
+        self._standing = standing
         self._noted = -math.inf
         self._first: int | None = None
         """Members in the ledger when the run began."""
@@ -93,8 +128,14 @@ class Tracker:
         """Starts mirroring; the study must be in the ledger.
 
         Raises:
-            ValueError: a shared store has said at once that it will not take this study (`Refused`).
+            ValueError: a shared store has said at once that it will not take this study (`Refused`); or
+                something that would be written in the workspace is a symbolic link.
         """
+        if not self._shared:
+            refuse_database_links(self._workspace / DATABASE)
+            refuse_link(self._workspace / ARTIFACTS)
+            refuse_link(self._workspace / ARTIFACTS / self._study)
+            refuse_link(self._workspace / ARTIFACTS / self._study / STAMP)
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
         if self._shared:
@@ -139,12 +180,15 @@ class Tracker:
         pause, ending = (0.0 if self._shared else LOOK_SECONDS), math.inf
         while True:
             last = self._stop.wait(pause)
-            ending = min(ending, time.monotonic() + OUTAGE_SECONDS) if last else math.inf
+            outage = OUTAGE_SECONDS if self._outage is None else self._outage
+            ending = min(ending, time.monotonic() + outage) if last else math.inf
             try:
                 mirror = mirror or Mirror(self._workspace, self._study, self._detail)
                 self._sequence = mirror.sequence
                 self._tried.set()
                 mirror.look(self._standing, last=last)
+                if last and not mirror.whole():
+                    raise Removed("a part of it was removed meanwhile, and is written again")
                 failures, self.problem = 0, ""
             except Exception as error:  # noqa: BLE001 - whatever it is, training goes on
                 failures, failed = failures + 1, failed + 1
@@ -188,20 +232,91 @@ class Tracker:
         mirror.close()
 
 
-def has_store(workspace: Path) -> bool:
-    """Whether there is somewhere to put reports: a shared store, or one that a run has made here."""
-    return bool(site_of(workspace).tracking) or (Path(workspace) / DATABASE).is_file()
+def has_store(workspace: Path, study: str) -> bool:
+    """Whether there is somewhere to put reports: a shared store, or one that a run has made here once."""
+    made = (Path(workspace) / DATABASE).is_file() or (Path(workspace) / ARTIFACTS / study).is_dir()
+    return made or bool(site_of(workspace).tracking)
+
+
+def restore(workspace: Path, record: StudyRecord | SearchRecord) -> bool:
+    """Writes what a store lacks of a study that nobody runs right now, as a run of the same command does.
+
+    Args:
+        workspace: of the ledger.
+        record: what the ledger knows of the study.
+
+    Returns:
+        False where that failed, which has been told as a warning.
+
+    Raises:
+        ValueError: something that would be written in the workspace is a symbolic link.
+    """
+    root = Path(workspace).resolve()
+    try:
+        with Ledger.open(root, create=bool(site_of(root).ledger)) as ledger, ledger.hold(record.name):
+            terms = ledger.study(record.name).terms
+            tracker = Tracker(
+                root,
+                record.name,
+                detail=terms.get("shown", {}).get("tracking", "members"),
+                standing=_standing_of(record),
+                outage_seconds=REPORT_SECONDS,
+            )
+            tracker.start()
+            tracker.stop()
+    except LinkInTheWay:
+        raise
+    except (ValueError, OSError, LedgerLost, DiskFull) as error:
+        if "in use by another run" in str(error):  # which mirrors it itself
+            return True
+        log.warning("MLflow may lack a part of this study: %s", error)
+        return False
+    if tracker.problem:
+        log.warning("MLflow lacks a part of this study: %s", tracker.problem)
+    return not tracker.problem
+
+
+def _standing_of(record: StudyRecord | SearchRecord) -> Standing:
+    """How far a study is that nobody runs."""
+    rows, planned = list(record.evaluations), record.planned
+    total = planned if isinstance(planned, int) else sum(planned.values())
+    if (external := getattr(record, "external", None)) is not None:
+        rows += external.evaluations
+        total += sum(external.planned.values())
+    ended = Counter(row.status for row in rows)
+    return Standing(
+        finished=len(rows),
+        planned=total,
+        diverged=ended["diverged"],
+        pruned=ended["pruned"],
+        given_up=0,
+        rate=0.0,
+        seconds_left=None,
+    )
 
 
 def log_report(workspace: Path, study: str, folder: Path) -> None:
     """Copies a report into the artifacts of the study's run; MLflow shows what lies there.
 
-    Where the place is shared, a failure is tried again for a while and then told as a warning.
+    A failure is told as a warning: the report itself is written. Where the place is shared, it is tried again
+    for a while first.
+
+    Raises:
+        ValueError: the place in the workspace is, or lies behind, a symbolic link.
     """
     root = Path(workspace).resolve()
     site = site_of(root)
     if not site.tracking and not site.artifacts:
-        replace_report(folder, report_address(location_of(site, study), study))
+        refuse_link(root / ARTIFACTS)
+        try:
+            if revision(root / DATABASE) in (*SEEN, ""):
+                replace_report(folder, report_address(location_of(site, study), study))
+            else:  # MLflow's own calls have given the run another id
+                _put(root, study, folder)
+        except LinkInTheWay:
+            raise
+        except Exception as error:  # noqa: BLE001 - as below
+            log.warning("MLflow has no copy of this report: %s", _brief(error))
         return
     until = time.monotonic() + REPORT_SECONDS
     for pause in range(1, int(REPORT_SECONDS)):
@@ -225,28 +340,24 @@ def _put(root: Path, study: str, folder: Path) -> None:
         store.close()
 
 
-def _seal_text(workspace: Path, sequence: int, detail: Detail) -> str:
-    """What is noted when everything up to `sequence` is in this very database file."""
-    return f"{sequence} {(workspace / DATABASE).stat().st_ino} {detail}"
-
-
 def _seal(workspace: Path, study: str, sequence: int, detail: Detail) -> None:
     """Notes that everything is there, for the next run of the same command."""
-    folder = workspace / ARTIFACTS / study
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "mirrored").write_text(_seal_text(workspace, sequence, detail), encoding="utf-8")
+    write(own_folder(workspace, ARTIFACTS, study) / STAMP, f"{sequence} {detail}")
 
 
 def _mirrored(workspace: Path, study: str, detail: Detail) -> bool:
-    """Whether MLflow has all of a complete study, told without the seconds it takes to load MLflow."""
+    """Whether MLflow has all of a complete study: by what is there, and without loading MLflow."""
     try:
-        seal = (workspace / ARTIFACTS / study / "mirrored").read_text(encoding="utf-8")
-        sequence = int(seal.split()[0])
-        now = _seal_text(workspace, sequence, detail)
-    except (OSError, ValueError, IndexError):
+        noted, held = read_bounded(workspace / ARTIFACTS / study / STAMP).decode().split()
+        sequence = int(noted)
+    except (OSError, ValueError):
+        return False
+    place = location_of(site_of(workspace), study)
+    database = workspace / DATABASE
+    if held != detail or damage(database) or not whole(database, study, study_run_id(study), place):
         return False
     with Ledger.open(workspace) as ledger:
-        return seal == now and not ledger.committed_after(study, sequence, 1)
+        return not ledger.committed_after(study, sequence, 1)
 
 
 def _brief(error: Exception) -> str:

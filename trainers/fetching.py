@@ -33,6 +33,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from search_spaces.factor import unknown
 from trainers.tasks.images import data_folder
+from trainers.writing import FULL, appending, own_folder, replacing
 
 SCHEMES = ("file", "s3", "gs", "abfs", "http", "https", "memory")
 """Of addresses; `memory` is a store within one process. Of the others, some run code or chain addresses."""
@@ -70,10 +71,11 @@ def fetched(address: str | Path, *, sha256: str = "", cache: str | Path | None =
             f"{shown}: give its sha256 (`sha256sum FILE`): what comes over a network is used only if it is "
             "what was meant"
         )
-    folder = (data_folder() / FOLDER if cache is None else Path(cache)) / wanted
+    root = data_folder() / FOLDER if cache is None else Path(cache)
+    folder = root / wanted
     file = folder / _name(str(address))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        own_folder(root, wanted)
         with _alone(folder):
             if file.is_file() and _hash(file) == wanted:
                 return file
@@ -85,19 +87,15 @@ def fetched(address: str | Path, *, sha256: str = "", cache: str | Path | None =
 
 def _fetch(address: str, scheme: str, shown: str, wanted: str, file: Path) -> None:
     """Puts the whole file in its place, or nothing; the lock is ours."""
-    for left in file.parent.glob(".*.part"):  # by someone who was killed
+    for left in file.parent.glob(".*.part"):  # by an earlier version that was killed
         left.unlink()
-    part = file.with_name(f".{os.getpid()}.part")
-    try:
+    with replacing(file) as part:
         _copy(address, scheme, shown, part)
         found = _hash(part)
         if found != wanted:
             raise ValueError(
                 f"{shown} has other content than expected: its sha256 is {found}, expected {wanted}"
             )
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _copy(address: str, scheme: str, shown: str, part: Path) -> None:
@@ -114,7 +112,9 @@ def _copy(address: str, scheme: str, shown: str, part: Path) -> None:
         raise ValueError(f"{shown}: '{need}' must be installed to read {scheme} addresses") from None
     except FileNotFoundError:
         raise ValueError(f"{shown}: there is nothing at this address") from None
-    except Exception as error:  # noqa: BLE001 - every store has errors of its own
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         said = _without_secrets(" ".join(str(error).split()), address, shown)[:300]
         raise ValueError(f"{shown} cannot be fetched ({type(error).__name__}: {said})") from None
 
@@ -169,6 +169,6 @@ def _hash(file: Path) -> str:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """One process of this node at a time; the lock ends with its holder."""
-    with (folder / ".lock").open("a", encoding="utf-8") as lock:
+    with appending(folder / ".lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

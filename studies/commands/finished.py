@@ -29,10 +29,13 @@ if TYPE_CHECKING:
 
 def report(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
     """Rebuild a study's pages from the ledger alone."""
-    from studies.tracking import has_store, log_report
+    from studies.tracking import has_store, log_report, restore
+    from studies.workspace_files import refuse_links
 
-    page, defaults = write_pages(workspace, record_of(workspace, study))
-    if has_store(workspace):
+    refuse_links(workspace, study)
+    record = record_of(workspace, study)
+    page, defaults = write_pages(workspace, record)
+    if has_store(workspace, study) and restore(workspace, record):
         log_report(workspace, study, page.parent)
     if as_json:
         print(json.dumps({"report": str(page), "defaults": str(defaults) if defaults else None}))
@@ -63,7 +66,9 @@ def ui(
 ) -> None:
     """Show the workspace's MLflow pages on this machine, until Ctrl-C."""
     from studies.mirroring.ui import pages_elsewhere, serve
+    from studies.workspace_files import refuse_links
 
+    refuse_links(workspace)
     elsewhere = pages_elsewhere(workspace)
     for line in elsewhere:
         print(line)

@@ -34,17 +34,20 @@ def write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Pa
     from reports.search_record import SearchRecord
 
     folder = workspace.absolute() / REPORTS / record.name
+    defaults: Path | None
     try:
         own_folder(workspace.absolute(), REPORTS, record.name)
         if isinstance(record, SearchRecord):
             page, defaults = write_search_report(record, folder), None
         else:
-            page, defaults = write_report(record, folder), folder / "defaults.yaml"
-            if standing(record).kind != "evidence":
+            defaults = folder / "defaults.yaml"
+            judged = standing(record).kind == "evidence"
+            if judged:  # before the page: a kill leaves none that says more than what lies beside it
+                write(defaults, defaults_text(record, "yaml"))
+            page = write_report(record, folder)
+            if not judged:
                 defaults.unlink(missing_ok=True)
                 defaults = None
-            else:
-                write(defaults, defaults_text(record, "yaml"))
         noted(record, folder)
         refresh(folder.parent)
         write_index(folder.parent)
@@ -72,11 +75,13 @@ def defaults_text(record: StudyRecord, format: str, previous: Path | None = None
 
 
 def emit(text: str, output: Path | None) -> None:
-    """To the screen, or to a file; ValueError where that cannot be written."""
-    if output is None:
+    """To the screen (also as `-`), or to a file; ValueError where that cannot be written."""
+    from reports.files import save
+
+    if output is None or str(output) == "-":
         sys.stdout.write(text)
         return
     try:
-        output.write_text(text, encoding="utf-8")
+        save(output, text)
     except OSError as error:
         raise ValueError(f"cannot write {output} ({error})") from error

@@ -124,6 +124,7 @@ def scope(
     from studies.searching.spec import SearchSpec
     from studies.training.interrupts import interrupted_by_sigterm
     from studies.training.progress import Display, duration
+    from studies.workspace_files import refuse_links
     from trainers.user_tasks import task_book
 
     study = load(spec)
@@ -133,6 +134,7 @@ def scope(
         )
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
     wide = scope_of(study, task_book(tasks_from), tasks=names, points=points)
+    refuse_links(workspace, wide.study)
     with interrupted_by_sigterm(), Display() as display:
         summary = run(
             wide,

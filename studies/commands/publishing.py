@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reports.files import save
 from reports.recommended import Defaults
 from reports.record import StudyRecord
 from studies.ledger import Attempt
@@ -78,7 +79,7 @@ class Publication:
 
 
 def publish(workspace: Path, studies: Sequence[str], folder: Path, *, machine: str = "") -> list[Path]:
-    """Writes the files of finished studies; every file is replaced or none.
+    """Writes the files of finished studies, once all are made; each is replaced whole, the README last.
 
     Args:
         workspace: whose ledger holds them.
@@ -115,7 +116,7 @@ def publish(workspace: Path, studies: Sequence[str], folder: Path, *, machine: s
         parts.append("\n".join(["| | |", "|---|---|", *(f"| {what} | {said} |" for what, said in facts)]))
     texts[readme] = "\n\n".join(parts) + "\n"
     for file, text in texts.items():
-        file.write_text(text, encoding="utf-8")
+        save(file, text)
     return list(texts)
 
 

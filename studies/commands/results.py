@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reports.characters import cell
+from reports.files import save
 from reports.processors import NOT_RECORDED
 from search_spaces.factor import unknown
 from studies.database.lineage import Seen
@@ -59,13 +60,14 @@ def rows(ledger: Ledger, study: str, *, timings: bool = False) -> list[dict[str,
 
 
 def write(table: Sequence[Row], format: str, output: Path | None) -> str:
-    """Writes the rows to `output`; without one, returns the text (CSV only).
+    """Writes the rows to `output`; without one, or with `-`, returns the text (CSV only).
 
     Raises:
         ValueError: an unknown format, Parquet without a file, or a file that cannot be written.
     """
     if format not in FORMATS:
         raise unknown("format of results", format, FORMATS)
+    output = None if output is not None and str(output) == "-" else output
     if format == "parquet" and output is None:
         raise ValueError("parquet is not text: name a file with --output FILE.parquet")
     try:
@@ -73,12 +75,15 @@ def write(table: Sequence[Row], format: str, output: Path | None) -> str:
             text = as_csv(table)
             if output is None:
                 return text
-            output.write_text(text, encoding="utf-8", newline="")
+            save(output, text)
         else:
             import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
             import pyarrow.parquet as parquet  # type: ignore[import-untyped,unused-ignore]
 
-            parquet.write_table(pa.Table.from_pylist([dict(row) for row in table]), output)
+            made = pa.BufferOutputStream()
+            parquet.write_table(pa.Table.from_pylist([dict(row) for row in table]), made)
+            assert output is not None
+            save(output, made.getvalue().to_pybytes())
     except OSError as error:
         raise ValueError(f"cannot write {output} ({error})") from error
     return ""

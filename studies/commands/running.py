@@ -215,7 +215,9 @@ def _run_here(
     from studies import run as running
     from studies.tracking import Tracker
     from studies.training.progress import JOB_LINE_SECONDS, LINE_SECONDS, Display
+    from studies.workspace_files import refuse_links
 
+    refuse_links(workspace, study.study)
     tracker = Tracker(workspace, study.study, detail=study.tracking)
     with Display(seconds=JOB_LINE_SECONDS if job else LINE_SECONDS) as display:
 

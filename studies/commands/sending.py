@@ -100,6 +100,7 @@ def resume(
     """
     import tempfile
 
+    from reports.files import write
     from studies.ledger import Ledger
     from studies.remote.recorded import study_text
     from studies.service import Wishes
@@ -112,7 +113,7 @@ def resume(
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{study}.yaml"
-        file.write_text(text, encoding="utf-8")
+        write(file, text)
         _send(str(file), cluster, workspace, tasks_from, None, wishes, again=True, as_json=as_json)
 
 

@@ -21,13 +21,14 @@ def write_templates(folder: Path) -> tuple[Path, Path]:
     there = [str(folder / name) for name in FILES if (folder / name).exists()]
     if there:
         raise ValueError(f"{' and '.join(there)} exist already; nothing was written (choose another folder)")
+    from reports.files import create, make_folder
+
     templates = resources.files("studies").joinpath("templates")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for name, template in FILES.items():
             text = templates.joinpath(template).read_text(encoding="utf-8")
-            with (folder / name).open("x", encoding="utf-8") as file:
-                file.write(text)
+            create(folder / name, text)
     except OSError as error:
         raise ValueError(f"cannot write into {folder} ({error.strerror})") from error
     return folder / "study.yaml", folder / "tasks.py"

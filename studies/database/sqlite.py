@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
-from reports.files import opened
+from reports.files import make_folder, opened, refuse_database_links
 from studies.database.contract import (
     LedgerDamaged,
     LedgerLost,
@@ -68,12 +68,13 @@ class SqliteDatabase:
         file = workspace / FILE
         if file.is_symlink():
             raise ValueError(f"{file} is a symbolic link; name the folder where the ledger lies")
+        refuse_database_links(file)
         if not create and not file.is_file():
             raise NoLedger(f"workspace {workspace}: no ledger here ({FILE} is missing); run a study first")
         connection: sqlite3.Connection | None = None
         try:
             if create:
-                workspace.mkdir(parents=True, exist_ok=True)
+                make_folder(workspace)
             mode = "rwc" if create else "ro"
             address = f"{file.absolute().as_uri()}?mode={mode}"
             connection = sqlite3.connect(address, uri=True, timeout=OPENING_SECONDS, isolation_level=None)

@@ -48,6 +48,9 @@ class Store(Protocol):
     def progress(self, standing: Standing, *, last: bool, answer: str) -> None:
         """How far the study is, on top of its run."""
 
+    def whole(self) -> bool:
+        """Whether all that this process found and wrote is still there."""
+
     def ended(self) -> bool:
         """Whether the study's run has been closed as finished."""
 
@@ -65,9 +68,9 @@ def open_store(workspace: Path, row: StudyRow) -> Store:
     """Where the workspace's site says: its own SQLite file, a PostgreSQL database, or an MLflow server."""
     site = site_of(workspace)
     if site.tracking.startswith("http"):
-        from studies.mirroring.mlflow_server import ServerStore
+        from studies.mirroring.mlflow_server import server_store
 
-        return ServerStore(site, row)
+        return server_store(site, row)
     from studies.mirroring import mlflow_database
 
     location = location_of(site, row.name)
@@ -153,6 +156,14 @@ class Mirror:
                 key, cell = self._cell(committed)
                 if cell.complete(self._sizes):
                     del self._cells[key]
+
+    def whole(self) -> bool:
+        """Whether nothing of it was removed meanwhile."""
+        return self._store.whole()
+
+    def put_report(self, folder: Path) -> None:
+        """Copies a report below the study's run."""
+        self._store.put_report(folder)
 
     def settle(self, *, failed: bool) -> None:
         """All is written: what failures may have left twice is there once."""

@@ -6,8 +6,7 @@ Ids are ours, so whatever is written twice is there once.
 
 from __future__ import annotations
 
-import os
-import shutil
+import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -17,25 +16,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from reports.files import create, refuse_database_links, set_aside
 from studies.mirroring import mlflow_sqlite
 from studies.mirroring.detail import Detail
 from studies.mirroring.mlflow_books import MlflowBooks, quieten
 from studies.mirroring.mlflow_experiment import (
+    HELD,
     SEQUENCE,
     SHOWN,
     Books,
     Experiment,
     Refused,
+    Removed,
     metric_of,
     status_of,
     tags_of,
 )
-from studies.mirroring.report_copies import artifacts_of, replace_report
+from studies.mirroring.mlflow_repairs import Execute, Held, counted, relocate, relocate_all, revive
+from studies.mirroring.mlflow_server import client_store
+from studies.mirroring.report_copies import ARTIFACTS, artifacts_of, replace_report
 from studies.mirroring.runs import Run, study_run_id
 
 if TYPE_CHECKING:
     from studies.ledger import StudyRow
+    from studies.mirroring.mirror import Store
     from studies.training.progress import Standing
+
+log = logging.getLogger("groundrules.tracking")
 
 DATABASE = "mlflow.db"
 CACHE_KB = 64_000
@@ -57,6 +64,14 @@ TYPES = {
     "is_nan": "boolean",
 }
 """PostgreSQL's of the columns that are no text; a metric's value is a double."""
+KEYS = {
+    "runs": ("run_uuid",),
+    "tags": ("key", "run_uuid"),
+    "params": ("key", "run_uuid"),
+    "metrics": ("key", "timestamp", "step", "run_uuid", "value", "is_nan"),
+    "latest_metrics": ("key", "run_uuid"),
+}
+"""Their primary keys: a row that is there stays; any other conflict with the tables is an error."""
 CLOSING = "UPDATE runs SET status = ?, start_time = ?, end_time = ? WHERE run_uuid = ? AND status = 'RUNNING'"
 MARKING = (
     "INSERT INTO experiment_tags (experiment_id, key, value) VALUES (?, ?, ?)"
@@ -92,7 +107,7 @@ def postgresql_uri(address: str) -> str:
 class Tables(Protocol):
     """A connection to MLflow's tables."""
 
-    def begin(self) -> AbstractContextManager[mlflow_sqlite.Execute]:
+    def begin(self) -> AbstractContextManager[Execute]:
         """A transaction; it gives what runs a statement with a row of values, or with a list of rows."""
 
     def close(self) -> None:
@@ -106,7 +121,7 @@ class _EngineTables:
         self._engine = engine
 
     @contextmanager
-    def begin(self) -> Iterator[mlflow_sqlite.Execute]:
+    def begin(self) -> Iterator[Execute]:
         with self._engine.begin() as connection:
             yield lambda sql, values=(): connection.exec_driver_sql(sql, values)
 
@@ -119,8 +134,8 @@ class _Dialect:
     """Where the two databases differ."""
 
     placeholder: str
-    insert: Callable[[mlflow_sqlite.Execute, Rows], None]
-    """Adds rows to tables, leaving what is there."""
+    insert: Callable[[Execute, Rows], Mapping[str, int]]
+    """Adds rows to tables, leaving what is there; table -> how many are new."""
 
     def sql(self, text: str) -> str:
         return text.replace("?", self.placeholder)
@@ -138,16 +153,34 @@ class DatabaseStore:
         self._books = books
         self._tables = tables
         self._dialect = dialect
+        self._name = row.name
         self._study = study_run_id(row.name)
         self._experiment = Experiment(books, row, location=location, shared=shared)
-        self._location = self._experiment.location if shared else location
+        self._location = location
         if shared:
             self._refuse_moved()
+        self._held = self._repaired(row.name)
+        """What is there, as far as this process knows."""
+
+    @contextmanager
+    def _begin(self) -> Iterator[Execute]:
+        """A transaction; values stand as ? whatever the database."""
+        with self._tables.begin() as execute:
+            yield lambda sql, values=(): execute(self._dialect.sql(sql), values)
+
+    def _repaired(self, study: str) -> Held:
+        """What is there once deleted runs are back and artifacts are where they belong."""
+        number, old = int(self._experiment.id), self._experiment.location
+        with self._begin() as execute:
+            revive(execute, number, study, self._study)
+            if old != self._location:
+                relocate(execute, number, self._location)
+            return counted(execute, number, self._study)
 
     def _refuse_moved(self) -> None:
         """A renamed experiment keeps the runs whose ids this study would write again."""
-        with self._tables.begin() as execute:
-            asked = self._dialect.sql("SELECT experiment_id FROM runs WHERE run_uuid = ?")
+        with self._begin() as execute:
+            asked = "SELECT experiment_id FROM runs WHERE run_uuid = ?"
             found = execute(asked, (self._study,)).fetchone()
         if found is not None and str(found[0]) != self._experiment.id:
             raise Refused(
@@ -155,7 +188,20 @@ class DatabaseStore:
             )
 
     def sequence(self, detail: Detail) -> int:
-        return self._experiment.sequence(detail)
+        noted = Held.of(self._experiment.tags.get(HELD, ""))
+        return self._experiment.sequence(detail) if self._held.covers(noted) else 0
+
+    def whole(self) -> bool:
+        with self._begin() as execute:
+            return self._stands(execute) and counted(execute, int(self._experiment.id), self._study).covers(
+                self._held
+            )
+
+    def _stands(self, execute: Execute) -> bool:
+        """Whether the experiment is still there, and not deleted."""
+        asked = "SELECT lifecycle_stage FROM experiments WHERE experiment_id = ?"
+        row = execute(asked, (int(self._experiment.id),)).fetchone()
+        return row is not None and row[0] == "active"
 
     def ended(self) -> bool:
         return self._experiment.ended(self._study)
@@ -172,13 +218,17 @@ class DatabaseStore:
             "latest_metrics": [metric_of(*pair) for pair in latest.values()],
         }
         closed = [(status_of(r), r.start_ms, r.end_ms, r.id) for r in runs if r.opens and not r.running]
-        marks = [] if mark is None else [(SEQUENCE, str(mark[0])), (SHOWN, mark[1])]
-        with self._tables.begin() as execute:
-            self._dialect.insert(execute, rows)
+        with self._begin() as execute:
+            if not self._stands(execute):
+                raise Removed(f"its experiment '{self._name}' was deleted meanwhile")
+            added = self._dialect.insert(execute, rows)
+            held = Held(self._held.runs + added["runs"], self._held.metrics + added["metrics"])
             if closed:
-                execute(self._dialect.sql(CLOSING), closed)
+                execute(CLOSING, closed)
+            marks = [] if mark is None else [(SEQUENCE, str(mark[0])), (SHOWN, mark[1]), (HELD, held.text())]
             for key, value in marks:
-                execute(self._dialect.sql(MARKING), (int(self._experiment.id), key, value))
+                execute(MARKING, (int(self._experiment.id), key, value))
+        self._held = held
 
     def _row(self, run: Run) -> tuple[Any, ...]:
         return (
@@ -213,9 +263,19 @@ class DatabaseStore:
         self._tables.close()
 
 
-def sqlite_store(workspace: Path, row: StudyRow, location: str) -> DatabaseStore:
-    """The store in a workspace; its file is made where missing. MLflow is loaded only if it must be."""
+def sqlite_store(workspace: Path, row: StudyRow, location: str) -> Store:
+    """The store in a workspace; its file is made where missing. MLflow is loaded only if it must be.
+
+    A damaged file is set aside, and the study comes into a new one.
+    """
     database, tables = workspace / DATABASE, mlflow_sqlite.tables_here()
+    refuse_database_links(database)
+    if database.exists() and (reason := mlflow_sqlite.damage(database)):
+        aside = set_aside(database, "damaged")
+        log.warning(
+            "%s was damaged (%s) and is now %s; '%s' is written anew from the ledger, other studies by "
+            "`groundrules report STUDY`", database, reason, aside.name, row.name,
+        )  # fmt: skip
     if not database.exists():
         with tempfile.TemporaryDirectory() as elsewhere:
             made = Path(elsewhere) / DATABASE
@@ -223,17 +283,43 @@ def sqlite_store(workspace: Path, row: StudyRow, location: str) -> DatabaseStore
                 _opened(made, location).engine.dispose()
             else:
                 mlflow_sqlite.make(made, tables, _above(location))
-            _appear(made, database)
-    with database.open("r+b") as file:  # MLflow would try for minutes before it says so
-        if file.read(16) != b"SQLite format 3\0":
-            raise OSError(f"{database} is not an SQLite database")
+            with suppress(FileExistsError):  # another run has just made one: that is as good
+                create(database, made.read_bytes())
     dialect = _Dialect(placeholder="?", insert=_into_sqlite)
-    if tables is not None and mlflow_sqlite.fits(database, tables):
+    there = mlflow_sqlite.revision(database)
+    if tables is not None and there in mlflow_sqlite.SEEN and mlflow_sqlite.fits(there, tables):
         own = mlflow_sqlite.SqliteTables(database)
+        if _by_calls(own, dialect, row.name):
+            own.close()
+            return client_store(_opened(database, location), row, location, shared=False)
+        _relocate_others(own, row.name, workspace)
         return DatabaseStore(mlflow_sqlite.SqliteBooks(own), own, row, location, dialect, shared=False)
     store = _opened(database, location)
     theirs = _EngineTables(store.engine)
+    if mlflow_sqlite.revision(database) not in mlflow_sqlite.SEEN or _by_calls(theirs, dialect, row.name):
+        return client_store(store, row, location, shared=False)
+    _relocate_others(theirs, row.name, workspace)
     return DatabaseStore(MlflowBooks(store), theirs, row, location, dialect, shared=False)
+
+
+def _by_calls(tables: Tables, dialect: _Dialect, study: str) -> bool:
+    """Whether the study was begun by MLflow's own calls, whose runs have other ids than ours would."""
+    asked = (
+        "SELECT 1 FROM tags t JOIN runs r ON r.run_uuid = t.run_uuid JOIN experiments e"
+        " ON e.experiment_id = r.experiment_id WHERE t.key = 'groundrules.id' AND e.name = ? LIMIT 1"
+    )
+    with tables.begin() as execute:
+        return execute(dialect.sql(asked), (study,)).fetchone() is not None
+
+
+def _relocate_others(tables: Tables, study: str, workspace: Path) -> None:
+    """Where a workspace was moved, the artifacts of all of its studies moved with it."""
+    here = (workspace.resolve() / ARTIFACTS).as_uri()
+    with tables.begin() as execute:
+        row = execute("SELECT artifact_location FROM experiments WHERE name = ?", (study,)).fetchone()
+        above = _above(str(row[0])) if row else here
+        if above != here and above.endswith(f"/{ARTIFACTS}"):
+            relocate_all(execute, above, here)
 
 
 def _opened(database: Path, location: str) -> Any:
@@ -244,7 +330,7 @@ def _opened(database: Path, location: str) -> Any:
     return SqlAlchemyStore(database_uri(database.parent), _above(location))
 
 
-def postgresql_store(address: str, row: StudyRow, location: str) -> DatabaseStore:
+def postgresql_store(address: str, row: StudyRow, location: str) -> Store:
     """The store in a database that others use too; its tables are made where the database is empty.
 
     Args:
@@ -265,10 +351,12 @@ def postgresql_store(address: str, row: StudyRow, location: str) -> DatabaseStor
             f"artifacts: {location} has {len(location)} characters; MLflow's tables in PostgreSQL hold "
             f"{longest}: shorten the site's `artifacts` or the study's name"
         )
-    with _tables(address, make=True):
+    with _tables(address, make=True) as revision:
         store = SqlAlchemyStore(postgresql_uri(address), _above(location))
     dialect = _Dialect(placeholder="%s", insert=_into_postgresql)
     tables = _EngineTables(store.engine)
+    if revision not in mlflow_sqlite.SEEN or _by_calls(tables, dialect, row.name):
+        return client_store(store, row, location, shared=True)
     return DatabaseStore(MlflowBooks(store), tables, row, location, dialect, shared=True)
 
 
@@ -295,8 +383,8 @@ def refuse_unready(address: str, *, empty_is_fine: bool = False) -> None:
 
 
 @contextmanager
-def _tables(address: str, *, make: bool) -> Iterator[None]:
-    """Holds the right to make MLflow's tables; those that are there are of our version.
+def _tables(address: str, *, make: bool) -> Iterator[str]:
+    """Holds the right to make MLflow's tables; those that are there are of our version: its revision.
 
     MLflow's own guard is a lock file, which two machines do not share, and its migrations fail when two
     start at once. Its connecting also repeats for minutes where nobody listens; this asks once.
@@ -323,22 +411,31 @@ def _tables(address: str, *, make: bool) -> Iterator[None]:
                     "use the same version of MLflow on both sides, or have the database's operator run "
                     "`mlflow db upgrade`"
                 )
-            yield
+            yield str(ours)
     finally:
         engine.dispose()
 
 
-def _into_sqlite(execute: mlflow_sqlite.Execute, rows: Rows) -> None:
+def _into_sqlite(execute: Execute, rows: Rows) -> dict[str, int]:
     execute(f"PRAGMA cache_size = -{CACHE_KB}")
     # As text: SQLAlchemy takes longer to prepare 80 rows of one member than SQLite to insert them.
+    added = dict.fromkeys(rows, 0)
     for table, values in rows.items():
         if values:
             names, marks = ", ".join(COLUMNS[table]), ", ".join("?" * len(COLUMNS[table]))
-            execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", values)
+            sql = f"INSERT INTO {table} ({names}) VALUES ({marks}) {_unless_there(table)}"
+            added[table] = max(0, execute(sql, values).rowcount)
+    return added
 
 
-def _into_postgresql(execute: mlflow_sqlite.Execute, rows: Rows) -> None:
+def _unless_there(table: str) -> str:
+    """Not `OR IGNORE`, which would also drop a row that lacks a value."""
+    return f"ON CONFLICT ({', '.join(KEYS[table])}) DO NOTHING"
+
+
+def _into_postgresql(execute: Execute, rows: Rows) -> dict[str, int]:
     """A column an array: one statement for each table, whatever the number of rows."""
+    added = dict.fromkeys(rows, 0)
     for table, values in rows.items():
         if not values:
             continue
@@ -347,21 +444,13 @@ def _into_postgresql(execute: mlflow_sqlite.Execute, rows: Rows) -> None:
         types = [TYPES.get(name, number if name == "value" else "text") for name in names]
         columns = [_storable(column) for column in zip(*values, strict=True)]
         arrays = ", ".join(f"%s::{type_}[]" for type_ in types)
-        execute(
-            f"INSERT INTO {table} ({', '.join(names)}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING",
-            tuple(columns),
+        sql = (
+            f"INSERT INTO {table} ({', '.join(names)}) SELECT * FROM unnest({arrays}) {_unless_there(table)}"
         )
+        added[table] = max(0, execute(sql, tuple(columns)).rowcount)
+    return added
 
 
 def _storable(column: Sequence[Any]) -> list[Any]:
     """PostgreSQL's text has no NUL, which the message of an error may."""
     return [value.replace("\0", " ") if isinstance(value, str) else value for value in column]
-
-
-def _appear(made: Path, place: Path) -> None:
-    """Puts a file into its place whole: a kill while MLflow makes its tables would spoil the store."""
-    near = place.with_name(f".{place.name}.{os.getpid()}")
-    shutil.copyfile(made, near)
-    with suppress(FileExistsError):  # another run has just made one: that is as good
-        os.link(near, place)
-    near.unlink()

@@ -21,6 +21,8 @@ SEQUENCE = "groundrules.sequence"
 """The experiment's tag that says how much of the ledger it holds,"""
 SHOWN = "groundrules.tracking"
 """at which detail,"""
+HELD = "groundrules.held"
+"""how many runs and points that made, so that a removal is noticed,"""
 OWNER = "groundrules.ledger"
 """and of which ledger: studies of one name in two ledgers are two studies."""
 LARGEST = sys.float_info.max
@@ -31,6 +33,10 @@ LONGEST_TAG = 5000
 
 class Refused(ValueError):
     """What no repetition mends: somebody else's experiment, a database of another version."""
+
+
+class Removed(RuntimeError):
+    """Somebody has removed a part of what was written; whoever opens the store again writes it again."""
 
 
 def owner(row: StudyRow) -> str:

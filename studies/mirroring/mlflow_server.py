@@ -7,16 +7,27 @@ repeated blindly. Times are the ledger's, which makes the same points the same r
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from studies.mirroring.detail import Detail
 from studies.mirroring.mlflow_books import MlflowBooks, quieten
-from studies.mirroring.mlflow_experiment import SEQUENCE, SHOWN, Experiment, metric_of, status_of, tags_of
+from studies.mirroring.mlflow_experiment import (
+    HELD,
+    SEQUENCE,
+    SHOWN,
+    Experiment,
+    metric_of,
+    status_of,
+    tags_of,
+)
 from studies.mirroring.report_copies import location_of, replace_report, report_files
 from studies.mirroring.runs import Run, study_run_id
 
@@ -25,12 +36,16 @@ if TYPE_CHECKING:
     from studies.site import Site
     from studies.training.progress import Standing
 
+log = logging.getLogger("groundrules.tracking")
+
 ID = "groundrules.id"
 """The run's tag with the id that the ledger gives it,"""
 AFTER = "groundrules.after"
 """and the one with the experiment's mark when it was created: what may be there without being marked."""
 AGAIN = "groundrules.again"
 """The experiment's tag that says up to where members may be older than their mark: more detail was asked."""
+DOUBLED = "groundrules.doubled"
+"""The run's tag that says that it was deleted because another stands for it."""
 WRITING = "groundrules.writing"
 """The experiment's tag that says whether a writer is at it, or died at it."""
 AT_ONCE = 4
@@ -44,46 +59,131 @@ WAITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": 
 PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 
 
-class ServerStore:
-    """One study's experiment on a server, with writing that may be repeated."""
+def server_store(site: Site, row: StudyRow) -> ClientStore:
+    """The store on a server; Refused where the experiment is somebody else's."""
+    quieten()
+    os.environ.update(WAITS)
+    from mlflow.store.tracking.rest_store import RestStore
+
+    asked = credentials(site)
+    location = location_of(site, row.name) if site.artifacts else None
+    there = _Server(credentials=asked, shares=bool(site.artifacts))
+    return ClientStore(RestStore(lambda: asked), row, location, shared=True, server=there, at_once=AT_ONCE)
+
+
+def client_store(store: Any, row: StudyRow, location: str, *, shared: bool) -> ClientStore:
+    """The store in a database whose tables no test of ours has seen: MLflow's own code writes into it.
+
+    Args:
+        store: MLflow's SqlAlchemyStore of the database.
+        row: the study.
+        location: of its artifacts.
+        shared: others write into this database too.
+    """
+    return ClientStore(store, row, location, shared=shared, server=None, at_once=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Server:
+    """What a server needs beside its address."""
+
+    credentials: Any
+    shares: bool
+    """Whether artifacts lie at an address that both sides reach."""
+
+
+class ClientStore:
+    """One study's experiment by MLflow's own calls, with writing that may be repeated."""
 
     batch = 100
     """Members between two marks: what a crash makes look up again."""
 
-    def __init__(self, site: Site, row: StudyRow) -> None:
-        """Asks the server; Refused where the experiment is somebody else's."""
-        quieten()
-        os.environ.update(WAITS)
-        from mlflow.store.tracking.rest_store import RestStore
+    def __init__(
+        self,
+        store: Any,
+        row: StudyRow,
+        location: str | None,
+        *,
+        shared: bool,
+        server: _Server | None,
+        at_once: int,
+    ) -> None:
+        """Looks for the experiment; Refused where it is somebody else's.
 
-        self._credentials = credentials(site)
-        self._store: Any = RestStore(lambda: self._credentials)
-        self._site = site
-        location = location_of(site, row.name) if site.artifacts else None
-        self._experiment = Experiment(MlflowBooks(self._store), row, location=location, shared=True)
+        Args:
+            store: MLflow's RestStore or SqlAlchemyStore.
+            row: the study.
+            location: of the artifacts of a new experiment; None: the server decides.
+            shared: others write there too.
+            server: None for a database.
+            at_once: requests in flight.
+        """
+        self._store = store
+        self._server = server
+        self._experiment = Experiment(MlflowBooks(store), row, location=location, shared=shared)
+        if server is None and self._experiment.location != location:
+            log.warning(
+                "MLflow looks for the artifacts of '%s' in %s: its tables are of a version that is not "
+                "written directly, and its own calls do not move them", row.name, self._experiment.location,
+            )  # fmt: skip
+        self._name = row.name
         self._study = study_run_id(row.name)
         self._known: dict[str, str] = {}
         """Our id -> the server's."""
+        self._held = 0
+        """How many runs of ours are there, as far as this process knows."""
+        self._counting = Lock()
         self._mark = 0
         self._doubt = False
         """An earlier writer died, perhaps with requests on their way."""
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="mlflow-request")
+        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="mlflow-request")
 
     def sequence(self, detail: Detail) -> int:
         e = self._experiment
+        restored = self._restore()
         self._mark = e.sequence(detail)
-        if e.tags.get(SHOWN, detail) != detail and not self._mark:  # all is gone through again
+        if removed := not self._has(int(e.tags.get(HELD, 0))):
+            self._mark = 0
+        if removed or (e.tags.get(SHOWN, detail) != detail and not self._mark):  # all is gone through again
             e.tag(AGAIN, str(max(int(e.tags.get(name, 0)) for name in (SEQUENCE, AGAIN))))
             e.tag(SEQUENCE, "0")
         e.tag(SHOWN, detail)  # in this order: whatever comes between, no tag says too much
         self._doubt = e.tags.get(WRITING) == "yes"
         e.tag(WRITING, "yes")
-        if self._mark <= int(e.tags.get(AGAIN, 0)):
+        if restored or HELD not in e.tags or self._mark <= int(e.tags.get(AGAIN, 0)):
             self._look_up("")
+            self._held = len(self._known)
         else:
             self._look_up("tags.`groundrules.kind` != 'member'")
-            self._look_up(f"tags.`{AFTER}` = '{self._mark}'")
+            self._held = int(e.tags[HELD]) + self._look_up(f"tags.`{AFTER}` = '{self._mark}'")
         return self._mark
+
+    def whole(self) -> bool:
+        return self._has(self._held)
+
+    def _has(self, runs: int) -> bool:
+        """Whether there are at least so many runs of the study: one question, by the place of the last."""
+        from mlflow.entities import ViewType
+        from mlflow.utils.search_utils import SearchUtils
+
+        if not runs:
+            return True
+        token = SearchUtils.create_page_token(runs - 1)
+        place = token.decode() if isinstance(token, bytes) else token
+        ours = f"tags.`groundrules.study` = '{self._name}'"
+        order = ["start_time ASC"]
+        return bool(
+            self._store.search_runs([self._experiment.id], ours, ViewType.ACTIVE_ONLY, 1, order, place)
+        )
+
+    def _restore(self) -> bool:
+        """Takes back that runs were deleted on MLflow's pages; whether there were any."""
+        from mlflow.entities import ViewType
+
+        deleted = [r for r in self._search("", ViewType.DELETED_ONLY) if DOUBLED not in r.data.tags]
+        for run in deleted:
+            self._store.restore_run(run.info.run_id)
+        return bool(deleted)
 
     def ended(self) -> bool:
         return self._experiment.ended(self._known[self._study])
@@ -99,6 +199,7 @@ class ServerStore:
         if mark is not None:
             self._experiment.tag(SEQUENCE, str(mark[0]))
             self._mark = mark[0]
+            self._experiment.tag(HELD, str(self._held))
 
     def _write(self, run: Run) -> None:
         from mlflow.entities import Metric, Param, RunStatus, RunTag
@@ -115,6 +216,8 @@ class ServerStore:
                 run.name,
             )
             there = self._known[run.id] = str(made.info.run_id)
+            with self._counting:
+                self._held += 1
         params = [Param(key, value) for key, value in run.params.items()]
         metrics = []
         for point in run.metrics:
@@ -125,30 +228,36 @@ class ServerStore:
         if not run.running:
             self._store.update_run_info(there, RunStatus.from_string(status_of(run)), run.end_ms, None)
 
-    def _look_up(self, which: str) -> None:
-        """Notes which of our runs the server has; of one that is there twice the emptier goes.
+    def _look_up(self, which: str) -> int:
+        """Notes which of our runs the server has, returns how many; of a double the emptier goes.
 
         A server that was slow may serve a creation after its asker has given up and asked again.
         """
+        from mlflow.entities import RunTag
+
         found: dict[str, list[Any]] = {}
         for run in self._search(which):
-            found.setdefault(run.data.tags[ID], []).append(run)
+            found.setdefault(_ours(run), []).append(run)
         for ours, same in found.items():
             same.sort(key=lambda run: (-len(run.data.params) - len(run.data.metrics), run.info.run_id))
             kept = self._known.setdefault(ours, str(same[0].info.run_id))
             for run in same:
                 if run.info.run_id != kept:
+                    self._store.set_tag(run.info.run_id, RunTag(DOUBLED, "yes"))
                     self._store.delete_run(run.info.run_id)
+        return len(found)
 
-    def _search(self, which: str) -> Iterator[Any]:
+    def _search(self, which: str, view: Any = None) -> Iterator[Any]:
+        """Our runs; of `view` those that MLflow's word says, and without one the active ones."""
         from mlflow.entities import ViewType
 
+        view = view or ViewType.ACTIVE_ONLY
         token: str | None = None
         while True:
             page = self._store.search_runs(
-                [self._experiment.id], which, ViewType.ACTIVE_ONLY, PAGE, ["start_time ASC"], token
+                [self._experiment.id], which, view, PAGE, ["start_time ASC"], token
             )
-            yield from (run for run in page if ID in run.data.tags)
+            yield from (run for run in page if _ours(run))
             token = page.token
             if not token:
                 return
@@ -166,14 +275,15 @@ class ServerStore:
         self._experiment.tag(WRITING, "no")
 
     def put_report(self, folder: Path) -> None:
-        self._look_up(f"tags.`{ID}` = '{self._study}'")
+        if self._study not in self._known:
+            self._look_up("tags.`groundrules.kind` = 'study'")
         if self._study not in self._known:
             raise OSError("the study has no run on the server yet")
         address = str(self._store.get_run(self._known[self._study]).info.artifact_uri)
         parts = urlsplit(address)
         if parts.scheme == "mlflow-artifacts":
             self._upload(folder, f"{parts.path.strip('/')}/report")
-        elif parts.scheme in ("", "file") and not self._site.artifacts:
+        elif parts.scheme in ("", "file") and self._server is not None and not self._server.shares:
             raise OSError(
                 f"the server keeps artifacts in a folder of its own machine ({address}); start it with "
                 "--serve-artifacts, or name a shared place with `artifacts` in the site file"
@@ -186,22 +296,24 @@ class ServerStore:
         from mlflow.utils.request_utils import augmented_raise_for_status
         from mlflow.utils.rest_utils import http_request
 
+        assert self._server is not None
         held = set(self._listed(place))
         files = report_files(folder)
         for name, file in files.items():
             with file.open("rb") as content:
                 url = f"{PROXY}/{quote(place)}/{quote(name)}"
-                augmented_raise_for_status(http_request(self._credentials, url, "PUT", data=content))
+                augmented_raise_for_status(http_request(self._server.credentials, url, "PUT", data=content))
         for name in sorted(held - set(files)):
             url = f"{PROXY}/{quote(place)}/{quote(name)}"
-            augmented_raise_for_status(http_request(self._credentials, url, "DELETE"))
+            augmented_raise_for_status(http_request(self._server.credentials, url, "DELETE"))
 
     def _listed(self, place: str, below: str = "") -> Iterator[str]:
         from mlflow.utils.request_utils import augmented_raise_for_status
         from mlflow.utils.rest_utils import http_request
 
+        assert self._server is not None
         query = {"path": f"{place}/{below}".rstrip("/")}
-        answer = http_request(self._credentials, PROXY, "GET", params=query)
+        answer = http_request(self._server.credentials, PROXY, "GET", params=query)
         augmented_raise_for_status(answer)
         for file in answer.json().get("files", []):
             name = f"{below}/{file['path']}".lstrip("/")
@@ -213,6 +325,12 @@ class ServerStore:
     def close(self) -> None:
         """Waits for the requests in flight: one that is served after a lookup would be there twice."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ours(run: Any) -> str:
+    """Our id of a run: its tag, or its very id where it was written without MLflow; '' for others."""
+    own = run.info.run_id if "groundrules.kind" in run.data.tags else ""
+    return str(run.data.tags.get(ID, own))
 
 
 def credentials(site: Site) -> Any:

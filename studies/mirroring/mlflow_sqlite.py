@@ -11,40 +11,59 @@ import re
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from studies.mirroring.mlflow_experiment import Found, State, data_set, metric_of
+from reports.files import refuse_database_links
+from studies.mirroring.mlflow_experiment import HELD, Found, State, data_set, metric_of
+from studies.mirroring.mlflow_repairs import Execute, Held, counted
 from studies.mirroring.runs import Point
 
 BUSY_SECONDS = 20.0
 """How long a statement waits for another writer."""
+SEEN = frozenset(("dc11669786a5",))
+"""Revisions of MLflow's tables that we write into directly: those that the tests have seen."""
 REVISION = re.compile(r"INSERT INTO alembic_version VALUES\('(\w+)'\)")
 DEFAULT = "INSERT INTO experiments VALUES (0, 'Default', ?, 'active', ?, ?, 'default')"
 """The experiment that MLflow's pages expect; nothing of ours is in it."""
 EXPERIMENT = (
-    "INSERT OR IGNORE INTO experiments (name, artifact_location, lifecycle_stage, creation_time,"
-    " last_update_time) VALUES (?, ?, 'active', ?, ?)"
+    "INSERT INTO experiments (name, artifact_location, lifecycle_stage, creation_time, last_update_time)"
+    " VALUES (?, ?, 'active', ?, ?) ON CONFLICT (workspace, name) DO NOTHING"
 )
-EXPERIMENT_TAG = "INSERT OR REPLACE INTO experiment_tags (experiment_id, key, value) VALUES (?, ?, ?)"
+EXPERIMENT_TAG = (
+    "INSERT INTO experiment_tags (experiment_id, key, value) VALUES (?, ?, ?)"
+    " ON CONFLICT (key, experiment_id) DO UPDATE SET value = excluded.value"
+)
 METRIC = (
-    "INSERT OR IGNORE INTO metrics (run_uuid, key, value, is_nan, timestamp, step) VALUES (?, ?, ?, ?, ?, ?)"
+    "INSERT INTO metrics (run_uuid, key, value, is_nan, timestamp, step) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (key, timestamp, step, run_uuid, value, is_nan) DO NOTHING"
 )
-LATEST = METRIC.replace("OR IGNORE INTO metrics", "OR REPLACE INTO latest_metrics")
+LATEST = (
+    "INSERT INTO latest_metrics (run_uuid, key, value, is_nan, timestamp, step) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value, is_nan = excluded.is_nan,"
+    " timestamp = excluded.timestamp, step = excluded.step"
+)
+TAG = (
+    "INSERT INTO tags (run_uuid, key, value) VALUES (?, ?, ?)"
+    " ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value"
+)
 DATA_SET = (
-    "INSERT OR IGNORE INTO datasets (dataset_uuid, experiment_id, name, digest, dataset_source_type,"
+    "INSERT INTO datasets (dataset_uuid, experiment_id, name, digest, dataset_source_type,"
     " dataset_source, dataset_profile) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (experiment_id, name, digest) DO NOTHING"
 )
 INPUT = (
-    "INSERT OR IGNORE INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id)"
+    "INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id)"
     " VALUES (?, 'DATASET', ?, 'RUN', ?)"
+    " ON CONFLICT (source_type, source_id, destination_type, destination_id) DO NOTHING"
 )
-
-Execute = Callable[..., Any]
-"""SQL, and a row of values or a list of rows -> a cursor."""
+INPUT_TAG = (
+    "INSERT INTO input_tags (input_uuid, name, value) VALUES (?, 'mlflow.data.context', 'training')"
+    " ON CONFLICT (input_uuid, name) DO NOTHING"
+)
 
 
 def tables_here() -> str | None:
@@ -64,23 +83,67 @@ def make(file: Path, tables: str, artifacts: str) -> None:
         connection.execute(DEFAULT, (f"{artifacts}/0", now, now))
 
 
-def fits(file: Path, tables: str) -> bool:
-    """Whether a file holds the tables of that revision."""
+def fits(revision: str, tables: str) -> bool:
+    """Whether these tables are of that revision."""
     ours = REVISION.search(tables)
     assert ours is not None
-    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+    return revision == ours[1]
+
+
+def revision(file: Path) -> str:
+    """Of the tables in a file; '' where there are none, or it is locked: MLflow itself will see."""
+    with closing(_to_read(file)) as connection:
         try:
             found = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-        except sqlite3.OperationalError:  # none of MLflow's, or locked: MLflow itself will see
-            return False
-    return found == [(ours[1],)]
+        except sqlite3.OperationalError:
+            return ""
+    return str(found[0][0]) if len(found) == 1 else ""
+
+
+def damage(file: Path) -> str:
+    """Why a file is no database that can be gone on with; '' where it is one, or cannot be looked at now."""
+    refuse_database_links(file)
+    if not file.exists():
+        return "it is missing"
+    if not file.stat().st_size:
+        return "it is empty"
+    try:
+        address = f"{file.absolute().as_uri()}?mode=rw"  # not to read only: a killed writer's rest is undone
+        with closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as connection:
+            complaints = [str(line) for (line,) in connection.execute("PRAGMA quick_check(1)")]
+    except sqlite3.DatabaseError as error:
+        damaged = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        return str(error) if getattr(error, "sqlite_errorcode", 0) & 0xFF in damaged else ""
+    return "" if complaints == ["ok"] else " ".join(" ".join(complaints).split())[:200]
+
+
+def whole(file: Path, study: str, study_run: str, location: str) -> bool:
+    """Whether a study's experiment has all that was written into it, at the place where it belongs."""
+    try:
+        with closing(_to_read(file)) as connection:
+            asked = "SELECT experiment_id, artifact_location, lifecycle_stage FROM experiments WHERE name = ?"
+            ((experiment, place, stage),) = connection.execute(asked, (study,)).fetchall()
+            noted = "SELECT value FROM experiment_tags WHERE experiment_id = ? AND key = ?"
+            ((held,),) = connection.execute(noted, (experiment, HELD)).fetchall()
+            now = counted(connection.execute, experiment, study_run)
+    except (sqlite3.Error, ValueError):
+        return False
+    return (stage, place) == ("active", location) and now.covers(Held.of(held))
+
+
+def _to_read(file: Path) -> sqlite3.Connection:
+    refuse_database_links(file)
+    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
 
 
 class SqliteTables:
     """One connection, used by the thread that opened it."""
 
     def __init__(self, file: Path) -> None:
+        refuse_database_links(file)
+        self._file = file
         self._connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)
+        self._inode = file.stat().st_ino
 
     @contextmanager
     def begin(self) -> Iterator[Execute]:
@@ -91,6 +154,8 @@ class SqliteTables:
             run = connection.executemany if isinstance(values, list) else connection.execute
             return run(sql, values)
 
+        if self._file.stat().st_ino != self._inode:  # what is written into a removed file is lost
+            raise OSError(f"{self._file} was replaced while it was written")
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield execute
@@ -152,10 +217,7 @@ class SqliteBooks:
                 ((data,),) = execute(known, (experiment, said["name"], said["digest"])).fetchall()
                 execute(INPUT, (uuid.uuid4().hex, data, run))
                 ((linked,),) = execute(link, (data, run)).fetchall()
-                execute(
-                    "INSERT OR IGNORE INTO input_tags VALUES (?, 'mlflow.data.context', 'training')",
-                    (linked,),
-                )
+                execute(INPUT_TAG, (linked,))
 
     def note(self, run: str, state: State) -> None:
         points = [
@@ -166,7 +228,7 @@ class SqliteBooks:
             execute(METRIC, rows)
             execute(LATEST, rows)
             tags = [(run, key, value) for key, value in state.tags.items()]
-            execute("INSERT OR REPLACE INTO tags (run_uuid, key, value) VALUES (?, ?, ?)", tags)
+            execute(TAG, tags)
             execute("UPDATE runs SET status = ? WHERE run_uuid = ?", (state.status, run))
             if state.ended:
                 execute("UPDATE runs SET end_time = ? WHERE run_uuid = ?", (state.now_ms, run))

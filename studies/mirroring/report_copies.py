@@ -6,12 +6,12 @@ The new report replaces the earlier one whole. Symlinks are neither followed nor
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from reports.files import PART, LinkInTheWay, make_folder, own_folder, write
 from studies.mirroring.runs import study_run_id
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def report_files(folder: Path) -> dict[str, Path]:
     for place, folders, names in os.walk(folder, followlinks=False):
         folders[:] = sorted(name for name in folders if not (Path(place) / name).is_symlink())
         for file in (Path(place) / name for name in sorted(names)):
-            if file.is_file() and not file.is_symlink():
+            if file.is_file() and not file.is_symlink() and not file.name.endswith(PART):
                 found[file.relative_to(folder).as_posix()] = file
     return dict(sorted(found.items(), key=lambda pair: pair[0] == FRONT))
 
@@ -61,7 +61,7 @@ def replace_report(folder: Path, address: str) -> None:
 
     Raises:
         ValueError: the address leads through a symlink.
-        OSError: the place cannot be written; so does ImportError where fsspec lacks the store's package.
+        OSError, DiskFull: the place cannot be written; ImportError: fsspec lacks the store's package.
     """
     files = report_files(folder)
     if urlsplit(address).scheme in ("", "file"):
@@ -71,23 +71,28 @@ def replace_report(folder: Path, address: str) -> None:
 
 
 def _replace_folder(files: Mapping[str, Path], place: Path) -> None:
+    """File by file, the front page last, then what is left over goes: a kill leaves a page that is whole."""
     _refuse_links(place)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    fresh = place.with_name(f".{place.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
+    make_folder(place)
     for name, file in files.items():
-        copy = fresh / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy, follow_symlinks=False)
-    shutil.rmtree(place, ignore_errors=True)
-    fresh.rename(place)
+        own_folder(place, *Path(name).parts[:-1])
+        write(place / name, file.read_bytes())
+    for below, folders, names in os.walk(place, topdown=False, followlinks=False):
+        for left in (Path(below) / name for name in names):
+            if left.relative_to(place).as_posix() not in files:
+                left.unlink()
+        for left in (Path(below) / name for name in folders):
+            if left.is_symlink():
+                left.unlink()
+            elif not any(left.iterdir()):
+                left.rmdir()
 
 
 def _refuse_links(place: Path) -> None:
     """The last folders are ours (study, run, artifacts, report): none of them leads elsewhere."""
-    for folder in (place, *list(place.parents)[:3]):
+    for folder in (place, *list(place.parents)[:3]):  # a shared folder above them may be one
         if folder.is_symlink():
-            raise ValueError(f"{folder} is a symlink; the report is not written through it")
+            raise LinkInTheWay(f"{folder} is a symlink; the report is not written through it")
 
 
 def _replace_objects(files: Mapping[str, Path], address: str) -> None:

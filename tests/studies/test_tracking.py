@@ -329,10 +329,11 @@ def test_a_store_that_cannot_be_written_is_reported_and_made_up_for(complete: Pa
         assert len(_members(complete)) == len(ledger.evaluations("tiny"))
 
 
-def test_a_store_that_is_no_database_is_reported_at_once(complete: Path) -> None:
+def test_a_store_that_is_no_database_is_set_aside_and_made_anew(complete: Path) -> None:
     (complete / "mlflow.db").write_text("my notes\n", encoding="utf-8")
-    assert "not an SQLite database" in mirror(complete).problem
-    assert (complete / "mlflow.db").read_text(encoding="utf-8") == "my notes\n"
+    assert mirror(complete).problem == ""
+    assert (complete / "mlflow.db.damaged-1").read_text(encoding="utf-8") == "my notes\n"
+    assert len(_members(complete)) > 0
 
 
 def test_a_complete_mirrored_study_is_left_alone(complete: Path) -> None:

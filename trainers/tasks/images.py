@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from search_spaces.factor import unknown
 from trainers.task import Kind, Task
 from trainers.tasks.roles import Role
+from trainers.writing import fresh_folder, make_folder, own_folder, room_for, take_in
 
+UNREADABLE = (AssertionError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+"""What torchvision raises at files that are not what it expects."""
 TRAIN_AND_TEST: tuple[Mapping[str, Any], Mapping[str, Any]] = ({"train": True}, {"train": False})
 """How most of torchvision's classes are asked for the two published parts."""
 
@@ -61,7 +64,7 @@ class ImageSet:
                 )
         try:
             (x, y), (test_x, test_y) = (self._part(folder, part) for part in self.parts)
-        except (AssertionError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise ValueError(
                 f"task '{self.name}': torchvision cannot read {folder / self.files[0]} and its companions "
                 f"({type(error).__name__}: {_line(error)}); delete them and "
@@ -80,8 +83,19 @@ class ImageSet:
             licence=self.licence,
         )
 
+    def complete(self, folder: Path) -> bool:
+        """Whether the files are in `folder` and torchvision reads them."""
+        if not all((folder / file).is_file() for file in self.files):
+            return False
+        try:
+            for part in self.parts:
+                self._part(folder, part)
+        except UNREADABLE:
+            return False
+        return True
+
     def fetch(self, folder: Path) -> None:
-        """Downloads what is missing into `folder`; torchvision compares checksums."""
+        """Downloads all files into `folder`; torchvision compares checksums."""
         for part in self.parts:
             self._reader()(str(folder), download=True, **part)
 
@@ -118,7 +132,9 @@ def image_set(name: str) -> ImageSet:
 
 
 def download(name: str) -> Path:
-    """Fetches an image set into the data folder, which is returned; files that are there already stay.
+    """Fetches an image set into the data folder, which is returned; one that is there and whole stays.
+
+    Each file comes into its place whole: a download that is killed leaves none that looks complete.
 
     Raises:
         ValueError: no image set of that name, or it cannot be fetched or written.
@@ -126,8 +142,13 @@ def download(name: str) -> Path:
     row = image_set(name)
     folder = data_folder()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        row.fetch(folder)
+        make_folder(folder)
+        if not row.complete(folder):
+            with room_for(folder), fresh_folder(folder) as fresh:
+                row.fetch(fresh)
+                for file in row.files:
+                    own_folder(folder, *Path(file).parts[:-1])
+                    take_in(fresh / file, folder / file)
     except (OSError, RuntimeError) as error:
         raise ValueError(f"task '{name}' could not be fetched into {folder}: {_line(error)}") from error
     return folder

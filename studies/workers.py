@@ -29,6 +29,7 @@ import ray
 from ray import tune
 from ray.air._internal import usage
 from ray.exceptions import OutOfMemoryError
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from reports.characters import harmless
@@ -38,6 +39,7 @@ from studies.training import anew
 from studies.training.failures import ClusterLost, kernel_kills, of_lost_worker
 from studies.training.leases import LEASE_FACTOR, Lease, least_seconds
 from studies.training.orders import TaskDiffers, answer_order, member_plain, task_of
+from studies.training.release import clear_frames, take_apart
 from studies.training.traces import trace_of
 from trainers.evaluation import Evaluation
 
@@ -121,24 +123,46 @@ def run_ray(
 
 
 def _tune(exchange: Exchange, cluster: Place, storage: Path, name: str) -> None:
-    """One experiment of Ray Tune's, until the agenda is done."""
-    tune.run(
-        PackTrainer,
-        name=name,
-        num_samples=-1,
-        search_alg=PackSearcher(exchange),
-        stop=exchange.ends,
-        callbacks=[exchange],
-        max_concurrent_trials=MOST_WORKERS,  # the exchange counts: a cluster may grow
-        reuse_actors=True,
-        resources_per_trial={"cpu": 1, "gpu": cluster.gpu_fraction},
-        storage_path=str(storage),
-        trial_name_creator=_trial_name,
-        trial_dirname_creator=_trial_name,
-        raise_on_failed_trial=False,
-        max_failures=0,
-        verbose=0,
-    )
+    """One experiment of Ray Tune's, until the agenda is done; nothing of Ray's is held afterwards."""
+    order = FirstInFirstOut()
+    try:
+        tune.run(
+            PackTrainer,
+            name=name,
+            num_samples=-1,
+            search_alg=PackSearcher(exchange),
+            scheduler=order,
+            stop=exchange.ends,
+            callbacks=[exchange],
+            max_concurrent_trials=MOST_WORKERS,  # the exchange counts: a cluster may grow
+            reuse_actors=True,
+            resources_per_trial={"cpu": 1, "gpu": cluster.gpu_fraction},
+            storage_path=str(storage),
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+            raise_on_failed_trial=False,
+            max_failures=0,
+            verbose=0,
+        )
+    except BaseException as error:
+        clear_frames(error)
+        raise
+    finally:
+        exchange.let_go()
+        if order.controller is not None:
+            take_apart(order.controller)
+        order.controller = None
+
+
+class FirstInFirstOut(FIFOScheduler):  # type: ignore[misc,unused-ignore]
+    """Trials run in the order in which they come; it also knows the controller that Tune keeps to itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.controller: Any = None
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self.controller = tune_controller
 
 
 class Exchange(tune.Callback):
@@ -331,6 +355,11 @@ class Exchange(tune.Callback):
             self.agenda.fail(lease.pack, cause, kind=kind)
         if self._held is not None:  # nobody has begun it
             self.agenda.fail(self._held, cause, kind="preempted")
+
+    def let_go(self) -> None:
+        """Forgets Tune's trials, which hold the workers."""
+        for lease in self._running.values():
+            lease.trial = None
 
     def _expire(self, trial_id: str) -> None:
         """Ends a worker that has had its time; its pack goes to another one."""

@@ -32,6 +32,8 @@ from studies.training.cluster import (  # first: it decides how Ray is imported
 # isort: split
 import ray
 
+from studies.training.release import collect
+
 ROOT = Path(__file__).parents[2]
 """Where our packages lie: on a cluster, the job's working directory."""
 LOOK_SECONDS = 5.0
@@ -136,6 +138,7 @@ class Attached:
     def stop(self) -> None:
         """Disconnects, which ends our workers and nobody else's; twice is once."""
         if self._folder is not None:
+            collect()
             ray.shutdown()
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None

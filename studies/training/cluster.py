@@ -36,6 +36,7 @@ from ray.util import placement_group_table  # noqa: E402
 
 from studies.training.anew import begin_anew, can_begin_anew  # noqa: E402
 from studies.training.failures import ClusterLost  # noqa: E402
+from studies.training.release import collect  # noqa: E402
 
 OBJECT_STORE_BYTES = 200_000_000
 """A pack's result is about a megabyte; Ray would reserve 30 % of the machine's memory."""
@@ -227,6 +228,7 @@ class Cluster:
 
     def close(self) -> None:
         """Disconnects and ends what `open` started."""
+        collect()
         ray.shutdown()
 
 

@@ -41,6 +41,7 @@ from studies.training.leases import LEASE_FACTOR, Lease, least_seconds
 from studies.training.orders import TaskDiffers, answer_order, member_plain, task_of
 from studies.training.release import clear_frames, take_apart
 from studies.training.traces import trace_of
+from studies.training.trainable import shell_of
 from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _tune(exchange: Exchange, cluster: Place, storage: Path, name: str) -> None:
     order = FirstInFirstOut()
     try:
         tune.run(
-            PackTrainer,
+            shell_of(PackTrainer),
             name=name,
             num_samples=-1,
             search_alg=PackSearcher(exchange),
@@ -158,7 +159,7 @@ class FirstInFirstOut(FIFOScheduler):  # type: ignore[misc,unused-ignore]
     """Trials run in the order in which they come; it also knows the controller that Tune keeps to itself."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
         self.controller: Any = None
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
@@ -391,7 +392,7 @@ class PackSearcher(Searcher):  # type: ignore[misc,unused-ignore]
         """Nothing: the ledger is what a resume reads."""
 
 
-class PackTrainer(tune.Trainable):
+class PackTrainer:
     """The worker's side: trains one pack per step, then serves the next trial in the same process."""
 
     def setup(self, config: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from studies.training.cluster import (  # first: it decides how Ray is imported
     LOGGERS,
     MODE_FOUND,
     THREADS,
+    NoFolders,
     granted,
 )
 
@@ -87,6 +88,7 @@ class Attached:
             found = ray.init(
                 address=os.environ.get("RAY_ADDRESS") or "auto",
                 namespace=uuid4().hex,
+                job_config=NoFolders(),
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
                 runtime_env=said,

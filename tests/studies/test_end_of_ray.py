@@ -48,7 +48,7 @@ def test_a_cluster_that_was_there_is_left_with_nothing_of_it_in_hand(tmp_path: P
     nodes = RayNodes(tmp_path, workers=0)
     try:
         nodes.start()
-        more = {"RAY_AUTH_TOKEN": nodes.token, "RAY_ADDRESS": f"127.0.0.1:{nodes._gcs}"}
+        more = {"RAY_AUTH_TOKEN": nodes.token, "RAY_ADDRESS": f"127.0.0.1:{nodes.port}"}
         assert session(tmp_path, "attached", more=more) == [
             {"kind": "attached", "ended": "complete", "held": {}, "times": 1}
         ]

@@ -36,10 +36,11 @@ from reports.characters import harmless
 from studies.packing import FLOPS_PER_SECOND, expected_seconds, recorded
 from studies.site import SECRETS
 from studies.training import anew
-from studies.training.failures import ClusterLost, kernel_kills, of_lost_worker
+from studies.training.failures import ClusterLost, kernel_kills, of_lost_start, of_lost_worker
 from studies.training.leases import LEASE_FACTOR, Lease, least_seconds
 from studies.training.orders import TaskDiffers, answer_order, member_plain, task_of
 from studies.training.release import clear_frames, take_apart
+from studies.training.starts import Starts
 from studies.training.traces import trace_of
 from studies.training.trainable import shell_of
 from trainers.evaluation import Evaluation
@@ -199,6 +200,7 @@ class Exchange(tune.Callback):
         """Trials that were asked for and have no worker yet, and since when."""
         self._at_work: set[str] = set()
         """Trials that have one."""
+        self._starts = Starts()
         self._full = False
         """The cluster had no place for the last one that was asked for."""
         self._held: Pack | None = None
@@ -285,6 +287,7 @@ class Exchange(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._starting.pop(trial.trial_id, None)
         self._at_work.add(trial.trial_id)
+        self._starts.succeeded()
         if trial.trial_id in self._running:
             lease = self._running[trial.trial_id]
             lease.begun, lease.trial = time.monotonic(), trial
@@ -298,12 +301,15 @@ class Exchange(tune.Callback):
             self._arrived.append((trial.trial_id, json.loads(answer)))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._starting.pop(trial.trial_id, None)
+        told = _told(trial.error_file)
+        if self._starting.pop(trial.trial_id, None) is not None:
+            self._starts.failed(told)
         self._at_work.discard(trial.trial_id)
-        self._arrived.append((trial.trial_id, {"lost": _told(trial.error_file)}))
+        self._arrived.append((trial.trial_id, {"lost": told}))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         self._look_after_ray()
+        self._starts.refuse_more(waiting=self._starting.values() if self._place.home else ())
         arrived, self._arrived = self._arrived, []
         for trial_id, answer in arrived:
             self._settle(trial_id, answer)
@@ -433,7 +439,7 @@ def _told(error_file: str | None) -> str:
 def _loss(lease: Lease, told: str) -> tuple[str, str]:
     """Why the worker of a pack was lost: kind and cause."""
     if lease.begun is None:
-        return "preempted", harmless(f"the worker ended before it began: {' '.join(told.split())}", 400)
+        return of_lost_start(told)
     oom = kernel_kills() > lease.kernel_kills
     kind, cause = of_lost_worker(told, trace_of(lease.trace), killed_for_memory=oom)
     return kind, harmless(cause, 400)

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from studies.ledger import Ledger
 from tests.blackbox.program import PROGRAM, Ran, environment
 from tests.rehearsal.client import Client
 from tests.rehearsal.ray_nodes import RayNodes
@@ -45,9 +46,10 @@ def module(folder: Path, name: str, text: str = "") -> None:
     (folder / f"{name}.py").write_text(text, encoding="utf-8")
 
 
-def call(*words: str | Path, cwd: Path, timeout: float = 240, **more: str) -> Ran:
+def call(*words: str | Path, cwd: Path, more: Mapping[str, str] | None = None) -> Ran:
+    """Runs a command to its end, in an environment with some more in it."""
     done = subprocess.run(
-        [str(word) for word in words], cwd=cwd, env=environment(**more), timeout=timeout, check=False,
+        [str(word) for word in words], cwd=cwd, env=environment(**(more or {})), timeout=240, check=False,
         capture_output=True, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     return Ran(code=done.returncode, out=done.stdout, err=done.stderr)
@@ -63,7 +65,7 @@ def test_a_study_runs_among_folders_and_files_of_our_names(tmp_path: Path, make:
         make(here, name, "raise RuntimeError('somebody else is imported')\n")
     (here / "study.yaml").write_text(STUDY, encoding="utf-8")
     began = time.monotonic()
-    ran = call(PROGRAM, "run", "study.yaml", "--workers", "2", cwd=here, PYTHONPATH=str(elsewhere))
+    ran = call(PROGRAM, "run", "study.yaml", "--workers", "2", cwd=here, more={"PYTHONPATH": str(elsewhere)})
     seconds = time.monotonic() - began
     assert ran.code == 0, ran.said
     trained = re.search(r"trained (\d+); (\d+) of (\d+) members", ran.out)
@@ -71,6 +73,29 @@ def test_a_study_runs_among_folders_and_files_of_our_names(tmp_path: Path, make:
     assert "failed" not in ran.said
     if os.getloadavg()[0] < 2 * len(os.sched_getaffinity(0)):  # where others work here, it may take longer
         assert seconds < 60
+
+
+def test_a_worker_that_cannot_import_ours_ends_the_run_and_names_the_file(tmp_path: Path) -> None:
+    package(tmp_path, "trainers")
+    module(
+        tmp_path, "sitecustomize", "import sys\nif 'default_worker' in str(sys.orig_argv): import trainers\n"
+    )
+    (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
+    ran = call(
+        PROGRAM, "run", "study.yaml", "--workspace", "w", "--workers", "1", cwd=tmp_path,
+        more={"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    cause = (
+        f"the worker could not start: ImportError: {tmp_path / 'trainers' / '__init__.py'} is in the way: "
+    )
+    assert ran.code == 1, ran.said
+    last = ran.err.strip().splitlines()[-1]
+    assert last.startswith(f"error: 3 workers in a row failed; {cause}"), ran.said
+    assert last.endswith("resume with the same command")
+    with Ledger.open(tmp_path / "w") as ledger:
+        attempts = ledger.attempts("shadowed")
+    assert [one.kind for one in attempts] == ["error", "error"]  # the third ended the run
+    assert all(one.cause.startswith(cause) for one in attempts), attempts
 
 
 @pytest.mark.timeout(600)
@@ -89,10 +114,12 @@ def test_workers_and_jobs_on_nodes_with_packages_of_our_names(tmp_path: Path) ->
         user.run("submit", shadows / "study.yaml", "--workspace-there", there)
         said = user.run("logs", "shadowed", "--follow", expect=None).said
         assert re.search(r"trained (\d+); \1 of \1 members", said), said
-        own = {"RAY_AUTH_TOKEN": nodes.token, "RAY_ADDRESS": f"127.0.0.1:{nodes.port}"}
-        ran = call(
-            PROGRAM, "run", "study.yaml", "--cluster", "auto", cwd=shadows, PYTHONPATH=str(shadows), **own
-        )
+        more = {
+            "PYTHONPATH": str(shadows),
+            "RAY_AUTH_TOKEN": nodes.token,
+            "RAY_ADDRESS": f"127.0.0.1:{nodes.port}",
+        }
+        ran = call(PROGRAM, "run", "study.yaml", "--cluster", "auto", cwd=shadows, more=more)
         assert ran.code == 0, ran.said
         assert re.search(r"trained (\d+); \1 of \1 members", ran.out), ran.said
     finally:
@@ -148,7 +175,7 @@ def test_the_program_names_the_file_in_the_way_in_one_line(tmp_path: Path) -> No
     package(tmp_path, "trainers")
     module(tmp_path, "usercustomize", "import trainers\n")  # which Python imports before any program
     module(tmp_path, "sitecustomize", "import trainers\n")
-    ran = call(PROGRAM, "catalog", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    ran = call(PROGRAM, "catalog", cwd=tmp_path, more={"PYTHONPATH": str(tmp_path)})
     assert ran.code == 2
     assert ran.err.startswith(f"error: {tmp_path / 'trainers' / '__init__.py'} is in the way")
     assert len(ran.err.splitlines()) == 1

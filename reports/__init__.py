@@ -6,8 +6,12 @@ import statistics and drawing. The submodule `reports.defaults` holds `defaults`
 
 from __future__ import annotations
 
+import runpy
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+runpy.run_path(str(Path(__file__).parents[1] / "search_spaces" / "precedence.py"))["claim"](__name__)
 
 if TYPE_CHECKING:
     from reports.guards import EvidenceError

@@ -14,8 +14,11 @@ The functions import what they need when they are called: a ledger can be read w
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+runpy.run_path(str(Path(__file__).parents[1] / "search_spaces" / "precedence.py"))["claim"](__name__)
 
 if TYPE_CHECKING:
     from reports.recommended import Defaults

@@ -25,7 +25,7 @@ from studies.commands import finished, preparing, running, sending, steering
 from studies.commands.options import DEFAULT_WORKSPACE
 from studies.database.contract import LedgerDamaged, LedgerLost
 from studies.training import anew
-from studies.training.failures import ClusterLost
+from studies.training.failures import ClusterLost, WorkersCannotStart
 
 log = logging.getLogger("groundrules")
 
@@ -110,7 +110,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except (LedgerLost, DiskFull) as error:
         print(f"error: {_told_safely(error)}", file=sys.stderr)
         return 1
-    except ClusterLost as error:
+    except (ClusterLost, WorkersCannotStart) as error:
         print(
             f"error: {_told_safely(error)}; what was finished is kept: resume with the same command",
             file=sys.stderr,

@@ -29,16 +29,20 @@ import ray
 from ray import tune
 from ray.air._internal import usage
 from ray.exceptions import OutOfMemoryError
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from reports.characters import harmless
 from studies.packing import FLOPS_PER_SECOND, expected_seconds, recorded
 from studies.site import SECRETS
 from studies.training import anew
-from studies.training.failures import ClusterLost, kernel_kills, of_lost_worker
+from studies.training.failures import ClusterLost, kernel_kills, of_lost_start, of_lost_worker
 from studies.training.leases import LEASE_FACTOR, Lease, least_seconds
 from studies.training.orders import TaskDiffers, answer_order, member_plain, task_of
+from studies.training.release import clear_frames, take_apart
+from studies.training.starts import Starts
 from studies.training.traces import trace_of
+from studies.training.trainable import shell_of
 from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -121,24 +125,46 @@ def run_ray(
 
 
 def _tune(exchange: Exchange, cluster: Place, storage: Path, name: str) -> None:
-    """One experiment of Ray Tune's, until the agenda is done."""
-    tune.run(
-        PackTrainer,
-        name=name,
-        num_samples=-1,
-        search_alg=PackSearcher(exchange),
-        stop=exchange.ends,
-        callbacks=[exchange],
-        max_concurrent_trials=MOST_WORKERS,  # the exchange counts: a cluster may grow
-        reuse_actors=True,
-        resources_per_trial={"cpu": 1, "gpu": cluster.gpu_fraction},
-        storage_path=str(storage),
-        trial_name_creator=_trial_name,
-        trial_dirname_creator=_trial_name,
-        raise_on_failed_trial=False,
-        max_failures=0,
-        verbose=0,
-    )
+    """One experiment of Ray Tune's, until the agenda is done; nothing of Ray's is held afterwards."""
+    order = FirstInFirstOut()
+    try:
+        tune.run(
+            shell_of(PackTrainer),
+            name=name,
+            num_samples=-1,
+            search_alg=PackSearcher(exchange),
+            scheduler=order,
+            stop=exchange.ends,
+            callbacks=[exchange],
+            max_concurrent_trials=MOST_WORKERS,  # the exchange counts: a cluster may grow
+            reuse_actors=True,
+            resources_per_trial={"cpu": 1, "gpu": cluster.gpu_fraction},
+            storage_path=str(storage),
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+            raise_on_failed_trial=False,
+            max_failures=0,
+            verbose=0,
+        )
+    except BaseException as error:
+        clear_frames(error)
+        raise
+    finally:
+        exchange.let_go()
+        if order.controller is not None:
+            take_apart(order.controller)
+        order.controller = None
+
+
+class FirstInFirstOut(FIFOScheduler):  # type: ignore[misc,unused-ignore]
+    """Trials run in the order in which they come; it also knows the controller that Tune keeps to itself."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
+        self.controller: Any = None
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self.controller = tune_controller
 
 
 class Exchange(tune.Callback):
@@ -174,6 +200,7 @@ class Exchange(tune.Callback):
         """Trials that were asked for and have no worker yet, and since when."""
         self._at_work: set[str] = set()
         """Trials that have one."""
+        self._starts = Starts()
         self._full = False
         """The cluster had no place for the last one that was asked for."""
         self._held: Pack | None = None
@@ -260,6 +287,7 @@ class Exchange(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._starting.pop(trial.trial_id, None)
         self._at_work.add(trial.trial_id)
+        self._starts.succeeded()
         if trial.trial_id in self._running:
             lease = self._running[trial.trial_id]
             lease.begun, lease.trial = time.monotonic(), trial
@@ -273,12 +301,15 @@ class Exchange(tune.Callback):
             self._arrived.append((trial.trial_id, json.loads(answer)))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._starting.pop(trial.trial_id, None)
+        told = _told(trial.error_file)
+        if self._starting.pop(trial.trial_id, None) is not None:
+            self._starts.failed(told)
         self._at_work.discard(trial.trial_id)
-        self._arrived.append((trial.trial_id, {"lost": _told(trial.error_file)}))
+        self._arrived.append((trial.trial_id, {"lost": told}))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         self._look_after_ray()
+        self._starts.refuse_more(waiting=self._starting.values() if self._place.home else ())
         arrived, self._arrived = self._arrived, []
         for trial_id, answer in arrived:
             self._settle(trial_id, answer)
@@ -332,6 +363,11 @@ class Exchange(tune.Callback):
         if self._held is not None:  # nobody has begun it
             self.agenda.fail(self._held, cause, kind="preempted")
 
+    def let_go(self) -> None:
+        """Forgets Tune's trials, which hold the workers."""
+        for lease in self._running.values():
+            lease.trial = None
+
     def _expire(self, trial_id: str) -> None:
         """Ends a worker that has had its time; its pack goes to another one."""
         lease = self._ended(trial_id)
@@ -362,7 +398,7 @@ class PackSearcher(Searcher):  # type: ignore[misc,unused-ignore]
         """Nothing: the ledger is what a resume reads."""
 
 
-class PackTrainer(tune.Trainable):
+class PackTrainer:
     """The worker's side: trains one pack per step, then serves the next trial in the same process."""
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -403,7 +439,7 @@ def _told(error_file: str | None) -> str:
 def _loss(lease: Lease, told: str) -> tuple[str, str]:
     """Why the worker of a pack was lost: kind and cause."""
     if lease.begun is None:
-        return "preempted", harmless(f"the worker ended before it began: {' '.join(told.split())}", 400)
+        return of_lost_start(told)
     oom = kernel_kills() > lease.kernel_kills
     kind, cause = of_lost_worker(told, trace_of(lease.trace), killed_for_memory=oom)
     return kind, harmless(cause, 400)

@@ -18,7 +18,12 @@ LINE = ("search_spaces", "trainers", "reports", "studies")
 
 DOORS: dict[str, frozenset[str]] = {
     "optuna": frozenset({"studies/search.py", "studies/searching/joint.py"}),
-    "ray": frozenset({"studies/training/cluster.py", "studies/workers.py", "studies/training/attached.py"}),
+    "ray": frozenset(
+        (
+            "studies/workers.py",
+            *(f"studies/training/{part}.py" for part in ("attached", "cluster", "trainable")),
+        )
+    ),
     "mlflow": frozenset(f"studies/mirroring/mlflow_{part}.py" for part in ("books", "database", "server")),
     "fsspec": frozenset({"studies/mirroring/report_copies.py", "trainers/fetching.py"}),
     "sqlite3": frozenset({"studies/database/sqlite.py", "studies/mirroring/mlflow_sqlite.py"}),

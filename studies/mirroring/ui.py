@@ -79,7 +79,13 @@ def serve(workspace: Path, port: int | None, *, say: Callable[[str], None]) -> i
     say(f"http://127.0.0.1:{chosen}/#/experiments?workflowType=machine_learning")  # not the GenAI pages
     server = subprocess.Popen(
         command,
-        env={**os.environ, **LEAN_SERVER, "MLFLOW_BACKEND_STORE_URI": database},  # it may hold a password
+        # The database's address may hold a password. No file of the workspace is imported as a library.
+        env={
+            **os.environ,
+            **LEAN_SERVER,
+            "MLFLOW_BACKEND_STORE_URI": database,
+            "PYTHONSAFEPATH": "1",
+        },
         cwd=workspace,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

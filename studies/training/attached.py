@@ -26,11 +26,14 @@ from studies.training.cluster import (  # first: it decides how Ray is imported
     LOGGERS,
     MODE_FOUND,
     THREADS,
+    NoFolders,
     granted,
 )
 
 # isort: split
 import ray
+
+from studies.training.release import collect
 
 ROOT = Path(__file__).parents[2]
 """Where our packages lie: on a cluster, the job's working directory."""
@@ -85,6 +88,7 @@ class Attached:
             found = ray.init(
                 address=os.environ.get("RAY_ADDRESS") or "auto",
                 namespace=uuid4().hex,
+                job_config=NoFolders(),
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
                 runtime_env=said,
@@ -136,6 +140,7 @@ class Attached:
     def stop(self) -> None:
         """Disconnects, which ends our workers and nobody else's; twice is once."""
         if self._folder is not None:
+            collect()
             ray.shutdown()
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None

@@ -32,10 +32,12 @@ os.environ["RAY_AUTH_MODE"] = "token"  # read once, while Ray is imported
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # too: nothing starts a cluster behind our back when ours is lost
 
 import ray  # noqa: E402
+from ray.job_config import JobConfig  # noqa: E402
 from ray.util import placement_group_table  # noqa: E402
 
 from studies.training.anew import begin_anew, can_begin_anew  # noqa: E402
 from studies.training.failures import ClusterLost  # noqa: E402
+from studies.training.release import collect  # noqa: E402
 
 OBJECT_STORE_BYTES = 200_000_000
 """A pack's result is about a megabyte; Ray would reserve 30 % of the machine's memory."""
@@ -218,6 +220,7 @@ class Cluster:
             num_cpus=self.workers,
             num_gpus=gpus(self.workers, self.gpu_fraction),
             namespace=uuid4().hex,
+            job_config=NoFolders(),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
@@ -227,7 +230,18 @@ class Cluster:
 
     def close(self) -> None:
         """Disconnects and ends what `open` started."""
+        collect()
         ray.shutdown()
+
+
+class NoFolders(JobConfig):  # type: ignore[misc,unused-ignore]
+    """Keeps the driver's current folder off the workers' path.
+
+    Ray puts it first, where any file in it is imported in place of the library of that name.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
 
 
 def granted() -> int:

@@ -37,6 +37,10 @@ class ClusterLost(RuntimeError):
     """Ray's own processes have ended; what the ledger holds is kept."""
 
 
+class WorkersCannotStart(RuntimeError):
+    """Worker after worker has failed before it could train; what the ledger holds is kept."""
+
+
 NODE_LOST = re.compile(
     r"node (?:was|has been|is) (?:terminated|dead|drained|removed|preempted)|NodeDiedError|node died"
     r"|AUTOSCALER_DRAIN|missed too many heartbeats|raylet .{0,40}(?:crash|die|exit)",
@@ -44,6 +48,7 @@ NODE_LOST = re.compile(
 )
 RAISED = re.compile(r"ray::\w+\.\w+\(\)[^\n]*\n.*?^\s*File \"", re.DOTALL | re.MULTILINE)
 """How Ray tells an exception in a worker: our own code raised it, outside of a training."""
+PLACE = re.compile(r'^\s*File "(.*)", line (\d+)')
 OUT_OF_MEMORY = re.compile(r"running low on memory|OutOfMemoryError|memory pressure", re.IGNORECASE)
 TOO_LONG = 400
 """Characters of a cause that are kept."""
@@ -74,7 +79,7 @@ def of_lost_worker(told: str, trace: str | None, *, killed_for_memory: bool) -> 
     if OUT_OF_MEMORY.search(text.partition("Some common causes")[0]):
         return "memory", _cut(f"the worker was ended because its machine ran out of memory: {detail}")
     if RAISED.search(told):
-        return "error", _cut(f"the worker raised: {told.strip().splitlines()[-1]}")
+        return "error", _cut(f"the worker raised: {_exception(told)}")
     if NODE_LOST.search(text):
         return "preempted", _cut(f"the worker's machine was lost: {detail}")
     if trace:
@@ -84,6 +89,30 @@ def of_lost_worker(told: str, trace: str | None, *, killed_for_memory: bool) -> 
     if trace is not None:
         return "preempted", "the worker process was ended from outside (it left no trace of a fault)"
     return "crash", _cut(f"the worker process died: {detail or 'no reason given'}")
+
+
+def of_lost_start(told: str) -> tuple[Kind, str]:
+    """Why a worker ended before it was given anything, and the same in one line.
+
+    Args:
+        told: what Ray says of it. An exception is an error of ours, or of the surroundings: it comes again.
+    """
+    if RAISED.search(told):
+        return "error", _cut(f"the worker could not start: {_exception(told)}")
+    text = " ".join(told.split())
+    detail = text.partition("Worker exit detail: ")[2].partition("Some common causes")[0].strip()
+    return "preempted", _cut(f"the worker ended before it began: {detail or text or 'no reason given'}")
+
+
+def _exception(told: str) -> str:
+    """The exception that Ray tells with its traceback, in one line, and the innermost place."""
+    lines = told.strip().splitlines()
+    last = max((i for i, line in enumerate(lines) if PLACE.match(line)), default=-1)
+    # Below a place stand its source and a mark, indented; the exception is not, and may have many lines.
+    begin = next((i for i in range(last + 1, len(lines)) if lines[i][:1].strip()), len(lines) - 1)
+    text = " ".join(" ".join(lines[begin:]).split())
+    place = PLACE.match(lines[last]) if last >= 0 else None
+    return f"{text} ({Path(place[1]).name}, line {place[2]})" if place else text
 
 
 def kernel_kills() -> int:

@@ -57,6 +57,11 @@ class RayNodes:
         self._gcs = free_port()
 
     @property
+    def port(self) -> int:
+        """Where drivers on this machine find the head."""
+        return self._gcs
+
+    @property
     def log(self) -> Path:
         """What `ray start` has said, of all nodes."""
         return self.folder / "ray.log"

@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from studies.ledger import Attempt
-from studies.training.failures import by_kind, of_exception, of_lost_worker, sentence
+from studies.training.failures import (
+    WorkersCannotStart,
+    by_kind,
+    of_exception,
+    of_lost_start,
+    of_lost_worker,
+    sentence,
+)
+from studies.training.starts import ERRORS, LOSSES, NEVER_SECONDS, Starts
 from studies.training.traces import trace_of, traced
 
 DIED = (
@@ -29,6 +38,17 @@ RAISED = (
     "    answer = self.answered(self._order)\nImportError: no such library\n"
 )
 """As Tune 2.60 writes it down."""
+START = (
+    "Failure # 1 (occurred at 2026-11-29_19-40-20)\nThe actor died because of an error raised in its "
+    "creation task, \x1b[36mray::PackTrainer.__init__()\x1b[39m (pid=19117, ip=192.0.2.2, "
+    "repr=<studies.training.trainable.PackTrainer object at 0x7fe862a5dad0>)\n           ^^^^^^^^^^^^^^^\n"
+    + '  File "/lib/python3.11/site-packages/ray/tune/trainable/trainable.py", line 151, in __init__\n'
+    * 9
+    + '    self.setup(copy.deepcopy(self.config))\n  File "/home/ada/tasks.py", line 12, in setup\n'
+    "    raise ValueError(text)\n          ^^^^^^^^^^^^^^^^\n"
+    "ModuleNotFoundError: No module named 'x'\n  of mine\n"
+)
+"""As Tune 2.60 writes down an exception in a worker's start."""
 MEMORY = "1 worker(s) were killed due to the node running low on memory. Memory on the node was 3 GB / 3.1 GB"
 
 
@@ -49,6 +69,48 @@ def test_a_lost_worker_has_one_kind(told: str, trace: str | None, oom: bool, kin
     found, cause = of_lost_worker(told, trace, killed_for_memory=oom)
     assert found == kind
     assert cause and "\n" not in cause
+
+
+def test_an_exception_in_a_workers_start_is_an_error_with_its_last_line() -> None:
+    kind, cause = of_lost_start(START)
+    assert kind == "error"
+    assert cause == (
+        "the worker could not start: ModuleNotFoundError: No module named 'x' of mine (tasks.py, line 12)"
+    )
+
+
+def test_a_worker_that_was_ended_before_it_began_was_taken_away() -> None:
+    kind, cause = of_lost_start(DIED)
+    assert kind == "preempted"
+    assert cause == (
+        "the worker ended before it began: Worker unexpectedly exits with a connection error code 2. "
+        "End of file."
+    )
+
+
+@pytest.mark.parametrize(("told", "most"), [(START, ERRORS), (DIED, LOSSES)])
+def test_workers_that_cannot_start_end_the_run_after_a_few(told: str, most: int) -> None:
+    starts = Starts()
+    for _ in range(most - 1):
+        starts.failed(told)
+        starts.refuse_more()
+    starts.succeeded()  # it was not in vain
+    for _ in range(most - 1):
+        starts.failed(told)
+        starts.refuse_more()
+    starts.failed(told)
+    with pytest.raises(WorkersCannotStart) as caught:
+        starts.refuse_more()
+    assert str(caught.value) == f"{most} workers in a row failed; {of_lost_start(told)[1]}"
+
+
+def test_a_machine_on_which_no_worker_ever_starts_is_not_waited_for_without_end() -> None:
+    starts, now = Starts(), time.monotonic()
+    starts.refuse_more([now, now - NEVER_SECONDS + 60])
+    with pytest.raises(WorkersCannotStart, match="no worker has started within 600 s"):
+        starts.refuse_more([now, now - NEVER_SECONDS - 1])
+    starts.succeeded()
+    starts.refuse_more([now - NEVER_SECONDS - 1])
 
 
 @pytest.mark.parametrize(

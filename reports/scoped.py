@@ -88,6 +88,8 @@ class Scoped:
     scatter: tuple[Scatter, ...]
     versions: Mapping[str, str]
     hardware: str
+    given_up: tuple[str, ...] = ()
+    """Where and why packs were given up whose members are missing: a line each."""
 
     @property
     def complete(self) -> bool:

@@ -117,6 +117,7 @@ def scope(
     from studies.commands.pages import REPORTS
     from studies.kinds import load
     from studies.ledger import Ledger
+    from studies.remote.told import told_given_up
     from studies.run import run
     from studies.scoping.found import scoped
     from studies.scoping.plan import scope_of
@@ -155,7 +156,8 @@ def scope(
         print(f"trained {summary.trained} of {summary.planned} members ({duration(summary.seconds)})")
         print(f"page      {page}")
     if not summary.complete:
-        print(f"error: {len(summary.failed)} packs were given up", file=sys.stderr)
+        for line in told_given_up(summary, wide.study):
+            print(line, file=sys.stderr)
         raise typer.Exit(1)
 
 

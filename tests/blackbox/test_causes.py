@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import sqlite3
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -25,7 +28,7 @@ TASKS = """
 
         def forward(self, x):
             if self.training and torch.is_grad_enabled() and {when}:
-                raise ArithmeticError(f"token=hunter2hunter2 \\x1b[31m the scale\\nis gone {{len(x)}}")  # here
+                raise ArithmeticError(f"token={secret} \\x1b[31m the scale\\nis gone {{len(x)}}")  # here
             return self.map(x)
 
     def made(name):
@@ -55,21 +58,26 @@ SEARCH = """
     kind: search
     study: own
     title: Own
-    task: first
-    setting: {width: 8, steps: 20, train_size: 100, evaluations: 4, batch_size: 16}
-    space:
-      optimizer: [sgd, adam]
-      learning_rate: {low: 1.0e-3, high: 1.0}
+    tasks: [first]
+    setting: {depth: 1, width: 8, steps: 20, train_size: 100, evaluations: 4, batch_size: 16}
+    space: {optimizer: [sgd, adam], learning_rate: }
     trials: 8
 """
+SECRET = "hunter2hunter2"
 FEW = 8
 """Attempts: three packs, two members alone, and what other workers had in hand meanwhile."""
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message of the exception holds a password of the surroundings."""
+    monkeypatch.setenv("GROUNDRULES_TRACKING_PASSWORD", SECRET)
 
 
 def files(folder: Path, when: str, study: str = STUDY) -> tuple[Path, tuple[str, Path]]:
     """A study of two tasks, whose network raises in its training `when`."""
     tasks, spec = folder / "tasks.py", folder / "study.yaml"
-    tasks.write_text(textwrap.dedent(TASKS).format(when=when), encoding="utf-8")
+    tasks.write_text(textwrap.dedent(TASKS).format(when=when, secret=SECRET), encoding="utf-8")
     spec.write_text(textwrap.dedent(study), encoding="utf-8")
     return spec, ("--tasks-from", tasks)
 
@@ -81,13 +89,16 @@ def line_of(tasks: Path) -> int:
 
 def explained(text: str, tasks: Path) -> None:
     """The exception in one harmless line, and its place in the user's file."""
-    assert f"ArithmeticError: token=hunter2hunter2 <U+001B>[31m the scale is gone 16 (tasks.py, line {line_of(tasks)})" in text
-    assert "\x1b" not in text
+    place = f"(tasks.py, line {line_of(tasks)})"
+    assert f"ArithmeticError: token=... <U+001B>[31m the scale is gone 16 {place}" in html.unescape(text)
+    assert "\x1b" not in text and SECRET not in text
 
 
 @pytest.mark.parametrize("engine", ["inline", "ray"])
 @pytest.mark.parametrize("study", [STUDY, SEARCH], ids=["guideline", "search"])
-def test_where_all_fails_alike_the_run_ends_after_a_few_attempts(tmp_path: Path, engine: str, study: str) -> None:
+def test_where_all_fails_alike_the_run_ends_after_a_few_attempts(
+    tmp_path: Path, engine: str, study: str
+) -> None:
     spec, (option, tasks) = files(tmp_path, "True", study)
     workspace = tmp_path / "ws"
     ran = groundrules(
@@ -112,7 +123,7 @@ def test_where_all_fails_alike_the_run_ends_after_a_few_attempts(tmp_path: Path,
     groundrules("run", spec, option, tasks, "--engine", "inline", workspace=workspace, cwd=tmp_path)
     assert "given up" not in groundrules("status", "own", workspace=workspace, cwd=tmp_path).out
     page = contents(workspace / "reports")["own/index.html"].decode()
-    assert "ArithmeticError" not in page and "Given up" not in page
+    assert "ArithmeticError" not in page and "Given up" not in page, "all of it is there now"
 
 
 def attempts(workspace: Path, cwd: Path) -> int:
@@ -124,7 +135,7 @@ def attempts(workspace: Path, cwd: Path) -> int:
 def test_a_scope_of_what_cannot_be_trained_ends_soon_as_well(tmp_path: Path) -> None:
     spec, (option, tasks) = files(tmp_path, "True")
     ran = groundrules(
-        "scope", spec, option, tasks, "--tasks", "first", "--points", "8", "--engine", "inline",
+        "scope", spec, option, tasks, "--tasks", "first", "--points", "10", "--engine", "inline",
         workspace=tmp_path / "ws", cwd=tmp_path, expect=1,
     )  # fmt: skip
     explained(ran.err, tasks)
@@ -137,7 +148,9 @@ def test_one_level_that_cannot_be_trained_does_not_end_the_run(tmp_path: Path) -
         "run", spec, option, tasks, "--engine", "inline", workspace=tmp_path / "ws", cwd=tmp_path, expect=None
     )
     assert "all that was tried" not in ran.said
-    assert "set aside" in ran.out
+    assert "given up: first in shallow (retune" in ran.err and "given up: second in deep (retune" in ran.err
+    rows = groundrules("results", "own", workspace=tmp_path / "ws", cwd=tmp_path).out.splitlines()
+    assert sum(",sgd," in row for row in rows) > 10, "the other level is trained"
     page = contents(tmp_path / "ws" / "reports")["own/index.html"].decode()
     explained(page, tasks)
 
@@ -154,13 +167,11 @@ def test_one_regime_that_cannot_be_trained_leaves_the_other(tmp_path: Path) -> N
 
 
 def test_a_page_of_an_unfinished_study_says_what_was_given_up(tmp_path: Path) -> None:
-    spec, (option, tasks) = files(tmp_path, f"self.depth == 2 and __import__('os').path.exists({str(tmp_path / 'now')!r})")
+    now = f"self.depth == 2 and __import__('os').path.exists({str(tmp_path / 'now')!r})"
+    spec, (option, tasks) = files(tmp_path, now)
     workspace = tmp_path / "ws"
     groundrules("run", spec, option, tasks, "--engine", "inline", workspace=workspace, cwd=tmp_path)
     # A larger study of the same pilots is not at hand, so members of the deep regime are taken away again.
-    import sqlite3
-    from contextlib import closing
-
     with closing(sqlite3.connect(workspace / "ledger.sqlite")) as ledger, ledger:
         of = "study = 'own' AND regime = 'deep' AND phase = 'confirm'"
         ledger.execute(f"DELETE FROM hashes WHERE slot IN (SELECT slot FROM evaluations WHERE {of})")

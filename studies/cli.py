@@ -179,7 +179,7 @@ def _silent(lost: surroundings.OutputLost) -> int:
 
 
 def told_of_the_machine(error: BaseException) -> tuple[int, str] | None:
-    """Exit code and sentence for what the operating system refuses, whatever was being done; None for else."""
+    """Exit code and sentence for what the operating system refuses, whatever was being done."""
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         name = str(error.filename or "")
         at = f": '{name[:60]}...' has {len(os.fsencode(name))} bytes" if name else ""

@@ -33,6 +33,7 @@ from studies.searching.plan import SearchProtocol, search_protocol
 from studies.searching.spec import SearchSpec
 from studies.study_file.mistakes import SpecError
 from studies.study_file.refusals import examine
+from studies.study_file.reserved import refuse_reserved
 from studies.training.causes import cause_of, whole_traceback
 from studies.training.failures import ClusterLost, by_kind, of_exception
 from studies.training.work import Work
@@ -211,7 +212,7 @@ def run_inline(agenda: Work, book: TaskBook, device: str = "cpu", watch: Watch |
             evaluations = train_pack(
                 pack.members, book[pack.task](), device=device, diagnostics=recorded(pack, agenda.diagnostics)
             )
-        except (Exception, SystemExit) as error:  # a user's network may raise anything; the cause is recorded
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - of a user's network; its cause is recorded
             agenda.fail(pack, f"{cause_of(error)}\n{whole_traceback(error)}", kind=of_exception(error))
         else:
             agenda.commit(pack, evaluations, seconds=time.monotonic() - began, worker="inline")
@@ -267,6 +268,8 @@ def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
     spec = fixed.spec
     row = ledger.find_study(spec.study)
     if row is None:
+        if not isinstance(fixed, ScopeProtocol):
+            refuse_reserved(spec.file, spec.study)
         kind = device.split(":")[0]
         speed = FLOPS_PER_SECOND.get(kind, FLOPS_PER_SECOND["cpu"])
         if isinstance(fixed, StudyProtocol) and fixed.spec.extends:  # its packs are those of a larger parent

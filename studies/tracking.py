@@ -201,7 +201,10 @@ def log_report(workspace: Path, study: str, folder: Path) -> None:
     root = Path(workspace).resolve()
     site = site_of(root)
     if not site.tracking and not site.artifacts:
-        replace_report(folder, report_address(location_of(site, study), study))
+        try:
+            replace_report(folder, report_address(location_of(site, study), study))
+        except OSError as error:  # a full disk: the report itself is written
+            log.warning("MLflow has no copy of this report: %s", _brief(error))
         return
     until = time.monotonic() + REPORT_SECONDS
     for pause in range(1, int(REPORT_SECONDS)):

@@ -17,7 +17,6 @@ from typing import Any
 from trainers.task import Task, TaskBook, TaskBuilder
 from trainers.tasks import TASKS
 
-
 MODULE_PREFIX = "groundrules_user_tasks_"
 """Begins the name of the module that a file of tasks becomes: by it a traceback tells the user's code."""
 

@@ -22,6 +22,7 @@ from studies.commands.options import (
     Workers,
     Workspace,
 )
+from studies.commands.places import place
 
 if TYPE_CHECKING:
     from search_spaces.factor import Factor
@@ -76,7 +77,9 @@ def download(
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Made where missing.")] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", parser=place, help="Made where missing.")
+    ] = Path(),
 ) -> None:
     """Write files to start from; nothing is overwritten.
 

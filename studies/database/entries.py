@@ -8,7 +8,6 @@ from typing import Any
 
 from trainers.evaluation import Evaluation
 
-
 GIVEN_UP = "given_up"
 """The kind of attempt that says that no other follows in its run."""
 

@@ -17,7 +17,9 @@ def attempt_lines(attempts: Sequence[Attempt]) -> Iterator[str]:
         took = f" in {attempt.seconds:.1f} s" if attempt.seconds else ""
         by = f" by {attempt.worker}" if attempt.worker else ""
         cause = first_line(attempt.cause)
-        yield harmless(f"{at}  {attempt.kind:9}  pack {attempt.pack}{took}{by}{f': {cause}' if cause else ''}")
+        yield harmless(
+            f"{at}  {attempt.kind:9}  pack {attempt.pack}{took}{by}{f': {cause}' if cause else ''}"
+        )
         lines = [line for line in attempt.cause.splitlines() if line.strip()]
         for line in lines[1:] if lines and lines[0].strip() == cause else lines:
             yield harmless(f"    {line}")

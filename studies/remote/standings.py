@@ -107,8 +107,7 @@ def failures(attempts: Sequence[Attempt]) -> dict[str, Failures]:
             by_kind[attempt.kind].append(attempt.cause)
     order = sorted(by_kind, key=lambda kind: (-len(by_kind[kind]), kind))
     return {
-        kind: Failures(count=len(by_kind[kind]), last=first_line(by_kind[kind][-1])[:600])
-        for kind in order
+        kind: Failures(count=len(by_kind[kind]), last=first_line(by_kind[kind][-1])[:600]) for kind in order
     }
 
 

@@ -38,7 +38,8 @@ def told_given_up(summary: RunSummary, study: str) -> list[str]:
         return []
     if summary.in_vain:
         (one, *_) = summary.given_up
-        lines = [f"error: all that was tried failed alike ({summary.attempts_now} attempts): {one.cause}; {one.advice}"]
+        tried = f"{summary.attempts_now} attempts"
+        lines = [f"error: all that was tried failed alike ({tried}): {one.cause}; {one.advice}"]
     else:
         lines = [f"error: given up: {one.sentence}" for one in summary.given_up[:MOST_GIVEN_UP]]
         if len(summary.given_up) > MOST_GIVEN_UP:

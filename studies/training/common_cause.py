@@ -75,6 +75,6 @@ class CommonCause:
         return any(stage.ready and not (elsewhere and stage.failing) for stage in stages)
 
     def order(self, stages: Iterable[Stage]) -> list[Stage]:
-        """Where to look for the next pack: while a common cause is suspected, where nothing has failed yet."""
+        """Where to look for the next pack: where nothing has failed yet first, if a cause is suspected."""
         found = list(stages)
         return sorted(found, key=lambda stage: stage.failing) if self.suspected else found

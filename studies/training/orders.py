@@ -49,8 +49,7 @@ def answer_order(order: dict[str, Any]) -> dict[str, Any]:
             evaluations = train_pack(members, task, device=order["device"], diagnostics=order["diagnostics"])
         except TaskDiffers as error:
             return {"kind": "task", "cause": str(error), "worker": worker}
-        # Whatever a user's network raises is this pack's failure only; so is `sys.exit()`.
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's network: this pack's failure only
             return {
                 "kind": of_exception(error),
                 "cause": cause_of(error),

@@ -51,7 +51,8 @@ STUDY = """
     setting: {width: 8, steps: 20, train_size: 100, evaluations: 4, batch_size: 16}
     nuisance: [learning_rate]
     tasks: [first, second]
-    budget: {profile: quick, families: 1, blocks: 1, trials: 2, promoted: 1, promote_seeds: 1, confirm_seeds: 1}
+    budget: {profile: quick, families: 1, blocks: 1, trials: 2, promoted: 1, promote_seeds: 1,
+      confirm_seeds: 1}
     controls: false
 """
 SEARCH = """

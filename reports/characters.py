@@ -6,10 +6,15 @@ import re
 from typing import Any
 
 ACTING = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4"
+    "\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0e\ufeff"
+    "\uffa0\ufff0-\ufffb\ufffe\uffff\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-"""Control characters but for tab and line feed, bidirectional marks, and halves of surrogate pairs, which no
-file can hold. A title with ESC in it could rewrite a terminal; one with U+202E reads as another word."""
+"""Control characters but for tab and line feed; line and paragraph separators; marks that turn the writing;
+all that has no width or no ink (joiners, fillers, tags, selectors of variants but for that of emoji); and
+halves of surrogate pairs, which no file can hold. A title with ESC in it could rewrite a terminal; one with
+U+202E reads as another word; two names that differ in U+200B look alike."""
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet runs text that begins so."""

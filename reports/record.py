@@ -174,6 +174,8 @@ class StudyRecord:
 
     extends: Extension | None = None
     """None for a study of its own."""
+    given_up: tuple[str, ...] = ()
+    """Where and why packs were given up whose members are missing: a line each."""
 
     @property
     def answered(self) -> tuple[Question, ...]:

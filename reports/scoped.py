@@ -90,6 +90,8 @@ class Scoped:
     hardware: str
     mixture: str = ""
     """That its members were trained by different kernels (`reports.processors.mixture`); '' where not."""
+    given_up: tuple[str, ...] = ()
+    """Where and why packs were given up whose members are missing: a line each."""
 
     @property
     def complete(self) -> bool:

@@ -79,6 +79,8 @@ class SearchRecord:
     protocol_hash: str
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: str = "cpu"
+    given_up: tuple[str, ...] = ()
+    """Where and why packs were given up whose trials are missing: a line each."""
 
     @property
     def finished(self) -> tuple[Evaluation, ...]:

@@ -14,6 +14,9 @@ The functions import what they need when they are called: a ledger can be read w
 
 from __future__ import annotations
 
+import studies.surroundings  # noqa: F401 - first: from here on the program hears Ctrl-C
+
+# isort: split
 import runpy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

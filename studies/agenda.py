@@ -87,13 +87,13 @@ class Agenda:
         self.study = protocol.spec.study
         self.protocol = protocol
         self.diagnostics = protocol.spec.diagnostics
-        self._failures = Failures(
+        self.failures = Failures(
             study=self.study,
             ledger=ledger,
             task=lambda name: book[name](),
             commit=lambda pack, rows: self.commit(pack, rows, seconds=0.0, worker=SET_ASIDE),
         )
-        self.failed_packs = self._failures.given_up
+        self.failed_packs = self.failures.given_up
         """Packs given up in this run; the next run tries them again."""
         self._ledger = ledger
         self._book = book
@@ -239,16 +239,20 @@ class Agenda:
     @property
     def done(self) -> bool:
         """Nothing is running and nothing more can be started (complete, or the rest has failed)."""
+        if self.failures.common.certain:
+            return not self._running
         return not (self._running or self._waiting or any(p.stage.ready for p in self._progress.values()))
 
     def next_pack(self) -> Pack | None:
         """The next pack to train; None: nothing is ready now (see `done`), others are running."""
+        if self.failures.common.certain:
+            return None
         self.prepare()
-        return handed_out(self._open_stages, self._running)
+        return handed_out(self.failures.common.order(self._open_stages), self._running)
 
     def prepare(self) -> None:
         """Starts chains that wait, until a pack is ready: their first points are asked of Optuna."""
-        while self._waiting and not any(stage.ready for stage in self._open_stages):
+        while self._waiting and not self.failures.common.enough(self._open_stages):
             progress = _Progress(chain=self._waiting.popleft())
             self._progress[progress.chain.place] = progress
             progress.done = self._trained(progress.chain)
@@ -285,7 +289,7 @@ class Agenda:
         else:  # the ledger had some of them, and those count
             progress.done = self._trained(progress.chain)
         last = progress.stage.landed(pack)
-        self._failures.landed(progress.stage, pack)
+        self.failures.landed(progress.stage, pack)
         if last:
             self._advance(progress)
 
@@ -299,7 +303,7 @@ class Agenda:
         """
         self._running.pop(pack.id, None)
         progress = self._of(pack)
-        self._failures.note(progress.stage if progress else None, pack, cause, kind)
+        self.failures.note(progress.stage if progress else None, pack, cause, kind)
 
     def _of(self, pack: Pack) -> _Progress | None:
         return self._progress.get((pack.factor, pack.task, pack.regime))

@@ -1,12 +1,14 @@
 """The command line: each command is a few documented function calls, and errors are one line.
 
-Exit codes: 0 done; 2 the user's mistake; 1 ours; 130 interrupted, to be resumed by the same command.
+Exit codes: 0 done; 2 the user's mistake; 1 ours, or not all could be trained; 130 interrupted (143 by
+SIGTERM), to be resumed by the same command.
 Heavy libraries are imported inside the commands, so that help and errors answer at once.
 """
 
 from __future__ import annotations
 
 import atexit
+import errno
 import logging
 import os
 import sys
@@ -21,6 +23,7 @@ import typer
 
 from reports.characters import harmless
 from reports.files import DiskFull, LinkInTheWay, appending
+from studies import surroundings
 from studies.commands import finished, preparing, running, sending, steering
 from studies.commands.options import DEFAULT_WORKSPACE
 from studies.database.contract import LedgerDamaged, LedgerLost
@@ -69,6 +72,15 @@ for name, command in COMMANDS.items():
 
 INTERRUPTED = 130
 LOG_FILE = "groundrules.log"
+NO_MEMORY = (
+    "cannot allocate memory",
+    "can't allocate memory",
+    "failed to map segment",
+    "can't start new thread",
+    "resource temporarily unavailable",
+    "std::bad_alloc",
+)
+"""How loaders, allocators and thread libraries say that there is no room, in small letters."""
 LONGEST_MESSAGE = 20_000
 """Characters; the longest of ours list all names that are allowed."""
 
@@ -77,7 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The program: runs one command and exits; to take apart all that is loaded would take seconds."""
     if arguments is None:
         anew.allow()
-    code = invoke(arguments)
+    surroundings.open_missing()
+    surroundings.soften()
+    surroundings.interrupt_on_signals()
+    try:
+        code = invoke(arguments)
+        surroundings.ignore_signals()
+    except KeyboardInterrupt:  # a second one, while the first was told
+        code = surroundings.exit_code()
     with suppress(OSError):  # nobody reads any more
         atexit._run_exitfuncs()
         sys.stdout.flush()
@@ -86,25 +105,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def invoke(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code; never raises."""
+    """Runs one command and returns its exit code; never raises, but for a second interrupt."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    _warn_on_stderr()
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # those of other libraries are not the user's business
     try:
-        code = app(args=words or ["--help"], prog_name="groundrules", standalone_mode=False)
-        if code == INTERRUPTED:  # some versions of Typer turn Ctrl-C into this
-            raise KeyboardInterrupt
-        return code if isinstance(code, int) else 0
-    except typer.Exit as exit_:
-        return exit_.exit_code
+        _warn_on_stderr()
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")  # those of other libraries are not the user's business
+        return _run(words)
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted; what was finished is kept: resume with the same command", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again at exit
-        return 1
+        return _interrupted()
     except (ValueError, LedgerDamaged) as error:
+        if isinstance(error, UnicodeEncodeError):  # of ours: nobody mistypes an encoding
+            return _internal(error, words)
         print(f"error: {_told_safely(error)}", file=sys.stderr)
         return 2
     except (LedgerLost, DiskFull) as error:
@@ -117,13 +129,81 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     except Exception as error:  # noqa: BLE001 - the last resort of every command
+        if surroundings.heard:  # in the middle of an import, that has made something else of it
+            return _interrupted()
+        if isinstance(error, surroundings.OutputLost):
+            return _silent(error)
+        if said := told_of_the_machine(error):
+            code, sentence = said
+            print(f"error: {_told_safely(sentence)}", file=sys.stderr)
+            return code
         if hasattr(error, "format_message"):  # Typer's, of whichever click it carries
             print(f"error: {_told_safely(' '.join(error.format_message().split()))}", file=sys.stderr)
             return 2
-        place = _keep_traceback(words)
-        what = f"{type(error).__name__}: {_told_safely(error)}"
-        print(f"internal error: {what}\nthe details are in {place}", file=sys.stderr)
-        return 1
+        return _internal(error, words)
+
+
+def _run(words: list[str]) -> int:
+    """One command to its end, all that it prints included."""
+    try:
+        code = app(args=words or ["--help"], prog_name="groundrules", standalone_mode=False)
+        if code == INTERRUPTED:  # some versions of Typer turn Ctrl-C into this
+            raise KeyboardInterrupt
+    except typer.Exit as exit_:
+        code = exit_.exit_code
+    sys.stdout.flush()
+    return code if isinstance(code, int) else 0
+
+
+def _interrupted() -> int:
+    print(surroundings.sentence(), file=sys.stderr)
+    return surroundings.exit_code()
+
+
+def _internal(error: BaseException, words: Sequence[str]) -> int:
+    """What nobody has foreseen: one line, and the traceback in a file."""
+    place = _keep_traceback(words)
+    what = f"{type(error).__name__}: {_told_safely(error)}"
+    print(f"internal error: {what}\nthe details are in {_told_safely(place)}", file=sys.stderr)
+    return 1
+
+
+def _silent(lost: surroundings.OutputLost) -> int:
+    """After standard output was lost: a reader that has seen enough is told nothing, all others why."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again at exit
+    if lost.errno != errno.EPIPE:
+        reason = lost.strerror or str(lost)
+        print(f"error: standard output cannot be written ({reason}); what was done is kept", file=sys.stderr)
+    return 1
+
+
+def told_of_the_machine(error: BaseException) -> tuple[int, str] | None:
+    """Exit code and sentence for what the operating system refuses, whatever was being done."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        name = str(error.filename or "")
+        at = f": '{name[:60]}...' has {len(os.fsencode(name))} bytes" if name else ""
+        return 2, f"a name is too long for the file system{at}; a name may have 255, a path 4095"
+    if _is_memory(error):
+        return 1, (
+            f"there is not enough memory here ({type(error).__name__}: {error}); what was finished is kept: "
+            "raise the limit (ulimit -v), use fewer --workers, or resume on a larger machine"
+        )
+    return None
+
+
+def _is_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is want of memory: of address space, pages or threads."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        if isinstance(error, (ImportError, OSError, RuntimeError)) and any(w in text for w in NO_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _warn_on_stderr() -> None:

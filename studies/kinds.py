@@ -12,6 +12,7 @@ from studies.searching.spec import SearchSpec
 from studies.spec import StudySpec, read
 from studies.spec import parse as parse_guideline
 from studies.study_file.mistakes import SpecError
+from studies.study_file.reserved import refuse_reserved
 
 KINDS = ("guideline", "search")
 
@@ -24,7 +25,9 @@ def load(path_or_name: str | Path) -> AnySpec:
     Raises:
         SpecError: no such file or name, or anything wrong in it.
     """
-    return parse(read(path_or_name), file=str(path_or_name))
+    spec = parse(read(path_or_name), file=str(path_or_name))
+    refuse_reserved(spec.file, spec.study)
+    return spec
 
 
 def parse(data: Mapping[str, Any], *, file: str = "study") -> AnySpec:

@@ -227,10 +227,18 @@ class Ledger:
         return commit_pack(self._db, study, pack, evaluations, seconds=seconds, worker=worker)
 
     def attempt(
-        self, study: str, pack: Pack, *, kind: str, cause: str, worker: str = "", seconds: float = 0.0
+        self,
+        study: str,
+        pack: Pack,
+        *,
+        kind: str,
+        cause: str,
+        worker: str = "",
+        seconds: float = 0.0,
+        slot: str = "",
     ) -> None:
         """Appends what happened to a pack that was not committed."""
-        note_attempt(self._db, study, pack, kind=kind, cause=cause, worker=worker, seconds=seconds)
+        note_attempt(self._db, study, pack, kind=kind, cause=cause, worker=worker, seconds=seconds, slot=slot)
 
     def attempts(self, study: str) -> list[Attempt]:
         """Everything that ever happened to the study's packs, in that order."""

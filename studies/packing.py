@@ -52,6 +52,13 @@ def halves(pack: Pack) -> tuple[Pack, ...]:
     return tuple(_pack(part) for part in equal_parts(pack.members, -(-len(pack.members) // 2)))
 
 
+def probes(pack: Pack) -> tuple[Pack, ...]:
+    """Its first and its last member alone, and the rest: whether anybody of the pack can be trained."""
+    assert len(pack.members) > 1, "one member cannot be split"
+    first, *rest, last = pack.members
+    return tuple(_pack(part) for part in ([first], [last], rest) if part)
+
+
 def recorded(pack: Pack, asked: Recorded) -> Switch:
     """What is recorded inside a pack's members: in the pilot never anything, which nobody looks into.
 

@@ -12,6 +12,7 @@ from reports.record import EXTERNAL, Budget, ExternalRecord, StudyRecord, TaskFa
 from search_spaces.change import spelled
 from search_spaces.config import SETTING_NAMES
 from studies.database.as_recorded import as_recorded, untouched
+from studies.database.entries import still_given_up
 from studies.database.lineage import Seen, extension
 from studies.external import PLAN, VERDICTS, chains, external_record
 from studies.ledger import Ledger, StudyRow
@@ -43,7 +44,7 @@ def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
     if not plans:
         raise ValueError(
             f"study '{study}' in {ledger.workspace} has no plan yet: its pilot is not complete; "
-            "run it again to resume"
+            f"run it again to resume{''.join(f'; given up: {why}' for why in _given_up(ledger, study)[:1])}"
         )
     plan, margins = plans[-1], ledger.margins(study)
     untouched(study, plan.plan, plan.hash, "plan")
@@ -116,7 +117,12 @@ def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
         fresh=tuple(e for e in everything if e.slot.block >= blocks),
         core_seconds=seen.core_seconds(blocks=blocks) if fixed.spec.claimed else {},
         extends=extension(ledger, study),
+        given_up=_given_up(ledger, study),
     )
+
+
+def _given_up(ledger: Ledger, study: str) -> tuple[str, ...]:
+    return still_given_up(ledger.attempts(study), ledger.filled(study))
 
 
 def _of_a_row(evaluation: Evaluation, piloted: Collection[tuple[str, str]]) -> bool:

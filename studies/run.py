@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -34,6 +33,8 @@ from studies.searching.plan import SearchProtocol, search_protocol
 from studies.searching.spec import SearchSpec
 from studies.study_file.mistakes import SpecError
 from studies.study_file.refusals import examine
+from studies.study_file.reserved import refuse_reserved
+from studies.training.causes import cause_of, whole_traceback
 from studies.training.failures import ClusterLost, by_kind, of_exception
 from studies.training.work import Work
 from trainers.pack import train_pack
@@ -43,6 +44,7 @@ from trainers.versions import versions
 
 if TYPE_CHECKING:
     from studies.training.cluster import Place
+    from studies.training.failing import GivenUp
 
 Engine = Literal["ray", "inline"]
 Fixed = StudyProtocol | SearchProtocol | ScopeProtocol
@@ -82,11 +84,17 @@ class RunSummary:
     """Packs given up in this run; the next run tries them again."""
     seconds: float
     """Of this run, wall clock."""
+    given_up: tuple[GivenUp, ...] = ()
+    """The same packs with their causes, and whether trying again can help."""
+    in_vain: str = ""
+    """The cause for which all that was tried failed, so that the run ended early; '' where it did not."""
     pruned: int = 0
     set_aside: int = 0
     """Members of the whole study that could not be trained: gaps, with their causes on the page."""
     attempts: Mapping[str, int] = field(default_factory=dict)
     """Kind -> attempts that failed, in this and earlier runs."""
+    attempts_now: int = 0
+    """As many as failed in this run."""
     notes: tuple[str, ...] = ()
     """What a user should know: replaced tasks, too few families, combinations that mean little."""
 
@@ -184,7 +192,10 @@ def run(
             pruned=agenda.pruned,
             set_aside=agenda.set_aside,
             attempts=by_kind(ledger.attempts(spec.study)),
+            attempts_now=agenda.failures.common.attempts,
             failed=tuple(agenda.failed_packs),
+            given_up=tuple(agenda.failures.reasons),
+            in_vain=agenda.failures.common.last if agenda.failures.common.certain else "",
             seconds=time.monotonic() - began,
             notes=(*noted, *agenda.notes()),
         )
@@ -201,8 +212,8 @@ def run_inline(agenda: Work, book: TaskBook, device: str = "cpu", watch: Watch |
             evaluations = train_pack(
                 pack.members, book[pack.task](), device=device, diagnostics=recorded(pack, agenda.diagnostics)
             )
-        except Exception as error:  # noqa: BLE001 - a user's network may raise anything; the cause is recorded
-            agenda.fail(pack, traceback.format_exc(), kind=of_exception(error))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - of a user's network; its cause is recorded
+            agenda.fail(pack, f"{cause_of(error)}\n{whole_traceback(error)}", kind=of_exception(error))
         else:
             agenda.commit(pack, evaluations, seconds=time.monotonic() - began, worker="inline")
         if watch is not None:
@@ -257,6 +268,8 @@ def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
     spec = fixed.spec
     row = ledger.find_study(spec.study)
     if row is None:
+        if not isinstance(fixed, ScopeProtocol):
+            refuse_reserved(spec.file, spec.study)
         kind = device.split(":")[0]
         speed = FLOPS_PER_SECOND.get(kind, FLOPS_PER_SECOND["cpu"])
         if isinstance(fixed, StudyProtocol) and fixed.spec.extends:  # its packs are those of a larger parent

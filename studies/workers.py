@@ -347,7 +347,7 @@ class Exchange(tune.Callback):
         )  # fmt: skip
         if answer.get("spoiled"):
             _end(lease.trial)
-        self.agenda.fail(lease.pack, cause, kind=kind)
+        self.agenda.fail(lease.pack, f"{cause}\n{answer.get('traceback', '')}", kind=kind)
 
     def _ended(self, trial_id: str) -> Lease:
         """A worker's lease, which is over."""

@@ -17,6 +17,9 @@ from typing import Any
 from trainers.task import Task, TaskBook, TaskBuilder
 from trainers.tasks import TASKS
 
+MODULE_PREFIX = "groundrules_user_tasks_"
+"""Begins the name of the module that a file of tasks becomes: by it a traceback tells the user's code."""
+
 
 def load_user_tasks(path: str | Path) -> dict[str, TaskBuilder]:
     """The tasks of a file by name, each built once already (their names are theirs to say).
@@ -79,9 +82,7 @@ def _run(file: Path) -> ModuleType:
     """
     if not file.is_file():
         raise ValueError(f"no file {file}; --tasks-from needs a Python file with a list TASKS")
-    name = (
-        f"groundrules_user_tasks_{hashlib.blake2b(str(file.resolve()).encode(), digest_size=6).hexdigest()}"
-    )
+    name = f"{MODULE_PREFIX}{hashlib.blake2b(str(file.resolve()).encode(), digest_size=6).hexdigest()}"
     module = ModuleType(name)
     module.__file__ = str(file.resolve())
     before = sys.modules.get(name)

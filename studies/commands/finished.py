@@ -22,6 +22,7 @@ from studies.commands.options import (
     Workspace,
 )
 from studies.commands.pages import record_of, write_pages
+from studies.commands.places import place
 
 if TYPE_CHECKING:
     pass
@@ -89,6 +90,7 @@ def export(
         typer.Option(
             "--previous",
             metavar="FILE",
+            parser=place,
             help="The last release, or `published`: its levels stay if they may.",
         ),
     ] = None,

@@ -8,6 +8,10 @@ from typing import Annotated
 
 import typer
 
+from studies.commands.places import WORKSPACE_VARIABLE, place, workspace_place
+
+DEFAULT_WORKSPACE = Path("groundrules-workspace")
+
 
 class Engine(StrEnum):
     """Where packs are trained."""
@@ -70,13 +74,19 @@ Workspace = Annotated[
     typer.Option(
         "--workspace",
         metavar="DIR",
-        envvar="GROUNDRULES_WORKSPACE",
+        envvar=WORKSPACE_VARIABLE,
+        parser=workspace_place(DEFAULT_WORKSPACE),
         help="Holds ledger, MLflow store, artifacts and reports.",
     ),
 ]
 TasksFrom = Annotated[
     Path | None,
-    typer.Option("--tasks-from", metavar="FILE.py", help="Adds your own tasks: a Python file with TASKS."),
+    typer.Option(
+        "--tasks-from",
+        metavar="FILE.py",
+        parser=place,
+        help="Adds your own tasks: a Python file with TASKS.",
+    ),
 ]
 ProfileOption = Annotated[Profile | None, typer.Option("--profile", help="Another budget than the file's.")]
 Hours = Annotated[
@@ -107,7 +117,6 @@ ClusterUrl = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer for a program.")]
 Output = Annotated[
-    Path | None, typer.Option("--output", metavar="FILE", help="Write there, not to the screen.")
+    Path | None,
+    typer.Option("--output", metavar="FILE", parser=place, help="Write there, not to the screen."),
 ]
-
-DEFAULT_WORKSPACE = Path("groundrules-workspace")

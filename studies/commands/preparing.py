@@ -22,6 +22,7 @@ from studies.commands.options import (
     Workers,
     Workspace,
 )
+from studies.commands.places import place
 
 if TYPE_CHECKING:
     from search_spaces.factor import Factor
@@ -76,7 +77,9 @@ def download(
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Made where missing.")] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", parser=place, help="Made where missing.")
+    ] = Path(),
 ) -> None:
     """Write files to start from; nothing is overwritten.
 
@@ -117,6 +120,7 @@ def scope(
     from studies.commands.pages import REPORTS
     from studies.kinds import load
     from studies.ledger import Ledger
+    from studies.remote.told import told_given_up
     from studies.run import run
     from studies.scoping.found import scoped
     from studies.scoping.plan import scope_of
@@ -157,7 +161,8 @@ def scope(
         print(f"trained {summary.trained} of {summary.planned} members ({duration(summary.seconds)})")
         print(f"page      {page}")
     if not summary.complete:
-        print(f"error: {len(summary.failed)} packs were given up", file=sys.stderr)
+        for line in told_given_up(summary, wide.study):
+            print(line, file=sys.stderr)
         raise typer.Exit(1)
 
 

@@ -258,7 +258,7 @@ def _conclude(
     more: Mapping[str, Any],
 ) -> None:
     """What a run says at its end: the table, and where everything is."""
-    from studies.remote.told import told
+    from studies.remote.told import told, told_given_up
     from studies.training import failures
     from studies.training.progress import duration
 
@@ -286,16 +286,13 @@ def _conclude(
         "set_aside": summary.set_aside,
         "failed_attempts": dict(summary.attempts),
         "given_up": [pack.id for pack in summary.failed],
+        "causes": [one.sentence for one in summary.given_up],
         "plan_hash": summary.plan_hash,
         "workspace": str(workspace.absolute()),
         **more,
     }
-    for pack in summary.failed:
-        print(
-            f"error: pack {pack.id} ({pack.task}, {pack.regime}, {pack.phase}) was given up; the next run "
-            "tries it again",
-            file=sys.stderr,
-        )
+    for line in told_given_up(summary, study):
+        print(line, file=sys.stderr)
     if summary.plan_hash:
         record = record_of(workspace, study)
         page, defaults = write_pages(workspace, record)

@@ -87,9 +87,16 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the study's job is over.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what the newest attempt at a study has written."""
-    from studies.service import log_lines
+    """Show what the newest attempt at a study has written.
 
+    Where no cluster is named: what became of its packs here, with the traceback of every failure.
+    """
+    from studies.service import log_lines
+    from studies.site import site_of
+
+    if not (cluster or site_of(workspace).cluster):
+        _local_logs(workspace, study, follow=follow, as_json=as_json)
+        return
     api = _cluster(workspace, cluster)
     job = _job(api, study, workspace)
     lines = log_lines(api, job.id, follow=follow)
@@ -98,6 +105,22 @@ def logs(
         return
     for line in lines:
         print(line, flush=True)
+
+
+def _local_logs(workspace: Path, study: str, *, follow: bool, as_json: bool) -> None:
+    """`logs` of a study that was run here, from its ledger."""
+    from studies.ledger import Ledger
+    from studies.remote.attempts_told import attempt_lines
+
+    if follow:
+        raise ValueError("--follow goes with a job on a cluster; a run here shows its own progress")
+    with Ledger.open(workspace) as ledger:
+        lines = list(attempt_lines(ledger.attempts(ledger.study(study).name)))
+    if as_json:
+        print(json.dumps({"study": study, "job": None, "lines": lines}, indent=2))
+        return
+    for line in lines:
+        print(line)
 
 
 def stop(
@@ -195,6 +218,8 @@ def _row(study: str, standing: LedgerStanding | None, job: Job | None) -> dict[s
 
 
 def _status_lines(row: dict[str, Any], standing: LedgerStanding | None, job: Job | None) -> list[str]:
+    from studies.database.entries import GIVEN_UP
+    from studies.remote.told import MOST_GIVEN_UP
     from studies.training.progress import duration
 
     where = f" (job {job.id}, {job.status.lower()})" if job else ""
@@ -212,7 +237,11 @@ def _status_lines(row: dict[str, Any], standing: LedgerStanding | None, job: Job
     pruned = f", {standing.pruned} pruned" if standing.pruned else ""
     lines.append(f"  {cells}{members}{rate}{time_left}, {standing.diverged} diverged{pruned}")
     for kind, found in standing.failures.items():
-        lines.append(f"  {found.count} x {kind}, the last: {found.last}")
+        if kind != GIVEN_UP or not standing.given_up:
+            lines.append(f"  {found.count} x {kind}, the last: {found.last}")
+    lines += [f"  given up: {why}" for why in standing.given_up[:MOST_GIVEN_UP]]
+    if len(standing.given_up) > MOST_GIVEN_UP:
+        lines.append(f"  given up: {len(standing.given_up) - MOST_GIVEN_UP} packs more")
     return lines
 
 

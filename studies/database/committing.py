@@ -71,10 +71,18 @@ def commit_pack(
 
 
 def note_attempt(
-    database: Database, study: str, pack: Pack, *, kind: str, cause: str, worker: str, seconds: float
+    database: Database,
+    study: str,
+    pack: Pack,
+    *,
+    kind: str,
+    cause: str,
+    worker: str,
+    seconds: float,
+    slot: str = "",
 ) -> None:
-    """Appends what happened to a pack that was not committed."""
-    note = (study, pack.id, "", kind, _storable(cause)[:LONGEST_CAUSE], worker, float(seconds), now_ms())
+    """Appends what happened to a pack that was not committed; `slot` where one of its members is meant."""
+    note = (study, pack.id, slot, kind, _storable(cause)[:LONGEST_CAUSE], worker, float(seconds), now_ms())
 
     def work(t: Transaction, again: bool) -> None:
         if not (again and _noted(t, note)):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from trainers.evaluation import Evaluation
+
+GIVEN_UP = "given_up"
+"""The kind of attempt that says that no other follows in its run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ class Attempt:
 
     pack: str
     slot: str
-    """'' where the whole pack is meant."""
+    """'' where the whole pack is meant; of one that was given up, its first member's."""
     kind: str
     """'committed', 'duplicate', or what failed."""
     cause: str
@@ -79,3 +82,18 @@ class Trained:
     def place(self) -> tuple[str, str, str]:
         """(factor, task, regime)."""
         return (self.factor, self.task, self.regime)
+
+
+def still_given_up(attempts: Sequence[Attempt], filled: Collection[str]) -> tuple[str, ...]:
+    """Where and why packs were given up whose members are still missing: a line each, oldest first.
+
+    Args:
+        attempts: everything that ever happened to the study's packs.
+        filled: slot ids of the evaluations that are there.
+    """
+    causes: dict[str, str] = {}
+    for attempt in attempts:
+        # Ledgers of earlier versions did not note a slot: nobody knows what became of those packs.
+        if attempt.kind == GIVEN_UP and attempt.slot and attempt.slot not in filled:
+            causes[attempt.slot] = attempt.cause
+    return tuple(dict.fromkeys(causes.values()))

@@ -56,6 +56,7 @@ class SqliteDatabase:
         self._workspace = workspace
         self._db = connection
         self._seconds = wait_seconds() if writes else OPENING_SECONDS
+        self._file = _identity(workspace / FILE) if writes else None
         self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
     @staticmethod
@@ -75,9 +76,10 @@ class SqliteDatabase:
         try:
             if create:
                 make_folder(workspace)
-            mode = "rwc" if create else "ro"
-            address = f"{file.absolute().as_uri()}?mode={mode}"
-            connection = sqlite3.connect(address, uri=True, timeout=OPENING_SECONDS, isolation_level=None)
+            connection = _connected(file, "mode=rwc" if create else "mode=ro")
+            if not create and _is_bare_copy(connection, file):
+                connection.close()
+                connection = _connected(file, "mode=ro&immutable=1")
             if create:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
@@ -109,6 +111,7 @@ class SqliteDatabase:
 
     def write(self, study: str, work: Callable[[Transaction, bool], T]) -> T:
         """Runs `work` as one transaction; what was acknowledged is on the disk."""
+        self._refuse_unlinked()
         self._patiently(lambda: self._db.execute("BEGIN IMMEDIATE"), "written")
         try:
             made = work(self, False)
@@ -196,6 +199,16 @@ class SqliteDatabase:
                 lock.flush()
             yield
 
+    def _refuse_unlinked(self) -> None:
+        """LedgerLost where the file has gone from its place: what is written into it is seen by nobody."""
+        there = _identity(self._workspace / FILE)
+        if there != self._file:
+            what = "was deleted or moved" if there is None else "was replaced by another file"
+            raise LedgerLost(
+                f"the ledger {self.name} {what} while the study was running; where the old one is kept, the "
+                "same command on its workspace resumes it"
+            )
+
     def _patiently(self, once: Callable[[], T], wish: str) -> T:
         """Tries again while another connection holds the file."""
         patience: Patience | None = None
@@ -223,6 +236,35 @@ class SqliteDatabase:
         if isinstance(error, sqlite3.OperationalError) or _code(error) in corrupt:
             raise LedgerDamaged(f"the ledger {self.name} is damaged ({in_one_line(error)})") from error
         raise error
+
+
+def _connected(file: Path, how: str) -> sqlite3.Connection:
+    address = f"{file.absolute().as_uri()}?{how}"
+    return sqlite3.connect(address, uri=True, timeout=OPENING_SECONDS, isolation_level=None)
+
+
+def _is_bare_copy(connection: sqlite3.Connection, file: Path) -> bool:
+    """Whether this is a copy of a ledger, alone in a folder where SQLite cannot make what it reads it with.
+
+    Such a file cannot be changed by anybody either, so it may be read as it is. Where commits lie beside it
+    (`-wal`), they would be left out: then SQLite's own error stands.
+    """
+    try:
+        connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        beside = file.with_name(f"{file.name}-wal")
+        waiting = beside.exists() and beside.stat().st_size > 0
+        return _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) and not waiting
+    return False
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Which file it is, whatever its name; None where there is none."""
+    try:
+        found = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _code(error: Exception) -> int:

@@ -6,8 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from studies.database.entries import still_given_up
 from studies.ledger import Attempt, Ledger, StudyRow, Trained
 from studies.remote.outlook import Outlook, Place, outlook
+from studies.training.causes import first_line
 
 LATELY_MS = 300_000
 """The pace is measured over the last five minutes: a pack may take one of them."""
@@ -40,6 +42,8 @@ class LedgerStanding:
     """0 where nothing is confirmed: searches and scopes."""
     diverged: int
     pruned: int
+    given_up: tuple[str, ...]
+    """Where and why packs were given up whose members are missing, a line each."""
     failures: Mapping[str, Failures]
     """Kind of failure -> what the ledger noted; none of it is a result."""
     rate: float
@@ -61,7 +65,8 @@ def standing_of(ledger: Ledger, row: StudyRow, *, now_ms: int) -> LedgerStanding
         now_ms: wall clock, milliseconds since 1970.
     """
     whole = outlook(ledger, row)
-    statuses = Counter(ledger.filled(row.name).values())
+    filled, attempts = ledger.filled(row.name), ledger.attempts(row.name)
+    statuses = Counter(filled.values())
     packs = ledger.trained(row.name)
     rate, busy = pace(packs, now_ms)
     done = sum(size >= whole.ends for size in ledger.confirmations(row.name)) if whole.ends else 0
@@ -75,7 +80,8 @@ def standing_of(ledger: Ledger, row: StudyRow, *, now_ms: int) -> LedgerStanding
         cells_planned=whole.cells,
         diverged=statuses["diverged"] + whole.taken_diverged,
         pruned=statuses["pruned"],
-        failures=failures(ledger.attempts(row.name)),
+        given_up=still_given_up(attempts, filled),
+        failures=failures(attempts),
         rate=rate,
         seconds_left=_work_left(whole, packs) / busy if busy else None,
     )
@@ -101,8 +107,7 @@ def failures(attempts: Sequence[Attempt]) -> dict[str, Failures]:
             by_kind[attempt.kind].append(attempt.cause)
     order = sorted(by_kind, key=lambda kind: (-len(by_kind[kind]), kind))
     return {
-        kind: Failures(count=len(by_kind[kind]), last=next(iter(by_kind[kind][-1].splitlines()), "")[:300])
-        for kind in order
+        kind: Failures(count=len(by_kind[kind]), last=first_line(by_kind[kind][-1])[:600]) for kind in order
     }
 
 

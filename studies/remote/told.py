@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from reports.record import StudyRecord
     from reports.search_record import SearchRecord
     from reports.verdict import Verdict
+    from studies.run import RunSummary
+
+MOST_GIVEN_UP = 10
+"""Packs that are listed one by one."""
 
 
 def told(record: StudyRecord | SearchRecord) -> tuple[list[str], dict[str, Any]]:
@@ -23,6 +27,24 @@ def told(record: StudyRecord | SearchRecord) -> tuple[list[str], dict[str, Any]]
     found = verdicts(record) if now.kind == "evidence" else ()
     lines = _table(found) if found else [f"no verdicts ({now.kind}): {now.reason}"]
     return lines, {"verdicts": [_verdict_plain(verdict) for verdict in found]}
+
+
+def told_given_up(summary: RunSummary, study: str) -> list[str]:
+    """What a run could not train, and why: nothing where it trained all.
+
+    Where all of it failed for one reason, that is said once.
+    """
+    if not summary.given_up:
+        return []
+    if summary.in_vain:
+        (one, *_) = summary.given_up
+        tried = f"{summary.attempts_now} attempts"
+        lines = [f"error: all that was tried failed alike ({tried}): {one.cause}; {one.advice}"]
+    else:
+        lines = [f"error: given up: {one.sentence}" for one in summary.given_up[:MOST_GIVEN_UP]]
+        if len(summary.given_up) > MOST_GIVEN_UP:
+            lines.append(f"error: given up: {len(summary.given_up) - MOST_GIVEN_UP} packs more")
+    return [*lines, f"the tracebacks: groundrules logs {study}"]
 
 
 def _table(verdicts: Sequence[Verdict]) -> list[str]:

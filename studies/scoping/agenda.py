@@ -44,13 +44,13 @@ class ScopeAgenda:
         """
         self.study = protocol.spec.study
         self.protocol = protocol
-        self._failures = Failures(
+        self.failures = Failures(
             study=self.study,
             ledger=ledger,
             task=lambda name: book[name](),
             commit=lambda pack, rows: self.commit(pack, rows, seconds=0.0, worker=SET_ASIDE),
         )
-        self.failed_packs = self._failures.given_up
+        self.failed_packs = self.failures.given_up
         self._ledger, self._book, self._speed = ledger, book, flops_per_second
         filled = ledger.filled(self.study)
         self.finished = len(filled)
@@ -94,6 +94,8 @@ class ScopeAgenda:
     @property
     def done(self) -> bool:
         """Nothing is running and nothing more can be started (complete, or the rest has failed)."""
+        if self.failures.common.certain:
+            return not self._running
         return not (self._running or self._waiting or any(stage.ready for stage in self._stages.values()))
 
     def notes(self) -> tuple[str, ...]:
@@ -106,12 +108,14 @@ class ScopeAgenda:
 
     def next_pack(self) -> Pack | None:
         """The next pack to train; None: what is left is running (see `done`)."""
+        if self.failures.common.certain:
+            return None
         self.prepare()
-        return handed_out(self._stages.values(), self._running)
+        return handed_out(self.failures.common.order(self._stages.values()), self._running)
 
     def prepare(self) -> None:
         """Opens chains that wait, until a pack is ready."""
-        while self._waiting and not any(stage.ready for stage in self._stages.values()):
+        while self._waiting and not self.failures.common.enough(self._stages.values()):
             chain = self._waiting.popleft()
             self._stages[chain.place] = self._opened(chain)
 
@@ -128,7 +132,7 @@ class ScopeAgenda:
         self.set_aside += sum(e.status == "failed" for e in evaluations)
         stage = self._stages[where]
         last = stage.landed(pack)
-        self._failures.landed(stage, pack)
+        self.failures.landed(stage, pack)
         if last:
             del self._stages[where]
             if not pack.factor:
@@ -138,7 +142,7 @@ class ScopeAgenda:
         """Records a failed attempt; it is tried again, split, or given up (`studies.training.stage`)."""
         self._running.pop(pack.id, None)
         stage = self._stages.get((pack.factor, pack.task, pack.regime))
-        self._failures.note(stage, pack, cause, kind)
+        self.failures.note(stage, pack, cause, kind)
 
     def _opened(self, chain: Chain) -> Stage:
         """The packs of a chain; those that the ledger holds whole are left out."""

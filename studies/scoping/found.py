@@ -13,6 +13,7 @@ from reports.scoped import Scatter, Scoped, Searched
 from search_spaces.change import Change
 from search_spaces.factor import Range
 from studies.database.as_recorded import as_recorded, untouched
+from studies.database.entries import still_given_up
 from studies.ledger import Ledger, StudyRow
 from studies.plan import Chain
 from studies.record import protocol_of
@@ -86,6 +87,7 @@ def _scoped(ledger: Ledger, row: StudyRow) -> Scoped:
         versions=row.terms["versions"],
         hardware=row.terms["hardware"],
         mixture=mixture(everything),
+        given_up=still_given_up(ledger.attempts(name), ledger.filled(name)),
     )
 
 

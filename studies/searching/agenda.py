@@ -40,13 +40,13 @@ class SearchAgenda:
         self.study = protocol.spec.study
         self.protocol = protocol
         self.diagnostics = protocol.spec.diagnostics
-        self._failures = Failures(
+        self.failures = Failures(
             study=self.study,
             ledger=ledger,
             task=lambda name: book[name](),
             commit=lambda pack, rows: self.commit(pack, rows, seconds=0.0, worker=SET_ASIDE),
         )
-        self.failed_packs = self._failures.given_up
+        self.failed_packs = self.failures.given_up
         self._ledger = ledger
         self._task = book[protocol.spec.task]()
         self._speed = flops_per_second
@@ -93,6 +93,8 @@ class SearchAgenda:
     @property
     def done(self) -> bool:
         """Nothing is running and nothing more can be started (complete, or the rest has failed)."""
+        if self.failures.common.certain:
+            return not self._running
         if not self._running and not self._any_ready:
             self.prepare()
         return not self._running and not self._any_ready
@@ -103,9 +105,12 @@ class SearchAgenda:
 
     def next_pack(self) -> Pack | None:
         """The next pack of the open generations; None: what is left of them is running (see `done`)."""
+        if self.failures.common.certain:
+            return None
         if not self._any_ready:
             self.prepare()
-        return handed_out((stage for _, stage in sorted(self._stages.items())), self._running)
+        stages = [stage for _, stage in sorted(self._stages.items())]
+        return handed_out(self.failures.common.order(stages), self._running)
 
     @property
     def _any_ready(self) -> bool:
@@ -136,7 +141,7 @@ class SearchAgenda:
         if stage is None:
             return
         last = stage.landed(pack)
-        self._failures.landed(stage, pack)
+        self.failures.landed(stage, pack)
         self._due = self._due or last
 
     def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
@@ -148,7 +153,7 @@ class SearchAgenda:
             kind: one of `studies.training.failures.KINDS`.
         """
         self._running.pop(pack.id, None)
-        self._failures.note(self._stages.get(self._generation(pack)), pack, cause, kind)
+        self.failures.note(self._stages.get(self._generation(pack)), pack, cause, kind)
 
     def _trained(self) -> dict[int, Evaluation]:
         """Trial number -> what the ledger holds: read once, when the search is taken up."""

@@ -6,6 +6,7 @@ from reports.search_record import SearchRecord
 from search_spaces.change import spelled
 from search_spaces.config import Setting
 from studies.database.as_recorded import as_recorded, untouched
+from studies.database.entries import still_given_up
 from studies.ledger import Ledger, StudyRow
 from studies.searching.generations import by_number, told
 from studies.searching.halving import rung_looks
@@ -58,4 +59,5 @@ def _record(ledger: Ledger, row: StudyRow) -> SearchRecord:
         protocol_hash=row.protocol_hash,
         versions=row.terms["versions"],
         hardware=row.terms["hardware"],
+        given_up=still_given_up(ledger.attempts(study), ledger.filled(study)),
     )

@@ -35,6 +35,7 @@ import ray  # noqa: E402
 from ray.job_config import JobConfig  # noqa: E402
 from ray.util import placement_group_table  # noqa: E402
 
+from studies.surroundings import hear_again  # noqa: E402
 from studies.training.anew import begin_anew, can_begin_anew  # noqa: E402
 from studies.training.failures import ClusterLost  # noqa: E402
 from studies.training.release import collect  # noqa: E402
@@ -136,6 +137,8 @@ class Cluster:
         """The cluster's folder, once Ray answers; raises what its start raised."""
         assert self._thread is not None, "not started"
         self._ready.wait()
+        if threading.current_thread() is threading.main_thread():
+            hear_again()
         if self._error is not None:
             raise started_too_slowly(self._error)
         for name in LOGGERS:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from studies import surroundings
+
 
 @contextmanager
 def interrupted_by_sigterm(*, also_sigint: bool = False) -> Iterator[None]:
@@ -20,10 +22,7 @@ def interrupted_by_sigterm(*, also_sigint: bool = False) -> Iterator[None]:
         yield
         return
 
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, surroundings.interrupt)
     deaf = also_sigint and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     if deaf:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports.characters import harmless
 from search_spaces.config import Config
+from studies.training.causes import cause_of, whole_traceback
 from studies.training.failures import of_exception
 from studies.training.traces import traced
 from trainers.evaluation import Slot
@@ -50,11 +49,11 @@ def answer_order(order: dict[str, Any]) -> dict[str, Any]:
             evaluations = train_pack(members, task, device=order["device"], diagnostics=order["diagnostics"])
         except TaskDiffers as error:
             return {"kind": "task", "cause": str(error), "worker": worker}
-        except Exception as error:  # noqa: BLE001 - whatever a user's network raises is this pack's failure only
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's network: this pack's failure only
             return {
                 "kind": of_exception(error),
                 "cause": cause_of(error),
-                "traceback": traceback.format_exc(),
+                "traceback": whole_traceback(error),
                 "worker": worker,
                 # After a fault on the device every later call there fails too: the process is worth nothing.
                 "spoiled": order["device"] != "cpu" or "CUDA error" in str(error),
@@ -89,14 +88,6 @@ def member_from_plain(row: dict[str, Any]) -> Member:
             "rungs": tuple((step, metric) for step, metric in row["rungs"]),
         }
     )
-
-
-def cause_of(error: BaseException) -> str:
-    """An exception in one line: type, message, and the innermost place of ours or the user's."""
-    message = harmless(" ".join(str(error).split()), 400)
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {message}{place}"
 
 
 @lru_cache(maxsize=4)

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from studies.packing import Pack, halves
+from studies.packing import Pack, halves, probes
 from studies.training.work import ATTEMPTS, PREEMPTIONS
 
 ALONE = 2
@@ -62,6 +62,12 @@ class Stage:
     _preempted: Counter[str] = field(default_factory=Counter, init=False)
     _origins: dict[str, _Origin] = field(default_factory=dict, init=False)
     """Pack -> the one that it was split from."""
+    _probed: bool = field(default=False, init=False)
+
+    @property
+    def failing(self) -> int:
+        """0: nothing has failed here; 1: something has; -1: members of a pack are being tried alone."""
+        return -1 if self._probed else int(bool(self._attempts))
 
     def add(self, packs: Iterable[Pack]) -> None:
         """More packs of this stage."""
@@ -92,7 +98,9 @@ class Stage:
         origin.suspects.clear()
         return found
 
-    def failed(self, pack: Pack, kind: str, cause: str, *, others_trained: bool) -> Outcome:
+    def failed(
+        self, pack: Pack, kind: str, cause: str, *, others_trained: bool, probe: bool = False
+    ) -> Outcome:
         """The pack has failed.
 
         Args:
@@ -101,6 +109,8 @@ class Stage:
             cause: in a line.
             others_trained: whether other members of its chain have been trained: what a pack of one member
                 is compared with.
+            probe: everything tried so far has failed alike, so two members alone are to show whether any can
+                be trained (`studies.training.common_cause`).
         """
         if pack.id not in self.open:
             return Outcome()  # another worker has committed it meanwhile
@@ -115,15 +125,18 @@ class Stage:
         allowed = ATTEMPTS if whole else ALONE if alone else 1
         if kind == "memory" and not alone:
             allowed = 1  # it would not fit the next time either
+        if probe:
+            allowed = 1  # it would fail the next time as well
         if self._attempts[pack.id] < allowed and kind != "preempted":
             self.ready.append(pack) if whole else self.ready.appendleft(pack)
             return Outcome()
         if not alone:
-            return Outcome(split=self._split(pack, origin))
+            return Outcome(split=self._split(pack, origin, probe=probe))
         return self._alone(Suspect(pack=pack, kind=kind, cause=cause), origin, others_trained)
 
-    def _split(self, pack: Pack, origin: _Origin) -> tuple[Pack, ...]:
-        parts = halves(pack)
+    def _split(self, pack: Pack, origin: _Origin, *, probe: bool) -> tuple[Pack, ...]:
+        parts = probes(pack) if probe else halves(pack)
+        self._probed = self._probed or probe
         self.open.discard(pack.id)
         for part in parts:
             self.open.add(part.id)

@@ -12,6 +12,8 @@ from trainers.evaluation import Evaluation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from studies.training.failing import Failures
+
 ATTEMPTS = 3
 """How often a pack is tried in one run before the member that brings it down is looked for."""
 PREEMPTIONS = 20
@@ -26,6 +28,8 @@ class Work(Protocol):
     diagnostics: Recorded
     failed_packs: list[Pack]
     """Packs given up in this run; the next run tries them again."""
+    failures: Failures
+    """The same with their causes, and whether the run ended early because all failed alike."""
     set_aside: int
     """Members in the ledger that could not be trained."""
 

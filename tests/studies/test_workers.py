@@ -18,9 +18,10 @@ from studies.ledger import Ledger
 from studies.plan import protocol
 from studies.run import run
 from studies.spec import StudySpec, parse
+from studies.training.causes import cause_of
 from studies.training.cluster import Cluster
 from studies.training.leases import least_seconds
-from studies.training.orders import cause_of, member_from_plain, member_plain
+from studies.training.orders import member_from_plain, member_plain
 from studies.workers import run_ray
 from tests.studies.planted import TINY, agenda_of, started, train_all
 from trainers.user_tasks import task_book

@@ -380,4 +380,5 @@ def unhonoured(task: Task) -> frozenset[str]:
     """What a task's own network does not take from the config: factors, levels and settings."""
     if task.network is None:
         return frozenset()
-    return (HONOURED - task.honours) | ONLY_OURS | {"network"}
+    scaled = {"input_scaling"} if task.inputs == "tokens" else set()
+    return (HONOURED - task.honours) | ONLY_OURS | {"network"} | scaled

@@ -23,6 +23,7 @@ from studies.agenda import Agenda
 from studies.extending import refuse_unlike
 from studies.kinds import AnySpec
 from studies.ledger import Ledger, StudyRow
+from studies.network_changes import as_started
 from studies.packing import FLOPS_PER_SECOND, Pack, recorded
 from studies.plan import Protocol as StudyProtocol
 from studies.plan import protocol
@@ -150,6 +151,7 @@ def run(
         if isinstance(fixed, StudyProtocol):
             refuse_scoped(fixed.spec, ledger)
             refuse_unlike(fixed, ledger)
+        fixed, known = as_started(fixed, ledger.find_study(spec.study))
         row = _start(ledger, fixed, device)
         agenda = _agenda(fixed, ledger, book, row.terms["flops_per_second"])
         before = _trained(ledger, spec.study)
@@ -186,7 +188,7 @@ def run(
             attempts=by_kind(ledger.attempts(spec.study)),
             failed=tuple(agenda.failed_packs),
             seconds=time.monotonic() - began,
-            notes=(*noted, *agenda.notes()),
+            notes=(*noted, *known, *agenda.notes()),
         )
 
 
@@ -293,6 +295,7 @@ def refuse_changed(row: StudyRow, fixed: Fixed, place: Path) -> None:
         fixed: as it is now.
         place: the ledger's, for the message.
     """
+    fixed, _ = as_started(fixed, row)
     if row.protocol_hash == fixed.hash:
         return
     spec, changed = fixed.spec, ", ".join(differences(row.protocol, fixed.plain()))

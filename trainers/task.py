@@ -107,8 +107,10 @@ class Task:
 
     @cached_property
     def content_hash(self) -> str:
-        """Of the data, how it is split, and a network of its own; a cluster checks it before it trains on
-        its own copy."""
+        """Of the data, how it is split, and a network of its own.
+
+        A cluster checks it before it trains on its own copy.
+        """
         if self.network is None:
             return self.data_hash
         return digest({"data": self.data_hash, "inputs": self.inputs, **self.network_hashes})
@@ -179,8 +181,8 @@ class Task:
             if key not in _SETTABLE:
                 raise unknown("field of a task", key, _SETTABLE)
         where = f"task {name!r}"
-        whole = np.asarray(x).dtype in (np.int16, np.int32, np.int64, np.uint16, np.uint32, np.uint64)
         values = _numbers(x, f"{where}: x")
+        whole = np.asarray(x).dtype in (np.int16, np.int32, np.int64, np.uint16, np.uint32, np.uint64)
         if values.ndim in (3, 4) and values.size:
             rest.setdefault("shape", values.shape[1:])
         values = (

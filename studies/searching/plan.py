@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from reports.record import TaskFacts
 from search_spaces.compatibility import notes, refusal
-from search_spaces.config import Config, digest
+from search_spaces.config import Config, Setting, digest
 from search_spaces.factor import unknown
 from search_spaces.space import framework_levels
 from studies.plan import built, task_facts, unhonoured
@@ -53,7 +53,7 @@ class SearchProtocol:
         """As JSON-ready data."""
         return {
             "spec": self.spec.resolved(),
-            "facts": [asdict(self.facts)],
+            "facts": [self.facts.plain()],
             "unhonoured": sorted(self.unhonoured),
             "rules": dict(RULES),
             "package": versions()["groundrules"],
@@ -101,7 +101,8 @@ def search_protocol(spec: SearchSpec, book: TaskBook) -> SearchProtocol:
         for word in (name, f"{name}={level}"):
             if word in missing and level != framework_levels()[name]:
                 raise SpecError(spec.file, f"fixed.{name}", _untaken(task, word))
-    return SearchProtocol(spec=spec, facts=task_facts(task, spec.study), unhonoured=missing)
+    facts = task_facts(task, spec.study, [Setting(**spec.joint.held.setting)])
+    return SearchProtocol(spec=spec, facts=facts, unhonoured=missing)
 
 
 def _untaken(task: Task, word: str) -> str:

@@ -1,12 +1,14 @@
-"""A task's own network at `plan`: it trains, and it reads what the study compares; else the study is refused."""
+"""A task's own network at `plan`: does it train, and does it read what the study compares?"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from search_spaces.config import Config
+from search_spaces.config import Config, Setting
+from search_spaces.space import complete
 from trainers.networks import OwnModule, network_for
 from trainers.rehearsal import rehearse, undeclared, unread
 from trainers.structure import structure_key
@@ -76,7 +78,10 @@ def noted(configs: Mapping[str, Config], factor: str, task: Task) -> Iterator[st
         )
     asked = factor in STARTS or any(c.levels["initializer"] != "torch_default" for c in configs.values())
     if asked and (names := unreached(configs, task)):
-        yield f"task {task.name}: no initializer reaches {listed(names)} of its network, which keep their own start"
+        yield (
+            f"task {task.name}: no initializer reaches {listed(names)} of its network, which keep their own "
+            "start"
+        )
 
 
 def unreached(configs: Mapping[str, Config], task: Task) -> tuple[str, ...]:
@@ -87,6 +92,25 @@ def unreached(configs: Mapping[str, Config], task: Task) -> tuple[str, ...]:
         assert isinstance(network, OwnModule)
         found |= dict.fromkeys(network.unreached(config))
     return tuple(found)
+
+
+def network_facts(task: Task, settings: Iterable[Setting]) -> dict[str, Any] | None:
+    """What a ledger keeps of a task's own network; None where it has none.
+
+    What cannot be built has no tensors here; `rehearsed` says why.
+    """
+    if task.network is None:
+        return None
+    names: dict[str, None] = {}
+    for i, setting in enumerate(settings):
+        with suppress(ValueError):
+            names |= dict.fromkeys(unreached({str(i): complete({}, setting=setting)}, task))
+    return {
+        **task.network_hashes,
+        "data": task.data_hash,
+        "inputs": task.inputs,
+        "unreached": list(names),
+    }
 
 
 def listed(names: tuple[str, ...]) -> str:

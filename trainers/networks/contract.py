@@ -1,4 +1,4 @@
-"""What a user's own network is given and must give back; whatever else it does is one message in these words."""
+"""What a user's own network is given and must give back; whatever else it does is one message saying so."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ def contract(task: Task, config: Config) -> str:
         scaled = {"raw": "as they are", "min_max": "each feature in [-1, 1]"}
         words = scaled.get(scaling, "each feature of mean 0 and SD 1")
         given = f"{dtype} [batch, {task.n_inputs}], {words} (input_scaling={scaling})"
-    return (
-        f"It is given x: {given}; it must return one tensor [batch, {task.n_outputs}] of finite {dtype} numbers"
-        + (", a score for each class" if task.kind == "classification" else ", the standardized target")
-    )
+    meaning = "a score for each class" if task.kind == "classification" else "the standardized target"
+    wanted = f"one tensor [batch, {task.n_outputs}] of finite {dtype} numbers, {meaning}"
+    return f"It is given x: {given}; it must return {wanted}"
 
 
 def build(factory: NetworkFactory, config: Config, task: Task, *, seed: int) -> torch.nn.Module:
@@ -126,9 +125,8 @@ def code_of(factory: object) -> types.CodeType | None:
         return code_of(factory.func)
     if isinstance(factory, type):
         factory = factory.__init__  # type: ignore[misc]
-    found = getattr(factory, "__code__", None) or getattr(
-        getattr(type(factory), "__call__", None), "__code__", None
-    )
+    called = factory if hasattr(factory, "__code__") else vars(type(factory)).get("__call__")
+    found = getattr(called, "__code__", None)
     return found if isinstance(found, types.CodeType) else None
 
 
@@ -152,7 +150,7 @@ def _first_type(module: torch.nn.Module, task: Task) -> torch.dtype:
 
 
 def _lazy(parameter: object) -> bool:
-    return isinstance(parameter, torch.nn.parameter.UninitializedTensorMixin)
+    return isinstance(parameter, (torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer))
 
 
 def _kind(output: object) -> str:

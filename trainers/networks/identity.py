@@ -20,7 +20,7 @@ import torch
 
 from search_spaces.config import digest
 from search_spaces.space import complete
-from trainers.networks.contract import foreign, build, check_outputs, items
+from trainers.networks.contract import build, check_outputs, foreign, items
 from trainers.task import Task
 
 PROBED = 4
@@ -83,8 +83,10 @@ def _probe(module: torch.nn.Module, task: Task) -> str:
 
 
 def _sources(factory: object, module: torch.nn.Module | None) -> dict[str, str]:
-    """Name -> text of everything of the user's that builds the network: what the factory and the classes of
-    its modules name, in their own files."""
+    """Name -> text of everything of the user's that builds the network.
+
+    That is what the factory and the classes of its modules name, and what that names in turn.
+    """
     found: dict[str, str] = {}
     waiting: list[object] = [factory, *({} if module is None else {type(m) for m in module.modules()})]
     while waiting:
@@ -96,7 +98,8 @@ def _sources(factory: object, module: torch.nn.Module | None) -> dict[str, str]:
         if not isinstance(one, (type, types.FunctionType)):
             found[f"object {_name(type(one))}"] = repr(sorted(_plain(getattr(one, "__dict__", {})).items()))
             one = type(one)
-        if isinstance(one, (type, types.FunctionType)) and _of_the_user(one) and _name(one) not in found:
+        assert isinstance(one, (type, types.FunctionType))
+        if _of_the_user(one) and _name(one) not in found:
             found[_name(one)] = _text(one)
             for name, value in _named(one):
                 if isinstance(value, (type, types.FunctionType, functools.partial)):

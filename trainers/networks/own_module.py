@@ -66,8 +66,7 @@ class OwnModule:
 
     @property
     def buffers(self) -> Layout:
-        """What is kept beside it: floating buffers, counters that something is computed from, and what is
-        frozen."""
+        """What is kept beside it: what is frozen, and buffers, counters that nobody reads left out."""
         kept = {name: tuple(p.shape) for name, p in self.module.named_parameters() if not p.requires_grad}
         kept |= {
             name: tuple(b.shape)
@@ -110,7 +109,7 @@ class OwnModule:
         return not own_weights, not (own_weights and config.levels["bias"] == "as_initializer")
 
     def unreached(self, config: Config) -> tuple[str, ...]:
-        """Trained tensors, gains and shifts of norms left out, that no initializer and no bias rule reaches."""
+        """Trained tensors that no initializer reaches; gains and shifts of norms are not among them."""
         draws = StreamKey(study="", task="", block=0, phase="", index=0)
         streams = draws.stream("linear"), draws.stream("others")
         reached = {name for name, *_ in redrawn(self.module, Start.of(config), *streams)}

@@ -1,4 +1,4 @@
-"""How initializers and bias rules reach the layers of a user's own torch module, and which tensors they leave.
+"""How initializers and bias rules reach the layers of a user's own torch module.
 
 What one map is, and its fans ("kernel" is the product of the kernel's sides, "groups" a convolution's):
 
@@ -12,7 +12,7 @@ What one map is, and its fans ("kernel" is the product of the kernel's sides, "g
 | RNN, LSTM, GRU and their cells | one a gate | input or hidden size | hidden size |
 
 Gains and shifts of norms have no fans and keep 1 and 0; every other trained tensor that is not listed keeps
-its own start and is named. So does what is frozen, and the row of an embedding's `padding_idx`.
+its own start and is named at `plan`. So does what is frozen, and the row of an embedding's `padding_idx`.
 """
 
 from __future__ import annotations
@@ -124,9 +124,7 @@ def _embedding(layer: Any, start: Start, draws: np.random.Generator) -> Floats:
     return np.asarray(weight)
 
 
-def _attention(
-    layer: torch.nn.MultiheadAttention, start: Start, draws: np.random.Generator
-) -> Iterator[tuple[str, bool, Floats]]:
+def _attention(layer: Any, start: Start, draws: np.random.Generator) -> Iterator[tuple[str, bool, Floats]]:
     width = layer.embed_dim
     pairs = [_draw(start, reads, width, draws) for reads in (width, layer.kdim, layer.vdim)]
     if layer.in_proj_weight is not None:

@@ -15,7 +15,7 @@ from trainers.checks import READABLE
 from trainers.evaluation import Slot
 from trainers.member import Member
 from trainers.networks import OwnModule, network_for
-from trainers.networks.contract import items, refused, told
+from trainers.networks.contract import check_outputs, items, refused, told
 from trainers.networks.network import Pass
 from trainers.precision import element_type
 from trainers.randomness import StreamKey
@@ -62,7 +62,9 @@ def rehearse(config: Config, task: Task) -> None:
         )
         for i in range(2)
     ]
-    network_for(tried, task)
+    network = network_for(tried, task)
+    assert isinstance(network, OwnModule)
+    check_outputs(network.module, tried, task, finite=True)
     with told(task, config, "cannot be trained"):
         train_pack(members, task, diagnostics="ends")
 

@@ -131,13 +131,12 @@ class OwnModule:
             # In evaluation only what draws in spite of it needs a seed, the same for everybody.
             torch.manual_seed(0 if how.seeds is None else how.seeds[k])
             rows = {name: b[k] for name, b in buffers.items()}
-            whole = {
-                name: b.to(types[name]) for name, b in rows.items() if name in types and _whole(types[name])
-            }
-            tensors = {name: p[k] for name, p in parameters.items()} | rows | whole
+            # Copies: what is kept for the backward pass must not change with the buffer.
+            own = {name: rows[name].to(types[name], copy=True) for name in rows.keys() & types.keys()}
+            tensors = {name: p[k] for name, p in parameters.items()} | rows | own
             # A copy: a module that changes x in place would change everybody's items.
             given = x[k].long() if self.task.inputs == "tokens" else x[k].clone()
-            with _Kept(self.module, rows.keys() & types.keys()) as kept:
+            with _Kept(self.module, set(own)) as kept:
                 output: Tensor = torch.func.functional_call(self.module, tensors, (given,))
             if how.training:
                 kept.write(rows)
@@ -165,15 +164,10 @@ class _Kept:
         self._found = {name: module.get_buffer(name) for name in self._names}
 
     def write(self, rows: Mapping[str, Tensor]) -> None:
-        """Into the member's rows what is not in them already."""
+        """Into the member's rows."""
         with torch.no_grad():
             for name, value in self._found.items():
-                if value.data_ptr() != rows[name].data_ptr():
-                    rows[name].copy_(value)
-
-
-def _whole(dtype: torch.dtype) -> bool:
-    return not dtype.is_floating_point
+                rows[name].copy_(value)
 
 
 def given_out(module: torch.nn.Module, task: Task) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, wraps
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from reports.claimed import Claim
 from reports.course import Course, course_of
@@ -53,6 +53,15 @@ class TaskFacts:
     licence: str
     source: str
     content_hash: str
+    network: Mapping[str, Any] | None = None
+    """Of a network of its own: hashes (source, structure, probe; data, of all but the network), `inputs`, and
+    `unreached`, the tensors that no initializer reaches. None: it has none; {}: it has one, and the study
+    began before it was recorded."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-ready data; without a network as it was before networks were recorded."""
+        said = asdict(self)
+        return said if self.network else {key: value for key, value in said.items() if key != "network"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.plain import later
-from reports.record import StudyRecord
+from reports.record import StudyRecord, TaskFacts
 from reports.wording import listed
 
 BETWEEN = " | "
 """Stands between several values in a defaults file."""
 
-WORDS = {"mlp": "multilayer perceptrons", "cnn": "convolutional networks", "rnn": "recurrent networks"}
+OWN = "own"
+"""What stands for the network of tasks that bring one: no name of ours describes it."""
+WORDS = {
+    "mlp": "multilayer perceptrons",
+    "cnn": "convolutional networks",
+    "rnn": "recurrent networks",
+    OWN: "the tasks' own networks",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +39,25 @@ class Scope:
     steps: str | None = later()
     """Updates of one training, by regime."""
 
+    @property
+    def own(self) -> bool:
+        """Whether a task brought a network of its own, which no export can write down."""
+        return OWN in self.network.split(BETWEEN)
+
     def title(self) -> str:
         """What a page says beside its title."""
         updates = f", {_spoken(self.steps)} updates" if self.steps else ""
-        return f"for {self._network()} of {_layers(self.depth)}{updates}, on {self._families()}"
+        layers = "" if self.network == OWN else f" of {_layers(self.depth)}"
+        return f"for {self._network()}{layers}{updates}, on {self._families()}"
 
     def sentence(self) -> str:
         """In words."""
         updates = f"{_spoken(self.steps)} updates, " if self.steps else ""
+        shape = f"{_layers(self.depth)} of width {_spoken(self.width)}"
+        if self.network == OWN:
+            shape = f"built at depth {_spoken(self.depth)} and width {_spoken(self.width)}"
         return (
-            f"{self._network()}, {_layers(self.depth)} of width {_spoken(self.width)}, {updates}"
+            f"{self._network()}, {shape}, {updates}"
             f"{self.n_train} training items, {self._families()} ({self.real_families} of measured data), "
             f"{self.hardware}, torch {self.torch}"
         )
@@ -77,7 +93,7 @@ def scope_of(record: StudyRecord) -> Scope:
     facts = [record.facts[task] for task in sorted({task for task, _ in judged})]
     low, high = min(sizes, default=0), max(sizes, default=0)
     return Scope(
-        network=BETWEEN.join(sorted({_network(setting) for setting in settings})),
+        network=BETWEEN.join(sorted(_networks(settings, facts))),
         depth=_several(settings, "depth"),
         width=_several(settings, "width"),
         n_train=str(low) if low == high else f"{low}-{high}",
@@ -93,13 +109,23 @@ def described(record: StudyRecord, factor: str, regime: str) -> str:
     """A regime of one question in words: 'deep (20 hidden layers of width 32)'."""
     question = next(q for q in record.questions if q.factor == factor)
     settings = [{**record.regimes[regime], **question.change(level).setting} for level in question.levels]
-    layers, width = _layers(_several(settings, "depth")), _spoken(_several(settings, "width"))
-    return f"{regime} ({layers} of width {width})"
+    depth, width = _several(settings, "depth"), _spoken(_several(settings, "width"))
+    tasks = [record.facts[task] for task in record.tasks.get(factor, {}).get(regime, ())]
+    if tasks and all(fact.network is not None for fact in tasks):
+        return f"{regime} ({WORDS[OWN]}, built at depth {_spoken(depth)} and width {width})"
+    return f"{regime} ({_layers(depth)} of width {width})"
 
 
 def _network(setting: Mapping[str, object]) -> str:
     shape = "".join(f"{name} " for name in ("funnel", "residual") if setting.get(name))
     return f"{shape}{setting.get('network', 'mlp')}"
+
+
+def _networks(settings: Sequence[Mapping[str, object]], facts: Sequence[TaskFacts]) -> set[str]:
+    """What was trained on the tasks that were judged: what the settings say, but for those with their own."""
+    own = [fact.network is not None for fact in facts]
+    said = {_network(setting) for setting in settings} if not all(own) or not own else set()
+    return said | ({OWN} if any(own) else set())
 
 
 def _several(settings: Sequence[Mapping[str, object]], name: str) -> str:

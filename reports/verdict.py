@@ -239,7 +239,11 @@ def judge(record: StudyRecord, evidence: Evidence) -> Verdict:
         seeds=evidence.seeds,
         tasks_needed=needed,
         evidence=evidence.ids,
-        caveats=(*_caveats(evidence), *filter(None, [registered(record), mixture_of(record)])),
+        caveats=(
+            *_caveats(evidence),
+            *_networks(record, evidence),
+            *filter(None, [registered(record), mixture_of(record)]),
+        ),
         course=course if len(course.looks) > 1 else None,
     )
 
@@ -277,6 +281,25 @@ def _over_tasks(evidence: Evidence, errors: Array) -> Array:
     units = family_effects(errors.mean(axis=1)[:, None, :], evidence.family)
     levels: Array = units.mean(axis=0)[0]
     return levels
+
+
+STARTS = ("initializer", "bias", "init_gain")
+"""What is asked of first weights and biases."""
+
+
+def _networks(record: StudyRecord, evidence: Evidence) -> tuple[str, ...]:
+    """What a reader must know of the tasks' own networks: first tensors that no initializer reaches."""
+    held = record.fixed.get("initializer", "torch_default").split(" ")[0]
+    if evidence.question.factor not in STARTS and held == "torch_default":
+        return ()
+    notes = []
+    for task in evidence.tasks:
+        names = (record.facts[task].network or {}).get("unreached") or ()
+        if names:
+            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+            few = ", ".join(names[:8])
+            notes.append(f"on task {task} no initializer reaches {few}{more}, which keep their own start")
+    return tuple(notes)
 
 
 def _caveats(evidence: Evidence) -> tuple[str, ...]:

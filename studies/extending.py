@@ -43,6 +43,7 @@ from reports.compare import FEW_FAMILIES
 from reports.files import own_folder, write
 from reports.guards import standing
 from studies.database.lineage import extension, unregistered
+from studies.network_changes import content_then
 from studies.record import study_file_of, study_record
 from studies.spec import StudySpec, parse
 from studies.study_file.mistakes import SpecError
@@ -174,7 +175,7 @@ def refuse_unlike(fixed: Protocol, ledger: Ledger) -> None:
         raise SpecError(spec.file, "tasks", f"must begin with those of '{row.name}', in their order")
     _check_growth(row, ours["budget"], ours["tasks"][len(theirs["tasks"]) :])
     for then in row.protocol["facts"]:
-        now = fixed.facts[then["name"]].content_hash
+        now = content_then(fixed.facts[then["name"]], then)
         if now != then["content_hash"]:
             rule = (
                 f"'{then['name']}' has other data than '{row.name}' ran with (content {now}, then "

@@ -24,6 +24,7 @@ from studies.points import point, searched, taken
 from studies.search import GENERATION
 from studies.spec import StudySpec
 from studies.study_file.mistakes import SpecError
+from studies.study_file.own_networks import network_facts
 from trainers.checks import HONOURED, ONLY_OURS
 from trainers.evaluation import Evaluation
 from trainers.randomness import stream
@@ -88,7 +89,7 @@ class Protocol:
         """As JSON-ready data."""
         return {
             "spec": self.spec.resolved(),
-            "facts": [asdict(facts) for facts in self.facts.values()],
+            "facts": [facts.plain() for facts in self.facts.values()],
             "unhonoured": {task: sorted(factors) for task, factors in self.unhonoured.items()},
             "rules": {
                 **RULES,
@@ -328,7 +329,10 @@ def protocol(spec: StudySpec, book: TaskBook) -> Protocol:
     tasks = {name: built(spec.file, book, name) for name in spec.tasks}
     return Protocol(
         spec=spec,
-        facts={name: task_facts(task, spec.root) for name, task in tasks.items()},
+        facts={
+            name: task_facts(task, spec.root, [spec.settings(regime) for regime in spec.regimes])
+            for name, task in tasks.items()
+        },
         unhonoured={name: unhonoured(task) for name, task in tasks.items()},
     )
 
@@ -359,8 +363,8 @@ def planned_members(spec: StudySpec, chains: Iterable[Chain], pilots: int) -> di
     }
 
 
-def task_facts(task: Task, study: str) -> TaskFacts:
-    """What a page says about a task."""
+def task_facts(task: Task, study: str, settings: Iterable[Setting]) -> TaskFacts:
+    """What a page says about a task that is trained at these settings."""
     return TaskFacts(
         name=task.name,
         family=task.family,
@@ -373,6 +377,7 @@ def task_facts(task: Task, study: str) -> TaskFacts:
         licence=task.licence,
         source=task.source,
         content_hash=task.content_hash,
+        network=network_facts(task, settings),
     )
 
 
@@ -380,4 +385,5 @@ def unhonoured(task: Task) -> frozenset[str]:
     """What a task's own network does not take from the config: factors, levels and settings."""
     if task.network is None:
         return frozenset()
-    return (HONOURED - task.honours) | ONLY_OURS | {"network"}
+    scaled = {"input_scaling"} if task.inputs == "tokens" else set()
+    return (HONOURED - task.honours) | ONLY_OURS | {"network"} | scaled

@@ -51,7 +51,7 @@ def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
     if [asdict(margin) for margin in margins] != plan.plan["margins"]:
         raise ValueError(f"study '{study}': its margins were changed after the plan {plan.hash} was hashed")
     resolved: dict[str, Any] = row.protocol["spec"]
-    facts = {f["name"]: TaskFacts(**f) for f in row.protocol["facts"]}
+    facts = {f["name"]: _facts(f, row.protocol["unhonoured"]) for f in row.protocol["facts"]}
     tasks = {f: {r: tuple(names) for r, names in by.items()} for f, by in plan.plan["tasks"].items()}
     fixed = protocol_of(row.protocol)
     seen = Seen(ledger, study)
@@ -123,6 +123,12 @@ def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
 
 def _given_up(ledger: Ledger, study: str) -> tuple[str, ...]:
     return still_given_up(ledger.attempts(study), ledger.filled(study))
+
+
+def _facts(plain: Mapping[str, Any], unhonoured: Mapping[str, Sequence[str]]) -> TaskFacts:
+    """A task's facts; of one with its own network also where that was not recorded yet."""
+    own = "network" in unhonoured.get(plain["name"], ())
+    return TaskFacts(**{"network": {} if own else None, **plain})
 
 
 def _of_a_row(evaluation: Evaluation, piloted: Collection[tuple[str, str]]) -> bool:

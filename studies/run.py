@@ -22,6 +22,7 @@ from studies.agenda import Agenda
 from studies.extending import refuse_unlike
 from studies.kinds import AnySpec
 from studies.ledger import Ledger, StudyRow
+from studies.network_changes import as_started
 from studies.packing import FLOPS_PER_SECOND, Pack, recorded
 from studies.plan import Protocol as StudyProtocol
 from studies.plan import protocol
@@ -158,6 +159,7 @@ def run(
         if isinstance(fixed, StudyProtocol):
             refuse_scoped(fixed.spec, ledger)
             refuse_unlike(fixed, ledger)
+        fixed, known = as_started(fixed, ledger.find_study(spec.study))
         row = _start(ledger, fixed, device)
         agenda = _agenda(fixed, ledger, book, row.terms["flops_per_second"])
         before = _trained(ledger, spec.study)
@@ -197,7 +199,7 @@ def run(
             given_up=tuple(agenda.failures.reasons),
             in_vain=agenda.failures.common.last if agenda.failures.common.certain else "",
             seconds=time.monotonic() - began,
-            notes=(*noted, *agenda.notes()),
+            notes=(*noted, *known, *agenda.notes()),
         )
 
 
@@ -306,6 +308,7 @@ def refuse_changed(row: StudyRow, fixed: Fixed, place: Path) -> None:
         fixed: as it is now.
         place: the ledger's, for the message.
     """
+    fixed, _ = as_started(fixed, row)
     if row.protocol_hash == fixed.hash:
         return
     spec, changed = fixed.spec, ", ".join(differences(row.protocol, fixed.plain()))

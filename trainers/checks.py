@@ -21,6 +21,10 @@ MIN_OF_CLASS = 8
 part of 60 % that misses a class of 8 is drawn about once in 1500 times (0.4 ** 8)."""
 HONOURED = frozenset({"activation", "normalization", "dropout"})
 """Factors that a network of one's own may build from the config."""
+READABLE = frozenset({"depth", "width", "funnel", "residual"})
+"""Settings that say something of a network alone."""
+LARGEST_TOKEN = 1 << 24
+"""From which on float32, in which items are kept, leaves whole numbers out."""
 ONLY_OURS = frozenset({"input_scaling=batch_norm", "weight_constraint=symmetric"})
 """Levels that change a network from within: a network of one's own is never given them."""
 
@@ -56,6 +60,36 @@ def check(task: Task) -> None:
         raise ValueError(f"{where}: honours must be a frozenset of names among {', '.join(sorted(HONOURED))}")
     if task.honours and task.network is None:
         raise ValueError(f"{where}: honours describes a network of one's own, but network is None")
+    _check_reading(task, where)
+
+
+def _check_reading(task: Task, where: str) -> None:
+    """What a network of one's own reads of the config, and what it is given."""
+    given: Any = task
+    for key, reads in (
+        ("reads", given.reads),
+        ("its network's reads", getattr(given.network, "reads", None)),
+    ):
+        if reads is not None and not (
+            isinstance(reads, (set, frozenset, list, tuple)) and set(reads) <= READABLE
+        ):
+            raise ValueError(
+                f"{where}: {key} must hold names among {', '.join(sorted(READABLE))}, not {reads!r}"
+            )
+    if given.reads is not None and given.network is None:
+        raise ValueError(f"{where}: reads describes a network of one's own, but network is None")
+    if given.inputs not in ("numbers", "tokens"):
+        raise ValueError(f"{where}: inputs = {given.inputs!r} must be numbers or tokens")
+    if given.inputs == "numbers":
+        return
+    if given.network is None:
+        raise ValueError(f"{where}: inputs = tokens needs a network of one's own that looks them up")
+    wrong = (task.x < 0) | (task.x != np.floor(task.x)) | (task.x >= LARGEST_TOKEN)
+    if wrong.any():
+        raise ValueError(
+            f"{where}: inputs = tokens, but x holds {task.x[wrong][0]:g}: ids are whole numbers from 0 to "
+            f"{LARGEST_TOKEN - 1}; inputs='numbers' has x scaled instead"
+        )
 
 
 def _fixed_test(n_test: Any, items: int, where: str) -> int:

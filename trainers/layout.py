@@ -62,7 +62,7 @@ class Layout:
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Name -> view of shape [..., *shape] into `flat` [..., size]; writing to one writes the other."""
         lead = flat.shape[:-1]
-        return {s.name: flat[..., s.start : s.start + s.size].view(*lead, *s.shape) for s in self.segments}
+        return {s.name: flat[..., s.start : s.start + s.size].view((*lead, *s.shape)) for s in self.segments}
 
     def leaves(self, flat: Tensor, grads: Tensor) -> dict[str, Tensor]:
         """As `views`, each a leaf whose gradient accumulates into the same place of `grads`."""

@@ -37,7 +37,12 @@ class Scaling:
 
     @staticmethod
     def of(task: Task, train: NDArray[np.int64], level: str) -> Scaling:
-        """By a level of the factor input_scaling; the places of an image share their channel's numbers."""
+        """By a level of the factor input_scaling; tokens stay what they are.
+
+        The places of an image share their channel's numbers.
+        """
+        if task.inputs == "tokens":
+            level = "raw"
         fit = INPUT_SCALING.level(level).build.fit
         x = task.x[train].astype(np.float64)
         if task.shape is None or not task.is_image:

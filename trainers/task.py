@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from search_spaces.config import Config
+from search_spaces.config import Config, digest
 from search_spaces.factor import unknown
 from trainers.checks import check
 from trainers.randomness import stream
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 Kind = Literal["classification", "regression"]
+Inputs = Literal["numbers", "tokens"]
 
 NetworkFactory = Callable[[int, int, Config], "torch.nn.Module"]
 """A user's own network: (inputs, outputs, config) -> module mapping [batch, inputs] to [batch, outputs]."""
@@ -72,6 +73,12 @@ class Task:
     """None: the multilayer perceptron that the config describes."""
     honours: frozenset[str] = field(default_factory=frozenset)
     """Factors among `checks.HONOURED` that `network` itself builds from the config."""
+    reads: frozenset[str] | None = None
+    """Settings among `checks.READABLE` that `network` reads from the config; None: not declared, and found
+    out by building it. A factory may say so itself, by an attribute of this name."""
+    inputs: Inputs = "numbers"
+    """What `network` is given: numbers, scaled by the factor input_scaling, or tokens, whole numbers that
+    stand for something (int64, never scaled)."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -100,10 +107,32 @@ class Task:
 
     @cached_property
     def content_hash(self) -> str:
-        """Of the data and how it is split; a cluster checks it before it trains on its own copy.
+        """Of the data, how it is split, and a network of its own.
 
-        A network of one's own is not part of it; a shape and augmentations are, where there are any.
+        A cluster checks it before it trains on its own copy.
         """
+        if self.network is None:
+            return self.data_hash
+        return digest({"data": self.data_hash, "inputs": self.inputs, **self.network_hashes})
+
+    @cached_property
+    def network_hashes(self) -> Mapping[str, str]:
+        """Of the source, the structure and a probe output of its own network; {} where it has none."""
+        if self.network is None:
+            return {}
+        from trainers.networks.identity import identity  # builds the network, and needs torch
+
+        return identity(self)
+
+    @property
+    def declared(self) -> frozenset[str] | None:
+        """The settings that its own network is said to read; None where nobody says so."""
+        own = getattr(self.network, "reads", None)
+        return self.reads if self.reads is not None or own is None else frozenset(own)
+
+    @cached_property
+    def data_hash(self) -> str:
+        """Of the data and how it is split: a shape and augmentations are part of it, where there are any."""
         text = f"{self.kind}|{self.n_test}|{self.x.shape}|{self.x.dtype}|{self.y.dtype}|{self.version}"
         if self.shape is not None:
             text += f"|{self.shape}|{sorted(self.augmentations)}"
@@ -140,7 +169,9 @@ class Task:
         with five axes and more there is no shape.
 
         Class labels may be anything sortable; they become 0..C-1 in sorted order. `rest` are further
-        fields of Task; the family is the name unless it is given.
+        fields of Task; the family is the name unless it is given. With a `network` that takes int64, x of
+        whole numbers (16 bits and more: bytes are pixels) is given to it as token ids, unless `inputs` says
+        otherwise.
 
         Raises:
             ValueError: non-finite or non-numeric x, lengths that differ, one class, too few items, or
@@ -151,6 +182,7 @@ class Task:
                 raise unknown("field of a task", key, _SETTABLE)
         where = f"task {name!r}"
         values = _numbers(x, f"{where}: x")
+        whole = np.asarray(x).dtype in (np.int16, np.int32, np.int64, np.uint16, np.uint32, np.uint64)
         if values.ndim in (3, 4) and values.size:
             rest.setdefault("shape", values.shape[1:])
         values = (
@@ -167,12 +199,17 @@ class Task:
             _class_numbers(labels, where) if kind == "classification" else _numbers(labels, f"{where}: y")
         )
         rest.setdefault("family", name)
-        for key in ("honours", "augmentations"):
+        for key in ("honours", "augmentations", "reads"):
             if isinstance(rest.get(key), (set, list, tuple)):
                 rest[key] = frozenset(rest[key])
         if isinstance(rest.get("shape"), list):
             rest["shape"] = tuple(rest["shape"])
-        return Task(name=name, kind=kind, x=values, y=targets, **rest)
+        task = Task(name=name, kind=kind, x=values, y=targets, **rest)
+        if task.network is None or "inputs" in rest or not whole:
+            return task
+        from trainers.networks.identity import takes_tokens  # builds the network, and needs torch
+
+        return takes_tokens(task)
 
     @staticmethod
     def from_csv(path: str | Path, *, target: str, kind: Kind, name: str | None = None, **rest: Any) -> Task:

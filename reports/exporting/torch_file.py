@@ -61,6 +61,11 @@ def torch_file(defaults: Defaults) -> str:
     Raises:
         ValueError: a regime's recipe has something that cannot be written as plain PyTorch.
     """
+    if defaults.scope.own:
+        raise ValueError(
+            "python: these defaults are those of a task's own network, which only its own file can build; "
+            "take its optimizer, schedule and numbers from the yaml, json or markdown export"
+        )
     for recipe in defaults.recipes:
         check(recipe)
     names = identifiers([recipe.regime for recipe in defaults.recipes])

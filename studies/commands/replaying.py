@@ -205,11 +205,18 @@ def _task(row: StudyRow, name: str, tasks_from: Path | None) -> Task:
     task = book[name]()
     known = row.protocol["facts"]
     facts = known if isinstance(known, list) else [known]
-    was = next((each["content_hash"] for each in facts if each["name"] == name), task.content_hash)
-    if task.content_hash != was:
+    same: Mapping[str, Any] = {"content_hash": task.content_hash}
+    then: Mapping[str, Any] = next((each for each in facts if each["name"] == name), same)
+    was, now = then["content_hash"], task.content_hash
+    if task.network is not None and "network" not in then:  # recorded before networks were
+        now = task.data_hash
+    if now != was:
+        other = "other data"
+        if (then.get("network") or {}).get("data") == task.data_hash:
+            other = "another network"
         raise ValueError(
-            f"task '{name}' has other data than study '{row.name}' ran with (content {task.content_hash}, "
-            f"then {was}): a replay would say nothing"
+            f"task '{name}' has {other} than study '{row.name}' ran with (content {now}, then {was}): a "
+            "replay would say nothing"
         )
     return task
 

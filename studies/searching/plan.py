@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from reports.record import TaskFacts
 from search_spaces.compatibility import notes, refusal
-from search_spaces.config import Config, digest
+from search_spaces.config import Config, Setting, digest
 from search_spaces.factor import unknown
 from search_spaces.space import framework_levels
 from studies.plan import built, task_facts, unhonoured
@@ -18,6 +18,8 @@ from studies.searching.joint import AHEAD, STARTUP
 from studies.searching.space import Point
 from studies.searching.spec import SearchSpec, parse
 from studies.study_file.mistakes import SpecError
+from studies.study_file.own_networks import misread, noted, rehearsed
+from trainers.checks import READABLE
 from trainers.evaluation import Slot
 from trainers.structure import structure_key
 from trainers.task import Task, TaskBook
@@ -53,7 +55,7 @@ class SearchProtocol:
         """As JSON-ready data."""
         return {
             "spec": self.spec.resolved(),
-            "facts": [asdict(self.facts)],
+            "facts": [self.facts.plain()],
             "unhonoured": sorted(self.unhonoured),
             "rules": dict(RULES),
             "package": versions()["groundrules"],
@@ -101,7 +103,8 @@ def search_protocol(spec: SearchSpec, book: TaskBook) -> SearchProtocol:
         for word in (name, f"{name}={level}"):
             if word in missing and level != framework_levels()[name]:
                 raise SpecError(spec.file, f"fixed.{name}", _untaken(task, word))
-    return SearchProtocol(spec=spec, facts=task_facts(task, spec.study), unhonoured=missing)
+    facts = task_facts(task, spec.study, [Setting(**spec.joint.held.setting)])
+    return SearchProtocol(spec=spec, facts=facts, unhonoured=missing)
 
 
 def _untaken(task: Task, word: str) -> str:
@@ -145,12 +148,47 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
             found |= dict.fromkeys(notes(config))
         if len(broken) == 2:
             raise SpecError(file, "space", f"{broken[0]} ({_words(picked)})")
+    if task.network is not None:
+        found |= dict.fromkeys(_of_own_network(fixed, task))
     at_times = [found.name for found in space.dimensions if found.where]
     if fixed.spec.sampler == "gp" and at_times:
         found[
             f"sampler gp models no number that a choice opens: {', '.join(at_times)} are drawn at random"
         ] = None
     return tuple(found)
+
+
+def _of_own_network(fixed: SearchProtocol, task: Task) -> Iterator[str]:
+    """Notes on the task's own network; SpecError where it fails, or does not read what is searched.
+
+    Each parameter is looked at alone, the others at their first choice and the middle of their range.
+    """
+    space, file = fixed.spec.joint, fixed.spec.file
+    first = {name: values[0] for name, values in space.choices.items()}
+    tried: set[str] = set()
+
+    def config(**own: Any) -> Config:
+        picked = {**first, **{name: value for name, value in own.items() if name in first}}
+        middle = {name: span.at(own.get(name, 0.5)) for name, span in space.open(picked)}
+        return space.config({**picked, **middle})
+
+    places = {
+        name: {str(value): config(**{name: value}) for value in of} for name, of in space.choices.items()
+    }
+    places |= {
+        name: {f"{end} {name}": config(**{name: at}) for end, at in (("least", 0.0), ("most", 1.0))}
+        for name, _ in space.open(first)
+        if name in READABLE
+    }
+    for name, configs in (places or {"": {"held": config()}}).items():
+        try:
+            rehearsed(configs, task, tried)
+            broken = misread(configs, task)
+        except ValueError as error:
+            raise SpecError(file, "space", str(error)) from None
+        if broken:
+            raise SpecError(file, f"space.{name}", broken)
+        yield from noted(configs, name, task)
 
 
 def _words(picked: Point) -> str:

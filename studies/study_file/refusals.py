@@ -9,6 +9,7 @@ from search_spaces.compatibility import indistinct, notes, refusal
 from search_spaces.config import Config
 from studies.plan import Chain, Protocol
 from studies.study_file.mistakes import SpecError
+from studies.study_file.own_networks import misread, noted, regime_configs, rehearsed
 from trainers.structure import structure_key
 from trainers.task import TaskBook
 
@@ -26,9 +27,12 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
     spec = fixed.spec
     found: dict[str, None] = {}
     known: set[str] = set()
+    tried: set[str] = set()
     for i, question in enumerate(spec.asked):
         key = "controls" if question.control else f"questions[{i}]"
         found |= dict.fromkeys(_left_out(fixed, question.factor))
+        if not question.control:
+            _check_regimes(fixed, question.factor, book)
         for regime in question.regimes:
             for name in fixed.candidates(question.factor):
                 task = book[name]()
@@ -55,7 +59,30 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                         structure_key(config, task)
                     except ValueError as error:
                         raise SpecError(spec.file, key, f"{error} {place}") from None
+                if task.network is not None:
+                    try:
+                        rehearsed(configs, task, tried)
+                        unread = "" if question.control else misread(configs, task)
+                    except ValueError as error:
+                        raise SpecError(spec.file, key, str(error)) from None
+                    if unread:
+                        raise SpecError(spec.file, f"questions[{i}].levels", f"{unread} (in {regime})")
+                    found |= dict.fromkeys(noted(configs, question.factor, task))
     return tuple(found)
+
+
+def _check_regimes(fixed: Protocol, factor: str, book: TaskBook) -> None:
+    """SpecError where regimes differ in something that a task's own network does not read."""
+    for name in fixed.candidates(factor):
+        task = book[name]()
+        if task.network is None or len(fixed.question(factor).regimes) < 2:
+            continue
+        try:
+            unread = misread(regime_configs(fixed, factor, name), task)
+        except ValueError as error:
+            raise SpecError(fixed.spec.file, "regimes", str(error)) from None
+        if unread:
+            raise SpecError(fixed.spec.file, "regimes", unread)
 
 
 def _twins(configs: Mapping[str, Config], *, items: int) -> tuple[str, str] | None:

@@ -42,6 +42,11 @@ def network_readings(wiring: Wiring) -> Iterator[Reading]:
     kept, given = (str(t.dtype).removeprefix("torch.") for t in (wiring.params_KP, plain.seen["output"]))
     count = len(wiring.members)
     asked = [FORMATS[c.setting.precision] for c in wiring.configs]
+    if isinstance(wiring.network, OwnModule) and wiring.configs[0].setting.precision in (
+        "bfloat16",
+        "float16",
+    ):
+        asked = [(parameters, given) for parameters, _ in asked]  # autocast leaves it to the last operation
     yield Reading(key="precision", asked=asked, found=[(kept, given)] * count)
     if isinstance(wiring.network, OwnModule):
         return

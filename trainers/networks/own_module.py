@@ -10,10 +10,12 @@ from torch import Tensor
 
 from search_spaces.config import Config
 from trainers.layout import Layout
+from trainers.networks.contract import build, check_outputs, items
 from trainers.networks.linear import Start, filled
 from trainers.networks.network import Pass, Sites
+from trainers.networks.own_starts import norms_of, redrawn
 from trainers.randomness import StreamKey
-from trainers.task import NetworkFactory, Task
+from trainers.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +23,12 @@ class OwnModule:
     """A user's torch module: one copy of the code, members in a loop, parameters in the same rows.
 
     Its own random layers (nn.Dropout) draw from torch's global generator, which is set from the
-    member's stream before each of its passes, so a result never depends on companions.
+    member's stream before each of its passes, so a result never depends on companions. What it keeps
+    beside its parameters (buffers, and parameters that are frozen) is each member's own as well.
     """
 
-    factory: NetworkFactory
+    task: Task
     config: Config
-    n_inputs: int
-    n_outputs: int
-    honours: frozenset[str]
     module: torch.nn.Module
     """The graph; its own tensors are replaced by the member's at every pass."""
     elements: int
@@ -36,18 +36,15 @@ class OwnModule:
 
     @staticmethod
     def of(config: Config, task: Task) -> OwnModule:
-        """Builds the module once for its graph; ValueError where the factory returns none."""
+        """Builds the module once for its graph.
+
+        Raises:
+            ValueError: it cannot be built, or does not give what `trainers.networks.contract` asks.
+        """
         assert task.network is not None
-        module = built(task.network, config, task, seed=0)
-        return OwnModule(
-            factory=task.network,
-            config=config,
-            n_inputs=task.n_inputs,
-            n_outputs=task.n_outputs,
-            honours=task.honours,
-            module=module,
-            elements=given_out(module, task),
-        )
+        module = build(task.network, config, task, seed=0)
+        check_outputs(module, config, task)
+        return OwnModule(task=task, config=config, module=module, elements=given_out(module, task))
 
     @property
     def sites(self) -> Sites:
@@ -55,67 +52,122 @@ class OwnModule:
 
     @property
     def operations(self) -> tuple[str, ...]:
-        honoured = tuple(f"{name}={self.config.levels[name]}" for name in sorted(self.honours))
-        name = getattr(self.factory, "__qualname__", type(self.factory).__name__)
-        return ("own", f"{self.factory.__module__}.{name}", str(self.module), *honoured)
+        honoured = tuple(f"{name}={self.config.levels[name]}" for name in sorted(self.task.honours))
+        factory = self.task.network
+        name = getattr(factory, "__qualname__", type(factory).__name__)
+        where = getattr(factory, "__module__", type(factory).__module__)
+        return ("own", f"{where}.{name}", str(self.module), *honoured)
 
     @property
     def parameters(self) -> Layout:
-        return Layout.of({name: (tuple(p.shape), "own") for name, p in self.module.named_parameters()})
+        """What is trained."""
+        trained = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+        return Layout.of({name: (tuple(p.shape), "own") for name, p in trained.items()})
 
     @property
     def buffers(self) -> Layout:
-        kept = {name: b for name, b in self.module.named_buffers() if b.dtype.is_floating_point}
-        return Layout.of({name: (tuple(b.shape), "buffer") for name, b in kept.items()})
+        """What is kept beside it: what is frozen, and buffers, counters that nobody reads left out."""
+        kept = {name: tuple(p.shape) for name, p in self.module.named_parameters() if not p.requires_grad}
+        kept |= {
+            name: tuple(b.shape)
+            for name, b in self.module.named_buffers()
+            if b.dtype.is_floating_point or self._counts(name)
+        }
+        return Layout.of({name: (shape, "buffer") for name, shape in kept.items()})
+
+    def _counts(self, name: str) -> bool:
+        """Whether a whole-numbered buffer is kept per member: a norm's counter only if it averages by it."""
+        owner, _, last = name.rpartition(".")
+        layer = self.module.get_submodule(owner)
+        return last != "num_batches_tracked" or getattr(layer, "momentum", 0.0) is None
 
     @property
     def flops(self) -> float:
         return 2.0 * sum(s.size for s in self.parameters.segments)
 
     def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:
-        """The module's own start; levels other than the framework's redraw linear maps' weights or biases.
+        """The module's own start; levels other than the framework's redraw weights or biases.
 
-        Which map reads the inputs is not known: all are taken to read activations.
+        `trainers.networks.own_starts` says of which layers. Which map reads the inputs is not known: all
+        are taken to read activations.
         """
         seed = int(streams.stream("weights").integers(2**62))
         module = self.factory_start(config, seed)
         values = {name: p.detach().double().numpy() for name, p in module.named_parameters()}
         values |= {name: b.double().numpy() for name, b in module.named_buffers()}
-        start, draws = Start.of(config), streams.stream("weights", counter=1)
-        own_weights = config.levels["initializer"] == "torch_default"
-        own_biases = own_weights and config.levels["bias"] == "as_initializer"
-        for name, layer in module.named_modules():
-            if not isinstance(layer, torch.nn.Linear):
-                continue
-            prefix = f"{name}." if name else ""
-            weight, bias = start.draw(
-                layer.in_features, layer.out_features, draws, reads_inputs=False, hidden=False
-            )
-            if not own_weights:
-                values[f"{prefix}weight"] = weight.T
-            if f"{prefix}bias" in values and not own_biases:
-                values[f"{prefix}bias"] = bias
+        trained = {name for name, p in module.named_parameters() if p.requires_grad}
+        linear, others = streams.stream("weights", counter=1), streams.stream("weights", counter=2)
+        weights, biases = self._redraws(config)
+        for name, is_bias, drawn in redrawn(module, Start.of(config), linear, others):
+            if name in trained and (biases if is_bias else weights):
+                values[name] = drawn
         return filled(self.parameters, values), filled(self.buffers, values)
+
+    def _redraws(self, config: Config) -> tuple[bool, bool]:
+        """Whether a config redraws weights, and biases."""
+        own_weights = config.levels["initializer"] == "torch_default"
+        return not own_weights, not (own_weights and config.levels["bias"] == "as_initializer")
+
+    def unreached(self, config: Config) -> tuple[str, ...]:
+        """Trained tensors that no initializer reaches; gains and shifts of norms are not among them."""
+        draws = StreamKey(study="", task="", block=0, phase="", index=0)
+        streams = draws.stream("linear"), draws.stream("others")
+        reached = {name for name, *_ in redrawn(self.module, Start.of(config), *streams)}
+        names = [segment.name for segment in self.parameters.segments]
+        return tuple(name for name in names if name not in reached | norms_of(self.module))
 
     def factory_start(self, config: Config, seed: int) -> torch.nn.Module:
         """A fresh module whose own initial draws come from `seed`, the global generator left as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self.factory(self.n_inputs, self.n_outputs, config)
+        assert self.task.network is not None
+        return build(self.task.network, config, self.task, seed=seed)
 
     def forward(
         self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor, how: Pass
     ) -> Tensor:
         self.module.train(how.training)
+        types = {name: b.dtype for name, b in self.module.named_buffers()}
         outputs = []
         for k in range(x.shape[0]):
-            if how.seeds is not None:
-                torch.manual_seed(how.seeds[k])
-            tensors = {name: p[k] for name, p in parameters.items()}
-            tensors |= {name: b[k] for name, b in buffers.items()}
-            output: Tensor = torch.func.functional_call(self.module, tensors, (x[k],))
+            # In evaluation only what draws in spite of it needs a seed, the same for everybody.
+            torch.manual_seed(0 if how.seeds is None else how.seeds[k])
+            rows = {name: b[k] for name, b in buffers.items()}
+            # Copies: what is kept for the backward pass must not change with the buffer.
+            own = {name: rows[name].to(types[name], copy=True) for name in rows.keys() & types.keys()}
+            tensors = {name: p[k] for name, p in parameters.items()} | rows | own
+            # A copy: a module that changes x in place would change everybody's items.
+            given = x[k].long() if self.task.inputs == "tokens" else x[k].clone()
+            with _Kept(self.module, set(own)) as kept:
+                output: Tensor = torch.func.functional_call(self.module, tensors, (given,))
+            if how.training:
+                kept.write(rows)
             outputs.append(output)
         return how.seen("output", torch.stack(outputs))
+
+
+class _Kept:
+    """What a module's buffers are at the end of one pass: it may have replaced them by others."""
+
+    def __init__(self, module: torch.nn.Module, names: set[str]):
+        self._module, self._names = module, names
+        self._found: dict[str, Tensor] = {}
+
+    def __enter__(self) -> _Kept:
+        if self._names:
+            self._hook = self._module.register_forward_hook(self._look)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._names:
+            self._hook.remove()
+
+    def _look(self, module: torch.nn.Module, inputs: object, output: object) -> None:
+        self._found = {name: module.get_buffer(name) for name in self._names}
+
+    def write(self, rows: Mapping[str, Tensor]) -> None:
+        """Into the member's rows."""
+        with torch.no_grad():
+            for name, value in self._found.items():
+                rows[name].copy_(value)
 
 
 def given_out(module: torch.nn.Module, task: Task) -> int:
@@ -127,25 +179,9 @@ def given_out(module: torch.nn.Module, task: Task) -> int:
             counts.append(output.numel())
 
     hooks = [m.register_forward_hook(count) for m in module.modules() if not any(m.children())]
-    with torch.no_grad():
-        module.eval()(torch.as_tensor(task.x[:2]))
+    x = items(task, 2)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        module.eval()(x if task.inputs == "tokens" else x.to(next(module.parameters()).dtype))
     for hook in hooks:
         hook.remove()
     return sum(counts) // 2
-
-
-def built(factory: NetworkFactory, config: Config, task: Task, *, seed: int) -> torch.nn.Module:
-    """The factory's module, checked on two items: outputs must be [2, task.n_outputs]."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module: object = factory(task.n_inputs, task.n_outputs, config)
-    if not isinstance(module, torch.nn.Module):
-        kind = type(module).__name__
-        raise ValueError(f"task '{task.name}': its network returned {kind}, not a torch module")
-    with torch.no_grad():
-        shape = tuple(module.eval()(torch.as_tensor(task.x[:2])).shape)
-    if shape != (2, task.n_outputs):
-        raise ValueError(
-            f"task '{task.name}': its network maps 2 items to {shape}; it must be (2, {task.n_outputs})"
-        )
-    return module

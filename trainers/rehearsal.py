@@ -1,0 +1,169 @@
+"""A user's own network before anything is paid for: does it train, and does it read what is compared?"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from search_spaces.catalog import FACTORS
+from search_spaces.config import Config
+from search_spaces.space import complete, open_ranges
+from trainers.checks import READABLE
+from trainers.evaluation import Slot
+from trainers.member import Member
+from trainers.networks import OwnModule, network_for
+from trainers.networks.contract import check_outputs, items, refused, told
+from trainers.networks.network import Pass
+from trainers.precision import element_type
+from trainers.randomness import StreamKey
+from trainers.task import Task
+
+STEPS = 2
+"""Of the training that is tried."""
+ITEMS = 256
+"""Whose outputs two networks are compared by: with a dropout rate of 1 % one mask in 13 of a single unit
+would leave them all alone."""
+STARTS = ("initializer", "bias")
+"""Factors that reach a network of one's own from outside."""
+
+
+def rehearse(config: Config, task: Task) -> None:
+    """Trains two members of a task's own network for two steps, and judges them.
+
+    Raises:
+        ValueError: something fails on the way; one message with the task, the place and the contract.
+    """
+    from trainers.pack import train_pack
+
+    setting = dataclasses.replace(config.setting, steps=STEPS, evaluations=1)
+    reached = {name: config.levels[name] for name in (*STARTS, *task.honours)}
+    spans = open_ranges({**complete({}).levels, **reached})
+    numbers = {
+        name: value for name, value in config.numbers.items() if name in spans and name in _numbers(reached)
+    }
+    tried = complete(reached, numbers, setting=setting)
+    members = [
+        Member(
+            slot=Slot(
+                study="rehearsal",
+                factor="",
+                task=task.name,
+                regime="",
+                block=0,
+                level="",
+                phase="pilot",
+                index=i,
+            ),
+            config=tried,
+            seed_index=i,
+        )
+        for i in range(2)
+    ]
+    network = network_for(tried, task)
+    assert isinstance(network, OwnModule)
+    check_outputs(network.module, tried, task, finite=True)
+    with told(task, config, "cannot be trained"):
+        train_pack(members, task, diagnostics="ends")
+
+
+def unread(one: Config, other: Config, task: Task) -> tuple[str, ...]:
+    """What two configs differ in, of that which only a network can read, and this task's network does not.
+
+    A name is read where modules, starts or outputs under one seed change with its value alone, in the
+    company of the values of either config.
+
+    Raises:
+        ValueError: the network cannot be built, or two builds with one seed differ.
+    """
+    names = tuple(_differing(one, other, task))
+    if not names or _same(one, other, task):
+        return names
+    if len(names) == 1:
+        return ()
+    return tuple(
+        name
+        for name in names
+        if _same(one, _with(one, name, other), task) and _same(other, _with(other, name, one), task)
+    )
+
+
+def undeclared(one: Config, other: Config, task: Task) -> tuple[str, ...]:
+    """Settings that two configs differ in and that the task's network is said not to read."""
+    if task.declared is None:
+        return ()
+    return tuple(name for name in _differing(one, other, task) if name in READABLE - task.declared)
+
+
+def _differing(one: Config, other: Config, task: Task) -> Iterator[str]:
+    for name in sorted(READABLE):
+        if getattr(one.setting, name) != getattr(other.setting, name):
+            yield name
+    factors = (*STARTS, *sorted(task.honours))
+    for name in factors:
+        if one.levels[name] != other.levels[name]:
+            yield name
+    both = _numbers({f: one.levels[f] for f in factors}) & _numbers({f: other.levels[f] for f in factors})
+    for name in sorted(both):
+        if one.numbers.get(name) != other.numbers.get(name):
+            yield name
+
+
+def _numbers(levels: Mapping[str, str]) -> set[str]:
+    """Numbers that these levels open."""
+    return {span.name for factor, level in levels.items() for span in FACTORS[factor].level(level).ranges}
+
+
+def _with(config: Config, name: str, other: Config) -> Config:
+    """The config with one thing of another's."""
+    if name in READABLE:
+        value = getattr(other.setting, name)
+        return dataclasses.replace(config, setting=dataclasses.replace(config.setting, **{name: value}))
+    if name in config.numbers:
+        return dataclasses.replace(config, numbers={**config.numbers, name: other.numbers[name]})
+    levels = {**config.levels, name: other.levels[name]}
+    spans = open_ranges(levels)
+    numbers = {**other.numbers, **config.numbers}
+    return complete(levels, {n: v for n, v in numbers.items() if n in spans}, setting=config.setting)
+
+
+def _same(one: Config, other: Config, task: Task) -> bool:
+    return _fingerprint(one, task) == _fingerprint(other, task)
+
+
+def _fingerprint(config: Config, task: Task) -> str:
+    """Of module, start and outputs under one seed; kept with the task."""
+    known: dict[str, str] = vars(task).setdefault("_fingerprints", {})
+    if config.id not in known:
+        known[config.id] = _taken(config, task)
+        if _taken(config, task) != known[config.id]:
+            rule = (
+                "differs between two builds with one seed: what it draws must come from torch, whose "
+                "generator is set before each build"
+            )
+            raise refused(task, config, rule, task.network)
+    return known[config.id]
+
+
+@torch.no_grad()
+def _taken(config: Config, task: Task) -> str:
+    network = network_for(config, task)
+    assert isinstance(network, OwnModule)
+    dtype = element_type(config.setting.precision)
+    streams = StreamKey(study="rehearsal", task=task.name, block=0, phase="pilot", index=0)
+    rows = [row[None].to(dtype) for row in network.start(config, streams)]
+    views = network.parameters.views(rows[0]), network.buffers.views(rows[1])
+    x = items(task, ITEMS, scaling="z_score")[None]
+    x = x if task.inputs == "tokens" else x.to(dtype)
+    parts = hashlib.blake2b(str(network.module).encode(), digest_size=16)
+    parts.update(repr([(s.name, s.shape) for s in network.parameters.segments]).encode())
+    for tensor in rows:
+        parts.update(tensor.numpy().tobytes())
+    with torch.random.fork_rng(devices=[]), told(task, config, "fails on items"):
+        for training in (True, False):
+            how = Pass(training=training, seeds=[1] if training else None)
+            parts.update(network.forward(*views, x, how).double().numpy().tobytes())
+    parts.update(rows[1].numpy().tobytes())
+    return parts.hexdigest()

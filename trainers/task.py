@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from search_spaces.config import Config, digest
 from search_spaces.factor import unknown
+from trainers.arrays import inputs, numbers, targets
 from trainers.checks import check
+from trainers.labels import class_numbers
 from trainers.randomness import stream
 from trainers.reading import csv_arrays, dataset_arrays
 
@@ -79,6 +81,8 @@ class Task:
     inputs: Inputs = "numbers"
     """What `network` is given: numbers, scaled by the factor input_scaling, or tokens, whole numbers that
     stand for something (int64, never scaled)."""
+    notes: tuple[str, ...] = ()
+    """What to know of the data, for `plan` to say: a column that was centred, or that counts rows."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -159,7 +163,15 @@ class Task:
         return Split(train=rest[cut:], validation=rest[:cut], test=test)
 
     @staticmethod
-    def from_arrays(x: ArrayLike, y: ArrayLike, *, kind: Kind, name: str, **rest: Any) -> Task:
+    def from_arrays(
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        kind: Kind,
+        name: str,
+        classes: Iterable[Any] | None = None,
+        **rest: Any,
+    ) -> Task:
         """A task from arrays: x [items, ...] is copied and flattened to [items, features]; y is [items].
 
         x [items, steps, channels] is a task of sequences and x [items, height, width, channels] one of
@@ -168,73 +180,65 @@ class Task:
         `shape=(8, 8, 1)` for flat rows or [items, 8, 8], and `shape=None` makes a table of anything;
         with five axes and more there is no shape.
 
-        Class labels may be anything sortable; they become 0..C-1 in sorted order. `rest` are further
-        fields of Task; the family is the name unless it is given. With a `network` that takes int64, x of
-        whole numbers (16 bits and more: bytes are pixels) is given to it as token ids, unless `inputs` says
-        otherwise.
+        Class labels may be anything sortable; they become 0..C-1 in sorted order. A label that stands for a
+        missing one ("", "nan", "NA", "null", "None", "?" and the like, None, NaN) is refused unless `classes`
+        names it: all labels that there may be. Columns and targets that float32 would not keep apart are
+        centred first (`trainers.single_precision`). `rest` are further fields of Task; the family is the name
+        unless it is given. With a `network` that takes int64, x of whole numbers (16 bits and more: bytes are
+        pixels) is given to it as token ids, unless `inputs` says otherwise.
 
         Raises:
-            ValueError: non-finite or non-numeric x, lengths that differ, one class, too few items, or
-                a field that Task does not have.
+            ValueError: non-finite or non-numeric x, lengths that differ, a missing label, one class, too few
+                items, or a field that Task does not have.
         """
-        for key in rest:
-            if key not in _SETTABLE:
-                raise unknown("field of a task", key, _SETTABLE)
-        where = f"task {name!r}"
-        values = _numbers(x, f"{where}: x")
-        whole = np.asarray(x).dtype in (np.int16, np.int32, np.int64, np.uint16, np.uint32, np.uint64)
-        if values.ndim in (3, 4) and values.size:
-            rest.setdefault("shape", values.shape[1:])
-        values = (
-            values.reshape(len(values), -1) if values.ndim and values.size else np.empty((0, 0), np.float32)
-        )
-        labels = np.asarray(y)
-        if labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        if labels.ndim != 1:
-            raise ValueError(
-                f"{where}: y must hold one value for each item, not an array of shape {labels.shape}"
-            )
-        targets = (
-            _class_numbers(labels, where) if kind == "classification" else _numbers(labels, f"{where}: y")
-        )
-        rest.setdefault("family", name)
-        for key in ("honours", "augmentations", "reads"):
-            if isinstance(rest.get(key), (set, list, tuple)):
-                rest[key] = frozenset(rest[key])
-        if isinstance(rest.get("shape"), list):
-            rest["shape"] = tuple(rest["shape"])
-        task = Task(name=name, kind=kind, x=values, y=targets, **rest)
-        if task.network is None or "inputs" in rest or not whole:
-            return task
-        from trainers.networks.identity import takes_tokens  # builds the network, and needs torch
-
-        return takes_tokens(task)
+        return _task(x, y, kind=kind, name=name, classes=classes, rest=rest)
 
     @staticmethod
-    def from_csv(path: str | Path, *, target: str, kind: Kind, name: str | None = None, **rest: Any) -> Task:
+    def from_csv(
+        path: str | Path,
+        *,
+        target: str,
+        kind: Kind,
+        name: str | None = None,
+        classes: Iterable[Any] | None = None,
+        **rest: Any,
+    ) -> Task:
         """A task from a comma-separated file with a header line; `target` names the column to predict.
 
         Every other column is a feature and must hold finite numbers. The name is the file's unless given.
+        Classes that are called like a missing value are named in `classes`, as in `from_arrays`.
 
         Raises:
             ValueError: what `trainers.reading.csv_arrays` or `from_arrays` refuses.
         """
         file = Path(path)
         name = file.stem if name is None else name
+        classes = None if classes is None else list(classes)
         try:
-            x, y = csv_arrays(file, target=target, kind=kind)
+            table = csv_arrays(file, target=target, kind=kind, classes=classes)
         except ValueError as error:
             raise ValueError(f"task {name!r}: {error}") from error
-        return Task.from_arrays(x, y, kind=kind, name=name, **rest)
+        return _task(
+            table.x,
+            table.y,
+            kind=kind,
+            name=name,
+            classes=classes,
+            rest=rest,
+            columns=table.columns,
+            notes=table.notes,
+        )
 
     @staticmethod
-    def from_dataset(dataset: Any, *, kind: Kind, name: str, **rest: Any) -> Task:
+    def from_dataset(
+        dataset: Any, *, kind: Kind, name: str, classes: Iterable[Any] | None = None, **rest: Any
+    ) -> Task:
         """A task from any torch Dataset of (x, y) pairs, read once into memory.
 
         x may be a tensor, an array or a PIL image. A tensor of three axes is taken for an image as torch
         has it, [channels, height, width], and becomes channels last; two axes are [steps, channels].
-        Otherwise shapes are read as in `from_arrays`.
+        Otherwise shapes and labels are read as in `from_arrays`. Some items are read twice: a dataset with a
+        random transform is refused.
 
         Raises:
             ValueError: what `trainers.reading.dataset_arrays` or `from_arrays` refuses.
@@ -243,32 +247,57 @@ class Task:
             x, y = dataset_arrays(dataset)
         except ValueError as error:
             raise ValueError(f"task {name!r}: {error}") from error
-        return Task.from_arrays(x, y, kind=kind, name=name, **rest)
+        return _task(x, y, kind=kind, name=name, classes=classes, rest=rest)
 
 
-_SETTABLE = {f.name for f in fields(Task)} - {"name", "kind", "x", "y"}
+def _task(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    kind: Kind,
+    name: str,
+    classes: Iterable[Any] | None,
+    rest: dict[str, Any],
+    columns: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> Task:
+    """The task of arrays, and of the names and notes that came with them."""
+    for key in rest:
+        if key not in _SETTABLE:
+            raise unknown("field of a task", key, _SETTABLE)
+    where = f"task {name!r}"
+    if classes is not None and kind != "classification":
+        raise ValueError(f"{where}: classes are named, but kind is {kind!r}")
+    given = numbers(x, f"{where}: x")
+    if given.ndim in (3, 4) and given.size:
+        rest.setdefault("shape", given.shape[1:])
+    for key in ("honours", "augmentations", "reads"):
+        if isinstance(rest.get(key), (set, list, tuple)):
+            rest[key] = frozenset(rest[key])
+    if isinstance(rest.get("shape"), list):
+        rest["shape"] = tuple(rest["shape"])
+    shape = rest.get("shape")
+    image = shape if isinstance(shape, tuple) else None
+    values, of_x = inputs(given, where=where, shape=image, columns=columns)
+    answers: NDArray[Any]
+    of_y: tuple[str, ...]
+    if kind == "classification":
+        answers, of_y = class_numbers(y, classes=classes, where=where), ()
+    else:
+        answers, of_y = targets(y, where=where)
+    rest.setdefault("family", name)
+    task = Task(name=name, kind=kind, x=values, y=answers, notes=(*notes, *of_x, *of_y), **rest)
+    if task.network is None or "inputs" in rest or np.asarray(x).dtype not in TOKEN_TYPES:
+        return task
+    from trainers.networks.identity import takes_tokens  # builds the network, and needs torch
+
+    return takes_tokens(task)
 
 
-def _numbers(values: ArrayLike, what: str) -> NDArray[np.float32]:
-    """A float32 copy; ValueError unless `values` are real numbers, all of one shape."""
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind in "cmM":
-            raise TypeError(f"{array.dtype} is not a real number")
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, which the task refuses in words
-            return np.array(array, dtype=np.float32, copy=True)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} must be real numbers ({error})") from error
+TOKEN_TYPES = (np.int16, np.int32, np.int64, np.uint16, np.uint32, np.uint64)
+"""What whole numbers may come as to be token ids; bytes are pixels."""
 
-
-def _class_numbers(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
-    """0..C-1 in sorted order of the labels."""
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise ValueError(f"{where}: y has NaN or infinite labels")
-    try:
-        return np.unique(labels, return_inverse=True)[1].reshape(-1).astype(np.int64)
-    except TypeError as error:
-        raise ValueError(f"{where}: the labels in y must be of one kind, to be sorted ({error})") from error
+_SETTABLE = {f.name for f in fields(Task)} - {"name", "kind", "x", "y", "notes"}
 
 
 TaskBuilder = Callable[[], Task]

@@ -125,7 +125,7 @@ def test_a_shape_that_does_not_fit_is_refused(case: str) -> None:
 
 BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "NaN in x": ({"x": np.where(np.arange(600).reshape(200, 3) == 31, np.nan, X)}, "first in item 10"),
-    "beyond float32": ({"x": X * 1e300}, "infinite values in float32"),
+    "beyond float32": ({"x": X * 1e300}, "column 0 has values beyond 3.4e+38, which float32 does not hold"),
     "text in x": ({"x": np.full((200, 3), "red")}, "x must be real numbers"),
     "complex x": ({"x": X * 1j}, "not a real number"),
     "ragged x": ({"x": [[1.0], [1.0, 2.0]] * 100}, "x must be real numbers"),
@@ -134,8 +134,13 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "x never differs": ({"x": np.ones((200, 3))}, "no feature that differs"),
     "lengths differ": ({"y": CLASSES[:-1]}, "200 rows of x but y of shape (199,)"),
     "y is one-hot": ({"y": np.eye(4)[CLASSES]}, "one value for each item"),
-    "NaN label": ({"y": np.where(CLASSES == 0, np.nan, CLASSES)}, "NaN or infinite labels"),
-    "labels of two kinds": ({"y": np.array([None, "a"] * 100, dtype=object)}, "to be sorted"),
+    "NaN label": (
+        {"y": np.where(CLASSES == 0, np.nan, CLASSES)},
+        "the class of item 0 (and of 49 more) is missing (nan)",
+    ),
+    "infinite label": ({"y": np.where(CLASSES == 0, np.inf, CLASSES)}, "y has infinite labels"),
+    "labels of two kinds": ({"y": np.array([1, "a"] * 100, dtype=object)}, "to be sorted"),
+    "text and numbers in a list": ({"y": [1, "a"] * 100}, "of one kind, not text and numbers"),
     "one class": ({"y": np.zeros(200)}, "one class only"),
     "rare class": ({"y": np.where(np.arange(200) < 3, 1, 0)}, "class number 1 has 3 items"),
     "a class only in the test set": (
@@ -219,6 +224,10 @@ BAD_FILES: dict[str, tuple[str | bytes, str]] = {
     "missing cell": ("a,y\n,0\n", "line 2, column 'a': '' is not"),
     "NaN": ("a,y\nnan,0\n", "column 'a': 'nan' is not a finite number"),
     "missing class": ("a,y\n1,\n", "column 'y': the class is missing"),
+    "missing class in words": ("a,y\n1,yes\n2,NA\n", "line 3, column 'y': the class is missing (NA)"),
+    "nameless column": (",a,y\n0,1,0\n", "column 1 has no name; if it is a row number, leave it out"),
+    "two nameless columns": ("a,,y,\n0,1,0,3\n", "column 2 has no name"),
+    "named by pandas": ("a,Unnamed: 1,y\n0,1,0\n", "column 2 ('Unnamed: 1') has no name"),
     "no such column": ("a;y\n1;0\n", "has no column 'y'; its first line names 'a;y'"),
     "no features": ("y\n1\n", "at least one feature"),
     "column named twice": ("a,a,y\n1,2,0\n", "names a column twice: 'a'"),

@@ -80,7 +80,7 @@ def _scaling(wiring: Wiring, rows: list[Tensor]) -> Reading:
 
 def _scaled(asked: str, rows: Tensor, task: Task, numbers: NDArray[np.int64]) -> str:
     """`asked` where the items have what it promises, else what they look like."""
-    few = slice(0, COMPARED)
+    few = slice(0, min(COMPARED, len(rows)))  # `numbers` go on where a study trains on fewer
     raw = torch.from_numpy(task.x[numbers[few]]).to(rows)
     untouched = torch.allclose(rows[few], raw, rtol=1e-3, atol=1e-6)
     if task.inputs == "tokens":

@@ -16,6 +16,7 @@ from reports.evidence import gather
 from reports.exporting.latex import latex
 from reports.exporting.optuna_file import optuna_file
 from reports.exporting.torch_file import torch_file
+from reports.external import whole_recipe
 from reports.markdown import markdown
 from reports.numbers import tuned_numbers
 from reports.plain import from_plain, to_plain
@@ -24,6 +25,7 @@ from reports.recommended import (
     SCHEMA,
     Defaults,
     Gain,
+    LevelEffect,
     Number,
     Plan,
     Reading,
@@ -35,7 +37,7 @@ from reports.recommended import (
 from reports.record import StudyRecord
 from reports.robustness import robustness
 from reports.scope import scope_of
-from reports.verdict import Verdict
+from reports.verdict import Effect, Verdict
 from reports.yaml_limits import examine
 from search_spaces.catalog import FACTORS
 from search_spaces.factor import unknown
@@ -70,9 +72,9 @@ def defaults(
         body = evidence[(verdict.factor, verdict.regime)]
         meaning = body.question.meanings.get(verdict.recommended)
         said = (f"{verdict.recommended} means {meaning}",) if meaning else ()
-        rows.append(
-            _row(verdict, robustness(body, verdict, looks=record.budget.looks).leave_one_task_out, said)
-        )
+        left_out = robustness(body, verdict, looks=record.budget.looks).leave_one_task_out
+        points = (_short(100 * float(body.delta.min())), _short(100 * float(body.delta.max())))
+        rows.append(replace(_row(verdict, left_out, said), margin_points=points))
         numbers += [
             Number(
                 name=n.name,
@@ -102,7 +104,10 @@ def defaults(
         versions=dict(sorted(record.versions.items())),
         rows=tuple(rows),
         numbers=tuple(numbers),
-        recipes=recipes(record, rows, numbers),
+        recipes=tuple(
+            replace(recipe, compared=whole_recipe(recipe.regime, [v.caveats for v in verdicts]))
+            for recipe in recipes(record, rows, numbers)
+        ),
         reading=Reading(holds_for="these tasks only" if few else Reading.holds_for),
     )
     if previous is not None:
@@ -234,6 +239,20 @@ def _row(verdict: Verdict, leave_one_out: float | None, meaning: tuple[str, ...]
             leave_one_task_out=None if leave_one_out is None else _short(leave_one_out),
         ),
         caveats=(*meaning, *_contradiction(verdict), *verdict.caveats),
+        effects=tuple(_effect_of(e) for e in verdict.effects if e.against == verdict.recommended),
+        mean_error={level: _short(error) for level, error in verdict.mean_error.items()},
+        least_error=verdict.least_error,
+    )
+
+
+def _effect_of(effect: Effect) -> LevelEffect:
+    low, high = effect.interval
+    return LevelEffect(
+        level=effect.level,
+        margins=_short(effect.margins),
+        interval=(_short(low), _short(high)) if math.isfinite(low) and math.isfinite(high) else None,
+        points=_short(effect.points),
+        tasks=effect.tasks,
     )
 
 

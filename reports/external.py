@@ -7,7 +7,7 @@ registered with the plan; where the assembled recipe loses it, the export falls 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -36,6 +36,10 @@ NAMES: Mapping[tuple[str, bool], str] = {
 """(arm, tuned) -> what it is called."""
 
 
+WHOLE = "the whole recommended recipe of"
+"""Begins what is said of a regime's recipe; a row's caveats quote it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """How the recipes of one regime did."""
@@ -61,7 +65,7 @@ class Result:
         return self.state == "worse"
 
     def sentence(self) -> str:
-        """In words."""
+        """In words; `whole_recipe` finds it again."""
         word = {
             "better": "beats the textbook's",
             "tied": "and the textbook's are tied",
@@ -71,7 +75,7 @@ class Result:
         low, high = self.interval
         return (
             f"on {self.families} task families never touched before ({self.real_families} real, "
-            f"{self.blocks} blocks, {self.seeds} seeds) the whole recommended recipe of {self.regime} "
+            f"{self.blocks} blocks, {self.seeds} seeds) {WHOLE} {self.regime} "
             f"{word}, both retuned: {self.margins:+.2f} margins [{low:+.2f}, {high:+.2f}]"
         )
 
@@ -145,6 +149,12 @@ def _released(record: StudyRecord, verdict: Verdict, result: Result | None) -> V
         fallback_reason=result.sentence(),
         caveats=(*verdict.caveats, f"fallback; the row's own evidence says {verdict.recommended}"),
     )
+
+
+def whole_recipe(regime: str, caveats: Iterable[Sequence[str]]) -> str | None:
+    """What the external check said of a regime's recipe, from the caveats of its rows; None: nothing."""
+    said = (note for notes in caveats for note in notes if not note.startswith("fallback"))
+    return next((note for note in said if f"{WHOLE} {regime} " in note), None)
 
 
 def question(there: ExternalRecord, regime: str, alpha: float) -> Question:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.exporting.layout import grid
+from reports.exporting.layout import caveats, grid
 
 if TYPE_CHECKING:
     from reports.recommended import Defaults
@@ -35,7 +35,7 @@ def markdown(defaults: Defaults) -> str:
         cells = [row.factor, row.regime, book, row.recommended, row.verdict, row.decided_by]
         lines.append("| " + " | ".join([*map(escaped, cells), gain, points, n]) + " |")
     lines.append("")
-    lines += [f"- {escaped(of)}: {escaped(note)}" for of, note in _caveats(defaults)]
+    lines += [f"- {escaped(of)}: {escaped(note)}" for of, note in caveats(defaults)]
     if defaults.numbers:
         lines += [
             "",
@@ -61,23 +61,6 @@ def markdown(defaults: Defaults) -> str:
         ]
     versions = ", ".join(f"{escaped(name)} {escaped(version)}" for name, version in defaults.versions.items())
     return "\n".join([*lines, "", f"Versions: {versions}.", ""])
-
-
-def _caveats(defaults: Defaults) -> list[tuple[str, str]]:
-    """(whose, what), each caveat once: one that all rows of a regime share is the regime's."""
-    found: dict[tuple[str, str], None] = {}
-    for regime in dict.fromkeys(row.regime for row in defaults.rows):
-        rows = [row for row in defaults.rows if row.regime == regime]
-        shared = [note for note in rows[0].caveats if all(note in row.caveats for row in rows)]
-        if len(rows) > 1:
-            found |= {(regime, note): None for note in shared}
-        found |= {
-            (f"{row.factor}@{regime}", note): None
-            for row in rows
-            for note in row.caveats
-            if len(rows) == 1 or note not in shared
-        }
-    return list(found)
 
 
 def _textbook_layout(defaults: Defaults) -> list[str]:

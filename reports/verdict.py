@@ -100,6 +100,20 @@ class Verdict:
         return min(wanted or rivals, key=lambda effect: effect.margins, default=None)
 
     @property
+    def least_error(self) -> str:
+        """The level of least mean test error among those trained on the most tasks; it proves nothing.
+
+        Not always `best`, which weighs every task by its margin.
+        """
+        trained = {level: 0 for level in self.mean_error}
+        for effect in self.effects:
+            trained[effect.level] = max(trained[effect.level], effect.tasks)
+        most = max(trained.values())
+        return min(
+            (level for level in trained if trained[level] == most), key=self.mean_error.__getitem__
+        )
+
+    @property
     def contradiction(self) -> Effect | None:
         """The textbook's strongest compared level against the rival that most clearly beats them all.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.exporting.layout import caveats, grid
+from reports.exporting.saying import whole_recipes
 
 if TYPE_CHECKING:
-    from reports.recommended import Defaults
+    from reports.recommended import Defaults, Row
 
 
 def markdown(defaults: Defaults) -> str:
@@ -18,6 +19,8 @@ def markdown(defaults: Defaults) -> str:
         "",
         f"Scope: {escaped(defaults.scope.sentence())}. Plan {defaults.plan.hash}, revision "
         f"{defaults.plan.revision}, profile {escaped(defaults.plan.profile)}.",
+        "",
+        *(escaped(sentence) for sentence in whole_recipes(defaults)),
         "",
         *_textbook_layout(defaults),
         "",
@@ -34,7 +37,7 @@ def markdown(defaults: Defaults) -> str:
         book = ", ".join(row.textbook)
         cells = [row.factor, row.regime, book, row.recommended, row.verdict, row.decided_by]
         lines.append("| " + " | ".join([*map(escaped, cells), gain, points, n]) + " |")
-    lines.append("")
+    lines += ["", *_effects(defaults)]
     lines += [f"- {escaped(of)}: {escaped(note)}" for of, note in caveats(defaults)]
     if defaults.numbers:
         lines += [
@@ -61,6 +64,41 @@ def markdown(defaults: Defaults) -> str:
         ]
     versions = ", ".join(f"{escaped(name)} {escaped(version)}" for name, version in defaults.versions.items())
     return "\n".join([*lines, "", f"Versions: {versions}.", ""])
+
+
+def _effects(defaults: Defaults) -> list[str]:
+    """Every compared level against the recommended one; nothing of a file without them."""
+    if not any(row.effects for row in defaults.rows):
+        return []
+    lines = [
+        "| row | level | against | margins (95 %) | points | families | mean test error |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in defaults.rows:
+        errors = row.mean_error or {}
+        if row.recommended in errors:
+            mine = (
+                f"{errors[row.recommended]:.4g}{', the least' if row.recommended == row.least_error else ''}"
+            )
+            lines.append(f"| {escaped(row.name)} | **{escaped(row.recommended)}** |  |  |  |  | {mine} |")
+        for each in row.effects or ():
+            ends = "" if each.interval is None else f" [{each.interval[0]:+.2f}, {each.interval[1]:+.2f}]"
+            error = f"{errors[each.level]:.4g}" if each.level in errors else ""
+            least = ", the least" if each.level == row.least_error else ""
+            lines.append(
+                f"| {escaped(row.name)} | {escaped(each.level)} | {escaped(row.recommended)} "
+                f"| {each.margins:+.2f}{ends} | {each.points:+.2f} | {each.tasks} | {error}{least} |"
+            )
+    reading = defaults.reading
+    said = [f"{one[:1].upper()}{one[1:]}." for one in (reading.effects, reading.margins) if one]
+    spans = [f"{row.name} {_span(row)}" for row in defaults.rows if row.margin_points]
+    margins = [f"A margin in points: {escaped(', '.join(spans))}."] if spans else []
+    return [*lines, "", *said, *margins, ""]
+
+
+def _span(row: Row) -> str:
+    low, high = row.margin_points or (0.0, 0.0)
+    return f"{low:.2g}" if low == high else f"{low:.2g} to {high:.2g}"
 
 
 def _textbook_layout(defaults: Defaults) -> list[str]:

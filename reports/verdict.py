@@ -105,13 +105,11 @@ class Verdict:
 
         Not always `best`, which weighs every task by its margin.
         """
-        trained = {level: 0 for level in self.mean_error}
+        trained = dict.fromkeys(self.mean_error, 0)
         for effect in self.effects:
             trained[effect.level] = max(trained[effect.level], effect.tasks)
         most = max(trained.values())
-        return min(
-            (level for level in trained if trained[level] == most), key=self.mean_error.__getitem__
-        )
+        return min((level for level in trained if trained[level] == most), key=self.mean_error.__getitem__)
 
     @property
     def contradiction(self) -> Effect | None:

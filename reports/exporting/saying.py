@@ -43,11 +43,7 @@ def verdict_said(row: Row, against: str | None = None) -> str:
 
 def pair_said(row: Row, effect: LevelEffect) -> str:
     """One level against the recommended one: 'zeros against he_normal: +4.00 margins [...] (8 ...)'."""
-    ends = "" if effect.interval is None else " [{:+.2f}, {:+.2f}]".format(*effect.interval)
-    return (
-        f"{effect.level} against {row.recommended}: {effect.margins:+.2f} margins{ends} "
-        f"({families(effect.tasks)})"
-    )
+    return f"{effect.level} against {row.recommended}: {effect_said(effect)} ({families(effect.tasks)})"
 
 
 def families(count: int) -> str:
@@ -124,9 +120,6 @@ def noted(defaults: Defaults, recipe: Recipe, name: str, indent: int = 4) -> lis
     else:
         return []
     said = [f"{name} = {value}: {reason(defaults, recipe, kind, name)}"]
-    row = defaults.row(name, recipe.regime)
-    if row is not None and row.recommended == value and len(row.effects or ()) > 1:
-        said += [f"  {pair_said(row, effect)}" for effect in row.effects or ()]
     said += [
         f"{number} = {recipe.numbers[number]:g}: {reason(defaults, recipe, 'number', number)}"
         for number in opened
@@ -140,7 +133,7 @@ def noted(defaults: Defaults, recipe: Recipe, name: str, indent: int = 4) -> lis
 
 
 def provenance(defaults: Defaults) -> list[str]:
-    """Scope, plan and versions, how the effects read, the caveats, and what is known of whole recipes."""
+    """Scope, plan and versions, every row with its effects, how those read, caveats, whole recipes."""
     versions = ", ".join(f"{name} {version}" for name, version in defaults.versions.items())
     reading = defaults.reading
     sentences = [
@@ -149,16 +142,45 @@ def provenance(defaults: Defaults) -> list[str]:
         f"defaults {defaults.hash}. Versions: {versions}.",
         *whole_recipes(defaults),
     ]
-    lines = [line for sentence in sentences for line in textwrap.wrap(plain_text(sentence), WIDTH)]
-    notes = [
-        f"{what}: {said}" for what, said in (("Margins", reading.margins), ("Effects", reading.effects)) if said
-    ]
+    notes = [f"{row.name}: {row_said(row)}" for row in defaults.rows if row.evaluations]
     notes += [f"Caveat, {whose}: {note}" for whose, note in caveats(defaults)]
-    if notes:
-        lines.append("")
+    notes += [f"A margin: {reading.margins}"] if reading.margins else []
+    notes += [f"An effect: {reading.effects}"] if reading.effects else []
+    lines = [line for sentence in sentences for line in textwrap.wrap(plain_text(sentence), WIDTH)]
+    lines += [""] if notes else []
     for note in notes:
         lines += textwrap.wrap(plain_text(f"{note}."), WIDTH, initial_indent="- ", subsequent_indent="  ")
     return lines
+
+
+def row_said(row: Row) -> str:
+    """A row in a sentence: what is recommended, on what verdict, and each other level against it."""
+    said = f"{row.recommended} ({row.verdict}, decided by {row.decided_by.replace('_', ' ')}"
+    said += f"; the textbook: {' or '.join(row.textbook)})" if row.textbook else ")"
+    if row.tied_with:
+        said += f", as good within a margin: {', '.join(row.tied_with)}"
+    if row.effects:
+        listed_effects = ", ".join(f"{each.level} {effect_said(each)}" for each in row.effects)
+        said += f"; error against it: {listed_effects}; {families(max(each.tasks for each in row.effects))}"
+    elif row.effect is not None:
+        low, high = row.effect.interval
+        said += f"; error against it: {row.effect.against} {row.effect.margins:+.2f} margins [{low:+.2f}, {high:+.2f}]"
+    if row.least_error is not None and row.mean_error is not None:
+        said += f"; least mean test error: {row.least_error} ({row.mean_error[row.least_error]:.4g})"
+    if row.margin_points is not None:
+        low, high = row.margin_points
+        said += (
+            f"; a margin is {low:.2g} to {high:.2g} points here"
+            if low != high
+            else f"; a margin is {low:.2g} points here"
+        )
+    return said
+
+
+def effect_said(effect: LevelEffect) -> str:
+    """'+3.09 margins [+1.28, +4.90]'."""
+    ends = "" if effect.interval is None else f" [{effect.interval[0]:+.2f}, {effect.interval[1]:+.2f}]"
+    return f"{effect.margins:+.2f} margins{ends}"
 
 
 def whole_recipes(defaults: Defaults) -> list[str]:

@@ -73,7 +73,8 @@ def torch_file(defaults: Defaults) -> str:
             parts=[text.strip("\n") for name, text in ON_DEMAND.items() if name in used],
             regimes=body,
             table=[
-                (literal(r.regime), "\n".join(entry_lines(defaults, r, names[r.regime], own))) for r in written
+                (literal(r.regime), "\n".join(entry_lines(defaults, r, names[r.regime], own)))
+                for r in written
             ],
         )
     )
@@ -179,7 +180,7 @@ def environment() -> Environment:
     """Templates of Python text: nothing is escaped, what goes in is a literal or has been made plain."""
     return Environment(
         loader=PackageLoader("reports"),
-        autoescape=False,  # noqa: S701 (not HTML)
+        autoescape=False,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

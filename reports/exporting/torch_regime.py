@@ -48,8 +48,10 @@ def entry_lines(defaults: Defaults, recipe: Recipe, name: str, own: bool) -> Lin
     spelled = {number: repr(value) for number, value in recipe.numbers.items()}
     spelled["stop_patience"] = str(math.floor(recipe.numbers.get("stop_patience", 0)))
     says = partial(noted, defaults, recipe, indent=8)
-    functions = ("optimizer", "scheduler", "update", "measure") if own else (
-        *("model", "optimizer", "scheduler", "update", "measure"),
+    functions = (
+        ("optimizer", "scheduler", "update", "measure")
+        if own
+        else (*("model", "optimizer", "scheduler", "update", "measure"),)
     )
     return [
         *(f"        {function}={function}_for_{name}," for function in functions),
@@ -95,13 +97,17 @@ def _model(recipe: Recipe) -> dict[str, Any]:
     sums = "2 * units" if gated else "units"
     activation = [f"layer.append({parts.ACTIVATIONS[levels['activation']](numbers)})"]
     written = parts.NORMALIZATIONS[levels["normalization"]]
-    normalization = [] if written is None else [
-        "layer.append("
-        + written.format(
-            features="units" if norm.after else sums, momentum=repr(numbers.get("norm_momentum", 0.1))
-        )
-        + ")"
-    ]
+    normalization = (
+        []
+        if written is None
+        else [
+            "layer.append("
+            + written.format(
+                features="units" if norm.after else sums, momentum=repr(numbers.get("norm_momentum", 0.1))
+            )
+            + ")"
+        ]
+    )
     around = [("activation", activation), ("normalization", normalization)]
     dropped: Lines = []
     if dropout.hidden == "all":

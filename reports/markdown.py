@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.exporting.layout import caveats, grid
-from reports.exporting.saying import whole_recipes
+from reports.exporting.saying import effect_said, margin_said, whole_recipes
 
 if TYPE_CHECKING:
-    from reports.recommended import Defaults, Row
+    from reports.recommended import Defaults
 
 
 def markdown(defaults: Defaults) -> str:
@@ -75,30 +75,21 @@ def _effects(defaults: Defaults) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for row in defaults.rows:
-        errors = row.mean_error or {}
-        if row.recommended in errors:
-            mine = (
-                f"{errors[row.recommended]:.4g}{', the least' if row.recommended == row.least_error else ''}"
-            )
-            lines.append(f"| {escaped(row.name)} | **{escaped(row.recommended)}** |  |  |  |  | {mine} |")
+        errors = {
+            level: f"{error:.4g}{', the least' if level == row.least_error else ''}"
+            for level, error in (row.mean_error or {}).items()
+        }
+        where, mine = escaped(row.name), escaped(row.recommended)
+        lines.append(f"| {where} | **{mine}** |  |  |  |  | {errors.get(row.recommended, '')} |")
         for each in row.effects or ():
-            ends = "" if each.interval is None else f" [{each.interval[0]:+.2f}, {each.interval[1]:+.2f}]"
-            error = f"{errors[each.level]:.4g}" if each.level in errors else ""
-            least = ", the least" if each.level == row.least_error else ""
-            lines.append(
-                f"| {escaped(row.name)} | {escaped(each.level)} | {escaped(row.recommended)} "
-                f"| {each.margins:+.2f}{ends} | {each.points:+.2f} | {each.tasks} | {error}{least} |"
-            )
+            gap = effect_said(each).replace(" margins", "")
+            cells = [where, escaped(each.level), mine, gap, f"{each.points:+.2f}", str(each.tasks)]
+            lines.append("| " + " | ".join([*cells, errors.get(each.level, "")]) + " |")
     reading = defaults.reading
     said = [f"{one[:1].upper()}{one[1:]}." for one in (reading.effects, reading.margins) if one]
-    spans = [f"{row.name} {_span(row)}" for row in defaults.rows if row.margin_points]
+    spans = [f"{row.name} {margin_said(row.margin_points)}" for row in defaults.rows if row.margin_points]
     margins = [f"A margin in points: {escaped(', '.join(spans))}."] if spans else []
     return [*lines, "", *said, *margins, ""]
-
-
-def _span(row: Row) -> str:
-    low, high = row.margin_points or (0.0, 0.0)
-    return f"{low:.2g}" if low == high else f"{low:.2g} to {high:.2g}"
 
 
 def _textbook_layout(defaults: Defaults) -> list[str]:

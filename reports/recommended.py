@@ -88,7 +88,7 @@ class Row:
     caveats: tuple[str, ...]
     effects: tuple[LevelEffect, ...] | None = later()
     """Every other compared level against the recommended one, cheapest first."""
-    mean_error: dict[str, float] | None = later()
+    mean_error: dict[str, float] | None = later()  # noqa: RUF009 (a field's description)
     """Compared level -> mean test error over its tasks: shares of wrong items, or SDs of the target."""
     least_error: str | None = later()
     """The level of least mean test error among those trained on all tasks; it proves nothing."""
@@ -147,7 +147,7 @@ class Recipe:
     chosen_by: dict[str, str]
     """Factor, number or setting -> 'row FACTOR@REGIME', 'fixed', 'background' or 'regime'; what is not
     named here is the framework's default, or the study's setting."""
-    numbers_chosen_by: dict[str, str] | None = later()
+    numbers_chosen_by: dict[str, str] | None = later()  # noqa: RUF009 (a field's description)
     """As `chosen_by`, of numbers alone: a factor and a number may share a name (weight_decay)."""
     compared: str | None = later()
     """What the external check found of this regime's whole recipe; null where there was none."""
@@ -175,8 +175,8 @@ class Reading:
         "the same loss for the value that the other families choose, on the one left out; above 0 by noise"
     )
     margins: str | None = later(
-        "one margin is the smallest difference in a task's test error worth acting on, fixed by a pilot before "
-        "levels were compared; differences are clipped at 4 margins"
+        "one margin is the smallest difference in a task's test error worth acting on, fixed by a pilot "
+        "before levels were compared; differences are clipped at 4 margins"
     )
     effects: str | None = later(
         "test error of a level minus that of the recommended one, in margins, with a 95 % interval: positive "

@@ -111,6 +111,7 @@ def _fitting(defaults: Defaults, recipe: Recipe, name: str) -> list[Number]:
 def noted(defaults: Defaults, recipe: Recipe, name: str, indent: int = 4) -> list[str]:
     """The comment above a line: what it is and which verdict chose it; none for a setting nobody asked."""
     opened: list[str] = []
+    kind: Kind
     if name in recipe.levels:
         value, kind = recipe.levels[name], "factor"
         spans = FACTORS[name].level(value).ranges
@@ -164,17 +165,19 @@ def row_said(row: Row) -> str:
         said += f"; error against it: {listed_effects}; {families(max(each.tasks for each in row.effects))}"
     elif row.effect is not None:
         low, high = row.effect.interval
-        said += f"; error against it: {row.effect.against} {row.effect.margins:+.2f} margins [{low:+.2f}, {high:+.2f}]"
+        gain = f"{row.effect.margins:+.2f} margins [{low:+.2f}, {high:+.2f}]"
+        said += f"; error against it: {row.effect.against} {gain}"
     if row.least_error is not None and row.mean_error is not None:
         said += f"; least mean test error: {row.least_error} ({row.mean_error[row.least_error]:.4g})"
     if row.margin_points is not None:
-        low, high = row.margin_points
-        said += (
-            f"; a margin is {low:.2g} to {high:.2g} points here"
-            if low != high
-            else f"; a margin is {low:.2g} points here"
-        )
+        said += f"; a margin is {margin_said(row.margin_points)} points here"
     return said
+
+
+def margin_said(ends: tuple[float, float]) -> str:
+    """'0.5 to 2.1', or one number where both are the same."""
+    low, high = (f"{end:.2g}" for end in ends)
+    return low if low == high else f"{low} to {high}"
 
 
 def effect_said(effect: LevelEffect) -> str:
@@ -201,5 +204,5 @@ def whole_recipes(defaults: Defaults) -> list[str]:
 
 
 def literal(text: str) -> str:
-    """Text as a Python literal of ASCII, in double quotes; JSON's escapes of rare characters are no Python."""
+    """Text as a Python literal of ASCII, in double quotes; JSON's escapes are not always Python's."""
     return '"' + text.encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'

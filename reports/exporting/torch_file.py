@@ -81,7 +81,7 @@ def torch_file(defaults: Defaults) -> str:
 
 
 def left_out(defaults: Defaults) -> tuple[str, ...]:
-    """What the file does not do though a recipe says so, and what to know of its combinations; a line each."""
+    """What the file does not do though a recipe says so, and what to know of its combinations."""
     own = own_network(defaults)
     found: list[str] = []
     if own:

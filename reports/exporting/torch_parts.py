@@ -1,7 +1,7 @@
 """Levels as lines of plain PyTorch: one row for each level that can be written down.
 
-A level without a row here has one in `LEFT_OUT`, with the reason. `tests/reports/test_torch_file.py` walks the
-catalogue and compares every row with the level it stands for.
+A level without a row here has one in `LEFT_OUT`, with the reason. `tests/reports/test_torch_walk.py` walks the
+catalogue and trains every row beside the level that it stands for.
 """
 
 from __future__ import annotations
@@ -248,7 +248,8 @@ CLIPPINGS: Mapping[str, Callable[[Numbers], list[str]]] = {
         f"    torch.nn.utils.clip_grad_value_(model.parameters(), {n['clip_value']!r})",
     ],
     "shrink": lambda n: [
-        "    norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])",
+        "    there = [p.grad for p in model.parameters() if p.grad is not None]",
+        "    norm = torch.nn.utils.get_total_norm(there)",
         f"    if norm > {n['clip_norm']!r}:",
         "        for p in model.parameters():",
         "            if p.grad is not None:",

@@ -1,4 +1,4 @@
-"""One regime as plain PyTorch: what the template of its model, optimizer, scheduler and update is filled with."""
+"""One regime as plain PyTorch: what the template of its functions is filled with."""
 
 from __future__ import annotations
 

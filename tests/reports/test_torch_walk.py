@@ -176,7 +176,7 @@ def by_trainer(
     )
     updates = Updates([config], network.parameters, start)
     plateau = Plateau(updates.pace.patience_K, updates.pace.factor_K)
-    smoothing = torch.tensor([config.numbers.get("smoothing", 0.0)])
+    smoothing = torch.tensor([config.numbers.get("smoothing", 0.0)]) if kind == "classification" else None
     how = Pass(training=training, numbers=stack.numbers)
     for step in range(STEPS):
         batch = slice(step * SETTING.batch_size, (step + 1) * SETTING.batch_size)

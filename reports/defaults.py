@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from reports.changes import same_regimes
+from reports.characters import on_one_line
 from reports.evidence import gather
 from reports.exporting.latex import latex
 from reports.exporting.optuna_file import optuna_file
@@ -197,6 +198,7 @@ def load(text: str, name: str = "defaults file") -> Defaults:
         raise ValueError(
             f"{name}: schema {data['schema']} is not known here; this version reads schema {SCHEMA}"
         )
+    _plain_names(data, name)
     try:
         found = from_plain(Defaults, data, name)
     except ValueError as error:
@@ -271,6 +273,19 @@ def _contradiction(verdict: Verdict) -> tuple[str, ...]:
 def _short(value: float) -> float:
     """At 4 significant digits: more than the evidence carries, few enough to read."""
     return float(f"{value:.4g}")
+
+
+def _plain_names(data: Any, where: str) -> None:
+    """ValueError for a text with an end of a line, or with what nobody sees: it would forge what we print."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            _plain_names(key, where)
+            _plain_names(value, f"{where}: {key}" if where.count(":") < 3 else where)
+    elif isinstance(data, list):
+        for value in data:
+            _plain_names(value, where)
+    elif isinstance(data, str) and (code := on_one_line(data)):
+        raise ValueError(f"{where}: a text of a defaults file is one visible line, and this one has {code}")
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.exporting.layout import caveats, grid
-from reports.exporting.saying import effect_said, margin_said, whole_recipes
+from reports.exporting.sentences import effect_said, margin_said, whole_recipes
 
 if TYPE_CHECKING:
     from reports.recommended import Defaults
@@ -13,30 +13,17 @@ if TYPE_CHECKING:
 
 def markdown(defaults: Defaults) -> str:
     """The rows and the numbers as two tables, scope first."""
-    heading = "Recommended defaults" if defaults.general else "Answers on these tasks"
     lines = [
-        f"# {heading}: {escaped(defaults.table)}",
+        f"# {escaped(defaults.heading)}",
         "",
-        f"Scope: {escaped(defaults.scope.sentence())}. Plan {defaults.plan.hash}, revision "
-        f"{defaults.plan.revision}, profile {escaped(defaults.plan.profile)}.",
+        f"Scope: {escaped(defaults.scope.sentence())}.{_plan(defaults)}",
         "",
         *(escaped(sentence) for sentence in whole_recipes(defaults)),
         "",
         *_textbook_layout(defaults),
         "",
-        "| factor | regime | textbook | recommended | verdict | decided by | gain (margins, 95 %) | points | "
-        "families/blocks/seeds |",
-        "|---|---|---|---|---|---|---|---|---|",
+        *(_rows(defaults) if defaults.measured else ()),
     ]
-    for row in defaults.rows:
-        effect, gain, points, n = row.effect, "unbounded", "", ""
-        if effect is not None:
-            low, high = effect.interval
-            gain = f"{effect.margins:+.2f} [{low:+.2f}, {high:+.2f}] against {escaped(effect.against)}"
-            points, n = f"{effect.points:+.2f}", f"{effect.tasks}/{effect.blocks}/{effect.seeds}"
-        book = ", ".join(row.textbook)
-        cells = [row.factor, row.regime, book, row.recommended, row.verdict, row.decided_by]
-        lines.append("| " + " | ".join([*map(escaped, cells), gain, points, n]) + " |")
     lines += ["", *_effects(defaults)]
     lines += [f"- {escaped(of)}: {escaped(note)}" for of, note in caveats(defaults)]
     if defaults.numbers:
@@ -64,6 +51,33 @@ def markdown(defaults: Defaults) -> str:
         ]
     versions = ", ".join(f"{escaped(name)} {escaped(version)}" for name, version in defaults.versions.items())
     return "\n".join([*lines, "", f"Versions: {versions}.", ""])
+
+
+def _rows(defaults: Defaults) -> list[str]:
+    """Every row with its verdict and the one effect to quote."""
+    lines = [
+        "| factor | regime | textbook | recommended | verdict | decided by | gain (margins, 95 %) | points | "
+        "families/blocks/seeds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in defaults.rows:
+        effect, gain, points, n = row.effect, "unbounded" if row.evaluations else "", "", ""
+        if effect is not None:
+            low, high = effect.interval
+            gain = f"{effect.margins:+.2f} [{low:+.2f}, {high:+.2f}] against {escaped(effect.against)}"
+            points, n = f"{effect.points:+.2f}", f"{effect.tasks}/{effect.blocks}/{effect.seeds}"
+        book = ", ".join(row.textbook)
+        judged = (row.verdict, row.decided_by) if row.evaluations else ("not measured", "")
+        cells = [row.factor, row.regime, book, row.recommended, *judged]
+        lines.append("| " + " | ".join([*map(escaped, cells), gain, points, n]) + " |")
+    return lines
+
+
+def _plan(defaults: Defaults) -> str:
+    plan = defaults.plan
+    if not defaults.measured:
+        return ""
+    return f" Plan {plan.hash}, revision {plan.revision}, profile {escaped(plan.profile)}."
 
 
 def _effects(defaults: Defaults) -> list[str]:

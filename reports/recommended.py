@@ -208,6 +208,19 @@ class Defaults:
         """Enough families were judged to speak of new tasks."""
         return self.reading.holds_for == Reading.holds_for
 
+    @property
+    def measured(self) -> bool:
+        """Anything was trained for it; not what a textbook says, or a framework does unasked."""
+        return any(row.evaluations for row in self.rows)
+
+    @property
+    def heading(self) -> str:
+        """What its rows are, for the first line of an export."""
+        if not self.measured:
+            return f"Defaults of the {self.table}, not measured"
+        what = "Recommended defaults" if self.general else "Answers on these tasks"
+        return f"{what} of the study {self.table}"
+
     def __post_init__(self) -> None:
         keys = [(row.factor, row.regime) for row in self.rows]
         for key in keys:

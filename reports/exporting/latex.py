@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reports.exporting.layout import Cell, caveats, grid
-from reports.exporting.saying import whole_recipes
+from reports.exporting.sentences import whole_recipes
 from reports.recommended import Defaults
 
 SPECIAL: Mapping[str, str] = {
@@ -47,9 +47,8 @@ def latex(defaults: Defaults) -> str:
         lines.append(" & ".join([escaped(factor), *map(_shown, cells)]) + r" \\")
         books = [_book(cell) for cell in cells]
         lines.append(" & ".join(["", *books]) + r" \\")
-    heading = "Recommended defaults" if defaults.general else "Answers on these tasks"
     caption = (
-        f"{heading} of the study {defaults.table}: {defaults.scope.sentence()}. Levels after 'or' are proved "
+        f"{defaults.heading}: {defaults.scope.sentence()}. Levels after 'or' are proved "
         "as good; below each, the textbook's choice and what became of it. "
         f"{' '.join(whole_recipes(defaults))}"
     )

@@ -45,7 +45,7 @@ def _cell(row: Row | None) -> Cell | None:
         recommended=row.recommended,
         as_good=row.tied_with,
         textbook=row.textbook,
-        mark=f"{fallback}{MARKS[row.verdict]}",
+        mark=f"{fallback}{MARKS[row.verdict]}" if row.evaluations else "not measured",
     )
 
 

@@ -77,7 +77,7 @@ def optuna_file(defaults: Defaults) -> str:
     """The file's text; equal for equal defaults."""
     recipes = {recipe.regime: _plain(defaults, recipe) for recipe in defaults.recipes}
     return TEXT.format(
-        title=f"Recommended defaults of the study {plain_text(defaults.table)}, to be searched with Optuna.",
+        title=f"{plain_text(defaults.heading)}, to be searched with Optuna.",
         body="\n".join(provenance(defaults)),
         recipes=_literal(recipes),
         why=_literal({recipe.regime: _why(defaults, recipe) for recipe in defaults.recipes}),

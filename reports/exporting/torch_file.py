@@ -56,8 +56,9 @@ def torch_file(defaults: Defaults) -> str:
     own = own_network(defaults)
     names = identifiers([recipe.regime for recipe in defaults.recipes])
     written = [written_recipe(recipe, own) for recipe in defaults.recipes]
+    template = environment().get_template("exported_torch_regime.py.jinja")
     body = "\n\n\n".join(
-        regime_text(environment(), defaults, recipe, names[recipe.regime], own).strip("\n")
+        regime_text(template.render, defaults, recipe, names[recipe.regime], own).strip("\n")
         for recipe in written
     )
     used = re.findall(r"\w+", body)
@@ -65,9 +66,10 @@ def torch_file(defaults: Defaults) -> str:
         environment()
         .get_template("exported_torch.py.jinja")
         .render(
-            title=f"Recommended defaults of the study {plain_text(defaults.table)} as plain PyTorch.",
+            title=f"{plain_text(defaults.heading)}, as plain PyTorch.",
             body="\n".join(provenance(defaults)),
             left_out=[line for note in left_out(defaults) for line in _wrapped(note)],
+            to_know=[line for note in to_know(defaults) for line in _wrapped(note)],
             own_network=own,
             default_regime=literal(defaults.recipes[0].regime),
             parts=[text.strip("\n") for name, text in ON_DEMAND.items() if name in used],
@@ -81,7 +83,7 @@ def torch_file(defaults: Defaults) -> str:
 
 
 def left_out(defaults: Defaults) -> tuple[str, ...]:
-    """What the file does not do though a recipe says so, and what to know of its combinations."""
+    """What the file does not do though a recipe says so, a line each with the reason."""
     own = own_network(defaults)
     found: list[str] = []
     if own:
@@ -96,8 +98,16 @@ def left_out(defaults: Defaults) -> tuple[str, ...]:
                 found.append(f"{factor} {level} of regime {recipe.regime}: {_why(factor, level)}")
         for what, why in _combinations(config, own):
             found.append(f"{what} of regime {recipe.regime}: {why}")
-        found += [f"To know, regime {recipe.regime}: {note}" for note in notes(config)]
     return tuple(map(plain_text, found))
+
+
+def to_know(defaults: Defaults) -> tuple[str, ...]:
+    """Combinations that do less than they seem to, a line each."""
+    return tuple(
+        plain_text(f"regime {recipe.regime}: {note}")
+        for recipe in defaults.recipes
+        for note in notes(completed(recipe))
+    )
 
 
 def written_recipe(recipe: Recipe, own: bool) -> Recipe:

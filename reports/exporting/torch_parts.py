@@ -1,7 +1,7 @@
 """Levels as lines of plain PyTorch: one row for each level that can be written down.
 
-A level without a row here has one in `LEFT_OUT`, with the reason. `tests/reports/test_torch_walk.py` walks the
-catalogue and trains every row beside the level that it stands for.
+A level without a row here has one in `LEFT_OUT`, with the reason. `tests/reports/test_torch_walk.py` walks
+the catalogue and trains every row beside the level that it stands for.
 """
 
 from __future__ import annotations

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
-
-from jinja2 import Environment
 
 from reports.exporting import torch_parts as parts
 from reports.exporting.saying import literal, noted, plain_text
@@ -19,15 +17,18 @@ from search_spaces.space import decay_kind
 Lines = list[str]
 
 
-def regime_text(environment: Environment, defaults: Defaults, recipe: Recipe, name: str, own: bool) -> str:
-    """The functions of one regime, whose names end with `name`; `own`: without a model."""
+def regime_text(render: Callable[..., str], defaults: Defaults, recipe: Recipe, name: str, own: bool) -> str:
+    """The functions of one regime, whose names end with `name`; `own`: without a model.
+
+    `render` fills the regime's template with what it is given by name.
+    """
     s = recipe.setting
     shape = "your own network" if own else f"{s.depth} hidden layers of width {s.width}"
 
     def comments(what: str, indent: int) -> str:
         return "".join(f"{line}\n" for line in noted(defaults, recipe, what, indent))
 
-    return environment.get_template("exported_torch_regime.py.jinja").render(
+    return render(
         name=name,
         title=f"{plain_text(recipe.regime)}: {shape}",
         regime=literal(recipe.regime),

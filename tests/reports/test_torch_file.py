@@ -16,7 +16,7 @@ from torch import Tensor
 
 from reports.defaults import render
 from reports.exporting import torch_parts
-from reports.exporting.torch_file import identifiers, left_out, torch_file
+from reports.exporting.torch_file import identifiers, left_out, to_know, torch_file
 from reports.recommended import Recipe
 from search_spaces.activations import ACTIVATION
 from search_spaces.config import Config, Setting
@@ -284,7 +284,7 @@ def test_what_cannot_be_written_is_named_in_the_first_lines(changes: dict[str, A
 
 def test_a_combination_that_does_less_than_it_seems_is_said() -> None:
     levels, numbers = {"early_stopping": "patience"}, {"stop_patience": 9.0}
-    (note,) = left_out(table(recipes=(recipe(levels=levels, numbers=numbers, setting=SMALL),)))
+    (note,) = to_know(table(recipes=(recipe(levels=levels, numbers=numbers, setting=SMALL),)))
     assert "validation is looked at too rarely for training ever to stop early" in note
 
 

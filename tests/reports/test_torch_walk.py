@@ -182,9 +182,8 @@ def by_trainer(
         batch = slice(step * SETTING.batch_size, (step + 1) * SETTING.batch_size)
         outputs = network.forward(stack.leaves, stack.buffers, x[batch][None], how)
         stack.grads_SP.zero_()
-        member_losses(
-            outputs, y[batch][None], kind, smoothing if kind == "classification" else None
-        ).sum().backward()
+        losses = member_losses(outputs, y[batch][None], kind, smoothing)
+        torch.autograd.backward(losses.sum())
         with torch.no_grad():
             updates.step(step, start, stack.grads_SP, plateau.scale_K)
         if step % 3 == 2:

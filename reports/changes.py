@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from reports.exporting.saying import verdict_said
+from reports.exporting.sentences import pair_said, verdict_said
 from reports.recommended import Defaults, Number, Row
 from search_spaces.catalog import FACTORS
 from search_spaces.change import spelled
@@ -72,14 +72,16 @@ def differences(
         names: what to call them.
 
     Raises:
-        ValueError: two references, a table without rows, or tables whose regimes are not the same.
+        ValueError: two references, a table without rows, or tables that have no regime in common.
     """
     for table, name in zip((before, after), names, strict=True):
         if isinstance(table, Defaults) and not table.rows:
             raise ValueError(f"{name} has no rows: there is nothing to compare")
     if isinstance(before, Defaults) and isinstance(after, Defaults):
-        same_regimes(before, after, names)
-        return _between(before, after, names)
+        shared, skipped = common_regimes(before, after, names)
+        if not shared:
+            raise ValueError(f"the tables have different regimes: {'; '.join(skipped)}")
+        return _between(before, after, names, shared, skipped)
     if isinstance(before, Defaults):
         return _against(before, _reference(after), names, forwards=False)
     if isinstance(after, Defaults):
@@ -89,34 +91,50 @@ def differences(
 
 def same_regimes(before: Defaults, after: Defaults, names: tuple[str, str]) -> None:
     """ValueError unless both tables speak of the same regimes, of the same networks and depths."""
-    regimes = [tuple(recipe.regime for recipe in table.recipes) for table in (before, after)]
-    if set(regimes[0]) != set(regimes[1]):
-        listed = [", ".join(each) or "none" for each in regimes]
-        raise ValueError(
-            f"the tables have different regimes: {names[0]} has {listed[0]}, {names[1]} has {listed[1]}"
-        )
-    for recipe in before.recipes:
-        other = after.recipe(recipe.regime).setting
-        for name in ("network", "depth"):
-            ours, theirs = getattr(recipe.setting, name), getattr(other, name)
-            if ours != theirs:
-                raise ValueError(
-                    f"the tables have different regimes: {recipe.regime} has {name} {ours} in {names[0]} and "
-                    f"{theirs} in {names[1]}"
-                )
+    _, skipped = common_regimes(before, after, names)
+    if skipped:
+        raise ValueError(f"the tables have different regimes: {'; '.join(skipped)}")
 
 
-def _between(before: Defaults, after: Defaults, names: tuple[str, str]) -> Differences:
-    keys = dict.fromkeys((row.factor, row.regime) for table in (before, after) for row in table.rows)
+def common_regimes(
+    before: Defaults, after: Defaults, names: tuple[str, str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The regimes that both tables have, of the same network and depth; and a sentence for every other."""
+    shared, skipped = [], []
+    settings = [{recipe.regime: recipe.setting for recipe in table.recipes} for table in (before, after)]
+    for regime in dict.fromkeys((*settings[0], *settings[1])):
+        having = [name for name, table in zip(names, settings, strict=True) if regime in table]
+        if len(having) == 1:
+            skipped.append(f"only {having[0]} has regime {regime}")
+            continue
+        ours, theirs = settings[0][regime], settings[1][regime]
+        unequal = [
+            f"{name} {getattr(ours, name)} in {names[0]} and {getattr(theirs, name)} in {names[1]}"
+            for name in ("network", "depth")
+            if getattr(ours, name) != getattr(theirs, name)
+        ]
+        if unequal:
+            skipped.append(f"regime {regime} has {' and '.join(unequal)}")
+        else:
+            shared.append(regime)
+    return tuple(shared), tuple(skipped)
+
+
+def _between(
+    before: Defaults, after: Defaults, names: tuple[str, str], shared: Sequence[str], skipped: Sequence[str]
+) -> Differences:
+    keys = dict.fromkeys(
+        (row.factor, row.regime) for table in (before, after) for row in table.rows if row.regime in shared
+    )
     pairs = [(before.row(*key), after.row(*key)) for key in keys]
     rows = [difference for old, new in pairs if (difference := _row(old, new)) is not None]
     return Differences(
         before=names[0],
         after=names[1],
         rows=tuple(rows),
-        numbers=tuple(_numbers(before, after)),
+        numbers=tuple(_numbers(before, after, shared)),
         compared=sum(old is not None and new is not None for old, new in pairs),
-        notes=tuple(_notes(before, after)),
+        notes=(*(f"not compared: {each}" for each in skipped), *_notes(before, after, shared)),
     )
 
 
@@ -139,7 +157,8 @@ def _row(old: Row | None, new: Row | None) -> Difference | None:
             before=old.recommended,
             after=new.recommended,
             kind="within_ties" if tied else "evidence",
-            because=f"was {verdict_said(old)}; is {verdict_said(new)}",
+            # Of the pair that changed, each as its own table has it.
+            because=(f"was {verdict_said(old, new.recommended)}; is {verdict_said(new, old.recommended)}"),
         )
     if (old.verdict, old.decided_by) != (new.verdict, new.decided_by):
         return Difference(
@@ -152,8 +171,8 @@ def _row(old: Row | None, new: Row | None) -> Difference | None:
     return None
 
 
-def _numbers(before: Defaults, after: Defaults) -> Iterator[Difference]:
-    olds, news = ({_key(n): n for n in table.numbers} for table in (before, after))
+def _numbers(before: Defaults, after: Defaults, shared: Sequence[str]) -> Iterator[Difference]:
+    olds, news = ({_key(n): n for n in table.numbers if n.regime in shared} for table in (before, after))
     for key in dict.fromkeys((*olds, *news)):
         old, new = olds.get(key), news.get(key)
         if old is not None and new is not None and old.value == new.value:
@@ -198,7 +217,7 @@ def _span(number: Number) -> str:
     return f"[{number.range[0]:g}, {number.range[1]:g}]"
 
 
-def _notes(before: Defaults, after: Defaults) -> Iterator[str]:
+def _notes(before: Defaults, after: Defaults, shared: Sequence[str]) -> Iterator[str]:
     """What differs besides the recommendations."""
     if before.table != after.table:
         yield f"study {before.table} -> {after.table}"
@@ -212,7 +231,7 @@ def _notes(before: Defaults, after: Defaults) -> Iterator[str]:
         was, now = before.versions.get(name, "-"), after.versions.get(name, "-")
         if was != now and name != "torch":  # torch's is part of the scope
             yield f"version of {name} {was} -> {now}"
-    for recipe in before.recipes:
+    for recipe in (before.recipe(regime) for regime in shared):
         was_setting, setting = recipe.setting.plain(), after.recipe(recipe.regime).setting.plain()
         for name in SETTING_NAMES:
             if was_setting[name] != setting[name]:
@@ -243,7 +262,7 @@ def _against(table: Defaults, reference: Reference, names: tuple[str, str], *, f
                     before=sides[0] if forwards else sides[1],
                     after=sides[1] if forwards else sides[0],
                     kind="within_ties" if set(theirs) & set(row.admissible) else "evidence",
-                    because=verdict_said(row),
+                    because=_against_each(row, theirs),
                 )
             )
     numbers = list(_against_library(table, forwards)) if reference == "framework" else []
@@ -255,6 +274,14 @@ def _against(table: Defaults, reference: Reference, names: tuple[str, str], *, f
         compared=len(table.rows) - len(notes),
         notes=tuple(notes),
     )
+
+
+def _against_each(row: Row, levels: Sequence[str]) -> str:
+    """The verdict, and the effect of each of these levels against the recommended one, where it is known."""
+    pairs = [pair_said(row, pair) for level in levels if (pair := row.effect_of(level)) is not None]
+    if not pairs:
+        return verdict_said(row)
+    return "; ".join([f"{row.verdict}, decided by {row.decided_by.replace('_', ' ')}", *pairs])
 
 
 def _framework(table: Defaults, row: Row) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any
 
 ACTING = re.compile(
@@ -16,8 +17,11 @@ all that has no width or no ink (joiners, fillers, tags, selectors of variants b
 halves of surrogate pairs, which no file can hold. A title with ESC in it could rewrite a terminal; one with
 U+202E reads as another word; two names that differ in U+200B look alike."""
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""A spreadsheet runs text that begins so."""
+FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")
+"""A spreadsheet runs text that begins so; some take the full-width forms of the first four for them."""
+
+FORMULA = re.compile(rf"(^\s*|[;|\t\r\n]\s*)(?=[{re.escape(''.join(FORMULA_STARTS[:8]))}])")
+"""Where a formula would begin: at the start, or after what another country's spreadsheet parts cells by."""
 
 
 def acting(text: str) -> str:
@@ -33,7 +37,23 @@ def harmless(text: str, most: int = 4000) -> str:
 
 
 def cell(value: Any) -> Any:
-    """A value for a CSV file: text comes from users, so a formula is quoted by an apostrophe."""
+    """A value for a CSV file: text comes from users, so every formula in it is quoted by an apostrophe."""
     if not isinstance(value, str):
         return value
-    return f"'{harmless(value)}" if value.startswith(FORMULA_STARTS) else harmless(value)
+    clean = FORMULA.sub(lambda found: f"{found[0]}'", harmless(value))
+    return f"'{clean}" if clean.startswith(("\t", "\r", "\n")) else clean
+
+
+def on_one_line(text: str) -> str:
+    """The first character of a name that ends its line or cannot be seen, as U+XXXX; '' where none does.
+
+    Joiners that scripts and emoji need (U+200C, U+200D) are let through.
+    """
+    for char in text:
+        if char not in "\u200c\u200d" and unicodedata.category(char) in HIDDEN:
+            return f"U+{ord(char):04X}"
+    return ""
+
+
+HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of controls, formats, half pairs, and ends of lines and paragraphs."""

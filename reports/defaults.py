@@ -12,10 +12,12 @@ from typing import Any
 import yaml
 
 from reports.changes import same_regimes
+from reports.characters import on_one_line
 from reports.evidence import gather
 from reports.exporting.latex import latex
 from reports.exporting.optuna_file import optuna_file
 from reports.exporting.torch_file import torch_file
+from reports.external import whole_recipe
 from reports.markdown import markdown
 from reports.numbers import tuned_numbers
 from reports.plain import from_plain, to_plain
@@ -24,6 +26,7 @@ from reports.recommended import (
     SCHEMA,
     Defaults,
     Gain,
+    LevelEffect,
     Number,
     Plan,
     Reading,
@@ -35,7 +38,7 @@ from reports.recommended import (
 from reports.record import StudyRecord
 from reports.robustness import robustness
 from reports.scope import scope_of
-from reports.verdict import Verdict
+from reports.verdict import Effect, Verdict
 from reports.yaml_limits import examine
 from search_spaces.catalog import FACTORS
 from search_spaces.factor import unknown
@@ -70,9 +73,9 @@ def defaults(
         body = evidence[(verdict.factor, verdict.regime)]
         meaning = body.question.meanings.get(verdict.recommended)
         said = (f"{verdict.recommended} means {meaning}",) if meaning else ()
-        rows.append(
-            _row(verdict, robustness(body, verdict, looks=record.budget.looks).leave_one_task_out, said)
-        )
+        left_out = robustness(body, verdict, looks=record.budget.looks).leave_one_task_out
+        points = (_short(100 * float(body.delta.min())), _short(100 * float(body.delta.max())))
+        rows.append(replace(_row(verdict, left_out, said), margin_points=points))
         numbers += [
             Number(
                 name=n.name,
@@ -102,7 +105,10 @@ def defaults(
         versions=dict(sorted(record.versions.items())),
         rows=tuple(rows),
         numbers=tuple(numbers),
-        recipes=recipes(record, rows, numbers),
+        recipes=tuple(
+            replace(recipe, compared=whole_recipe(recipe.regime, [v.caveats for v in verdicts]))
+            for recipe in recipes(record, rows, numbers)
+        ),
         reading=Reading(holds_for="these tasks only" if few else Reading.holds_for),
     )
     if previous is not None:
@@ -192,6 +198,7 @@ def load(text: str, name: str = "defaults file") -> Defaults:
         raise ValueError(
             f"{name}: schema {data['schema']} is not known here; this version reads schema {SCHEMA}"
         )
+    _plain_names(data, name)
     try:
         found = from_plain(Defaults, data, name)
     except ValueError as error:
@@ -234,6 +241,20 @@ def _row(verdict: Verdict, leave_one_out: float | None, meaning: tuple[str, ...]
             leave_one_task_out=None if leave_one_out is None else _short(leave_one_out),
         ),
         caveats=(*meaning, *_contradiction(verdict), *verdict.caveats),
+        effects=tuple(_effect_of(e) for e in verdict.effects if e.against == verdict.recommended),
+        mean_error={level: _short(error) for level, error in verdict.mean_error.items()},
+        least_error=verdict.least_error,
+    )
+
+
+def _effect_of(effect: Effect) -> LevelEffect:
+    low, high = effect.interval
+    return LevelEffect(
+        level=effect.level,
+        margins=_short(effect.margins),
+        interval=(_short(low), _short(high)) if math.isfinite(low) and math.isfinite(high) else None,
+        points=_short(effect.points),
+        tasks=effect.tasks,
     )
 
 
@@ -252,6 +273,19 @@ def _contradiction(verdict: Verdict) -> tuple[str, ...]:
 def _short(value: float) -> float:
     """At 4 significant digits: more than the evidence carries, few enough to read."""
     return float(f"{value:.4g}")
+
+
+def _plain_names(data: Any, where: str) -> None:
+    """ValueError for a text with an end of a line, or with what nobody sees: it would forge what we print."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            _plain_names(key, where)
+            _plain_names(value, f"{where}: {key}" if where.count(":") < 3 else where)
+    elif isinstance(data, list):
+        for value in data:
+            _plain_names(value, where)
+    elif isinstance(data, str) and (code := on_one_line(data)):
+        raise ValueError(f"{where}: a text of a defaults file is one visible line, and this one has {code}")
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

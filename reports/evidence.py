@@ -35,7 +35,9 @@ class Evidence:
     family: NDArray[np.int64]
     """[T] index into `families`."""
     real: tuple[bool, ...]
-    """[T] measured data, not generated."""
+    """[T] declared as measured data."""
+    generated: tuple[bool, ...]
+    """[T] drawn by a rule of ours; what is neither is a user's own, and may be either."""
     percent: tuple[bool, ...]
     """[T] the error is a share, so that 0.01 is a percentage point; otherwise it is in target SDs."""
     delta: Array
@@ -120,6 +122,7 @@ class Evidence:
             families=tuple(self.families[f] for f in left),
             family=family.astype(np.int64),
             real=tuple(self.real[t] for t in indices),
+            generated=tuple(self.generated[t] for t in indices),
             percent=tuple(self.percent[t] for t in indices),
             delta=self.delta[keep],
             tuned=self.tuned[keep],
@@ -181,6 +184,7 @@ def from_rows(
         families=families,
         family=np.array([families.index(fact.family) for fact in facts], dtype=np.int64),
         real=tuple(fact.real for fact in facts),
+        generated=tuple(fact.origin == "generated" for fact in facts),
         percent=tuple(fact.kind == "classification" for fact in facts),
         delta=np.array([margin_of(record, task, regime).delta for task in tasks]),
         tuned=tuned,
@@ -223,3 +227,11 @@ def _mean_errors(
         where = f"task '{tasks[t]}', block {r}, level '{levels[level]}' in {regime}"
         raise EvidenceError(f"missing cell: {where} has no confirm run of the {arm} arm")
     return errors.mean(axis=-1), np.nanmean(finished, axis=(0, 1, 3))
+
+
+def families_of(evidence: Evidence) -> tuple[set[int], set[int]]:
+    """The families that have a task of measured data; and those of a user's own tasks alone."""
+    places = list(zip(evidence.family.tolist(), evidence.real, evidence.generated, strict=True))
+    real = {family for family, measured, _ in places if measured}
+    drawn = {family for family, _, generated in places if generated}
+    return real, {family for family, *_ in places} - real - drawn

@@ -7,7 +7,7 @@ registered with the plan; where the assembled recipe loses it, the export falls 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -15,8 +15,9 @@ import numpy as np
 
 from reports.claims import between, states
 from reports.compare import block_effects, family_effects
-from reports.evidence import Evidence, from_rows
+from reports.evidence import Evidence, families_of, from_rows
 from reports.guards import EvidenceError, check
+from reports.origins import kinds
 from reports.question import Question
 from reports.record import ARMS, EXTERNAL, ExternalRecord, StudyRecord
 from search_spaces.change import Change
@@ -36,6 +37,10 @@ NAMES: Mapping[tuple[str, bool], str] = {
 """(arm, tuned) -> what it is called."""
 
 
+WHOLE = "the whole recommended recipe of"
+"""Begins what is said of a regime's recipe; a row's caveats quote it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """How the recipes of one regime did."""
@@ -51,6 +56,8 @@ class Result:
     """Name (see `NAMES`) -> margins that it is worse than the recommended recipe retuned."""
     families: int
     real_families: int
+    own_families: int
+    """As `Verdict.own_families`."""
     tasks: tuple[str, ...]
     blocks: int
     seeds: int
@@ -61,7 +68,7 @@ class Result:
         return self.state == "worse"
 
     def sentence(self) -> str:
-        """In words."""
+        """In words; `whole_recipe` finds it again."""
         word = {
             "better": "beats the textbook's",
             "tied": "and the textbook's are tied",
@@ -70,8 +77,8 @@ class Result:
         }[self.state]
         low, high = self.interval
         return (
-            f"on {self.families} task families never touched before ({self.real_families} real, "
-            f"{self.blocks} blocks, {self.seeds} seeds) the whole recommended recipe of {self.regime} "
+            f"on {self.families} task families never touched before "
+            f"({kinds(self.real_families, self.own_families)}, {self.blocks} blocks, {self.seeds} seeds) {WHOLE} {self.regime} "
             f"{word}, both retuned: {self.margins:+.2f} margins [{low:+.2f}, {high:+.2f}]"
         )
 
@@ -147,6 +154,12 @@ def _released(record: StudyRecord, verdict: Verdict, result: Result | None) -> V
     )
 
 
+def whole_recipe(regime: str, caveats: Iterable[Sequence[str]]) -> str | None:
+    """What the external check said of a regime's recipe, from the caveats of its rows; None: nothing."""
+    said = (note for notes in caveats for note in notes if not note.startswith("fallback"))
+    return next((note for note in said if f"{WHOLE} {regime} " in note), None)
+
+
 def question(there: ExternalRecord, regime: str, alpha: float) -> Question:
     """The comparison of whole recipes in one regime, as a question on three levels."""
     recipes = there.recipes[regime]
@@ -192,7 +205,7 @@ def _result(record: StudyRecord, there: ExternalRecord, regime: str) -> Result:
     both = np.concatenate([body.tuned, body.untuned], axis=-1)
     losses = family_effects(block_effects(both, body.delta).mean(axis=1), body.family).mean(axis=0)[:, 0]
     places = [(arm, True) for arm in body.levels] + [(arm, False) for arm in body.levels]
-    real = {f for f, measured in zip(body.family.tolist(), body.real, strict=True) if measured}
+    real, own = families_of(body)
     return Result(
         regime=regime,
         margins=float(found.mean[1, 0]),
@@ -201,6 +214,7 @@ def _result(record: StudyRecord, there: ExternalRecord, regime: str) -> Result:
         regrets={NAMES[place]: float(loss) for place, loss in zip(places, losses, strict=True)},
         families=len(body.families),
         real_families=len(real),
+        own_families=len(own),
         tasks=body.tasks,
         blocks=body.tuned.shape[1],
         seeds=body.seeds,

@@ -19,7 +19,7 @@ class OtherOrder:
     dearest: str
     """Under the reversed cost order."""
     least_error: str
-    """Of the levels proved, the one of least mean effect against the others: no cost order at all."""
+    """The level of least mean test error, proved or not: no cost order at all."""
     possible: tuple[str, ...]
     """Every level that some cost order puts there."""
 
@@ -48,14 +48,10 @@ def other_orders(verdicts: Sequence[Verdict]) -> tuple[OtherOrder, ...]:
                 row=f"{verdict.factor} @ {verdict.regime}",
                 cheapest=verdict.recommended,
                 dearest=proved[-1],
-                least_error=min(proved, key=lambda level: _mean_effect(verdict, level)),
+                least_error=verdict.least_error
+                if verdict.least_error in proved
+                else f"{verdict.least_error} (not proved)",
                 possible=proved,
             )
         )
     return tuple(found)
-
-
-def _mean_effect(verdict: Verdict, level: str) -> float:
-    """By how many margins the level is worse than its rivals, on average."""
-    effects = [effect.margins for effect in verdict.effects if effect.level == level]
-    return sum(effects) / max(1, len(effects))

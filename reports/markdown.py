@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.exporting.layout import grid
+from reports.exporting.layout import caveats, grid
+from reports.exporting.sentences import effect_said, margin_said, whole_recipes
 
 if TYPE_CHECKING:
     from reports.recommended import Defaults
@@ -12,30 +13,19 @@ if TYPE_CHECKING:
 
 def markdown(defaults: Defaults) -> str:
     """The rows and the numbers as two tables, scope first."""
-    heading = "Recommended defaults" if defaults.general else "Answers on these tasks"
     lines = [
-        f"# {heading}: {escaped(defaults.table)}",
+        f"# {escaped(defaults.heading)}",
         "",
-        f"Scope: {escaped(defaults.scope.sentence())}. Plan {defaults.plan.hash}, revision "
-        f"{defaults.plan.revision}, profile {escaped(defaults.plan.profile)}.",
+        f"Scope: {escaped(defaults.scope.sentence())}.{_plan(defaults)}",
+        "",
+        *(escaped(sentence) for sentence in whole_recipes(defaults)),
         "",
         *_textbook_layout(defaults),
         "",
-        "| factor | regime | textbook | recommended | verdict | decided by | gain (margins, 95 %) | points | "
-        "families/blocks/seeds |",
-        "|---|---|---|---|---|---|---|---|---|",
+        *(_rows(defaults) if defaults.measured else ()),
     ]
-    for row in defaults.rows:
-        effect, gain, points, n = row.effect, "unbounded", "", ""
-        if effect is not None:
-            low, high = effect.interval
-            gain = f"{effect.margins:+.2f} [{low:+.2f}, {high:+.2f}] against {escaped(effect.against)}"
-            points, n = f"{effect.points:+.2f}", f"{effect.tasks}/{effect.blocks}/{effect.seeds}"
-        book = ", ".join(row.textbook)
-        cells = [row.factor, row.regime, book, row.recommended, row.verdict, row.decided_by]
-        lines.append("| " + " | ".join([*map(escaped, cells), gain, points, n]) + " |")
-    lines.append("")
-    lines += [f"- {escaped(of)}: {escaped(note)}" for of, note in _caveats(defaults)]
+    lines += ["", *_effects(defaults)]
+    lines += [f"- {escaped(of)}: {escaped(note)}" for of, note in caveats(defaults)]
     if defaults.numbers:
         lines += [
             "",
@@ -63,21 +53,57 @@ def markdown(defaults: Defaults) -> str:
     return "\n".join([*lines, "", f"Versions: {versions}.", ""])
 
 
-def _caveats(defaults: Defaults) -> list[tuple[str, str]]:
-    """(whose, what), each caveat once: one that all rows of a regime share is the regime's."""
-    found: dict[tuple[str, str], None] = {}
-    for regime in dict.fromkeys(row.regime for row in defaults.rows):
-        rows = [row for row in defaults.rows if row.regime == regime]
-        shared = [note for note in rows[0].caveats if all(note in row.caveats for row in rows)]
-        if len(rows) > 1:
-            found |= {(regime, note): None for note in shared}
-        found |= {
-            (f"{row.factor}@{regime}", note): None
-            for row in rows
-            for note in row.caveats
-            if len(rows) == 1 or note not in shared
+def _rows(defaults: Defaults) -> list[str]:
+    """Every row with its verdict and the one effect to quote."""
+    lines = [
+        "| factor | regime | textbook | recommended | verdict | decided by | gain (margins, 95 %) | points | "
+        "families/blocks/seeds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in defaults.rows:
+        effect, gain, points, n = row.effect, "unbounded" if row.evaluations else "", "", ""
+        if effect is not None:
+            low, high = effect.interval
+            gain = f"{effect.margins:+.2f} [{low:+.2f}, {high:+.2f}] against {escaped(effect.against)}"
+            points, n = f"{effect.points:+.2f}", f"{effect.tasks}/{effect.blocks}/{effect.seeds}"
+        book = ", ".join(row.textbook)
+        judged = (row.verdict, row.decided_by) if row.evaluations else ("not measured", "")
+        cells = [row.factor, row.regime, book, row.recommended, *judged]
+        lines.append("| " + " | ".join([*map(escaped, cells), gain, points, n]) + " |")
+    return lines
+
+
+def _plan(defaults: Defaults) -> str:
+    plan = defaults.plan
+    if not defaults.measured:
+        return ""
+    return f" Plan {plan.hash}, revision {plan.revision}, profile {escaped(plan.profile)}."
+
+
+def _effects(defaults: Defaults) -> list[str]:
+    """Every compared level against the recommended one; nothing of a file without them."""
+    if not any(row.effects for row in defaults.rows):
+        return []
+    lines = [
+        "| row | level | against | margins (95 %) | points | families | mean test error |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in defaults.rows:
+        errors = {
+            level: f"{error:.4g}{', the least' if level == row.least_error else ''}"
+            for level, error in (row.mean_error or {}).items()
         }
-    return list(found)
+        where, mine = escaped(row.name), escaped(row.recommended)
+        lines.append(f"| {where} | **{mine}** |  |  |  |  | {errors.get(row.recommended, '')} |")
+        for each in row.effects or ():
+            gap = effect_said(each).replace(" margins", "")
+            cells = [where, escaped(each.level), mine, gap, f"{each.points:+.2f}", str(each.tasks)]
+            lines.append("| " + " | ".join([*cells, errors.get(each.level, "")]) + " |")
+    reading = defaults.reading
+    said = [f"{one[:1].upper()}{one[1:]}." for one in (reading.effects, reading.margins) if one]
+    spans = [f"{row.name} {margin_said(row.margin_points)}" for row in defaults.rows if row.margin_points]
+    margins = [f"A margin in points: {escaped(', '.join(spans))}."] if spans else []
+    return [*lines, "", *said, *margins, ""]
 
 
 def _textbook_layout(defaults: Defaults) -> list[str]:

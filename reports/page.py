@@ -35,10 +35,11 @@ from reports.headline import decided, other_orders
 from reports.inside import COLUMNS, inside
 from reports.measured import measured
 from reports.numbers import TunedNumber, tuned_numbers
+from reports.origins import kinds
 from reports.other_tables import Sheet, other_tables
 from reports.pace import Pace, pace_of
 from reports.processors import mixture_of
-from reports.record import StudyRecord
+from reports.record import ORIGINS, StudyRecord
 from reports.registered import registered
 from reports.robustness import Robustness, robustness
 from reports.scope import described, scope_of
@@ -333,6 +334,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    found.globals |= {"kinds": kinds, "origins": ORIGINS}
     found.filters["signed"] = lambda value: _number(value, "+.2f")
     found.filters["short"] = lambda value: _number(value, ".4g")
     found.filters["spelled"] = spelled
@@ -358,7 +360,7 @@ def csv_text(picture: Picture | Sheet) -> str:
     """The data of a figure or a small table as comma-separated text with a header."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(picture.columns)
+    writer.writerow(map(cell, picture.columns))
     writer.writerows([cell(value) for value in row] for row in picture.rows)
     return out.getvalue()
 

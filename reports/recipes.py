@@ -31,7 +31,7 @@ def recipes(record: StudyRecord, rows: Sequence[Row], numbers: Sequence[Number])
 
 def recipe(record: StudyRecord, regime: str, rows: Sequence[Row], numbers: Sequence[Number]) -> Recipe:
     """The recipe of one regime from its rows."""
-    stated, chosen_by = _stated(record, regime, rows)
+    stated, chosen_by, of_numbers = _stated(record, regime, rows)
     levels = {**framework_levels(), **stated.levels}
     spans = open_ranges(levels)
     # Two rows together may open a number with other limits than the one that states it had.
@@ -45,12 +45,14 @@ def recipe(record: StudyRecord, regime: str, rows: Sequence[Row], numbers: Seque
             continue
         if name in spans:
             values[name] = min(max(tuned.value, spans[name].low), spans[name].high)
+            of_numbers[name] = f"row {tuned.factor}@{regime}"
         elif name in SETTING_LIMITS:
             setting[name] = round(tuned.value)
-        else:
-            continue
-        chosen_by[name] = f"row {tuned.factor}@{regime}"
+            chosen_by[name] = f"row {tuned.factor}@{regime}"
     config = complete(levels, values, setting=Setting(**setting))
+    of_numbers = {name: who for name, who in of_numbers.items() if name in values}
+    # Of a name that is both a factor and a number, `chosen_by` speaks of the factor.
+    chosen_by = of_numbers | chosen_by
     known = {*config.levels, *config.numbers, *SETTING_NAMES}
     return Recipe(
         regime=regime,
@@ -58,6 +60,7 @@ def recipe(record: StudyRecord, regime: str, rows: Sequence[Row], numbers: Seque
         numbers=dict(config.numbers),
         setting=config.setting,
         chosen_by={name: chosen_by[name] for name in sorted(chosen_by) if name in known},
+        numbers_chosen_by=dict(sorted(of_numbers.items())),
     )
 
 
@@ -78,8 +81,10 @@ def words_of(words: Mapping[str, Any]) -> Change:
     return Change(levels=levels, numbers=numbers, setting=setting)
 
 
-def _stated(record: StudyRecord, regime: str, rows: Iterable[Row]) -> tuple[Change, dict[str, str]]:
-    """Everything that is stated, later over earlier, and who stated it."""
+def _stated(
+    record: StudyRecord, regime: str, rows: Iterable[Row]
+) -> tuple[Change, dict[str, str], dict[str, str]]:
+    """Everything that is stated, later over earlier; who stated a factor or setting, and who a number."""
     first = {
         **next(iter(record.background.values()), {}),
         **next(iter(record.background_in.get(regime, {}).values()), {}),
@@ -92,11 +97,17 @@ def _stated(record: StudyRecord, regime: str, rows: Iterable[Row]) -> tuple[Chan
     ]
     whole = Change()
     chosen_by: dict[str, str] = {}
+    of_numbers: dict[str, str] = {}
     for who, change in parts:
         whole = change.over(whole)
+        of_numbers |= {name: who for kind, name in change.parts if kind == "number"}
         # Every regime states its whole setting, whether or not it changes anything.
-        chosen_by |= {name: who for kind, name in change.parts if (who, kind) != ("regime", "setting")}
-    return whole, chosen_by
+        chosen_by |= {
+            name: who
+            for kind, name in change.parts
+            if kind == "factor" or (kind == "setting" and who != "regime")
+        }
+    return whole, chosen_by, of_numbers
 
 
 def _change(record: StudyRecord, row: Row) -> Change:

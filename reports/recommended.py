@@ -54,6 +54,20 @@ class Regret:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LevelEffect:
+    """How much worse one level is than the recommended one (negative: better), over tasks."""
+
+    level: str
+    margins: float
+    interval: tuple[float, float] | None
+    """Two-sided 95 %; null where one block gives none."""
+    points: float
+    """As `Gain.points`."""
+    tasks: int
+    """Task families on which both were trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One recommended level."""
 
@@ -72,6 +86,18 @@ class Row:
     """Confirm members behind the verdict; `groundrules why` lists them from the workspace."""
     regret_if_wrong: Regret
     caveats: tuple[str, ...]
+    effects: tuple[LevelEffect, ...] | None = later()
+    """Every other compared level against the recommended one, cheapest first."""
+    mean_error: dict[str, float] | None = later()  # noqa: RUF009 (a field's description)
+    """Compared level -> mean test error over its tasks: shares of wrong items, or SDs of the target."""
+    least_error: str | None = later()
+    """The level of least mean test error among those trained on all tasks; it proves nothing."""
+    margin_points: tuple[float, float] | None = later()
+    """The least and the largest margin of its tasks, in the unit of `Gain.points`."""
+
+    def effect_of(self, level: str) -> LevelEffect | None:
+        """Of `level` against the recommended one; None where the file does not say."""
+        return next((each for each in self.effects or () if each.level == level), None)
 
     @property
     def name(self) -> str:
@@ -109,7 +135,7 @@ class Number:
 class Recipe:
     """Everything that one regime trains with when all of its rows are followed at once.
 
-    Rows are judged one at a time, so nobody has compared this recipe as a whole.
+    Rows are judged one at a time; `compared` has what is known of the recipe as a whole.
     """
 
     regime: str
@@ -121,6 +147,10 @@ class Recipe:
     chosen_by: dict[str, str]
     """Factor, number or setting -> 'row FACTOR@REGIME', 'fixed', 'background' or 'regime'; what is not
     named here is the framework's default, or the study's setting."""
+    numbers_chosen_by: dict[str, str] | None = later()  # noqa: RUF009 (a field's description)
+    """As `chosen_by`, of numbers alone: a factor and a number may share a name (weight_decay)."""
+    compared: str | None = later()
+    """What the external check found of this regime's whole recipe; null where there was none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +173,15 @@ class Reading:
     )
     leave_one_task_out_margins: str | None = later(
         "the same loss for the value that the other families choose, on the one left out; above 0 by noise"
+    )
+    margins: str | None = later(
+        "one margin is the smallest difference in a task's test error worth acting on, fixed by a pilot "
+        "before levels were compared; differences are clipped at 4 margins"
+    )
+    effects: str | None = later(
+        "test error of a level minus that of the recommended one, in margins, with a 95 % interval: positive "
+        "is worse; points are the same difference unclipped, in percentage points of error (regression: "
+        "hundredths of the target's SD)"
     )
 
 
@@ -168,6 +207,19 @@ class Defaults:
     def general(self) -> bool:
         """Enough families were judged to speak of new tasks."""
         return self.reading.holds_for == Reading.holds_for
+
+    @property
+    def measured(self) -> bool:
+        """Anything was trained for it; not what a textbook says, or a framework does unasked."""
+        return any(row.evaluations for row in self.rows)
+
+    @property
+    def heading(self) -> str:
+        """What its rows are, for the first line of an export."""
+        if not self.measured:
+            return f"Defaults of the {self.table}, not measured"
+        what = "Recommended defaults" if self.general else "Answers on these tasks"
+        return f"{what} of the study {self.table}"
 
     def __post_init__(self) -> None:
         keys = [(row.factor, row.regime) for row in self.rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from reports.compare import (
     over_families,
     prediction_half_width,
 )
-from reports.evidence import Evidence
+from reports.evidence import Evidence, families_of
 from reports.improvement import Improvement, Robust, improvement, robust, shares
 from reports.regret import LeftOut, left_out, portfolio
 from reports.verdict import Decision, Verdict, decide
@@ -87,8 +87,9 @@ def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | i
         effects = block_effects(both.tuned, both.delta)
         found = family_effects(effects.mean(axis=1), both.family)[:, i, j]
         estimates = robust(found)
-        measured = _of_kind(both, found, real=True)
-        generated = _of_kind(both, found, real=False)
+        real, own = families_of(both)
+        measured = _of_kind(found, real)
+        generated = _of_kind(found, set(range(len(found))) - real - own)
         improve = improvement(shares(effects[..., i, j], both.family))
         sign_flip, median = estimates.sign_flip, estimates.median
         half = float(prediction_half_width(effects, both.family)[i, j])
@@ -111,10 +112,9 @@ def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | i
     )
 
 
-def _of_kind(evidence: Evidence, units: Array, *, real: bool) -> Measured | None:
-    """The effect [F] on the families that have a task of measured data, or on those that have none."""
-    having = {int(f) for f, found in zip(evidence.family, evidence.real, strict=True) if found}
-    chosen = [f for f in range(len(units)) if (f in having) == real]
+def _of_kind(units: Array, families: Collection[int]) -> Measured | None:
+    """The effect [F] on some of the families; None with fewer than two."""
+    chosen = sorted(families)
     if len(chosen) < 2:
         return None
     mean, error, freedom = over_families(units[chosen][:, None, None])

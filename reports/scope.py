@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from reports.origins import kinds
 from reports.plain import later
 from reports.record import StudyRecord, TaskFacts
 from reports.wording import listed
@@ -38,6 +39,8 @@ class Scope:
     torch: str
     steps: str | None = later()
     """Updates of one training, by regime."""
+    own_families: int | None = later()
+    """Families of a user's own tasks that are not declared as measured data; missing where there are none."""
 
     @property
     def own(self) -> bool:
@@ -56,15 +59,23 @@ class Scope:
         shape = f"{_layers(self.depth)} of width {_spoken(self.width)}"
         if self.network == OWN:
             shape = f"built at depth {_spoken(self.depth)} and width {_spoken(self.width)}"
+        if not self.families:
+            return (
+                f"{self._network()}, {shape}, {updates}"
+                f"{self.n_train} training items, torch {self.torch}; no task was trained on"
+            )
         return (
             f"{self._network()}, {shape}, {updates}"
-            f"{self.n_train} training items, {self._families()} ({self.real_families} of measured data), "
+            f"{self.n_train} training items, {self._families()} ({self._kinds()}), "
             f"{self.hardware}, torch {self.torch}"
         )
 
     def _network(self) -> str:
         names = self.network.split(BETWEEN)
         return listed([WORDS.get(name, name) for name in names], "or")
+
+    def _kinds(self) -> str:
+        return kinds(self.real_families, self.own_families or 0, "of measured data")
 
     def _families(self) -> str:
         return f"{self.families} task {'family' if self.families == 1 else 'families'}"
@@ -91,6 +102,8 @@ def scope_of(record: StudyRecord) -> Scope:
         for most in {size for question in record.answered for size in question.settings("train_size", usual)}:
             sizes.append(max(1, min(most, (fact.items - fact.n_test) * 4 // 5)))
     facts = [record.facts[task] for task in sorted({task for task, _ in judged})]
+    known = {fact.family for fact in facts if fact.origin != "own"}
+    own = {fact.family for fact in facts} - known
     low, high = min(sizes, default=0), max(sizes, default=0)
     return Scope(
         network=BETWEEN.join(sorted(_networks(settings, facts))),
@@ -102,6 +115,7 @@ def scope_of(record: StudyRecord) -> Scope:
         hardware=record.hardware,
         torch=record.versions.get("torch", "unknown"),
         steps=_several(settings, "steps"),
+        own_families=len(own) or None,
     )
 
 

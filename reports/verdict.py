@@ -11,7 +11,7 @@ import numpy as np
 from reports.compare import FEW_FAMILIES, Array, Comparison, Unit, family_effects
 from reports.course import Course
 from reports.decision import Label, admissible, labels
-from reports.evidence import Evidence
+from reports.evidence import Evidence, families_of
 from reports.external import fallen_back
 from reports.guards import EvidenceError
 from reports.power import families_needed
@@ -76,6 +76,8 @@ class Verdict:
     caveats: tuple[str, ...]
     course: Course | None = None
     """How the row raced; None where all levels were trained on all tasks, with one look at the end."""
+    own_families: int = 0
+    """Families of a user's own tasks that are not declared as measured data (`Task.real`)."""
     fallback_reason: str = ""
     """Why a level that is not the evidence's stands there: the whole recipe lost the external check."""
 
@@ -99,6 +101,18 @@ class Verdict:
         others = [effect for effect in rivals if effect.level not in self.textbook]
         wanted = others if self.recommended in self.textbook else by_book
         return min(wanted or rivals, key=lambda effect: effect.margins, default=None)
+
+    @property
+    def least_error(self) -> str:
+        """The level of least mean test error among those trained on the most tasks; it proves nothing.
+
+        Not always `best`, which weighs every task by its margin.
+        """
+        trained = dict.fromkeys(self.mean_error, 0)
+        for effect in self.effects:
+            trained[effect.level] = max(trained[effect.level], effect.tasks)
+        most = max(trained.values())
+        return min((level for level in trained if trained[level] == most), key=self.mean_error.__getitem__)
 
     @property
     def contradiction(self) -> Effect | None:
@@ -216,7 +230,7 @@ def judge(record: StudyRecord, evidence: Evidence) -> Verdict:
     decision = decide(evidence, looks=record.budget.looks)
     course = record.courses[evidence.question.factor, evidence.regime]
     levels, mean = evidence.levels, decision.comparison.mean
-    real = {f for f, measured in zip(evidence.family.tolist(), evidence.real, strict=True) if measured}
+    real, own = families_of(evidence)
     needed = None
     if decision.label == "insufficient":
         needed = families_needed(evidence, looks=looks)
@@ -234,6 +248,7 @@ def judge(record: StudyRecord, evidence: Evidence) -> Verdict:
         finished_share=dict(zip(levels, evidence.finished.tolist(), strict=True)),
         families=len(evidence.families),
         real_families=len(real),
+        own_families=len(own),
         tasks=evidence.tasks,
         blocks=evidence.tuned.shape[1],
         seeds=evidence.seeds,
@@ -324,6 +339,6 @@ def _caveats(evidence: Evidence) -> tuple[str, ...]:
     ]
     if diverged:
         notes.append(f"diverged runs, scored like the trivial predictor: {', '.join(diverged)}")
-    if not any(evidence.real):
+    if all(evidence.generated):
         notes.append("generated tasks only, no measured data")
     return tuple(notes)

@@ -144,5 +144,6 @@ def _fallback(v: Verdict) -> str:
         kept = f"The textbook's {v.recommended} is kept as a fallback"
     if v.label == "contradicted":
         kept += ", although one rival is better than every level the textbook names"
-    least = f"{v.best} had the least error, which proves nothing. " if v.best != v.recommended else ""
+    least = f"{v.least_error} had the least mean error, which proves nothing. "
+    least = least if v.least_error != v.recommended else ""
     return f"{least}{kept}. {needed(v)}".rstrip()

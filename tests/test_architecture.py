@@ -54,7 +54,7 @@ DOORS: dict[str, frozenset[str]] = {
     "rich": frozenset({"studies/training/progress.py"}),
     "matplotlib": frozenset({"reports/figures.py"}),
     "torchvision": frozenset({"trainers/tasks/images.py"}),
-    "jinja2": frozenset({"reports/page.py"}),
+    "jinja2": frozenset({"reports/page.py", "reports/exporting/torch_file.py"}),
 }
 """Library -> the only files that may import it."""
 
@@ -72,7 +72,7 @@ READ_THE_CATALOGUE = frozenset(
         "reports.exporting.torch_regime",
         *("reports.exporting.optuna_file", "reports.exporting.differences", "reports.changes"),
         *("reports.index_page", "reports.claim_pages", "reports.boundary"),
-        *("reports.scoped", "reports.scoped_page"),
+        *("reports.scoped", "reports.scoped_page", "reports.references"),
     )
 )
 """They name ranges from the catalogue, whose rows hold functions of torch."""

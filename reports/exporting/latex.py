@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reports.exporting.layout import Cell, grid
+from reports.exporting.layout import Cell, caveats, grid
+from reports.exporting.sentences import whole_recipes
 from reports.recommended import Defaults
 
 SPECIAL: Mapping[str, str] = {
@@ -46,14 +47,42 @@ def latex(defaults: Defaults) -> str:
         lines.append(" & ".join([escaped(factor), *map(_shown, cells)]) + r" \\")
         books = [_book(cell) for cell in cells]
         lines.append(" & ".join(["", *books]) + r" \\")
-    heading = "Recommended defaults" if defaults.general else "Answers on these tasks"
     caption = (
-        f"{heading} of the study {defaults.table}: {defaults.scope.sentence()}. Levels after 'or' are proved "
-        "as good; below each, the textbook's choice and what became of it. Rows were judged one at a time."
+        f"{defaults.heading}: {defaults.scope.sentence()}. Levels after 'or' are proved "
+        "as good; below each, the textbook's choice and what became of it. "
+        f"{' '.join(whole_recipes(defaults))}"
     )
-    return "\n".join(
-        [*lines, r"\hline", r"\end{tabular}", rf"\caption{{{escaped(caption)}}}", r"\end{table}", ""]
+    lines += [r"\hline", r"\end{tabular}", rf"\caption{{{escaped(caption)}}}", r"\end{table}"]
+    return "\n".join([*lines, *_effects(defaults), *_caveats(defaults), ""])
+
+
+def _effects(defaults: Defaults) -> list[str]:
+    """A second table: every compared level against the recommended one; nothing of a file without them."""
+    rows = [(row, each) for row in defaults.rows for each in row.effects or ()]
+    if not rows:
+        return []
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        r"\begin{tabular}{llrrrr}",
+        r"\hline",
+        r"Row & Level & Margins & 95 \% & Points & Families \\",
+        r"\hline",
+    ]
+    for row, each in rows:
+        ends = "--" if each.interval is None else f"[{each.interval[0]:+.2f}, {each.interval[1]:+.2f}]"
+        numbers = [f"{each.margins:+.2f}", ends, f"{each.points:+.2f}", str(each.tasks)]
+        named = [escaped(row.name), escaped(f"{each.level} against {row.recommended}")]
+        lines.append(" & ".join([*named, *(f"${one}$" for one in numbers)]) + r" \\")
+    said = " ".join(
+        f"{one[:1].upper()}{one[1:]}." for one in (defaults.reading.effects, defaults.reading.margins) if one
     )
+    return [*lines, r"\hline", r"\end{tabular}", rf"\caption{{{escaped(said)}}}", r"\end{table}"]
+
+
+def _caveats(defaults: Defaults) -> list[str]:
+    found = [rf"\item {escaped(f'{whose}: {note}.')}" for whose, note in caveats(defaults)]
+    return [r"\begin{itemize}", *found, r"\end{itemize}"] if found else []
 
 
 def _shown(cell: Cell | None) -> str:

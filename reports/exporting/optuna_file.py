@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from reports.exporting.saying import plain_text, provenance
-from reports.recommended import Defaults, Recipe
+from reports.exporting.saying import literal, plain_text, provenance, reason, tuned_number
+from reports.recommended import Defaults, Recipe, Row
 from search_spaces.config import SETTING_NAMES
 from search_spaces.factor import rounded
 from search_spaces.space import LOG_SETTINGS, open_ranges
@@ -29,6 +28,12 @@ import optuna
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {recipes}
 """Regime -> fixed: levels, numbers and settings nobody needs to search; enqueued: the recommended values;
 ranges: where tuning found them (middle half over tasks and blocks)."""
+
+WHY: dict[str, dict[str, str]] = {why}
+"""Regime -> what chose each level, number and setting."""
+
+EFFECTS: dict[str, dict[str, dict[str, Any]]] = {effects}
+"""Row -> each other level's test error minus the recommended one's, in margins: positive is worse."""
 
 DEFAULT_REGIME = {first}
 
@@ -72,11 +77,37 @@ def optuna_file(defaults: Defaults) -> str:
     """The file's text; equal for equal defaults."""
     recipes = {recipe.regime: _plain(defaults, recipe) for recipe in defaults.recipes}
     return TEXT.format(
-        title=f"Recommended defaults of the study {plain_text(defaults.table)}, to be searched with Optuna.",
+        title=f"{plain_text(defaults.heading)}, to be searched with Optuna.",
         body="\n".join(provenance(defaults)),
         recipes=_literal(recipes),
-        first=json.dumps(defaults.recipes[0].regime),
+        why=_literal({recipe.regime: _why(defaults, recipe) for recipe in defaults.recipes}),
+        effects=_literal({row.name: _effects(row) for row in defaults.rows}),
+        first=literal(defaults.recipes[0].regime),
     )
+
+
+def _why(defaults: Defaults, recipe: Recipe) -> dict[str, str]:
+    """Name, as in what `suggest` gives -> why it is what it is."""
+    shared = set(recipe.levels) & set(recipe.numbers)
+    found = {
+        f"{name}_kind" if name in shared else name: reason(defaults, recipe, "factor", name)
+        for name in recipe.levels
+    }
+    found |= {name: reason(defaults, recipe, "number", name) for name in recipe.numbers}
+    return found | {
+        name: reason(defaults, recipe, "setting", name) for name in SETTING_NAMES if name in recipe.chosen_by
+    }
+
+
+def _effects(row: Row) -> dict[str, Any]:
+    """Level -> its effect; of an older file only the rival it quotes."""
+    if row.effects is None and row.effect is not None:
+        gain = row.effect
+        return {gain.against: {"margins": gain.margins, "interval": gain.interval, "points": gain.points}}
+    return {
+        each.level: {"margins": each.margins, "interval": each.interval, "points": each.points}
+        for each in row.effects or ()
+    }
 
 
 def _plain(defaults: Defaults, recipe: Recipe) -> dict[str, dict[str, Any]]:
@@ -85,9 +116,7 @@ def _plain(defaults: Defaults, recipe: Recipe) -> dict[str, dict[str, Any]]:
     ranges: dict[str, Any] = {}
     for number in defaults.numbers:
         name = number.name
-        by = f"row {number.factor}@{recipe.regime}"
-        chosen = number.regime == recipe.regime and recipe.chosen_by.get(name) == by
-        if not chosen or number.optimizer != recipe.levels["optimizer"]:
+        if number is not tuned_number(defaults, recipe, name):
             continue
         whole = name in SETTING_NAMES
         low, high = map(round, number.range) if whole else number.range
@@ -111,9 +140,9 @@ def _plain(defaults: Defaults, recipe: Recipe) -> dict[str, dict[str, Any]]:
 def _literal(value: Any, indent: str = "") -> str:
     """A Python literal with one key a line."""
     if not isinstance(value, dict):
-        return json.dumps(value) if isinstance(value, str) else repr(value)
+        return literal(value) if isinstance(value, str) else repr(value)
     if not any(isinstance(item, dict) for item in value.values()) and len(value) <= 4:
-        return "{" + ", ".join(f"{json.dumps(k)}: {_literal(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{literal(k)}: {_literal(v)}" for k, v in value.items()) + "}"
     deeper = indent + "    "
-    lines = [f"{deeper}{json.dumps(key)}: {_literal(item, deeper)}," for key, item in value.items()]
+    lines = [f"{deeper}{literal(key)}: {_literal(item, deeper)}," for key, item in value.items()]
     return "\n".join(["{", *lines, indent + "}"])

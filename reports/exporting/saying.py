@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import textwrap
 
-from reports.recommended import Defaults, Recipe, Row
+from reports.exporting.layout import caveats
+from reports.exporting.sentences import row_said, verdict_said, whole_recipes
+from reports.recommended import Defaults, Number, Recipe
 from search_spaces.catalog import FACTORS
+from search_spaces.change import Kind
 
 WIDTH = 100
 
@@ -15,58 +18,81 @@ def plain_text(text: str) -> str:
     return " ".join(text.split()).replace("\\", "/").replace('"', "'")
 
 
-def verdict_said(row: Row) -> str:
-    """A row's verdict and effect in words: 'confirmed, decided by data; relu is worse by ...'."""
-    said = f"{row.verdict}, decided by {row.decided_by.replace('_', ' ')}"
-    if row.effect is not None:
-        low, high = row.effect.interval
-        families = "family" if row.effect.tasks == 1 else "families"
-        said += (
-            f"; {row.effect.against} has an error {row.effect.margins:+.2f} margins "
-            f"[{low:+.2f}, {high:+.2f}] higher ({row.effect.tasks} task {families})"
-        )
-    return said
-
-
-def reason(defaults: Defaults, recipe: Recipe, name: str) -> str:
+def reason(defaults: Defaults, recipe: Recipe, kind: Kind, name: str) -> str:
     """Why a factor, number or setting is what it is in a recipe."""
-    by = recipe.chosen_by.get(name, "")
+    by = _chosen_by(defaults, recipe, kind, name)
     if by.startswith("row "):
         factor, _, regime = by.removeprefix("row ").partition("@")
         row = defaults.row(factor, regime)
-        tuned = [n for n in defaults.numbers if (n.name, n.factor, n.regime) == (name, factor, regime)]
-        if tuned:
-            low, high = tuned[0].range
-            loss = tuned[0].loss_if_untuned_margins
-            untuned = "" if loss is None else f"; at the library's default {loss:+.2f} margins"
+        tuned = None if kind == "factor" else tuned_number(defaults, recipe, name)
+        if tuned is not None:
+            low, high = tuned.range
+            loss = tuned.loss_if_untuned_margins
+            untuned = "" if loss is None else f"; left at the library's default it costs {loss:+.2f} margins"
             return f"tuned for the row {factor}@{regime}, mostly between {low:g} and {high:g}{untuned}"
         return f"row {factor}@{regime}: {verdict_said(row)}" if row else by
     said = {
         "fixed": "held fixed in the study, not compared",
         "background": "the study's first background, not compared",
         "regime": "belongs to the regime, not compared",
+        UNKNOWN: "the defaults file does not say who chose it",
+        "textbook": "the textbook's, not measured",
     }
     return said.get(by, "the framework's default, not compared")
+
+
+UNKNOWN = "unknown"
+"""An older file has one place for a factor and a number of the same name."""
+
+
+def _chosen_by(defaults: Defaults, recipe: Recipe, kind: Kind, name: str) -> str:
+    shared = name in recipe.levels and name in recipe.numbers
+    if recipe.numbers_chosen_by is not None or not shared:
+        known = recipe.chosen_by if kind != "number" else recipe.numbers_chosen_by or recipe.chosen_by
+        return known.get(name, "")
+    # One entry for both, of which the number's stood last.
+    by, tuned = recipe.chosen_by.get(name, ""), _tuned_by(defaults, recipe, name)
+    of_number = bool(tuned) and by == tuned and not by.startswith(f"row {name}@")
+    if kind == "number":
+        return tuned if tuned else UNKNOWN
+    return UNKNOWN if of_number else by
+
+
+def _tuned_by(defaults: Defaults, recipe: Recipe, name: str) -> str:
+    found = _fitting(defaults, recipe, name)
+    return next((f"row {n.factor}@{n.regime}" for n in found if n.value == recipe.numbers.get(name)), "")
+
+
+def tuned_number(defaults: Defaults, recipe: Recipe, name: str) -> Number | None:
+    """The entry that a number or setting of a recipe was taken from: of its regime, optimizer and row."""
+    by = (recipe.numbers_chosen_by or recipe.chosen_by).get(name) or recipe.chosen_by.get(name, "")
+    found = _fitting(defaults, recipe, name)
+    return next((n for n in found if f"row {n.factor}@{n.regime}" == by), None)
+
+
+def _fitting(defaults: Defaults, recipe: Recipe, name: str) -> list[Number]:
+    place = (name, recipe.regime, recipe.levels["optimizer"])
+    return [n for n in defaults.numbers if (n.name, n.regime, n.optimizer) == place]
 
 
 def noted(defaults: Defaults, recipe: Recipe, name: str, indent: int = 4) -> list[str]:
     """The comment above a line: what it is and which verdict chose it; none for a setting nobody asked."""
     opened: list[str] = []
+    kind: Kind
     if name in recipe.levels:
-        value = recipe.levels[name]
+        value, kind = recipe.levels[name], "factor"
         spans = FACTORS[name].level(value).ranges
         opened = [span.name for span in spans if span.name in recipe.numbers]
     elif name in recipe.chosen_by:
-        value = str(getattr(recipe.setting, name))
+        value, kind = str(getattr(recipe.setting, name)), "setting"
     else:
         return []
-    mark = " " * indent + "# "
-    said = [f"{name} = {value}: {reason(defaults, recipe, name)}"]
+    said = [f"{name} = {value}: {reason(defaults, recipe, kind, name)}"]
     said += [
-        f"{number} = {recipe.numbers[number]:g}: {reason(defaults, recipe, number)}"
+        f"{number} = {recipe.numbers[number]:g}: {reason(defaults, recipe, 'number', number)}"
         for number in opened
-        if number in recipe.chosen_by
     ]
+    mark = " " * indent + "# "
     return [
         line
         for text in said
@@ -75,12 +101,30 @@ def noted(defaults: Defaults, recipe: Recipe, name: str, indent: int = 4) -> lis
 
 
 def provenance(defaults: Defaults) -> list[str]:
-    """Scope, plan and versions, and how far the recipe has been tested."""
+    """Scope, plan and versions, every row with its effects, how those read, caveats, whole recipes."""
     versions = ", ".join(f"{name} {version}" for name, version in defaults.versions.items())
+    reading = defaults.reading
     sentences = [
-        f"Scope: {defaults.scope.sentence()}; {defaults.reading.holds_for}.",
+        f"Scope: {defaults.scope.sentence()}; {reading.holds_for}."
+        if defaults.measured
+        else f"Scope: {defaults.scope.sentence()}.",
         f"Plan {defaults.plan.hash}, revision {defaults.plan.revision}, profile {defaults.plan.profile}; "
-        f"defaults {defaults.hash}. Versions: {versions}.",
-        "The rows were judged one at a time: nobody compared a recipe as a whole.",
+        f"defaults {defaults.hash}. Versions: {versions}."
+        if defaults.measured
+        else f"Versions: {versions}.",
+        *whole_recipes(defaults),
     ]
-    return [line for sentence in sentences for line in textwrap.wrap(plain_text(sentence), WIDTH)]
+    notes = [f"{row.name}: {row_said(row)}" for row in defaults.rows if row.evaluations]
+    notes += [f"Caveat, {whose}: {note}" for whose, note in caveats(defaults)]
+    read = (("A margin", reading.margins), ("An effect", reading.effects)) if defaults.measured else ()
+    notes += [f"{what}: {meaning}" for what, meaning in read if meaning]
+    lines = [line for sentence in sentences for line in textwrap.wrap(plain_text(sentence), WIDTH)]
+    lines += [""] if notes else []
+    for note in notes:
+        lines += textwrap.wrap(plain_text(f"{note}."), WIDTH, initial_indent="- ", subsequent_indent="  ")
+    return lines
+
+
+def literal(text: str) -> str:
+    """Text as a Python literal of ASCII, in double quotes; JSON's escapes are not always Python's."""
+    return '"' + text.encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'

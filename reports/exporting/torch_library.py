@@ -4,173 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-NETWORK = '''
-class ScaledNetwork(nn.Module):
-    """A network that scales its inputs itself, by the training items that `measure` was shown.
-
-    Of a regression the outputs are in the unit of the targets.
-    """
-
-    def __init__(self, layers: nn.Module, n_inputs: int, regime: str) -> None:
-        super().__init__()
-        self.layers, self.regime = layers, regime
-        self.register_buffer("centre", torch.zeros(n_inputs))
-        self.register_buffer("unit", torch.ones(n_inputs))
-        self.register_buffer("target_mean", torch.zeros(()))
-        self.register_buffer("target_sd", torch.ones(()))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers((x - self.centre) / self.unit) * self.target_sd + self.target_mean
-'''
-
-FIT = '''
-def loss_of(model: nn.Module, x: torch.Tensor, y: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
-    """Cross-entropy of classes; squared error in squared standard deviations of the training targets."""
-    outputs = model(x)
-    if y.is_floating_point():
-        return ((outputs.squeeze(-1) - y) / model.target_sd).square().mean()
-    return nn.functional.cross_entropy(outputs, y, label_smoothing=smoothing)
-
-
-@torch.no_grad()
-def error_of(model: nn.Module, x: Array, y: Array) -> float:
-    """Share of wrong classes; of a regression the root mean square error in SDs of the training targets."""
-    x, y = tensors(x, y)
-    model.eval()
-    outputs = model(x)
-    if y.is_floating_point():
-        return float(((outputs.squeeze(-1) - y) / model.target_sd).square().mean().sqrt())
-    return float((outputs.argmax(-1) != y).float().mean())
-
-
-def tensors(x: Array, y: Array) -> tuple[torch.Tensor, torch.Tensor]:
-    """Items as float32 [n, features]; targets as class numbers, or float32 where they are floats."""
-    items, targets = torch.as_tensor(x), torch.as_tensor(y)
-    items = items.reshape(len(items), -1).float()
-    return items, targets.float() if targets.is_floating_point() else targets.long()
-
-
-def fit(
-    model: nn.Module,
-    x_train: Array,
-    y_train: Array,
-    x_validation: Array,
-    y_validation: Array,
-    *,
-    regime: str | None = None,
-    total_steps: int | None = None,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Trains a model of `build_model` and leaves it as it was at its best look at validation.
-
-    Args:
-        model: from `build_model`; what it scales its inputs by is measured here.
-        x_train: items [n, ...], not scaled; they are flattened, and scaled value by value (of images the
-            study took one centre and unit for each channel).
-        y_train: class numbers 0, 1, ... or, of a regression, floats.
-        x_validation: items that decide when to stop, and which parameters are kept.
-        y_validation: their targets.
-        regime: whose recipe is followed; None: of the regime the model was built for.
-        total_steps: updates; None: as many as in the study.
-        seed: of the order of batches.
-
-    Returns:
-        best_step, validation_error, and one (step, validation loss, validation error) for each look.
-    """
-    recipe = regime_named(model.regime if regime is None else regime)
-    steps = recipe.total_steps if total_steps is None else total_steps
-    (x, y), (x_held, y_held) = tensors(x_train, y_train), tensors(x_validation, y_validation)
-    recipe.measure(model, x, y)
-    optimizer = recipe.optimizer(model)
-    scheduler = recipe.scheduler(optimizer, steps)
-    on_plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
-    looks = {round(steps * (i + 1) / recipe.looks) for i in range(recipe.looks)}
-    shuffled, size = torch.Generator().manual_seed(seed), min(recipe.batch_size, len(x))
-    seen: list[tuple[int, float, float]] = []
-    best, kept, waited = (math.inf, math.inf, 0), copy.deepcopy(model.state_dict()), 0
-    order = torch.empty(0, dtype=torch.long)
-    for step in range(1, steps + 1):
-        if len(order) < size:
-            order = torch.randperm(len(x), generator=shuffled)
-        batch, order = order[:size], order[size:]
-        model.train()
-        optimizer.zero_grad()
-        loss_of(model, x[batch], y[batch], recipe.smoothing).backward()
-        recipe.update(model, optimizer)
-        if not on_plateau:
-            scheduler.step()
-        if step not in looks:
-            continue
-        model.eval()
-        with torch.no_grad():
-            loss = float(loss_of(model, x_held, y_held))
-        if not math.isfinite(loss):
-            break  # diverged: the best look so far is kept
-        error = error_of(model, x_held, y_held)
-        seen.append((step, loss, error))
-        if on_plateau:
-            scheduler.step(loss)
-        if (error, loss) < best[:2]:
-            best, kept, waited = (error, loss, step), copy.deepcopy(model.state_dict()), 0
-        else:
-            waited += 1
-            if waited > recipe.patience:
-                break
-    model.load_state_dict(kept)
-    model.eval()
-    return {"best_step": best[2], "validation_error": best[0], "looks": seen}
-'''
-
-REGIME = '''
-class Regime(NamedTuple):
-    """What `fit` needs of one regime."""
-
-    model: Callable[[int, int], nn.Module]
-    optimizer: Callable[[nn.Module], torch.optim.Optimizer]
-    scheduler: Callable[[torch.optim.Optimizer, int], Any]
-    update: Callable[[nn.Module, torch.optim.Optimizer], None]
-    """One step from gradients that are there."""
-    measure: Callable[[nn.Module, torch.Tensor, torch.Tensor], None]
-    """How inputs and targets are scaled, from the training items."""
-    batch_size: int
-    total_steps: int
-    looks: int
-    """At validation in one training, evenly spaced."""
-    patience: float
-    """Looks without improvement that are tolerated."""
-    smoothing: float
-'''
-
-DOORS = '''
-def regime_named(regime: str) -> Regime:
-    """The regime of that name; ValueError naming all."""
-    if regime not in REGIMES:
-        raise ValueError(f"unknown regime {regime!r}; known: {', '.join(REGIMES)}")
-    return REGIMES[regime]
-
-
-def build_model(n_inputs: int, n_outputs: int, regime: str = DEFAULT_REGIME) -> nn.Module:
-    """The network; `n_outputs` is the number of classes, or 1."""
-    return regime_named(regime).model(n_inputs, n_outputs)
-
-
-def build_optimizer(model: nn.Module, regime: str | None = None) -> torch.optim.Optimizer:
-    """Over all parameters of a model of `build_model`; None: of the regime it was built for."""
-    name = getattr(model, "regime", DEFAULT_REGIME) if regime is None else regime
-    optimizer = regime_named(name).optimizer(model)
-    optimizer.regime = name
-    return optimizer
-
-
-def build_scheduler(optimizer: torch.optim.Optimizer, total_steps: int, regime: str | None = None) -> Any:
-    """To be stepped after every update; a ReduceLROnPlateau after every look, with the validation loss.
-
-    Without a regime: that of an optimizer of `build_optimizer`.
-    """
-    name = getattr(optimizer, "regime", DEFAULT_REGIME) if regime is None else regime
-    return regime_named(name).scheduler(optimizer, total_steps)
-'''
-
 ON_DEMAND: Mapping[str, str] = {
     "Elementwise": '''
 class Elementwise(nn.Module):
@@ -213,6 +46,24 @@ class ShiftedRMSNorm(nn.Module):
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         return self.norm(z) + self.shift
 ''',
+    "HiddenLinear": '''
+class HiddenLinear(nn.Linear):
+    """A linear map whose weight is read as symmetric where it is square, and loses some entries in training.
+
+    One mask holds for all items of a step; what is kept is scaled up so that its mean stays.
+    """
+
+    def __init__(self, n_in: int, n_out: int, bias: bool, symmetric: bool, dropped: float) -> None:
+        super().__init__(n_in, n_out, bias=bias)
+        self.symmetric, self.dropped = symmetric, dropped
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        w = self.weight
+        if self.symmetric and w.shape[0] == w.shape[1]:
+            w = (w + w.T) / 2
+        w = nn.functional.dropout(w, self.dropped, self.training)
+        return nn.functional.linear(x, w, self.bias)
+''',
     "Skip": '''
 class Skip(nn.Module):
     """A layer whose input is added to its output."""
@@ -248,6 +99,73 @@ def as_many_parameters(widths: list[int], n_inputs: int, n_outputs: int) -> list
     target, widest = count(widths, 1), max(widths)
     shrunk = [[max(1, round(w * to / widest)) for w in widths] for to in range(1, widest + 1)]
     return min(shrunk, key=lambda hidden: abs(count(hidden, 2) - target))
+''',
+    "Muon": '''
+class Muon(torch.optim.Optimizer):
+    """The momentum of groups marked `orthogonal`, made orthogonal; AdamW for all others.
+
+    torch's Muon (2.14, nesterov) without its rounding to bfloat16; `matched`: adjust_lr_fn="match_rms_adamw".
+    """
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        lr: float,
+        momentum: float,
+        matched: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        usual = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "orthogonal": False}
+        super().__init__(groups, usual)
+        self.matched = matched
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                (self.turned if group["orthogonal"] else self.adam)(p, group, self.state[p])
+
+    def turned(self, p: nn.Parameter, group: dict[str, Any], state: dict[str, Any]) -> None:
+        velocity = state.setdefault("velocity", torch.zeros_like(p))
+        velocity.lerp_(p.grad, 1 - group["momentum"])
+        ahead = orthogonal(torch.lerp(p.grad, velocity, group["momentum"]).flatten(1))
+        a, b = ahead.shape
+        size = 0.2 * math.sqrt(max(a, b)) if self.matched else math.sqrt(max(1, a / b))
+        p.sub_(ahead.view_as(p), alpha=group["lr"] * size)
+
+    def adam(self, p: nn.Parameter, group: dict[str, Any], state: dict[str, Any]) -> None:
+        state["step"] = step = state.get("step", 0) + 1
+        mean = state.setdefault("mean", torch.zeros_like(p)).lerp_(p.grad, 1 - 0.9)
+        square = state.setdefault("square", torch.zeros_like(p)).lerp_(p.grad.square(), 1 - 0.999)
+        below = (square / (1 - 0.999**step)).sqrt_().add_(1e-8)
+        p.addcdiv_(mean, below, value=-group["lr"] / (1 - 0.9**step))
+
+
+def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    """The matrix with singular values near 1: five Newton-Schulz iterations, with torch's coefficients."""
+    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = x / x.norm().clamp(min=1e-7)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 2.0315 * gram @ gram @ x - 4.7750 * gram @ x + 3.4445 * x
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
+def muon_groups(model: nn.Module, spared: bool) -> list[dict[str, Any]]:
+    """The matrices between the first weight and the last, the other weights, and all else.
+
+    `spared`: all else does not decay.
+    """
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    if len(weights) < 3:
+        raise ValueError("Muon needs a matrix between the first weight and the last: a depth of 2 or more")
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": weights[1:-1], "orthogonal": True}, {"params": [weights[0], weights[-1]]}]
+    rest = {"params": others, "weight_decay": 0.0} if spared else {"params": others}
+    return [*groups, rest] if others else groups
 ''',
     "warmed_up": '''
 def warmed_up(step: int, warmup: int, total: int, after: Callable[[int, int], float]) -> float:

@@ -1,7 +1,7 @@
 """Levels as lines of plain PyTorch: one row for each level that can be written down.
 
-A level without a row is refused by name. `tests/reports/test_torch_file.py` compares every row with the
-level it stands for.
+A level without a row here has one in `LEFT_OUT`, with the reason. `tests/reports/test_torch_walk.py` walks
+the catalogue and trains every row beside the level that it stands for.
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ DROPOUTS: Mapping[str, str] = {
     "dropout_last3": "nn.Dropout",
     "dropout_inputs": "nn.Dropout",
     "alpha_dropout": "nn.AlphaDropout",
+    "dropconnect": "HiddenLinear",
 }
+"""The layer that drops; `HiddenLinear` drops weights, and takes the place of the linear map."""
 
 
 def dropout_rates(level: str, numbers: Numbers, layers: int) -> tuple[float, list[float]]:
@@ -132,6 +134,8 @@ ADAFACTOR = (
     "eps=(None, {eps2}), d={update_limit}"
 )
 
+MUON = "Muon({groups}, lr={learning_rate}, momentum={momentum}"
+
 OPTIMIZERS: Mapping[str, str] = {
     "sgd": "torch.optim.SGD({groups}, lr={learning_rate}{decay})",
     "momentum": "torch.optim.SGD({groups}, lr={learning_rate}, momentum={momentum}{decay})",
@@ -145,10 +149,14 @@ OPTIMIZERS: Mapping[str, str] = {
     "amsgrad": "torch.optim.Adam({groups}, lr={learning_rate}, " + BETAS + ", amsgrad=True{decay})",
     "radam": RADAM + "{decay})",
     "adafactor": ADAFACTOR + ")",
+    "muon": MUON + ")",
+    "muon_matched": MUON + ", matched=True)",
 }
 """`groups` are the parameters; `decay` is ', weight_decay=...' or ''. Decay is coupled here: `fit` adds what
-Adafactor, which knows none, leaves out."""
-COUPLES_NOTHING = ("adafactor",)
+Adafactor and Muon, which know none, leave out."""
+COUPLES_NOTHING = ("adafactor", "muon", "muon_matched")
+MUONS = ("muon", "muon_matched")
+"""Optimizers that treat the matrices between the first weight and the last by themselves."""
 
 DECOUPLED: Mapping[str, str] = {
     "adam": "torch.optim.AdamW({groups}, lr={learning_rate}, " + BETAS + "{decay})",
@@ -157,10 +165,12 @@ DECOUPLED: Mapping[str, str] = {
     "nadam": NADAM + ", decoupled_weight_decay=True{decay})",
     "radam": RADAM + ", decoupled_weight_decay=True{decay})",
     "adafactor": ADAFACTOR + "{decay})",
+    "muon": MUON + "{decay})",
+    "muon_matched": MUON + ", matched=True{decay})",
 }
 """Where torch has an optimizer with decoupled decay; elsewhere `fit` shrinks the parameters itself."""
 
-CYCLES_MOMENTUM = ("momentum", "nesterov", "adam", "adamw", "adamax", "nadam", "amsgrad", "radam")
+CYCLES_MOMENTUM = ("momentum", "nesterov", "adam", "adamw", "adamax", "nadam", "amsgrad", "radam", *MUONS)
 """Optimizers whose momentum a 1cycle moves."""
 
 WARMED = "warmed_up(step, round({warmup_share} * total), total, {after})"
@@ -195,13 +205,55 @@ ONE_CYCLES: Mapping[str, str] = {
 SCALINGS: Mapping[str, tuple[str, ...]] = {
     "z_score": (
         "centre, unit = x.mean(dim=0), x.std(dim=0, correction=0)",
-        "self.centre, self.unit = centre, torch.where(unit > 0, unit, torch.ones_like(unit))",
+        "model.centre, model.unit = centre, torch.where(unit > 0, unit, torch.ones_like(unit))",
     ),
     "min_max": (
         "low, high = x.amin(dim=0), x.amax(dim=0)",
         "half = (high - low) / 2",
-        "self.centre, self.unit = (low + high) / 2, torch.where(half > 0, half, torch.ones_like(half))",
+        "model.centre, model.unit = (low + high) / 2, torch.where(half > 0, half, torch.ones_like(half))",
     ),
-    "raw": ("self.centre, self.unit = torch.zeros_like(x[0]), torch.ones_like(x[0])",),
-    "batch_norm": ("self.centre, self.unit = torch.zeros_like(x[0]), torch.ones_like(x[0])",),
+    "raw": ("model.centre, model.unit = torch.zeros_like(x[0]), torch.ones_like(x[0])",),
+    "batch_norm": ("model.centre, model.unit = torch.zeros_like(x[0]), torch.ones_like(x[0])",),
 }
+
+CONSTRAINTS: Mapping[str, str] = {"none": "", "symmetric": "HiddenLinear", "max_norm": "update"}
+"""Where a weight constraint is written: in the hidden layers' maps, or after every step."""
+
+SMOOTHINGS: Mapping[str, str] = {"none": "0.0", "label_smoothing": "{smoothing}"}
+STOPS: Mapping[str, str] = {"read_out_only": "math.inf", "patience": "{stop_patience}"}
+DECAYS: tuple[str, ...] = ("optimizer_default", "none", "decoupled", "l2", "l1")
+SCOPES: tuple[str, ...] = ("everything", "weights")
+WARMUPS: tuple[str, ...] = ("none", "linear")
+BIASES: tuple[str, ...] = ("as_initializer", "zeros", "uniform")
+
+_PLACES = "items are flat rows here, without neighbours to move; change x_train yourself before each epoch"
+
+LEFT_OUT: Mapping[tuple[str, str], str] = {
+    ("augmentation", "flip"): _PLACES,
+    ("augmentation", "shift"): _PLACES,
+    ("augmentation", "rotation"): _PLACES,
+    ("augmentation", "declared"): f"which changes are meant hangs on the task, and {_PLACES}",
+}
+"""(factor, level) -> why no line can stand for it; the framework's default is written in its place."""
+
+MODEL_FACTORS = ("initializer", "bias", "activation", "normalization", "dropout")
+"""Factors that a network of one's own realises itself."""
+
+CLIPPINGS: Mapping[str, Callable[[Numbers], list[str]]] = {
+    "none": lambda _: [],
+    "norm": lambda n: [
+        f"    torch.nn.utils.clip_grad_norm_(model.parameters(), {n['clip_norm']!r})",
+    ],
+    "value": lambda n: [
+        f"    torch.nn.utils.clip_grad_value_(model.parameters(), {n['clip_value']!r})",
+    ],
+    "shrink": lambda n: [
+        "    there = [p.grad for p in model.parameters() if p.grad is not None]",
+        "    norm = torch.nn.utils.get_total_norm(there)",
+        f"    if norm > {n['clip_norm']!r}:",
+        "        for p in model.parameters():",
+        "            if p.grad is not None:",
+        f"                p.grad.mul_({n['shrink_factor']!r})",
+    ],
+}
+"""What is done to the gradients before a step."""

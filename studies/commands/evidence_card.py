@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reports.characters import harmless
+from reports.exporting.sentences import effect_said, families, margin_said
 from reports.plain import to_plain
 from reports.recommended import Defaults, Row
 from search_spaces.factor import unknown
@@ -70,7 +72,8 @@ class Card:
             low, high = effect.interval
             found += [
                 f"  effect: the error of {effect.against} is {effect.margins:+.2f} margins "
-                f"[{low:+.2f}, {high:+.2f}] higher (95 %), {effect.points:+.2f} points",
+                f"[{low:+.2f}, {high:+.2f}] higher (95 %), {effect.points:+.2f} points (positive: worse than "
+                f"{row.recommended})",
                 f"  n: {effect.tasks} task families x {effect.blocks} blocks x {effect.seeds} seeds",
             ]
         found.append(f"  tasks: {', '.join(row.tasks)}")
@@ -82,6 +85,17 @@ class Card:
                 f"  {n.name}: {n.value:g}, search {n.range[0]:g} to {n.range[1]:g} first (optimizer "
                 f"{n.optimizer}, {n.cells} cells)"
             )
+        errors = row.mean_error or {}
+        for each in row.effects or ():
+            mean = f", mean test error {errors[each.level]:.4g}" if each.level in errors else ""
+            found.append(
+                f"  {each.level} against it: {effect_said(each)} (95 %), {each.points:+.2f} points, "
+                f"{families(each.tasks)}{mean}"
+            )
+        if row.least_error is not None:
+            found.append(f"  least mean test error: {row.least_error} (which proves nothing)")
+        if row.margin_points is not None:
+            found.append(f"  a margin: {margin_said(row.margin_points)} points of test error on these tasks")
         found += [f"  caveat: {caveat}" for caveat in row.caveats]
         found.append(f"  evidence: {row.evaluations} confirm evaluations of {self.origin}")
         for level, known in self.levels.items():
@@ -98,7 +112,8 @@ class Card:
             if self.levels
             else "  the evaluations are in the workspace of the study: groundrules why ROW there lists them"
         )
-        return found
+        # Names come from files of others: none may end its line and begin one of its own.
+        return [harmless(" ".join(line.splitlines())) for line in found]
 
     @property
     def _numbers(self) -> list[Any]:

@@ -25,7 +25,7 @@ from studies.commands.pages import record_of, write_pages
 from studies.commands.places import place
 
 if TYPE_CHECKING:
-    pass
+    from reports.recommended import Defaults
 
 
 def report(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
@@ -81,7 +81,8 @@ def ui(
 
 def export(
     study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A study in the workspace, or `published`: what ships.")
+        str,
+        typer.Argument(metavar="STUDY", help="A study, a defaults file, or published, textbook, framework."),
     ],
     kind: Annotated[Kind, typer.Option("--format", help="How to write them.")] = Kind.yaml,
     output: Output = None,
@@ -100,26 +101,37 @@ def export(
 
     Of a search study, the best configuration.
     """
-    from reports.defaults import render
     from reports.search_record import SearchRecord
-    from studies.commands.pages import defaults_text, emit, record_of
-    from studies.commands.sources import PUBLISHED, published
+    from studies.commands.pages import defaults_of, emit, record_of
+    from studies.commands.sources import elsewhere
     from studies.searching.telling import exported
 
-    if study == PUBLISHED:
+    table = elsewhere(study, workspace)
+    if table is not None:
         if previous is not None:
-            raise ValueError("--previous goes with a study, not with what is published already")
-        emit(render(published(), kind.value), output)
-        return
-    record = record_of(workspace, study)
-    if not isinstance(record, SearchRecord):
-        emit(defaults_text(record, kind.value, previous), output)
-        return
-    if previous is not None:
-        raise ValueError(
-            f"study '{study}' is a search study: it releases no defaults, so --previous means nothing"
-        )
-    emit(exported(record, kind.value), output)
+            raise ValueError(f"--previous goes with a study of the workspace, not with {study}")
+    else:
+        record = record_of(workspace, study)
+        if isinstance(record, SearchRecord):
+            if previous is not None:
+                raise ValueError(
+                    f"study '{study}' is a search study: it releases no defaults, so --previous means nothing"
+                )
+            emit(exported(record, kind.value), output)
+            return
+        table = defaults_of(record, previous)
+    emit(rendered(table, kind), output)
+
+
+def rendered(table: Defaults, kind: Kind) -> str:
+    """The table in a format; what a plain PyTorch file leaves out is said on the error stream as well."""
+    from reports.defaults import render
+    from reports.exporting.torch_file import left_out, to_know
+
+    text = render(table, kind.value)
+    for note in (*left_out(table), *to_know(table)) if kind is Kind.python else ():
+        print(f"note: {note}", file=sys.stderr)
+    return text
 
 
 def diff(
@@ -127,7 +139,7 @@ def diff(
         str,
         typer.Argument(metavar="A", help="A defaults file, a study, or published, textbook, framework."),
     ],
-    after: Annotated[str, typer.Argument(metavar="B", help="Likewise; A and B have the same regimes.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="Likewise; compared where both have a regime.")],
     kind: Annotated[Telling, typer.Option("--format", help="How to say it.")] = Telling.text,
     output: Output = None,
     workspace: Workspace = DEFAULT_WORKSPACE,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from reports.recommended import Defaults
     from reports.record import StudyRecord
     from reports.search_record import SearchRecord
 
@@ -57,21 +58,30 @@ def write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Pa
 
 
 def defaults_text(record: StudyRecord, format: str, previous: Path | None = None) -> str:
-    """A study's recommended defaults as a file; EvidenceError unless it carries verdicts.
+    """A study's recommended defaults as a file; arguments as of `defaults_of`.
+
+    `format` is one of `reports.defaults.FORMATS`.
+    """
+    from reports.defaults import render
+
+    return render(defaults_of(record, previous), format)
+
+
+def defaults_of(record: StudyRecord, previous: Path | None = None) -> Defaults:
+    """A study's recommended defaults; EvidenceError unless it carries verdicts.
 
     Args:
         record: a complete study.
-        format: one of `reports.defaults.FORMATS`.
         previous: the file of the last release, or `published`: its levels stay while they are admissible.
     """
     from reports import verdicts
-    from reports.defaults import defaults, render
+    from reports.defaults import defaults
     from studies.commands.sources import PUBLISHED, published, read_table
 
     old = None
     if previous is not None:
         old = published() if str(previous) == PUBLISHED else read_table(previous)
-    return render(defaults(record, verdicts(record), old), format)
+    return defaults(record, verdicts(record), old)
 
 
 def emit(text: str, output: Path | None) -> None:

@@ -38,6 +38,28 @@ def published() -> Defaults:
     return read_table(PUBLISHED_FILE)
 
 
+def elsewhere(name: str, workspace: Path) -> Defaults | None:
+    """What `export` may be asked for besides a study of the workspace; None for such a study.
+
+    `published`, `textbook` and `framework` by name, and a defaults file unless a study is called like it.
+    """
+    from reports.changes import REFERENCES
+    from reports.references import reference
+    from studies.ledger import Ledger
+
+    if name in REFERENCES:
+        return reference(name)
+    if name == PUBLISHED:
+        return published()
+    if not Path(name).is_file():
+        return None
+    if found := Ledger.find(workspace):
+        with found as ledger:
+            if name in {row.name for row in ledger.studies()}:
+                return None
+    return read_table(Path(name))
+
+
 def table_named(name: str, workspace: Path) -> Defaults | Reference:
     """What one side of a `diff` is called: textbook, framework, published, a file, or a study.
 

@@ -50,13 +50,14 @@ def told_given_up(summary: RunSummary, study: str) -> list[str]:
 def _table(verdicts: Sequence[Verdict]) -> list[str]:
     """The answers as lines: one row each, and a sentence below."""
     from reports import wording
+    from reports.origins import kinds
 
     lines = []
     for v in verdicts:
         lines += ["", f"{v.factor} @ {v.regime}: {v.recommended} ({v.label}, decided by {v.decided_by})"]
         lines.append(f"  {wording.answer(v)}")
         textbook = " or ".join(v.textbook) or "no such row"
-        n = f"{v.families} families ({v.real_families} of real data), {v.blocks} blocks, {v.seeds} seeds"
+        n = f"{v.families} families ({kinds(v.real_families, v.own_families, 'of real data')}), {v.blocks} blocks, {v.seeds} seeds"
         lines.append(f"  textbook: {textbook}; n = {n}")
         if v.course:
             lines.append(f"  the row {wording.raced(v.course)}")

@@ -98,15 +98,17 @@ def test_what_else_differs_is_a_note_and_no_change() -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (table(row(regime="wide")), "different regimes: a.yaml has deep, b.yaml has wide"),
-        (table(row(), row(regime="shallow")), "different regimes: a.yaml has deep, b.yaml has deep, shallow"),
+        (
+            table(row(regime="wide")),
+            "different regimes: only a.yaml has regime deep; only b.yaml has regime wide",
+        ),
         (
             table(recipes=(recipe(setting=Setting(depth=30)),)),
-            "different regimes: deep has depth 2 in a.yaml and 30 in b.yaml",
+            "different regimes: regime deep has depth 2 in a.yaml and 30 in b.yaml",
         ),
         (
             table(recipes=(recipe(setting=Setting(network="rnn")),)),
-            "deep has network mlp in a.yaml and rnn in b.yaml",
+            "regime deep has network mlp in a.yaml and rnn in b.yaml",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import cast
 
 import numpy as np
@@ -24,7 +25,13 @@ from trainers.evaluation import CurvePoint, Evaluation, Phase, Slot
 LEVELS = ("torch_default", "glorot_normal", "lecun_normal", "he_normal")
 """Cheapest first."""
 
-TEXTBOOK = {"shallow": ("glorot_normal", "he_normal"), "deep": ("he_normal",)}
+TEXTBOOKS = {
+    "ours": {"shallow": ("glorot_normal", "he_normal"), "deep": ("he_normal",)},
+    "wrong": {"shallow": ("he_normal", "torch_default"), "deep": ("lecun_normal", "glorot_normal")},
+    "without this row": {"shallow": (), "deep": ()},
+}
+"""What the textbook may say -> regime -> its levels."""
+
 MEANS = {"shallow": (0.8, 0.0, 0.3, 3.2), "deep": (1.2, 0.9, 1.0, 0.0)}
 """Regime -> true error of each level, in margins."""
 
@@ -35,7 +42,7 @@ BUDGET = Budget(
     profile="standard", blocks=3, trials=6, promoted=2, promote_seeds=1, confirm_seeds=2, looks=LOOKS
 )
 NUISANCE = {"learning_rate": (1e-4, 0.5), "weight_decay": (1e-5, 0.1)}
-BACKGROUNDS = (
+BACKGROUNDS: tuple[dict[str, str], ...] = (
     {"activation": "relu", "optimizer": "adamw"},
     {"activation": "tanh", "optimizer": "nesterov"},
     {"activation": "selu", "optimizer": "adamw"},
@@ -44,12 +51,14 @@ FAMILIES = (0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9, 9, 9, 10, 11, 12, 13, 14, 15)
 """Of each task; two generators have variants."""
 
 
+@cache
 def discriminating(
     *,
-    looks: Sequence[int] = LOOKS,
-    families: Sequence[int] = FAMILIES,
-    regimes: Sequence[str] = ("shallow", "deep"),
+    looks: tuple[int, ...] = LOOKS,
+    families: tuple[int, ...] = FAMILIES,
+    regimes: tuple[str, ...] = ("shallow", "deep"),
     noise: float = 0.5,
+    textbook: str = "ours",
     seed: int = 0,
     name: str = "discriminating",
 ) -> StudyRecord:
@@ -61,6 +70,7 @@ def discriminating(
         regimes: some of MEANS.
         noise: SD of a level's error between the blocks of a task, in margins; between tasks four fifths of
             that.
+        textbook: one of TEXTBOOKS.
         seed: of all that is random.
         name: of the study.
     """
@@ -74,7 +84,7 @@ def discriminating(
         delta = np.array([margin.delta for margin in margins if margin.regime == regime])
         trivial = {margin.task: margin.trivial_error for margin in margins if margin.regime == regime}
         shape = (len(tasks), budget.blocks, len(LEVELS))
-        base = 0.2 + rng.normal(0, 0.02, (len(tasks), 1, 1)) + rng.normal(0, 0.006, shape[:2] + (1,))
+        base = 0.2 + rng.normal(0, 0.02, (len(tasks), 1, 1)) + rng.normal(0, 0.006, (*shape[:2], 1))
         arms = [
             base + delta[:, None, None] * (np.array(means) + _spread(rng, shape, noise))
             for means in (MEANS[regime], UNTUNED[regime], LAST[regime])
@@ -95,7 +105,7 @@ def discriminating(
                 levels=(LEVELS[3], LEVELS[0], LEVELS[2], LEVELS[1]),
                 regimes=tuple(regimes),
                 cost={level: rank for rank, level in enumerate(LEVELS)},
-                textbook={regime: TEXTBOOK[regime] for regime in regimes},
+                textbook={regime: TEXTBOOKS[textbook][regime] for regime in regimes},
             ),
         ),
         regimes={regime: vars(SETTINGS[regime]) for regime in regimes},

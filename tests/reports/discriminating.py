@@ -25,7 +25,7 @@ from trainers.evaluation import CurvePoint, Evaluation, Phase, Slot
 LEVELS = ("torch_default", "glorot_normal", "lecun_normal", "he_normal")
 """Cheapest first."""
 
-TEXTBOOKS = {
+TEXTBOOKS: dict[str, dict[str, tuple[str, ...]]] = {
     "ours": {"shallow": ("glorot_normal", "he_normal"), "deep": ("he_normal",)},
     "wrong": {"shallow": ("he_normal", "torch_default"), "deep": ("lecun_normal", "glorot_normal")},
     "without this row": {"shallow": (), "deep": ()},

@@ -42,7 +42,7 @@ def bounds(values: Sequence[float], level: float) -> tuple[float, float]:
 
 
 @lru_cache
-def quantile(level: float, freedom: int) -> float:
+def quantile(level: float, freedom: float) -> float:
     """Student's t."""
     return float(stats.t.isf(level, freedom))
 
@@ -63,21 +63,30 @@ def over_splits(
     a: int,
     b: int,
 ) -> tuple[float, float, float]:
-    """Mean, standard error and degrees of freedom over the data splits of these tasks (method 2.7).
+    """Of a pair: mean, standard error and degrees of freedom over the data splits of these tasks."""
+    effects = [
+        [clipped((errors[t, r, a] - errors[t, r, b]) / delta[t]) for r in range(errors.shape[1])]
+        for t in range(len(delta))
+    ]
+    return splits_of(effects, family, overlap)
+
+
+def splits_of(
+    effects: Sequence[Sequence[float]], family: Sequence[int], overlap: Sequence[float]
+) -> tuple[float, float, float]:
+    """Mean, standard error and degrees of freedom of block effects of each task (method 2.7).
 
     Nadeau and Bengio's variance of each task, 1/R + test items per training item; tasks add up with equal
     weights of families, and of tasks in one; Welch and Satterthwaite's degrees of freedom.
     """
-    blocks = errors.shape[1]
     mean = variance = fourth = 0.0
-    for t, own in enumerate(family):
+    for own, blocks, share in zip(family, effects, overlap, strict=True):
         weight = 1 / (len(set(family)) * list(family).count(own))
-        effects = [clipped((errors[t, r, a] - errors[t, r, b]) / delta[t]) for r in range(blocks)]
-        part = weight**2 * float(np.var(effects, ddof=1)) * (1 / blocks + overlap[t])
-        mean += weight * sum(effects) / blocks
+        part = weight**2 * float(np.var(blocks, ddof=1)) * (1 / len(blocks) + share)
+        mean += weight * sum(blocks) / len(blocks)
         variance += part
-        fourth += part**2 / (blocks - 1)
-    return mean, math.sqrt(variance), variance**2 / fourth if fourth else blocks - 1.0
+        fourth += part**2 / (len(blocks) - 1)
+    return mean, math.sqrt(variance), variance**2 / fourth if fourth else len(effects[0]) - 1.0
 
 
 class Raced(NamedTuple):

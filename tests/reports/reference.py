@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,14 @@ def family_means(
     """Method 2.6: effects clipped at 4 margins, blocks to tasks, variants of a generator to one family."""
     per_family: dict[int, list[float]] = {}
     for t, own in enumerate(family):
-        effects = [
-            max(-4.0, min(4.0, (errors[t, r, a] - errors[t, r, b]) / delta[t]))
-            for r in range(errors.shape[1])
-        ]
+        effects = [clipped((errors[t, r, a] - errors[t, r, b]) / delta[t]) for r in range(errors.shape[1])]
         per_family.setdefault(own, []).append(sum(effects) / len(effects))
     return [sum(values) / len(values) for _, values in sorted(per_family.items())]
+
+
+def clipped(effect: float) -> float:
+    """At 4 margins: it fails. NaN where a level was not trained."""
+    return effect if math.isnan(effect) else max(-4.0, min(4.0, effect))
 
 
 def bounds(values: Sequence[float], level: float) -> tuple[float, float]:
@@ -39,7 +42,7 @@ def bounds(values: Sequence[float], level: float) -> tuple[float, float]:
 
 
 @lru_cache
-def quantile(level: float, freedom: int) -> float:
+def quantile(level: float, freedom: float) -> float:
     """Student's t."""
     return float(stats.t.isf(level, freedom))
 
@@ -52,33 +55,90 @@ def all_bounds(
     return {(a, b): bounds(family_means(errors, delta, family, a, b), level) for a, b in pairs}
 
 
+def over_splits(
+    errors: NDArray[np.float64],
+    delta: Sequence[float],
+    family: Sequence[int],
+    overlap: Sequence[float],
+    a: int,
+    b: int,
+) -> tuple[float, float, float]:
+    """Of a pair: mean, standard error and degrees of freedom over the data splits of these tasks."""
+    effects = [
+        [clipped((errors[t, r, a] - errors[t, r, b]) / delta[t]) for r in range(errors.shape[1])]
+        for t in range(len(delta))
+    ]
+    return splits_of(effects, family, overlap)
+
+
+def splits_of(
+    effects: Sequence[Sequence[float]], family: Sequence[int], overlap: Sequence[float]
+) -> tuple[float, float, float]:
+    """Mean, standard error and degrees of freedom of block effects of each task (method 2.7).
+
+    Nadeau and Bengio's variance of each task, 1/R + test items per training item; tasks add up with equal
+    weights of families, and of tasks in one; Welch and Satterthwaite's degrees of freedom.
+    """
+    mean = variance = fourth = 0.0
+    for own, blocks, share in zip(family, effects, overlap, strict=True):
+        weight = 1 / (len(set(family)) * list(family).count(own))
+        part = weight**2 * float(np.var(blocks, ddof=1)) * (1 / len(blocks) + share)
+        mean += weight * sum(blocks) / len(blocks)
+        variance += part
+        fourth += part**2 / (len(blocks) - 1)
+    return mean, math.sqrt(variance), variance**2 / fourth if fourth else len(effects[0]) - 1.0
+
+
+class Raced(NamedTuple):
+    """How a race ended; levels are numbers in cost order."""
+
+    alive: list[int]
+    good: list[int]
+    """Admissible."""
+    pairs: Pairs
+    """Each pair's last bounds."""
+    stop: int
+    """Families seen."""
+    at: Mapping[tuple[int, int], int]
+    """Each pair's last look."""
+    dropped: Mapping[int, int]
+    """Level -> the look that dropped it."""
+
+
 def race(
     errors: NDArray[np.float64],
     delta: Sequence[float],
     family: Sequence[int],
     looks: Sequence[int],
     alpha: float,
-) -> tuple[list[int], list[int], Pairs, int]:
-    """Method 2.10. Returns (survivors, admissible, each pair's last bounds, families seen)."""
+    planned: int | None = None,
+) -> Raced:
+    """Method 2.10; `planned` looks, where fewer can be taken."""
     levels = errors.shape[-1]
+    at: dict[tuple[int, int], int] = {}
+    gone: dict[int, int] = {}
     alive = list(range(levels))
     last: dict[tuple[int, int], tuple[float, float]] = {}
     good: list[int] = []
     for look in looks:
         rows = [t for t, own in enumerate(family) if own < look]
+        alive = [i for i in alive if not np.isnan(errors[rows, :, i]).any()]  # not trained any more
         now = all_bounds(
             errors[rows],
             [delta[t] for t in rows],
             [family[t] for t in rows],
-            alpha / (levels * len(looks)),
+            alpha / (levels * (planned or len(looks))),
         )
         last |= {pair: now[pair] for pair in now if set(pair) <= set(alive)}
+        at |= {pair: look for pair in now if set(pair) <= set(alive)}
         dropped = [i for i in alive if any(now[i, j][0] > 1 for j in alive if j != i)]
-        alive = [i for i in alive if i not in dropped]
+        if len(dropped) < len(alive):  # clipped effects need not add up: all might beat each other
+            alive = [i for i in alive if i not in dropped]
+            gone |= dict.fromkeys(dropped, look)
         good = [i for i in alive if all(now[i, j][1] < 1 for j in alive if j != i)]
         if alive and alive[0] in good:
-            return alive, good, last, look
-    return alive, good, last, looks[-1]
+            break
+    return Raced(alive=alive, good=good, pairs=last, stop=look, at=at, dropped=gone)
 
 
 def label(good: Sequence[int], pairs: Pairs, levels: int, textbook: set[int]) -> str:

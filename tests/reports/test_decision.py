@@ -143,6 +143,13 @@ def test_a_row_whose_textbook_levels_were_not_compared_cannot_be_settled() -> No
     assert labels(lower, upper, np.array([False, False])) == "insufficient"
 
 
+def test_a_level_that_may_be_one_whole_margin_worse_is_not_admissible() -> None:
+    upper = np.array([[0.0, 1.0], [np.nextafter(1.0, 0.0), 0.0]])
+    assert admissible(upper).tolist() == [False, True]
+    assert admissible(upper, np.array([True, True])).tolist() == [False, True]
+    assert admissible(upper, np.array([True, False])).tolist() == [True, False], "a dropped level is no rival"
+
+
 @pytest.mark.parametrize(
     ("lower", "upper", "expected"),
     [

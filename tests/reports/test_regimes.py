@@ -46,7 +46,9 @@ def test_no_change_of_sign_no_crossover() -> None:
 
 def test_too_little_evidence_leaves_the_interval_open_at_an_end() -> None:
     found = crossover(rising(12.0, sd=6.0, families=4), DEPTHS)
-    assert found.low == 2 or found.high == 30
+    assert 2 < found.low < 12 < found.depth < found.high == 30
+    mirrored = crossover(-rising(3.0, sd=6.0, families=4), DEPTHS)
+    assert mirrored.low == 2 < mirrored.high
 
 
 def test_two_families_without_any_noise_are_certain() -> None:

@@ -76,7 +76,7 @@ def _least(holds: Callable[[float], bool]) -> float:
 
 
 def exact_outcome(claim: Claim, rows: Sequence[Evaluation]) -> Outcome | None:
-    """Within the tolerance in 95 % of members, p by the binomial test of that share; None without a record."""
+    """Within the tolerance in 95 % of members, p by the binomial test; None where nothing was recorded."""
     assert claim.expected is not None and claim.tolerance is not None
     found = [row.diagnostics[claim.measure] for row in rows if claim.measure in row.diagnostics]
     if not found:

@@ -19,8 +19,8 @@ import numpy as np
 
 from reports.challenged import challenge_of
 from reports.characters import cell
-from reports.claim_counts import counted
-from reports.claim_tests import Counterexample, Outcome, outcome_of
+from reports.claim_tests import Counterexample, Outcome
+from reports.claim_types import Heard, type_of
 from reports.claimed import Claim, ClaimType
 from reports.compare import FEW_FAMILIES
 from reports.evidence import Evidence
@@ -149,6 +149,7 @@ def _untestable(record: StudyRecord, claim: Claim, kind: str, reason: str) -> st
 
 
 def _card(record: StudyRecord, claim: Claim, rows: Mapping[tuple[str, str], Evidence], reason: str) -> Card:
+    kind = type_of(claim)
     its = {regime: rows[claim.factor, regime] for regime in claim.regimes} if not reason else {}
     members = [
         row
@@ -160,13 +161,11 @@ def _card(record: StudyRecord, claim: Claim, rows: Mapping[tuple[str, str], Evid
     challenge = challenge_of(record, claim) if its else None
     if isinstance(challenge, str):
         reason = challenge
-    elif its and claim.type in ("success_rate", "exact"):
-        chosen = [row for row in members if row.slot.phase == "confirm" and row.arm == "tuned"]
-        alpha = next(iter(its.values())).question.alpha / max(1, len(record.budget.looks))
-        outcome = counted(claim, chosen, alpha=alpha)
-        reason = "" if outcome else "nothing was recorded of the inside of its trainings"
     elif its:
-        outcome = outcome_of(claim, its, looks=max(1, len(record.budget.looks)), challenge=challenge)
+        chosen = [row for row in members if row.slot.phase == "confirm" and row.arm == "tuned"]
+        looks = max(1, len(record.budget.looks))
+        outcome = kind.judge(claim, Heard(rows=its, members=chosen, looks=looks, challenge=challenge))
+        reason = "" if outcome else "nothing was recorded of the inside of its trainings"
     families = min((len(row.families) for row in its.values()), default=0)
     tasks = tuple(dict.fromkeys(task for row in its.values() for task in row.tasks))
     if outcome is not None and outcome.blocks is not None:
@@ -187,7 +186,7 @@ def _card(record: StudyRecord, claim: Claim, rows: Mapping[tuple[str, str], Evid
         factor=claim.factor,
         levels=claim.levels,
         regimes=claim.regimes,
-        statement=claim.said,
+        statement=kind.said(claim),
         verdict="not_tested" if outcome is None else outcome.label,
         reason=reason,
         general=families >= FEW_FAMILIES,
@@ -210,8 +209,7 @@ def _effect(claim: Claim, outcome: Outcome | None) -> dict[str, Any]:
     """The numbers of an outcome, as far as it has any."""
     found = outcome.found if outcome else None
     blocks = outcome.blocks if outcome else None
-    directed = claim.type != "equal"  # of two levels said to be equal neither is to improve on the other
-    improve = blocks.improve() if blocks and directed else None
+    improve = blocks.improve() if blocks and type_of(claim).directed else None
     return {
         "margins": float(found.bounds.mean) if found else None,
         "interval": found.interval if found and math.isfinite(found.interval[0]) else None,

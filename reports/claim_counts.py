@@ -26,17 +26,15 @@ NEEDS = ("end.train_loss", "trivial_loss")
 LEAST_P = 1e-9
 
 
-def counted(claim: Claim, rows: Sequence[Evaluation], *, alpha: float) -> Outcome | None:
-    """The outcome of a claim of type success_rate or exact; None where nothing was recorded.
+def success_outcome(claim: Claim, rows: Sequence[Evaluation], *, alpha: float) -> Outcome | None:
+    """How often either level trains; None where nothing was recorded.
 
     Args:
-        claim: the claim.
+        claim: of two levels.
         rows: tuned confirm members of its levels in its regime.
         alpha: one-sided level of each end of the interval of a success rate.
     """
     of = {level: [row for row in rows if row.slot.level == level] for level in claim.levels}
-    if claim.type == "exact":
-        return _exact(claim, of[claim.levels[0]])
     a, b = (_successes(of[level]) for level in claim.levels)
     if a is None or b is None:
         return None
@@ -77,8 +75,8 @@ def _least(holds: Callable[[float], bool]) -> float:
     return math.exp(high)
 
 
-def _exact(claim: Claim, rows: Sequence[Evaluation]) -> Outcome | None:
-    """Within the tolerance in 95 % of the members; p by the binomial test of that share."""
+def exact_outcome(claim: Claim, rows: Sequence[Evaluation]) -> Outcome | None:
+    """Within the tolerance in 95 % of members, p by the binomial test; None where nothing was recorded."""
     assert claim.expected is not None and claim.tolerance is not None
     found = [row.diagnostics[claim.measure] for row in rows if claim.measure in row.diagnostics]
     if not found:

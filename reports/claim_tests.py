@@ -7,7 +7,7 @@ for them. A claim about L levels has bounds at alpha / (L * looks), whatever els
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import cast
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports import claims
-from reports.claim_effects import Blocks, Found, difference, measured, pair, points, slope
+from reports.claim_effects import Blocks, Found, difference, pair, points, slope
 from reports.claimed import Claim
 from reports.compare import Array, block_effects, compare, family_effects
 from reports.decision import Label
@@ -71,28 +71,6 @@ class Outcome:
     """Of an ordering: the pairs that are proved."""
 
 
-def outcome_of(
-    claim: Claim, rows: Mapping[str, Evidence], *, looks: int, challenge: Challenge | None = None
-) -> Outcome:
-    """The outcome of a claim about errors.
-
-    Args:
-        claim: of any type but success_rate and exact (`reports.claim_counts`).
-        rows: regime -> evidence of the claim's question, one for each of its regimes.
-        looks: how often the plan allows the data to be looked at.
-        challenge: of a claim of type always, where it was challenged.
-    """
-    here = measured(rows[claim.regimes[0]], claim.levels)
-    if claim.type == "ordering":
-        return _ordering(claim, here, looks)
-    if claim.type == "dose":
-        return _dose(claim, here, looks)
-    if claim.type == "regime":
-        return _regime(claim, here, measured(rows[claim.regimes[1]], claim.levels), looks)
-    outcome = _pair(claim, here, looks, challenge)
-    return outcome if challenge is None else _challenged(outcome, claim, challenge)
-
-
 def _level(evidence: Evidence, count: int, looks: int) -> float:
     return evidence.question.alpha / (count * looks)
 
@@ -101,24 +79,28 @@ def _p(found: Found) -> float:
     return float(state_p(found.bounds, claims.states(found.bounds), found.freedom))
 
 
-def _pair(claim: Claim, evidence: Evidence, looks: int, challenge: Challenge | None) -> Outcome:
-    """better, equal, always and usually: two levels in one regime."""
+Word = Callable[[Found, Blocks], claims.Strings]
+"""The verdict on one pair of levels."""
+
+
+def pair_outcome(
+    claim: Claim, evidence: Evidence, looks: int, word: Word, *, either_way: bool = False
+) -> Outcome:
+    """Two levels in one regime.
+
+    Args:
+        claim: of them.
+        evidence: of these two.
+        looks: how often the plan allows the data to be looked at.
+        word: the verdict.
+        either_way: neither of the two is claimed to be better: whichever is speaks against the claim.
+    """
     a, b = claim.levels
     blocks = pair(evidence)
     found = blocks.found(level=_level(evidence, 2, looks))
-    improve, prediction = blocks.improve(), blocks.prediction()
-    if claim.type == "equal":
-        label = claims.equal_claim(found.bounds)
-    elif claim.type == "always":
-        low = prediction[0] if prediction else -math.inf
-        turned_over = NO_CHALLENGE if challenge is None else int(challenge.reversed.sum())
-        label = claims.always_claim(found.bounds, np.array(low), np.array(turned_over))
-    elif claim.type == "usually":
-        label = claims.usually_claim(found.bounds, np.array(improve.low if improve else 0.0))
-    else:
-        label = claims.better_claim(found.bounds)
+    label = word(found, blocks)
     verdict = _label(label)
-    turned = claim.type == "equal" and found.bounds.mean > 0
+    turned = either_way and found.bounds.mean > 0
     raw = points(evidence)
     return Outcome(
         label=verdict,
@@ -135,7 +117,21 @@ def _pair(claim: Claim, evidence: Evidence, looks: int, challenge: Challenge | N
     )
 
 
-def _challenged(outcome: Outcome, claim: Claim, challenge: Challenge) -> Outcome:
+def always_word(found: Found, blocks: Blocks, challenge: Challenge | None) -> claims.Strings:
+    """Of an 'always' claim, whose fresh blocks may not have been trained."""
+    prediction = blocks.prediction()
+    low = prediction[0] if prediction else -math.inf
+    turned_over = NO_CHALLENGE if challenge is None else int(challenge.reversed.sum())
+    return claims.always_claim(found.bounds, np.array(low), np.array(turned_over))
+
+
+def usually_word(found: Found, blocks: Blocks) -> claims.Strings:
+    """Of a 'usually' claim."""
+    improve = blocks.improve()
+    return claims.usually_claim(found.bounds, np.array(improve.low if improve else 0.0))
+
+
+def challenged_outcome(outcome: Outcome, claim: Claim, challenge: Challenge) -> Outcome:
     """With what the fresh blocks say; a reversal that they prove is what contradicts the claim."""
     blocks = challenge.blocks
     means = [f"{task} {signed(mean)}" for task, mean in zip(blocks.tasks, blocks.by_task, strict=True)]
@@ -169,7 +165,7 @@ def _challenged(outcome: Outcome, claim: Claim, challenge: Challenge) -> Outcome
     )
 
 
-def _ordering(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
+def ordering_outcome(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
     """Every adjacent pair, and Page's trend over all."""
     count, alpha = len(claim.levels), evidence.question.alpha
     comparison = compare(
@@ -212,7 +208,7 @@ def _ordering(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
     )
 
 
-def _dose(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
+def dose_outcome(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
     """A straight line over equal steps from the first level to the last, and Page's trend."""
     alpha, count = evidence.question.alpha, len(claim.levels)
     falls = claim.direction == "better"
@@ -250,7 +246,7 @@ def _dose(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
     )
 
 
-def _regime(claim: Claim, here: Evidence, there: Evidence, looks: int) -> Outcome:
+def regime_outcome(claim: Claim, here: Evidence, there: Evidence, looks: int) -> Outcome:
     """The first level leads in the first regime, the second in the second: difference of differences."""
     a, b = claim.levels
     level = _level(here, 2, looks)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 ClaimType = Literal[
     "better", "equal", "always", "usually", "ordering", "regime", "dose", "success_rate", "exact"
 ]
-"""Each has its own words for what was found (`reports.claims`)."""
+"""What each needs, says and is judged by stands in `reports.claim_types`."""
 
 CATALOGUE: Mapping[str, tuple[str, int]] = {
     "I": ("initialization", 21),
@@ -71,11 +71,6 @@ class Claim:
             if value not in (None, "", {})
         }
 
-    @property
-    def said(self) -> str:
-        """What is claimed of which levels where, in a line."""
-        return _statement(self.type, self.levels, self.regimes, self.direction)
-
     def outside(self, setting: Mapping[str, object]) -> str:
         """Why a regime with this setting lies outside of what the claim speaks of; '' where it does not."""
         for name, wish in self.scope.items():
@@ -90,26 +85,6 @@ class Claim:
             elif found != wish:
                 return f"it speaks of {name} {wish}; here {name} is {found}"
         return ""
-
-
-def _statement(
-    type_: ClaimType, levels: Sequence[str], regimes: Sequence[str], direction: Direction | None = None
-) -> str:
-    """What is claimed of which levels where: 'always he_normal over lecun_normal, in deep'."""
-    first, last = levels[0], levels[-1]
-    said = {
-        "better": f"{first} over {last}",
-        "always": f"always {first} over {last}",
-        "usually": f"usually {first} over {last}",
-        "success_rate": f"{first} trains more often than {last}",
-        "equal": f"{first} as good as {last}",
-        "ordering": " over ".join(levels),
-        "dose": f"the more the {direction}: {', '.join(levels)}",
-        "exact": f"a number of {first}",
-    }
-    if type_ == "regime":
-        return f"{first} in {regimes[0]}, {last} in {regimes[-1]}"
-    return f"{said[type_]}, in {' and '.join(regimes)}"
 
 
 def catalogued(name: str) -> bool:

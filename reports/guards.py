@@ -13,8 +13,9 @@ from reports.record import Budget, Margin, StudyRecord, once
 from reports.scores import READ_OUT
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation, Phase, Slot
 
-ADAPTIVE = ("tpe", "gp")
-"""Samplers that look at earlier results: levels then differ in how well they were searched."""
+FIXED_DESIGNS = ("sobol", "random")
+"""The samplers that may carry verdicts: their points are fixed before any result. With every other one levels
+differ in how well they were searched, and a study is exploratory."""
 
 MOST = 100
 """Reasons that are listed."""
@@ -44,11 +45,11 @@ class Standing:
 @once
 def standing(record: StudyRecord) -> Standing:
     """Whether `record` may carry verdicts, and if not, why; never raises."""
-    if record.sampler in ADAPTIVE:
+    if record.sampler not in FIXED_DESIGNS:
         return Standing(
             kind="exploratory",
             reason=f"the sampler '{record.sampler}' looks at earlier results, so levels were not searched "
-            "equally; only designs fixed in advance (sobol, random) carry verdicts",
+            f"equally; only designs fixed in advance ({', '.join(FIXED_DESIGNS)}) carry verdicts",
         )
     if record.extends and record.extends.unregistered:
         return Standing(

@@ -10,12 +10,13 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from reports.guards import FIXED_DESIGNS
 from reports.record import EXTERNAL
 from search_spaces.config import Config
 from studies.control_arms import salt
 from studies.external import External
 from studies.plan import Chain, Protocol
-from studies.search import ADAPTIVE, GENERATION, Search
+from studies.search import GENERATION, Search
 from trainers.evaluation import Arm, Evaluation, Phase, Slot
 from trainers.member import Member
 
@@ -209,7 +210,7 @@ def _retune(protocol: Fixed, chain: Chain, done: Done, memory: Memory) -> list[M
 def _generations(protocol: Fixed) -> list[range]:
     """Trial numbers that are asked together; trial 0, the library default, goes with the first."""
     trials = protocol.spec.effective_budget.trials
-    size = GENERATION if protocol.spec.sampler in ADAPTIVE else trials
+    size = trials if protocol.spec.sampler in FIXED_DESIGNS else GENERATION
     ends = [min(end, trials) + 1 for end in range(size, trials + size, size)]
     return [range(low, high) for low, high in zip([0, *ends[:-1]], ends, strict=True)]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reports.guards import FIXED_DESIGNS
 from reports.record import ARMS, EXTERNAL
 from search_spaces.config import SETTING_NAMES, Config, Setting
 from search_spaces.space import complete
@@ -18,7 +19,6 @@ from studies.external import hoped_before
 from studies.packing import FLOPS_PER_SECOND, pack_limit
 from studies.pilot import pilot_members
 from studies.plan import Chain, Protocol, chains_of, planned_members, protocol
-from studies.search import ADAPTIVE
 from studies.spec import StudySpec
 from studies.study_file.refusals import examine
 from trainers.evaluation import Slot
@@ -240,6 +240,6 @@ def _unsettled(fixed: Protocol, tasks: Mapping[str, Mapping[str, tuple[str, ...]
         facts.append(
             f"external check: {families} of {spec.external} families that nothing else touches are declared"
         )
-    if spec.sampler in ADAPTIVE:
+    if spec.sampler not in FIXED_DESIGNS:
         facts.append(f"verdicts: none, because the sampler {spec.sampler} is adaptive")
     return tuple(facts)

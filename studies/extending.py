@@ -42,6 +42,8 @@ from typing import TYPE_CHECKING, Any
 from reports.compare import FEW_FAMILIES
 from reports.files import own_folder, write
 from reports.guards import standing
+from studies.database.as_recorded import as_recorded
+from studies.database.comparing import comparable
 from studies.database.lineage import extension, unregistered
 from studies.network_changes import content_then
 from studies.record import study_file_of, study_record
@@ -150,13 +152,13 @@ def refuse_unlike(fixed: Protocol, ledger: Ledger) -> None:
     """
     spec = fixed.spec
     known = ledger.find_study(spec.study)
-    if spec.extends is None or (known is not None and known.protocol_hash == fixed.hash):
+    if spec.extends is None or (known is not None and _same(known, fixed)):
         return
     try:
         row, plan = _extensible(ledger, spec.extends.study)
     except ValueError as error:
         raise SpecError(spec.file, "extends.study", str(error)) from None
-    ours, theirs = spec.resolved(), row.protocol["spec"]
+    ours, theirs = comparable(fixed.plain())["spec"], comparable(row.protocol)["spec"]
     stated = {"protocol": row.protocol_hash, "plan": plan}
     stated["root"] = theirs.get("extends", {}).get("root", row.name)
     for key, value in stated.items():
@@ -189,6 +191,12 @@ def refuse_unlike(fixed: Protocol, ledger: Ledger) -> None:
     if changed:
         rule = f"'{row.name}' was trained with other versions ({', '.join(changed)}): results do not compare"
         raise SpecError(spec.file, "extends.study", rule)
+
+
+def _same(known: StudyRow, fixed: Protocol) -> bool:
+    """Whether the ledger's study is this one."""
+    with as_recorded(known.name):
+        return comparable(known.protocol) == comparable(fixed.plain())
 
 
 def _extensible(ledger: Ledger, parent: str) -> tuple[StudyRow, str]:

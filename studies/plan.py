@@ -84,6 +84,8 @@ class Protocol:
     unhonoured: Mapping[str, frozenset[str]]
     """Task -> what its own network does not take from the config: factors, levels (factor=level) and
     settings. Factors stay at the framework's default there, and questions about any of it skip the task."""
+    started_as: str = ""
+    """The hash under which a ledger has this very study; earlier versions hashed it in another form."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data."""
@@ -101,7 +103,7 @@ class Protocol:
 
     @cached_property
     def hash(self) -> str:
-        return digest(self.plain())
+        return self.started_as or digest(self.plain())
 
     @cached_property
     def positions(self) -> Mapping[str, Mapping[str, int]]:

@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -19,6 +19,8 @@ import torch
 from search_spaces.config import SETTING_NAMES
 from search_spaces.factor import unknown
 from studies.agenda import Agenda
+from studies.database.as_recorded import as_recorded, untouched
+from studies.database.comparing import comparable
 from studies.extending import refuse_unlike
 from studies.kinds import AnySpec
 from studies.ledger import Ledger, StudyRow
@@ -161,6 +163,7 @@ def run(
             refuse_unlike(fixed, ledger)
         fixed, known = as_started(fixed, ledger.find_study(spec.study))
         row = _start(ledger, fixed, device)
+        fixed = replace(fixed, started_as=row.protocol_hash)
         agenda = _agenda(fixed, ledger, book, row.terms["flops_per_second"])
         before = _trained(ledger, spec.study)
         if not agenda.done:
@@ -309,9 +312,12 @@ def refuse_changed(row: StudyRow, fixed: Fixed, place: Path) -> None:
         place: the ledger's, for the message.
     """
     fixed, _ = as_started(fixed, row)
-    if row.protocol_hash == fixed.hash:
+    untouched(row.name, row.protocol, row.protocol_hash, "protocol")
+    with as_recorded(row.name):
+        then, now = comparable(row.protocol), comparable(fixed.plain())
+    if then == now:
         return
-    spec, changed = fixed.spec, ", ".join(differences(row.protocol, fixed.plain()))
+    spec, changed = fixed.spec, ", ".join(differences(then, now))
     raise SpecError(
         spec.file,
         "study",

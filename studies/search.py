@@ -26,9 +26,6 @@ from trainers.randomness import integer_seed
 GENERATION = 4
 """Trials asked together by an adaptive sampler; the next ones wait for all of their results."""
 
-ADAPTIVE = frozenset(("tpe", "gp"))
-"""Samplers whose points hang on results: what they collect is never evidence for a verdict."""
-
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, PrivateAttr, Strict, ValidationError
 
 from reports.claimed import Claim
-from reports.guards import ADAPTIVE
+from reports.guards import FIXED_DESIGNS
 from reports.question import Question
 from reports.record import Budget
 from search_spaces.change import Change
@@ -197,7 +197,7 @@ class StudySpec(Part):
             promoted=b.value("promoted"),
             promote_seeds=b.value("promote_seeds"),
             confirm_seeds=b.value("confirm_seeds"),
-            looks=b.every_look if self.sampler not in ADAPTIVE else (self.families,),
+            looks=b.every_look if self.sampler in FIXED_DESIGNS else (self.families,),
             families=self.families,
         )
 
@@ -212,7 +212,7 @@ class StudySpec(Part):
 
         Without verdicts, or without a row of the textbook's, there is nothing to check.
         """
-        judged = self.sampler not in ADAPTIVE and any(any(q.textbook.values()) for q in self.asked)
+        judged = self.sampler in FIXED_DESIGNS and any(any(q.textbook.values()) for q in self.asked)
         return self.budget.value("external") if judged else 0
 
     @property

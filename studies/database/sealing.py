@@ -3,7 +3,7 @@
 Each transaction appends a link for every row that it writes: of the study itself, a plan, a frozen part, an
 attempt, or a pack with the evaluations that came with it. A link holds the hash of its row and hangs on the
 link before it, so that no row can be changed, added, removed or exchanged alone. Margins are those of the
-last plan. The chain has no secret: who computes all of it anew, or cuts a study off at its end everywhere, is
+last plan. The head of the chain says how long it is. There is no secret in it: who computes all of it anew is
 not noticed.
 """
 
@@ -23,6 +23,7 @@ from studies.database.stored import COLUMNS, as_text, content_hash
 
 Part = Literal["study", "plan", "frozen", "pack", "attempt"]
 
+HEAD = "head"
 STUDY = ("name", "title", "protocol_hash", "protocol", "terms", "started_ms")
 PLAN = ("revision", "hash", "plan", "started_ms")
 FROZEN = ("part", "hash", "content", "frozen_ms")
@@ -45,7 +46,7 @@ class Link:
     """One row as it was written."""
 
     position: int
-    """1 for the first of the study."""
+    """1 for the first of the study; 0 for the head, which repeats how many there are and the last chain."""
     part: str
     place: str
     """What tells the row from others of its part: a plan's hash, a pack's id; for messages."""
@@ -101,17 +102,17 @@ def pack_hash(row: Sequence[Any], evaluations: Sequence[Row]) -> str:
 
 def append(t: Transaction, study: str, rows: Sequence[Sealed]) -> None:
     """Links for rows that this transaction writes."""
-    last = t.rows(
-        "SELECT position, chain FROM seals WHERE study = ? ORDER BY position DESC LIMIT 1", (study,)
-    )
-    position, chain = last[0] if last else (0, "")
+    head = t.rows("SELECT place, chain FROM seals WHERE study = ? AND position = 0", (study,))
+    position, chain = (int(head[0][0]), head[0][1]) if head else (0, "")
     links = []
     for part, place, content in rows:
         position += 1
         chain = row_hash((chain, study, position, part, place, content))
         links.append((study, position, part, place, content, chain))
     t.many(
-        "INSERT INTO seals (study, position, part, place, content, chain) VALUES (?, ?, ?, ?, ?, ?)", links
+        "INSERT INTO seals (study, position, part, place, content, chain) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (study, position) DO UPDATE SET place = excluded.place, chain = excluded.chain",
+        [*links, (study, 0, HEAD, str(position), "", chain)],
     )
 
 
@@ -142,7 +143,7 @@ def kept(read: Read, study: str, *, hashed: bool, frozen: bool) -> Kept:
 
 
 def links_of(read: Read, study: str) -> tuple[Link, ...]:
-    """The chain of a study, in its order."""
+    """The chain of a study, its head first."""
     sql = "SELECT position, part, place, content, chain FROM seals WHERE study = ? ORDER BY position"
     return tuple(
         Link(position=position, part=part, place=place, content=content, chain=chain)
@@ -161,6 +162,7 @@ def seal_faults(study: str, before: Sequence[Link], now: Kept, after: Sequence[L
     """
     if broken := _chain_faults(study, after):
         return broken
+    before, after = before[1:], after[1:]
     found = unhashed(now)
     if list(after[: len(before)]) != list(before):
         found.append(Fault(where="seal", what="it was changed while it was read"))
@@ -226,7 +228,11 @@ def hash_faults(study: str, now: Kept) -> list[Fault]:
     ]
     for what, text, hashed in documents:
         try:
-            why = changed(study, json.loads(text), hashed, what)
+            data = json.loads(text)
+            own = what == "plan" and data == {
+                "protocol": hashed
+            }  # that of a search or a scope is its protocol
+            why = "" if own else changed(study, data, hashed, what)
         except (ValueError, TypeError, RecursionError) as error:
             why = f"it cannot be read ({type(error).__name__}: {error})"
         if why:
@@ -257,11 +263,16 @@ def adopt(t: Transaction, *, hashed: bool, frozen: bool) -> None:
 def _chain_faults(study: str, links: Sequence[Link]) -> list[Fault]:
     if not links:
         return [Fault(where="seal", what="it is missing")]
+    head, *others = links
+    if head.part != HEAD:
+        return [Fault(where="seal", what="the head of its chain is missing")]
     chain = ""
-    for position, link in enumerate(links, start=1):
+    for position, link in enumerate(others, start=1):
         chain = row_hash((chain, study, position, link.part, link.place, link.content))
         if (link.position, link.chain) != (position, chain):
             return [Fault(where="seal", what=f"link {position} of its chain is missing or changed")]
+    if (head.position, head.place, head.content, head.chain) != (0, str(len(others)), "", chain):
+        return [Fault(where="seal", what="its chain is cut off at the end")]
     return []
 
 

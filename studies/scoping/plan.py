@@ -45,6 +45,8 @@ class ScopeProtocol:
     """What is fixed before the first member of a scope."""
 
     fixed: Protocol
+    started_as: str = ""
+    """The hash under which a ledger has this very scope; earlier versions hashed it in another form."""
 
     @property
     def spec(self) -> StudySpec:
@@ -84,7 +86,7 @@ class ScopeProtocol:
 
     @cached_property
     def hash(self) -> str:
-        return digest(self.plain())
+        return self.started_as or digest(self.plain())
 
 
 def scope_of(

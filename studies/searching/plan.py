@@ -50,6 +50,8 @@ class SearchProtocol:
     facts: TaskFacts
     unhonoured: frozenset[str]
     """What the task's own network does not take from the config: factors, levels and settings."""
+    started_as: str = ""
+    """The hash under which a ledger has this very study; earlier versions hashed it in another form."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data."""
@@ -63,7 +65,7 @@ class SearchProtocol:
 
     @cached_property
     def hash(self) -> str:
-        return digest(self.plain())
+        return self.started_as or digest(self.plain())
 
     def config(self, point: Point) -> Config:
         """The complete configuration of one trial."""

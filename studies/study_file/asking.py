@@ -32,16 +32,17 @@ class Asked:
     def cost(self, usual: float | None = None) -> dict[str, int]:
         """Level -> cost rank, unique; ties between levels go to the smallest.
 
-        A factor's levels have the catalogue's ranks. Of a number the library default comes first, then the
-        order listed; of a setting the smaller value (fewer operations), or where it is no number the
-        default and then the order listed; combinations stand in the order listed.
+        A factor's levels stand in the catalogue's order, ranked among themselves: what else the catalogue
+        holds is no part of a study. Of a number the library default comes first, then the order listed; of
+        a setting the smaller value (fewer operations), or where it is no number the default and then the
+        order listed; combinations stand in the order listed.
 
         Args:
             usual: the number's library default, where the question is about a number.
         """
-        if self.kind == "factor":
-            return {level: FACTORS[self.name].level(level).cost_rank for level in self.changes}
         order = list(self.changes)
+        if self.kind == "factor":
+            order.sort(key=lambda level: FACTORS[self.name].level(level).cost_rank)
         if self.kind == "number" and usual is not None:
             order.sort(key=lambda level: self.changes[level].numbers[self.name] != usual)
         if self.kind == "setting":

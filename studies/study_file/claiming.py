@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from reports.claimed import Claim, ClaimType, allowed, catalogued
+from reports.claim_types import TYPES
+from reports.claimed import Claim, allowed, catalogued
+from reports.guards import FIXED_DESIGNS
 from search_spaces.change import spelled
 from search_spaces.config import SETTING_LIMITS, SETTING_NAMES
 from search_spaces.factor import unknown
@@ -16,33 +18,6 @@ if TYPE_CHECKING:
     from studies.spec import StudySpec
     from studies.study_file.asking import Asked
     from studies.study_file.parts import ClaimSpec
-
-FEWEST, MOST = 3, 100
-"""Levels of an ordering and of a dose: a trend over two is a pair."""
-
-LEVELS: Mapping[ClaimType, tuple[int, int]] = {
-    "better": (2, 2),
-    "equal": (2, 2),
-    "always": (2, 2),
-    "usually": (2, 2),
-    "success_rate": (2, 2),
-    "regime": (2, 2),
-    "ordering": (FEWEST, MOST),
-    "dose": (FEWEST, MOST),
-    "exact": (1, 1),
-}
-"""Type -> the fewest and the most levels that it speaks of."""
-
-OF_TYPE: Mapping[str, ClaimType] = {
-    "direction": "dose",
-    "measure": "exact",
-    "expected": "exact",
-    "tolerance": "exact",
-}
-"""Key -> the only type of claim that has it, and needs it."""
-
-RECORDED: tuple[ClaimType, ...] = ("exact", "success_rate")
-"""Types that are judged by what is recorded of a training's inside."""
 
 
 def understood_claims(spec: StudySpec) -> tuple[Claim, ...]:
@@ -58,7 +33,7 @@ def understood_claims(spec: StudySpec) -> tuple[Claim, ...]:
         if twin is not None:
             raise SpecError(spec.file, f"claims[{i}]", f"states the same as claims[{twin}]")
         found.append(claim)
-    if found and spec.sampler in ("tpe", "gp"):
+    if found and spec.sampler not in FIXED_DESIGNS:
         rule = f"the sampler {spec.sampler} looks at earlier results, so that no claim is ever judged"
         raise SpecError(spec.file, "claims", rule)
     return tuple(found)
@@ -103,19 +78,19 @@ def _asked(spec: StudySpec, said: ClaimSpec, key: str) -> Asked:
 
 def _check_type_keys(spec: StudySpec, said: ClaimSpec, key: str) -> None:
     """Keys that only one type has stand there, and nowhere else."""
-    for name, type_ in OF_TYPE.items():
+    for name, type_ in ((name, type_) for type_, row in TYPES.items() for name in row.keys):
         there = getattr(said, name) not in (None, "")
         if there and said.type != type_:
             rule = f"only a claim of type {type_} has it, not one of type {said.type}"
             raise SpecError(spec.file, f"{key}.{name}", rule)
         if not there and said.type == type_:
             raise SpecError(spec.file, f"{key}.{name}", f"a claim of type {type_} needs it")
-    if said.type == "exact":
+    if "measure" in TYPES[said.type].keys:
         if said.measure not in SUMMARIES:
             raise SpecError(spec.file, f"{key}.measure", str(unknown("measure", said.measure, SUMMARIES)))
         if said.tolerance is not None and said.tolerance <= 0:
             raise SpecError(spec.file, f"{key}.tolerance", f"{said.tolerance:g} must be above 0")
-    if said.type in RECORDED and spec.diagnostics == "none":
+    if TYPES[said.type].counted and spec.diagnostics == "none":
         rule = f"a claim of type {said.type} is judged by diagnostics, which this study records none of"
         raise SpecError(spec.file, f"{key}.type", rule)
 
@@ -130,7 +105,7 @@ def _levels(spec: StudySpec, said: ClaimSpec, asked: Asked, key: str) -> tuple[s
         if level not in asked.changes:
             raise SpecError(spec.file, place, str(unknown(f"level of {asked.name}", level, asked.changes)))
     unique(spec.file, place, levels)
-    low, high = LEVELS[said.type]
+    low, high = TYPES[said.type].levels
     if not low <= len(levels) <= high:
         most = f"exactly {low}" if low == high else f"at least {low}"
         rule = f"a claim of type {said.type} needs {most} level{'s' if high > 1 else ''}, not {len(levels)}"
@@ -139,7 +114,7 @@ def _levels(spec: StudySpec, said: ClaimSpec, asked: Asked, key: str) -> tuple[s
 
 
 def _regimes(spec: StudySpec, said: ClaimSpec, key: str) -> tuple[str, ...]:
-    place, wanted = f"{key}.regimes", 2 if said.type == "regime" else 1
+    place, wanted = f"{key}.regimes", TYPES[said.type].regimes
     regimes = said.regimes
     if not regimes and len(spec.regimes) == wanted == 1:
         regimes = tuple(spec.regimes)

@@ -22,7 +22,7 @@ from studies.remote.standings import standing_of
 from studies.run import run
 from studies.spec import parse
 from tests.studies import searches, test_external
-from tests.studies.edits import edited
+from tests.studies.edits import edited, within_and_hash
 from tests.studies.planted import train
 from tests.studies.test_defaults_commands import STUDY
 
@@ -95,6 +95,59 @@ def test_a_thousand_random_edits_are_found_or_change_nothing(finished: Path, tmp
             silent.append(what)
     assert not silent
     assert harmless < 0.1 * EDITS
+
+
+def told_of(finished: Path, folder: Path, change: str) -> str:
+    """What check tells of the study after this change."""
+    shutil.copy(finished / FILE, folder / FILE)
+    with closing(sqlite3.connect(folder / FILE)) as file:
+        file.executescript(change)
+    with Ledger.open(folder) as ledger:
+        return "\n".join(ledger.check("checked").lines())
+
+
+def test_a_chain_that_is_cut_off_at_its_end_is_noticed(finished: Path, tmp_path: Path) -> None:
+    """The last pack is gone from every table, as if it had never been trained."""
+    last = (
+        "(SELECT place FROM seals WHERE study = 'checked' AND part = 'pack' ORDER BY position DESC LIMIT 1)"
+    )
+    change = f"""
+        CREATE TEMP TABLE gone AS SELECT {last} AS pack;
+        DELETE FROM hashes WHERE slot IN (SELECT slot FROM evaluations WHERE pack IN (SELECT pack FROM gone));
+        DELETE FROM evaluations WHERE pack IN (SELECT pack FROM gone);
+        DELETE FROM attempts WHERE pack IN (SELECT pack FROM gone);
+        DELETE FROM packs WHERE id IN (SELECT pack FROM gone);
+        DELETE FROM seals WHERE place IN (SELECT pack FROM gone);
+    """
+    assert "seal: its chain is cut off at the end" in told_of(finished, tmp_path, change)
+
+
+def test_rows_that_nobody_recorded_are_found(finished: Path, tmp_path: Path) -> None:
+    change = """
+        INSERT INTO plans SELECT study, revision + 1, 'x', plan, 1 FROM plans WHERE study = 'checked';
+        INSERT INTO attempts (study, pack, slot, kind, cause, worker, seconds, at_ms)
+            VALUES ('checked', 'x', '', 'error', 'lightning', 'w', 1.0, 1);
+    """
+    told = told_of(finished, tmp_path, change)
+    assert "plan x: was never recorded like this" in told
+    assert "the record of attempts at pack x: was never recorded like this" in told
+
+
+def test_rows_that_are_gone_are_found(finished: Path, tmp_path: Path) -> None:
+    told = told_of(finished, tmp_path, "DELETE FROM frozen; DELETE FROM attempts WHERE sequence = 1")
+    assert "the frozen part verdicts: is missing" in told
+    assert "the record of attempts at pack" in told and told.count("is missing") == 3
+
+
+def test_an_evaluation_edited_with_its_hash_is_found(finished: Path, tmp_path: Path) -> None:
+    shutil.copy(finished / FILE, tmp_path / FILE)
+    with closing(sqlite3.connect(tmp_path / FILE)) as file, file:
+        within_and_hash(file, random.Random(1))
+    with Ledger.open(tmp_path) as ledger:
+        faults = [*ledger.check("checked").faults, *ledger.check("seek").faults]
+    assert any(
+        "is not what was recorded (its row, or an evaluation or a hash" in fault.what for fault in faults
+    )
 
 
 @pytest.fixture(scope="module")

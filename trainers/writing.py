@@ -147,10 +147,8 @@ def set_aside(file: Path, kind: str) -> Path:
     refuse_database_links(file)
     number = next(n for n in itertools.count(1) if not os.path.lexists(f"{file}.{kind}-{n}"))
     aside = file.with_name(f"{file.name}.{kind}-{number}")
-    for ending in (
-        *BESIDE[1:],
-        "",
-    ):  # the file last: no other of its name meets what is beside it
+    # The file last: no other of its name meets what is beside it.
+    for ending in (*BESIDE[1:], ""):
         with suppress(FileNotFoundError):
             os.rename(f"{file}{ending}", f"{aside}{ending}")
     _sync_names(file.parent)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +17,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from reports.files import create, refuse_database_links, set_aside
 from studies.mirroring import mlflow_sqlite
+from studies.mirroring.bulk_rows import POSTGRESQL, SQLITE, Dialect
 from studies.mirroring.detail import Detail
 from studies.mirroring.mlflow_books import MlflowBooks, quieten
 from studies.mirroring.mlflow_experiment import (
@@ -45,33 +45,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("groundrules.tracking")
 
 DATABASE = "mlflow.db"
-CACHE_KB = 64_000
-"""What SQLite may keep of MLflow's database in memory; its 2 MB are too few for the indices of 1,000 runs."""
-COLUMNS = {
-    "runs": (
-        "run_uuid", "name", "user_id", "status", "start_time", "end_time", "lifecycle_stage", "artifact_uri",
-        "experiment_id", "source_type", "source_name", "source_version", "entry_point_name",
-    ),
-    "tags": ("run_uuid", "key", "value"),
-    "params": ("run_uuid", "key", "value"),
-    "metrics": ("run_uuid", "key", "value", "is_nan", "timestamp", "step"),
-    "latest_metrics": ("run_uuid", "key", "value", "is_nan", "timestamp", "step"),
-}  # fmt: skip
-"""MLflow's tables, in the order in which rows refer to each other."""
-TYPES = {
-    **dict.fromkeys(("start_time", "end_time", "timestamp", "step"), "bigint"),
-    "experiment_id": "integer",
-    "is_nan": "boolean",
-}
-"""PostgreSQL's of the columns that are no text; a metric's value is a double."""
-KEYS = {
-    "runs": ("run_uuid",),
-    "tags": ("key", "run_uuid"),
-    "params": ("key", "run_uuid"),
-    "metrics": ("key", "timestamp", "step", "run_uuid", "value", "is_nan"),
-    "latest_metrics": ("key", "run_uuid"),
-}
-"""Their primary keys: a row that is there stays; any other conflict with the tables is an error."""
 CLOSING = "UPDATE runs SET status = ?, start_time = ?, end_time = ? WHERE run_uuid = ? AND status = 'RUNNING'"
 MARKING = (
     "INSERT INTO experiment_tags (experiment_id, key, value) VALUES (?, ?, ?)"
@@ -88,8 +61,6 @@ LONGEST_ADDRESS = 200
 """Characters of a run's artifact address that MLflow's tables hold; only PostgreSQL insists."""
 MAKING = 0x67726D6C
 """The advisory lock under which MLflow's tables are made."""
-
-Rows = Mapping[str, Sequence[tuple[Any, ...]]]
 
 
 def database_uri(workspace: Path) -> str:
@@ -129,18 +100,6 @@ class _EngineTables:
         self._engine.dispose()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Dialect:
-    """Where the two databases differ."""
-
-    placeholder: str
-    insert: Callable[[Execute, Rows], Mapping[str, int]]
-    """Adds rows to tables, leaving what is there; table -> how many are new."""
-
-    def sql(self, text: str) -> str:
-        return text.replace("?", self.placeholder)
-
-
 class DatabaseStore:
     """MLflow's tables of one study, with bulk writing that may be repeated."""
 
@@ -148,7 +107,7 @@ class DatabaseStore:
     """Members in one transaction."""
 
     def __init__(
-        self, books: Books, tables: Tables, row: StudyRow, location: str, dialect: _Dialect, *, shared: bool
+        self, books: Books, tables: Tables, row: StudyRow, location: str, dialect: Dialect, *, shared: bool
     ) -> None:
         self._books = books
         self._tables = tables
@@ -285,24 +244,23 @@ def sqlite_store(workspace: Path, row: StudyRow, location: str) -> Store:
                 mlflow_sqlite.make(made, tables, _above(location))
             with suppress(FileExistsError):  # another run has just made one: that is as good
                 create(database, made.read_bytes())
-    dialect = _Dialect(placeholder="?", insert=_into_sqlite)
     there = mlflow_sqlite.revision(database)
     if tables is not None and there in mlflow_sqlite.SEEN and mlflow_sqlite.fits(there, tables):
         own = mlflow_sqlite.SqliteTables(database)
-        if _by_calls(own, dialect, row.name):
+        if _by_calls(own, SQLITE, row.name):
             own.close()
             return client_store(_opened(database, location), row, location, shared=False)
         _relocate_others(own, row.name, workspace)
-        return DatabaseStore(mlflow_sqlite.SqliteBooks(own), own, row, location, dialect, shared=False)
+        return DatabaseStore(mlflow_sqlite.SqliteBooks(own), own, row, location, SQLITE, shared=False)
     store = _opened(database, location)
     theirs = _EngineTables(store.engine)
-    if mlflow_sqlite.revision(database) not in mlflow_sqlite.SEEN or _by_calls(theirs, dialect, row.name):
+    if mlflow_sqlite.revision(database) not in mlflow_sqlite.SEEN or _by_calls(theirs, SQLITE, row.name):
         return client_store(store, row, location, shared=False)
     _relocate_others(theirs, row.name, workspace)
-    return DatabaseStore(MlflowBooks(store), theirs, row, location, dialect, shared=False)
+    return DatabaseStore(MlflowBooks(store), theirs, row, location, SQLITE, shared=False)
 
 
-def _by_calls(tables: Tables, dialect: _Dialect, study: str) -> bool:
+def _by_calls(tables: Tables, dialect: Dialect, study: str) -> bool:
     """Whether the study was begun by MLflow's own calls, whose runs have other ids than ours would."""
     asked = (
         "SELECT 1 FROM tags t JOIN runs r ON r.run_uuid = t.run_uuid JOIN experiments e"
@@ -353,11 +311,10 @@ def postgresql_store(address: str, row: StudyRow, location: str) -> Store:
         )
     with _tables(address, make=True) as revision:
         store = SqlAlchemyStore(postgresql_uri(address), _above(location))
-    dialect = _Dialect(placeholder="%s", insert=_into_postgresql)
     tables = _EngineTables(store.engine)
-    if revision not in mlflow_sqlite.SEEN or _by_calls(tables, dialect, row.name):
+    if revision not in mlflow_sqlite.SEEN or _by_calls(tables, POSTGRESQL, row.name):
         return client_store(store, row, location, shared=True)
-    return DatabaseStore(MlflowBooks(store), tables, row, location, dialect, shared=True)
+    return DatabaseStore(MlflowBooks(store), tables, row, location, POSTGRESQL, shared=True)
 
 
 def _above(location: str) -> str:
@@ -414,43 +371,3 @@ def _tables(address: str, *, make: bool) -> Iterator[str]:
             yield str(ours)
     finally:
         engine.dispose()
-
-
-def _into_sqlite(execute: Execute, rows: Rows) -> dict[str, int]:
-    execute(f"PRAGMA cache_size = -{CACHE_KB}")
-    # As text: SQLAlchemy takes longer to prepare 80 rows of one member than SQLite to insert them.
-    added = dict.fromkeys(rows, 0)
-    for table, values in rows.items():
-        if values:
-            names, marks = ", ".join(COLUMNS[table]), ", ".join("?" * len(COLUMNS[table]))
-            sql = f"INSERT INTO {table} ({names}) VALUES ({marks}) {_unless_there(table)}"
-            added[table] = max(0, execute(sql, values).rowcount)
-    return added
-
-
-def _unless_there(table: str) -> str:
-    """Not `OR IGNORE`, which would also drop a row that lacks a value."""
-    return f"ON CONFLICT ({', '.join(KEYS[table])}) DO NOTHING"
-
-
-def _into_postgresql(execute: Execute, rows: Rows) -> dict[str, int]:
-    """A column an array: one statement for each table, whatever the number of rows."""
-    added = dict.fromkeys(rows, 0)
-    for table, values in rows.items():
-        if not values:
-            continue
-        names = COLUMNS[table]
-        number = "double precision" if "metrics" in table else "text"
-        types = [TYPES.get(name, number if name == "value" else "text") for name in names]
-        columns = [_storable(column) for column in zip(*values, strict=True)]
-        arrays = ", ".join(f"%s::{type_}[]" for type_ in types)
-        sql = (
-            f"INSERT INTO {table} ({', '.join(names)}) SELECT * FROM unnest({arrays}) {_unless_there(table)}"
-        )
-        added[table] = max(0, execute(sql, tuple(columns)).rowcount)
-    return added
-
-
-def _storable(column: Sequence[Any]) -> list[Any]:
-    """PostgreSQL's text has no NUL, which the message of an error may."""
-    return [value.replace("\0", " ") if isinstance(value, str) else value for value in column]

@@ -16,8 +16,9 @@ from mlflow.tracking import MlflowClient
 
 from studies.ledger import Ledger
 from studies.mirroring import mlflow_sqlite
+from studies.mirroring.bulk_rows import KEYS
 from studies.mirroring.mirror import open_store
-from studies.mirroring.mlflow_database import DATABASE, KEYS, DatabaseStore, database_uri
+from studies.mirroring.mlflow_database import DATABASE, DatabaseStore, database_uri
 from studies.mirroring.mlflow_experiment import LARGEST
 from studies.mirroring.runs import Point, Run, study_run_id
 from studies.tracking import Tracker, log_report

@@ -337,6 +337,18 @@ def test_the_command_trains_tells_and_resumes(tmp_path: Path, workspace: Path, c
     said = capsys.readouterr().out
     assert "trained 0 of 84 members" in said
     assert "nuisance:" in said
+    for name in ("summary.json", "index.html"):
+        file, victim = workspace / "reports" / "small.scope" / name, tmp_path / "victim"
+        victim.write_text("mine", encoding="utf-8")
+        file.unlink()
+        file.symlink_to(victim)
+        assert invoke(words) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith(f"error: {file} is a symbolic link")
+        assert victim.read_text(encoding="utf-8") == "mine"
+        file.unlink()
+        assert invoke(words) == 0
+        capsys.readouterr()
 
 
 def test_a_killed_run_is_taken_up_where_it_was(tmp_path: Path, workspace: Path) -> None:

@@ -521,3 +521,74 @@ def _listed(client: Any, run: str, path: str = "") -> set[str]:
     for file in client.list_artifacts(run, path or None):
         found |= _listed(client, run, file.path) if file.is_dir else {file.path}
     return found
+
+
+def _client(place: Place) -> MlflowClient:
+    """MLflow's own, of a server or of a database."""
+    postgresql = place.address.startswith("postgresql")
+    return MlflowClient(postgresql_uri(place.address) if postgresql else place.address)
+
+
+def test_deleted_runs_and_a_deleted_experiment_come_back(place: Place, study: str, workspace: Path) -> None:
+    trained(site(workspace, tracking=place.address), study)
+    assert mirror(workspace, study).problem == ""
+    should = held(place.ask, study)
+    client = _client(place)
+    for run in _search(client, study)[:5]:
+        client.delete_run(run.info.run_id)
+    assert held(place.ask, study) != should
+    assert mirror(workspace, study).problem == ""
+    assert held(place.ask, study) == should
+
+    experiment = client.get_experiment_by_name(study)
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    assert mirror(workspace, study).problem == ""
+    assert held(place.ask, study) == should
+
+
+@pytest.mark.parametrize("what", ["runs", "the experiment"])
+def test_what_was_removed_for_good_is_written_again(
+    place: Place, server: MlflowServer, study: str, workspace: Path, what: str
+) -> None:
+    trained(site(workspace, tracking=place.address), study)
+    assert mirror(workspace, study).problem == ""
+    should = held(place.ask, study)
+    client = _client(place)
+    runs, experiment = _search(client, study), client.get_experiment_by_name(study)
+    assert experiment is not None
+    if what == "runs":
+        gone = [run.info.run_id for run in runs if run.data.tags["groundrules.kind"] == "member"][:5]
+        for run in gone:
+            client.delete_run(run)
+        which = ["--run-ids", ",".join(gone)]
+    else:
+        client.delete_experiment(experiment.experiment_id)
+        which = ["--experiment-ids", experiment.experiment_id]
+    postgresql = place.address.startswith("postgresql")
+    books = postgresql_uri(place.address) if postgresql else f"sqlite:///{server.folder / 'mlflow.db'}"
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": place.address if not postgresql else books}
+    collected = subprocess.run(
+        [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", books, *which],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert collected.returncode == 0, collected.stderr[-2000:]
+    assert len(held(place.ask, study).runs) == (len(runs) - 5 if what == "runs" else 0)
+    assert mirror(workspace, study).problem == ""
+    again = held(place.ask, study)
+    assert (again.runs, again.parents) == (should.runs, should.parents)
+    assert again.rows == should.rows
+
+
+def test_tables_that_no_test_has_seen_are_written_by_mlflows_calls(
+    database: Place, study: str, workspace: Path, own: Own, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(site(workspace, tracking=database.address), study)
+    should = own(workspace, study)
+    with monkeypatch.context() as patch:
+        patch.setattr("studies.mirroring.mlflow_sqlite.SEEN", frozenset())
+        patch.setattr("studies.mirroring.mlflow_database.DatabaseStore.write", None)
+        assert mirror(workspace, study).problem == ""
+        assert held(database.ask, study) == should
+    assert mirror(workspace, study).problem == "", "what they have begun, they go on with"
+    assert held(database.ask, study) == should

@@ -185,6 +185,24 @@ def test_a_copy_that_was_killed_half_way_is_taken_up(stored: str, cache: Path) -
     assert sorted(found.name for found in file.parent.iterdir()) == [".lock", "churn.csv"]
 
 
+@pytest.mark.parametrize("name", ["", ".lock", "churn.csv"])
+def test_nothing_in_the_cache_is_written_through_a_link(
+    stored: str, cache: Path, tmp_path: Path, name: str
+) -> None:
+    victim = tmp_path / "victim"
+    if name:
+        (cache / HASH).mkdir(parents=True)
+        victim.write_text("mine", encoding="utf-8")
+    else:
+        cache.mkdir(exist_ok=True)
+        victim.mkdir()
+    link = cache / HASH / name if name else cache / HASH
+    link.symlink_to(victim)
+    with pytest.raises(ValueError, match="is a symbolic link"):
+        fetched(stored, sha256=HASH, cache=cache)
+    assert list(victim.iterdir()) == [] if not name else victim.read_text(encoding="utf-8") == "mine"
+
+
 def test_a_task_file_names_its_data_by_address(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -186,6 +186,40 @@ def test_a_download_leaves_the_files_that_the_task_reads(
     assert download("kmnist") == folder, "what is there is not fetched again"
 
 
+def test_a_download_that_ends_half_way_leaves_no_file_that_looks_whole(
+    folder: Path,
+    datasets: Any,
+    server: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row, (place, address) = SETS["kmnist"], server
+    write(row, tmp_path / "written", datasets, monkeypatch)
+    resources = []
+    for name in row.files:
+        packed = place / f"{Path(name).name}.gz"
+        packed.write_bytes(gzip.compress((tmp_path / "written" / name).read_bytes()))
+        resources.append((packed.name, md5(packed)))
+    monkeypatch.setattr(datasets.KMNIST, "mirrors", [address])
+    monkeypatch.setattr(datasets.KMNIST, "resources", [*resources[:3], (resources[3][0], "0" * 32)])
+    with pytest.raises(ValueError, match="could not be fetched"):
+        download("kmnist")
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+    monkeypatch.setattr(datasets.KMNIST, "resources", resources)
+    download("kmnist")
+    first = folder / row.files[0]
+    whole = first.read_bytes()
+    first.write_bytes(whole[: len(whole) // 2])
+    download("kmnist")
+    assert first.read_bytes() == whole, "a file that an earlier version left cut is fetched again"
+    (linked := folder / row.files[1]).unlink()
+    linked.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="is a symbolic link"):
+        download("kmnist")
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_a_download_that_fails_is_one_sentence(
     folder: Path, datasets: Any, server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from trainers import writing
 from trainers.writing import (
     PART,
     DiskFull,
@@ -107,7 +106,7 @@ def test_a_link_planted_where_the_part_could_lie_is_not_written_through(tmp_path
         (tmp_path / guess).symlink_to(victim)
     tokens = iter(["00000000", "00000001", "00000002", "0000000a"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing.secrets, "token_hex", lambda _: next(tokens))
+        patch.setattr("secrets.token_hex", lambda _: next(tokens))
         write(file, "new")
     assert file.read_text(encoding="utf-8") == "new"
     assert victim.read_text(encoding="utf-8") == "mine"

@@ -93,6 +93,14 @@ def test_a_folder_that_is_not_proved_ours_stays(tmp_path: Path, make: Callable[[
     marker.close()
 
 
+def test_a_copy_put_in_the_place_of_a_folder_stays(tmp_path: Path) -> None:
+    own = left(tmp_path)
+    own.rename(tmp_path / "kept")
+    shutil.copytree(tmp_path / "kept", own)  # its path is right, and its marker says so
+    new_folder(tmp_path)[1].close()
+    assert (own / "r" / "log").exists()
+
+
 def test_a_prefix_proves_nothing(tmp_path: Path) -> None:
     theirs = unlike(tmp_path / f"{PREFIX}x")
     new_folder(tmp_path)[1].close()

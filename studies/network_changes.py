@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reports.record import TaskFacts
+from studies.database.as_recorded import as_recorded
 from studies.plan import Protocol
 from studies.scoping.plan import ScopeProtocol
 from studies.searching.plan import SearchProtocol
@@ -97,5 +98,7 @@ def _with(fixed: Fixed, facts: list[TaskFacts]) -> Fixed:
 
 
 def _recorded(row: StudyRow | None, task: str) -> Mapping[str, Any] | None:
-    facts = [] if row is None else row.protocol["facts"]
-    return next((fact for fact in facts if fact["name"] == task), None)
+    if row is None:
+        return None
+    with as_recorded(row.name):
+        return next((fact for fact in row.protocol["facts"] if fact["name"] == task), None)

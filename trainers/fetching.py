@@ -40,6 +40,8 @@ SCHEMES = ("file", "s3", "gs", "abfs", "http", "https", "memory")
 DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs", "http": "aiohttp", "https": "aiohttp"}
 """What must be installed beside fsspec."""
 FOLDER = "fetched"
+PART = re.compile(r"\.[0-9]+\.part")
+"""The name of a copy on its way: of the process that makes it. No other file is ever removed."""
 
 
 def fetched(address: str | Path, *, sha256: str = "", cache: str | Path | None = None) -> Path:
@@ -87,8 +89,9 @@ def fetched(address: str | Path, *, sha256: str = "", cache: str | Path | None =
 
 def _fetch(address: str, scheme: str, shown: str, wanted: str, file: Path) -> None:
     """Puts the whole file in its place, or nothing; the lock is ours."""
-    for left in file.parent.glob(".*.part"):  # by an earlier version that was killed
-        left.unlink()
+    for left in file.parent.glob(".*.part"):
+        if PART.fullmatch(left.name):  # by someone who was killed
+            left.unlink()
     with replacing(file) as part:
         _copy(address, scheme, shown, part)
         found = _hash(part)

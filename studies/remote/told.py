@@ -57,7 +57,8 @@ def _table(verdicts: Sequence[Verdict]) -> list[str]:
         lines += ["", f"{v.factor} @ {v.regime}: {v.recommended} ({v.label}, decided by {v.decided_by})"]
         lines.append(f"  {wording.answer(v)}")
         textbook = " or ".join(v.textbook) or "no such row"
-        n = f"{v.families} families ({kinds(v.real_families, v.own_families, 'of real data')}), {v.blocks} blocks, {v.seeds} seeds"
+        of = kinds(v.real_families, v.own_families, "of real data")
+        n = f"{v.families} families ({of}), {v.blocks} blocks, {v.seeds} seeds"
         lines.append(f"  textbook: {textbook}; n = {n}")
         if v.course:
             lines.append(f"  the row {wording.raced(v.course)}")

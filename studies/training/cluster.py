@@ -7,14 +7,12 @@ needs.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import math
 import os
 import secrets
-import shutil
+import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -39,6 +37,8 @@ from studies.surroundings import hear_again  # noqa: E402
 from studies.training.anew import begin_anew, can_begin_anew  # noqa: E402
 from studies.training.failures import ClusterLost  # noqa: E402
 from studies.training.release import collect  # noqa: E402
+from studies.training.scratch import new_folder, remove  # noqa: E402
+from studies.training.watchdog import DONE  # noqa: E402
 
 OBJECT_STORE_BYTES = 200_000_000
 """A pack's result is about a megabyte; Ray would reserve 30 % of the machine's memory."""
@@ -120,7 +120,8 @@ class Cluster:
 
     def start(self) -> Cluster:
         """Begins in a thread; `wait` before anything is asked of the cluster."""
-        self.folder, self._lock = _own_folder()
+        self.folder, self._lock = new_folder()
+        self._watchdog = _watchdog(self.folder)
         token = _token_file(self.folder)
         changed = (*ENVIRONMENT, *THREADS, *SET_BY_RAY, "RAY_AUTH_TOKEN_PATH")
         self._before = {name: os.environ.get(name) for name in changed}
@@ -174,7 +175,9 @@ class Cluster:
         self.end()
         self._thread.join()
         self._thread = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # it may have been killed
+            self._watchdog.communicate(DONE)
+        remove(self.folder)
         if self._lock is not None:
             self._lock.close()
         self._restore()
@@ -295,23 +298,17 @@ def _checked(workers: int | None, gpu_fraction: float) -> int:
     return workers
 
 
-PREFIX = "groundrules-"
-
-
-def _own_folder() -> tuple[Path, IO[str]]:
-    """A new private folder and the lock that says it is in use; those of killed runs are removed.
-
-    Directly under /tmp where there is one: the names of Ray's sockets must stay below 108 bytes.
-    """
-    root = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())
-    for old in root.glob(f"{PREFIX}*/lock"):
-        with suppress(OSError), old.open("r+", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(old.parent, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
-    lock = (folder / "lock").open("w", encoding="utf-8")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return folder, lock
+def _watchdog(folder: Path) -> subprocess.Popen[bytes]:
+    """A process that ends what is left of the cluster if this one is killed (`studies.training.watchdog`)."""
+    program = Path(__file__).with_name("watchdog.py")
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(program), str(folder), str(os.getpid())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,  # what ends the driver's group or terminal must not end it
+    )
 
 
 def _token_file(folder: Path) -> Path:

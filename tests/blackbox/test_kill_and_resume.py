@@ -14,6 +14,7 @@ import random
 import sqlite3
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,16 @@ def members(workspace: Path) -> int:
         return 0
 
 
+def homes(mark: str) -> set[Path]:
+    """The home folders of all processes that carry the mark."""
+    found = set()
+    for pid in survivors(mark, patience=0):
+        with suppress(OSError):
+            words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            found |= {Path(os.fsdecode(word[5:])) for word in words if word.startswith(b"HOME=")}
+    return found
+
+
 def wait(process: subprocess.Popen[bytes], workspace: Path, *, members_at_least: int, seconds: float) -> None:
     """Until the ledger holds so many members, then `seconds` more; or until the process ends."""
     while process.poll() is None and members(workspace) < members_at_least:
@@ -46,6 +57,22 @@ def wait(process: subprocess.Popen[bytes], workspace: Path, *, members_at_least:
     until = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
+
+
+@pytest.mark.timeout(400)
+def test_nothing_of_ray_outlives_a_driver_that_was_killed(tmp_path: Path) -> None:
+    workspace, log = tmp_path / "ws", tmp_path / "log"
+    process, mark = start(
+        "run", TINY, "--engine", "ray", "--workers", "2", workspace=workspace, cwd=tmp_path, log=log
+    )
+    wait(process, workspace, members_at_least=1, seconds=0)
+    assert process.poll() is None, log.read_text(encoding="utf-8")
+    own = {home for home in homes(mark) if (home / "lock").exists()}
+    assert len(own) == 1, own
+    process.kill()  # and nobody else: not its group
+    process.wait()
+    assert survivors(mark, patience=10) == []
+    assert not own.pop().exists()
 
 
 @pytest.mark.timeout(150 * (KILLS + 3))

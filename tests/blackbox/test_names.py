@@ -159,8 +159,6 @@ def test_a_package_that_was_imported_before_ours_is_named_as_what_is_in_the_way(
         tmp_path,
         """
         import reports
-        assert reports.mine == 1
-        import trainers.task  # needs no reports
         import studies
         """,
     )
@@ -169,6 +167,19 @@ def test_a_package_that_was_imported_before_ours_is_named_as_what_is_in_the_way(
     assert last.startswith(
         f"ImportError: {tmp_path / 'reports' / '__init__.py'} is in the way: it is imported as"
     )
+
+
+def test_a_script_that_needs_no_reports_keeps_its_own(tmp_path: Path) -> None:
+    package(tmp_path, "reports", "mine = 1\n")
+    ran = script(tmp_path, "import reports, trainers.task; print(reports.mine, trainers.task.Task.__name__)")
+    assert (ran.code, ran.out) == (0, "1 Task\n"), ran.said
+
+
+def test_the_program_is_found_before_packages_on_the_path(tmp_path: Path) -> None:
+    for name in OURS:
+        package(tmp_path, name)
+    ran = call(PROGRAM, "catalog", cwd=tmp_path, more={"PYTHONPATH": str(tmp_path)})
+    assert ran.code == 0 and "he_normal" in ran.out, ran.said
 
 
 def test_the_program_names_the_file_in_the_way_in_one_line(tmp_path: Path) -> None:

@@ -181,8 +181,9 @@ def test_processes_that_ask_at_once_fetch_once(served: _Served, cache: Path) -> 
 def test_a_copy_that_was_killed_half_way_is_taken_up(stored: str, cache: Path) -> None:
     (cache / HASH).mkdir(parents=True)
     (cache / HASH / ".999999.part").write_bytes(CONTENT[:10])
+    (cache / HASH / ".mine.part").write_text("not ours", encoding="utf-8")
     file = fetched(stored, sha256=HASH, cache=cache)
-    assert sorted(found.name for found in file.parent.iterdir()) == [".lock", "churn.csv"]
+    assert sorted(found.name for found in file.parent.iterdir()) == [".lock", ".mine.part", "churn.csv"]
 
 
 @pytest.mark.parametrize("name", ["", ".lock", "churn.csv"])

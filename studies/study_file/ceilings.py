@@ -33,8 +33,9 @@ COPIES, BYTES = 4, 4
 FILTERS = {"mlp": 1, "cnn": 9, "rnn": 1}
 """Weights between two hidden layers, in squares of the width: 3 x 3 filters of a convolution."""
 OWN = {"mlp": 0, "cnn": 0, "rnn": 1}
-"""Weights from a hidden layer to itself, at the next step, in squares of the width. Gated layers are narrower, so
-that they have as many in all."""
+"""Weights from a hidden layer to itself, at the next step, in squares of the width.
+
+Gated layers are narrower, so that they have as many in all."""
 
 
 def check_counts(spec: StudySpec) -> None:

@@ -261,11 +261,17 @@ def _check_place(engine: str, workers: int | None, gpu_fraction: float) -> None:
 
 
 def check_device(device: str) -> None:
-    """ValueError if torch has no such device on this machine."""
+    """ValueError if nothing can be trained on such a device on this machine, whatever torch calls it."""
     try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device '{device}' cannot be used here: {str(error).splitlines()[0]}") from None
+        one = torch.ones(1, device=device, requires_grad=True)
+        (one * one).sum().backward()  # type: ignore[no-untyped-call]
+        assert one.grad is not None
+        works = float(one.grad.sum()) == 2
+    except Exception as error:  # noqa: BLE001 - each backend that is missing has an exception of its own
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"device '{device}' cannot be used here: {reason[:300]}") from None
+    if not works:
+        raise ValueError(f"device '{device}' cannot be used here: it computes nothing")
 
 
 def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:

@@ -20,7 +20,9 @@ def outlines(
 ) -> dict[Profile, Outline]:
     """What the study would cost at every profile, from the smallest to the largest."""
     from studies.estimate import measured_speed, outline
+    from studies.run import check_device
 
+    check_device(device)
     names = cast("tuple[Profile, ...]", tuple(PROFILES))
     speed = measured_speed(device)
     return {

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
+from studies.commands.places import DEFAULT_WORKSPACE as DEFAULT_WORKSPACE
 from studies.commands.places import WORKSPACE_VARIABLE, place, workspace_place
-
-DEFAULT_WORKSPACE = Path("groundrules-workspace")
 
 
 class Engine(StrEnum):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import typer
 
+DEFAULT_WORKSPACE = Path("groundrules-workspace")
 LONGEST_NAME = 255
 """Bytes of one name, on every file system in common use."""
 LONGEST_PATH = 3800
@@ -54,3 +56,14 @@ def workspace_place(default: Path) -> Callable[[str | Path], Path]:
         return place(word)
 
     return parse
+
+
+def as_typed(*words: str | Path, workspace: Path | None = None) -> str:
+    """A command to be copied into a shell, whatever is in its words.
+
+    Args:
+        words: behind the program's name.
+        workspace: added unless it is the one that is meant where nothing is said.
+    """
+    there = [] if workspace is None or workspace == DEFAULT_WORKSPACE else ["--workspace", str(workspace)]
+    return shlex.join(["groundrules", *map(str, words), *there])

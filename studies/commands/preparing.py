@@ -22,7 +22,7 @@ from studies.commands.options import (
     Workers,
     Workspace,
 )
-from studies.commands.places import place
+from studies.commands.places import as_typed, place
 
 if TYPE_CHECKING:
     from search_spaces.factor import Factor
@@ -91,7 +91,7 @@ def init(
     for file in files:
         print(f"wrote {file}")
     study, tasks = files
-    print(f"next  groundrules plan {study} --tasks-from {tasks}")
+    print(f"next  {as_typed('plan', study, '--tasks-from', tasks)}")
 
 
 def scope(
@@ -161,7 +161,7 @@ def scope(
         print(f"trained {summary.trained} of {summary.planned} members ({duration(summary.seconds)})")
         print(f"page      {page}")
     if not summary.complete:
-        for line in told_given_up(summary, wide.study):
+        for line in told_given_up(summary, as_typed("logs", wide.study, workspace=workspace)):
             print(line, file=sys.stderr)
         raise typer.Exit(1)
 

@@ -31,6 +31,7 @@ from studies.commands.options import (
     Workspace,
 )
 from studies.commands.pages import record_of, write_pages
+from studies.commands.places import as_typed
 
 if TYPE_CHECKING:
     from studies.kinds import AnySpec
@@ -291,7 +292,7 @@ def _conclude(
         "workspace": str(workspace.absolute()),
         **more,
     }
-    for line in told_given_up(summary, study):
+    for line in told_given_up(summary, as_typed("logs", study, workspace=workspace)):
         print(line, file=sys.stderr)
     if summary.plan_hash:
         record = record_of(workspace, study)
@@ -304,8 +305,7 @@ def _conclude(
         if defaults:
             say(f"defaults  {defaults}")
         answer |= {"report": str(page), "defaults": str(defaults) if defaults else None, **found}
-    place = "" if workspace == DEFAULT_WORKSPACE else f" --workspace {workspace}"
-    say(f"runs      groundrules ui{place}")
+    say(f"runs      {as_typed('ui', workspace=workspace)}")
     if as_json:
         print(json.dumps(answer, indent=2))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from studies.commands.options import DEFAULT_WORKSPACE, ClusterUrl, Json, Study, Workspace
+from studies.commands.places import as_typed
 
 if TYPE_CHECKING:
     from studies.remote.job_api import Job, JobApi
@@ -141,7 +142,7 @@ def stop(
     if as_json:
         print(json.dumps({"study": study, "job": job.id, "ran": ran, "status": job.status}, indent=2))
     elif ran:
-        print(f"stopped {job.id}; groundrules resume {study} goes on")
+        print(f"stopped {job.id}; {as_typed('resume', study, workspace=workspace)} goes on")
     else:
         print(f"{job.id} is over already ({job.status.lower()})")
 

@@ -29,10 +29,14 @@ def told(record: StudyRecord | SearchRecord) -> tuple[list[str], dict[str, Any]]
     return lines, {"verdicts": [_verdict_plain(verdict) for verdict in found]}
 
 
-def told_given_up(summary: RunSummary, study: str) -> list[str]:
+def told_given_up(summary: RunSummary, logs: str) -> list[str]:
     """What a run could not train, and why: nothing where it trained all.
 
     Where all of it failed for one reason, that is said once.
+
+    Args:
+        summary: of the run.
+        logs: the command that shows its tracebacks.
     """
     if not summary.given_up:
         return []
@@ -44,7 +48,7 @@ def told_given_up(summary: RunSummary, study: str) -> list[str]:
         lines = [f"error: given up: {one.sentence}" for one in summary.given_up[:MOST_GIVEN_UP]]
         if len(summary.given_up) > MOST_GIVEN_UP:
             lines.append(f"error: given up: {len(summary.given_up) - MOST_GIVEN_UP} packs more")
-    return [*lines, f"the tracebacks: groundrules logs {study}"]
+    return [*lines, f"the tracebacks: {logs}"]
 
 
 def _table(verdicts: Sequence[Verdict]) -> list[str]:

@@ -26,11 +26,16 @@ MAX_LOOKS = 100_000_000
 MAX_PLACES = 20_000
 """Levels x regimes x backgrounds that are checked one by one; the largest study that ships has 960."""
 MAX_MEMBER_BYTES = 4_000_000_000
-"""Hidden weights of one member with gradients and two moments, and what its hidden layers keep of a batch."""
+"""Hidden weights of one member with gradients and two moments, and what its hidden layers keep of a batch.
+At its peak a training took 3.5 times as much, whatever the network: a step has copies of its own."""
 COPIES, BYTES = 4, 4
 """Of every weight; of a number."""
-FILTERS = {"mlp": 1, "cnn": 9, "rnn": 8}
-"""Weights between two hidden layers, in squares of the width: 3 x 3 filters; four gates, input and state."""
+FILTERS = {"mlp": 1, "cnn": 9, "rnn": 1}
+"""Weights between two hidden layers, in squares of the width: 3 x 3 filters of a convolution."""
+OWN = {"mlp": 0, "cnn": 0, "rnn": 1}
+"""Weights from a hidden layer to itself, at the next step, in squares of the width.
+
+Gated layers are narrower, so that they have as many in all."""
 
 
 def check_counts(spec: StudySpec) -> None:
@@ -90,7 +95,8 @@ def member_bytes(usual: Setting, change: Change) -> int:
     """About what one member's hidden layers need while they train; inputs and outputs are the task's."""
     setting = {**usual.plain(), **change.setting}
     depth, width, batch = (int(setting[name]) for name in ("depth", "width", "batch_size"))
-    weights = FILTERS[setting["network"]] * (depth - 1) * width**2
+    network = setting["network"]
+    weights = (FILTERS[network] * (depth - 1) + OWN[network] * depth) * width**2
     return BYTES * (COPIES * weights + 2 * batch * width * depth)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import resource
 import secrets
 import subprocess
 import sys
@@ -42,6 +43,9 @@ from studies.training.watchdog import DONE  # noqa: E402
 
 OBJECT_STORE_BYTES = 200_000_000
 """A pack's result is about a megabyte; Ray would reserve 30 % of the machine's memory."""
+
+ADDRESS_BYTES = 7_000_000_000
+"""Driver and workers reserve 6 GB each, hardly any of it in memory (Ray 2.60 with torch 2.14)."""
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -289,6 +293,12 @@ def _checked(workers: int | None, gpu_fraction: float) -> int:
         )
     if RAY_CAME_FIRST:
         raise ValueError("Ray was imported without token authentication; set RAY_AUTH_MODE=token before that")
+    room, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if room != resource.RLIM_INFINITY and room < ADDRESS_BYTES:  # its own threads would abort the process
+        raise ValueError(
+            f"Ray needs about {ADDRESS_BYTES / 1e9:.0f} GB of address space in each process, and this shell "
+            f"allows {room / 1e9:.1f} GB: raise it (ulimit -v), or use --engine inline"
+        )
     if not 0 <= gpu_fraction <= 1:
         raise ValueError(f"gpu_fraction = {gpu_fraction:g} must lie in [0, 1]")
     if workers is None:

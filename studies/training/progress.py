@@ -118,6 +118,7 @@ class Display:
         self._bar: Progress | None = None
         self._said = -seconds
         self._last = ""
+        self._agenda: Work | None = None
 
     def __enter__(self) -> Display:
         if self._stream.isatty():
@@ -135,9 +136,12 @@ class Display:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+        elif kind is None and self._agenda is not None:  # what came in since the last line
+            self._say(self._pace.at(self._agenda).sentence())
 
     def __call__(self, agenda: Work) -> None:
         """Shows where the agenda stands; may be called as often as one likes."""
+        self._agenda = agenda
         now = time.monotonic()
         if self._bar is None and now - self._said < self._seconds:
             return
@@ -148,9 +152,16 @@ class Display:
             self._bar.update(
                 task, description=text, completed=standing.finished, total=max(standing.planned, 1)
             )
-        elif text != self._last:
-            print(text, file=self._stream, flush=True)
-            self._said, self._last = now, text
+        elif self._say(text):
+            self._said = now
+
+    def _say(self, text: str) -> bool:
+        """A plain line, unless it is the last one again."""
+        if text == self._last:
+            return False
+        print(text, file=self._stream, flush=True)
+        self._last = text
+        return True
 
 
 def duration(seconds: float) -> str:

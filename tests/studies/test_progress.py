@@ -79,7 +79,11 @@ def test_plain_lines_come_at_most_every_few_seconds() -> None:
     with Display(out) as display:
         for finished in range(50):
             display(Counts(finished=finished))  # type: ignore[arg-type]
-    assert out.getvalue() == "0 of 100 members, 0 diverged\n"
+        assert out.getvalue() == "0 of 100 members, 0 diverged\n"
+    assert [line.split(",")[0] for line in out.getvalue().splitlines()] == [
+        "0 of 100 members",
+        "49 of 100 members",
+    ], "what follows stands below the last count"
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,10 @@ def members(
     found = []
     for k in range(9):
         waits = {"plateau_patience": float(k % 3), "plateau_factor": 0.3} if cuts else {}
+        rate = (0.011 if cuts else 0.003) * (k + 1)
         one = member(
             levels={**levels, "early_stopping": "patience"},
-            numbers={"learning_rate": (0.011 if cuts else 0.003) * (k + 1), "stop_patience": 1.0 + k, **waits},
+            numbers={"learning_rate": rate, "stop_patience": 1.0 + k, **waits},
             setting=setting,
             index=k,
             phase=phase,

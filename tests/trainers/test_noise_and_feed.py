@@ -62,6 +62,13 @@ def test_masks_keep_the_declared_share_and_preserve_the_mean() -> None:
     assert drawn.max().item() == pytest.approx(1 / 0.7)
 
 
+def test_masks_of_two_epochs_differ() -> None:
+    drawn = noise([3], [0.4])
+    steps = [masks(drawn, step) for step in range(10)]
+    for step in range(10):
+        assert all(not torch.equal(steps[step], other) for other in steps[step + 1 :])
+
+
 def test_a_member_without_dropout_keeps_everything_unscaled() -> None:
     assert torch.equal(masks(noise([1, 2], [0.5, 0.0]), 0)[:, 1], torch.ones(2, 8, 7))
 

@@ -841,6 +841,38 @@ def test_an_edited_network_is_another_and_a_comment_is_no_edit(case: str, tmp_pa
     assert all(before.network_hashes.values())
 
 
+class Acting(Layered):
+    def __init__(self, *words: Any, act: Any, rate: float) -> None:
+        super().__init__(*words)
+        self.act, self.rate = act, rate
+
+    def extra_repr(self) -> str:
+        return f"act={self.act}"
+
+    def hidden(self, x: Tensor) -> Tensor:
+        act: Tensor = self.act(self.first(x) * self.rate)
+        return act
+
+
+def test_a_network_is_the_same_in_another_process_whatever_it_was_given() -> None:
+    """Where what was given lies in memory is no part of it; what it is and says, is."""
+
+    def given(rate: float, squared: bool = False) -> Task:
+        def act(x: Tensor) -> Tensor:
+            return torch.tanh(x)
+
+        def other(x: Tensor) -> Tensor:
+            return torch.tanh(x) ** 2
+
+        return own(functools.partial(Acting, act=other if squared else act, rate=rate))
+
+    kept = [given(0.5), given(0.5)]
+    assert kept[0].network.keywords["act"] is not kept[1].network.keywords["act"]  # type: ignore[union-attr]
+    assert kept[0].network_hashes == kept[1].network_hashes
+    assert given(0.25).network_hashes["source"] != kept[0].network_hashes["source"]
+    assert given(0.5, squared=True).network_hashes["source"] != kept[0].network_hashes["source"]
+
+
 def test_weights_that_a_network_brings_along_are_part_of_it() -> None:
     def loaded(value: float) -> Any:
         weights = torch.full((3, 5), value)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from search_spaces.config import Config
 from studies.ledger import Attempt
 from studies.training.failures import by_kind, of_exception, of_lost_worker, sentence
 from studies.training.traces import trace_of, traced
+from tests.trainers.packs import blobs, member
+from trainers.pack import train_pack
 
 DIED = (
     "The actor died unexpectedly before finishing this task. The actor is dead because its worker process "
@@ -63,6 +67,16 @@ def test_a_lost_worker_has_one_kind(told: str, trace: str | None, oom: bool, kin
 )
 def test_an_exception_is_memory_or_an_error(error: BaseException, kind: str) -> None:
     assert of_exception(error) == kind
+
+
+def test_what_a_users_network_runs_out_of_is_memory_in_whatever_words_it_is_told() -> None:
+    def large(inputs: int, outputs: int, config: Config) -> torch.nn.Module:
+        raise MemoryError("too many units")
+
+    task = replace(blobs(), network=large)
+    with pytest.raises(ValueError, match="cannot be built: MemoryError: too many units") as caught:
+        train_pack([member()], task)
+    assert of_exception(caught.value) == "memory"
 
 
 def test_a_tensor_that_fits_nowhere_is_memory() -> None:

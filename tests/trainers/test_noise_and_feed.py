@@ -101,6 +101,26 @@ def test_training_items_are_standardized_and_held_out_items_by_the_same_numbers(
     np.testing.assert_allclose(feed.validation.x_RVF[0].numpy(), expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_every_part_holds_its_own_items_and_their_targets(kind: str) -> None:
+    """Items are known by their values: each part's are those of the split, and none is in two parts."""
+    task = blobs(kind)
+    one = member(index=1, block=3, phase="confirm")
+    feed = Feed([one], task, device=DEVICE, dtype=torch.float64)
+    split = task.split("test", 3)
+    train = task.x[split.train[:64]].astype(np.float64)
+    y_train = task.y[split.train[:64]].astype(np.float64)
+    assert feed.test is not None
+    parts = {"train": feed.training, "validation": feed.validation, "test": feed.test}
+    numbers = {"train": split.train[:64], "validation": split.validation, "test": split.test}
+    for name, part in parts.items():
+        x = (task.x[numbers[name]] - train.mean(0)) / train.std(0)
+        y = task.y[numbers[name]].astype(np.float64)
+        y = y if kind == "classification" else (y - y_train.mean()) / y_train.std()
+        np.testing.assert_allclose(part.x_RVF[0].numpy(), x, atol=1e-9)
+        np.testing.assert_allclose(part.y_RV[0].double().numpy(), y, atol=1e-9)
+
+
 def test_members_of_different_blocks_see_their_own_split() -> None:
     pair = Feed([member(block=0), member(block=1)], blobs(), device=DEVICE, dtype=torch.float64)
     alone = Feed([member(block=1)], blobs(), device=DEVICE, dtype=torch.float64)

@@ -20,6 +20,7 @@ from search_spaces.config import Config, Precision
 from tests.trainers.packs import TINY, blobs, member, numbers_of
 from trainers.evaluation import Evaluation
 from trainers.feed import Feed, trivial_error
+from trainers.looks import Plateau
 from trainers.member import Member
 from trainers.pack import train_pack
 from trainers.precision import LossScale
@@ -194,6 +195,29 @@ def test_every_rate_is_cut_where_torchs_scheduler_cuts_it(
             scheduler.step(point.validation_loss)
 
 
+def test_an_improvement_that_torchs_scheduler_overlooks_is_overlooked() -> None:
+    """Random losses that fall by about the threshold, for members of every patience."""
+    draws = np.random.default_rng(0)
+    patience, factor = torch.tensor([0.0, 1.0, 2.0, 4.0]), torch.tensor([0.5, 0.1, 0.3, 0.7])
+    plateau = Plateau(patience, factor)
+    optimizers = [torch.optim.SGD([torch.zeros(1)], lr=1.0) for _ in patience]
+    torchs = [
+        torch.optim.lr_scheduler.ReduceLROnPlateau(one, patience=int(p), factor=float(f), eps=0.0)
+        for one, p, f in zip(optimizers, patience, factor, strict=True)
+    ]
+    loss, small = np.ones(4), 0
+    for _ in range(60):
+        step = draws.choice([-3e-4, -0.6e-4, 0.0, 2e-4], size=4)
+        small += int((step == -0.6e-4).sum())
+        loss = loss * (1 + step)
+        plateau.look(torch.from_numpy(loss))
+        for scheduler, value in zip(torchs, loss.tolist(), strict=True):
+            scheduler.step(value)
+        expected = torch.tensor([one.param_groups[0]["lr"] for one in optimizers])
+        torch.testing.assert_close(plateau.scale_K, expected, rtol=1e-5, atol=1e-12)
+    assert small > 20 and (plateau.scale_K < 1).all()
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_member_stops_where_its_patience_or_its_rung_says(
     seed: int, monkeypatch: pytest.MonkeyPatch
@@ -247,6 +271,14 @@ def test_a_loss_scale_adapts_inside_a_pack_and_goes_with_its_member(monkeypatch:
     assert all(scale < STEEP for scale in last.values())
     ups = sum(b[k] > a[k] for a, b in zip(seen[False], seen[False][1:], strict=False) for k in b)
     assert ups, "no scale ever grew again"
+
+
+def test_a_regressions_metric_is_the_root_of_its_loss() -> None:
+    one = member(setting=replace(SETTING, precision="float64"), phase="confirm")
+    (done,) = train_pack([one], blobs("regression"))
+    assert len(done.curve) == SETTING.evaluations
+    for point in done.curve:
+        assert point.validation_metric == pytest.approx(point.validation_loss**0.5, rel=1e-12)
 
 
 def test_the_best_class_to_guess_is_that_of_the_training_items() -> None:

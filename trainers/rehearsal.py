@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 
 import torch
+from torch import Tensor
 
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Config
@@ -65,8 +66,39 @@ def rehearse(config: Config, task: Task) -> None:
     network = network_for(tried, task)
     assert isinstance(network, OwnModule)
     check_outputs(network.module, tried, task, finite=True)
+    _check_answers(network, tried, task)
     with told(task, config, "cannot be trained"):
         train_pack(members, task, diagnostics="ends")
+
+
+@torch.no_grad()
+def _check_answers(network: OwnModule, config: Config, task: Task) -> None:
+    """ValueError where the same items, parameters, buffers and seed give two answers.
+
+    A generator of the module's own, numpy's, or something kept between passes would be shared by members.
+    """
+    for training in (True, False):
+        answers = []
+        for _ in range(2):
+            params, buffers = _rows(network, config, task)
+            views = network.parameters.views(params), network.buffers.views(buffers)
+            how = Pass(training=training, seeds=[1] if training else None)
+            with torch.random.fork_rng(devices=[]), told(task, config, "fails on items"):
+                answers.append(network.forward(*views, _given(config, task), how))
+        if not torch.equal(answers[0].nan_to_num(), answers[1].nan_to_num()):
+            rule = (
+                "gives two answers to the same items under one seed: what it draws must come from torch's "
+                "global generator, which is set before each pass, and what it keeps must be a buffer"
+            )
+            raise refused(task, config, rule, network.module)
+
+
+def starts_alike(config: Config, task: Task) -> bool:
+    """Whether every training of a task's own network has the same first weights, whatever its seed."""
+    network = network_for(config, task)
+    assert isinstance(network, OwnModule)
+    one, other = (_rows(network, config, task, index=i)[0] for i in (0, 1))
+    return torch.equal(one, other)
 
 
 def unread(one: Config, other: Config, task: Task) -> tuple[str, ...]:
@@ -151,12 +183,9 @@ def _fingerprint(config: Config, task: Task) -> str:
 def _taken(config: Config, task: Task) -> str:
     network = network_for(config, task)
     assert isinstance(network, OwnModule)
-    dtype = element_type(config.setting.precision)
-    streams = StreamKey(study="rehearsal", task=task.name, block=0, phase="pilot", index=0)
-    rows = [row[None].to(dtype) for row in network.start(config, streams)]
+    rows = _rows(network, config, task)
     views = network.parameters.views(rows[0]), network.buffers.views(rows[1])
-    x = items(task, ITEMS, scaling="z_score")[None]
-    x = x if task.inputs == "tokens" else x.to(dtype)
+    x = _given(config, task)
     parts = hashlib.blake2b(str(network.module).encode(), digest_size=16)
     parts.update(repr([(s.name, s.shape) for s in network.parameters.segments]).encode())
     for tensor in rows:
@@ -167,3 +196,17 @@ def _taken(config: Config, task: Task) -> str:
             parts.update(network.forward(*views, x, how).double().numpy().tobytes())
     parts.update(rows[1].numpy().tobytes())
     return parts.hexdigest()
+
+
+def _rows(network: OwnModule, config: Config, task: Task, index: int = 0) -> tuple[Tensor, Tensor]:
+    """Parameters and buffers [1, P] of one member at step 0."""
+    streams = StreamKey(study="rehearsal", task=task.name, block=0, phase="pilot", index=index)
+    dtype = element_type(config.setting.precision)
+    params, buffers = (row[None].to(dtype) for row in network.start(config, streams))
+    return params, buffers
+
+
+def _given(config: Config, task: Task) -> Tensor:
+    """Items [1, B, F] as the network is given them."""
+    x = items(task, ITEMS, scaling="z_score")[None]
+    return x if task.inputs == "tokens" else x.to(element_type(config.setting.precision))

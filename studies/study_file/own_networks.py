@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.config import Config, Setting
 from search_spaces.space import complete
 from trainers.networks import OwnModule, network_for
-from trainers.rehearsal import rehearse, undeclared, unread
+from trainers.rehearsal import rehearse, starts_alike, undeclared, unread
 from trainers.structure import structure_key
 from trainers.task import Task
 
@@ -75,6 +75,11 @@ def noted(configs: Mapping[str, Config], factor: str, task: Task) -> Iterator[st
         yield (
             f"task {task.name}: its network is given whole numbers as they are (token ids, int64, not "
             "scaled); Task(inputs='numbers') has them scaled"
+        )
+    if any(starts_alike(config, task) for config in configs.values()):
+        yield (
+            f"task {task.name}: its network starts with the same weights whatever the seed, so trainings "
+            "differ by their batches alone"
         )
     asked = factor in STARTS or any(c.levels["initializer"] != "torch_default" for c in configs.values())
     if asked and (names := unreached(configs, task)):

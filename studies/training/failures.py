@@ -58,6 +58,8 @@ def of_exception(error: BaseException) -> Kind:
     """The kind of what a training raised."""
     import torch
 
+    if isinstance(error, ValueError) and error.__cause__ is not None:  # told in other words on the way
+        error = error.__cause__
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return "memory"
     # Torch's allocators for the CPU raise plain RuntimeErrors.

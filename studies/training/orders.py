@@ -42,8 +42,9 @@ def answer_order(order: dict[str, Any]) -> dict[str, Any]:
             task = task_of(order["task"], order["tasks_from"])
             if task.content_hash != order["content_hash"]:
                 raise TaskDiffers(
-                    f"task '{task.name}' has other data in a worker than in the main process: its function "
-                    "must return the same arrays every time (fix its random seed)"
+                    f"task '{task.name}' has other data{' or another network' if task.network else ''} in a "
+                    "worker than in the main process: its function must return the same arrays every time "
+                    "(fix its random seed)"
                 )
             members = [member_from_plain(row) for row in order["members"]]
             evaluations = train_pack(members, task, device=order["device"], diagnostics=order["diagnostics"])

@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from search_spaces.config import Config
 from studies.ledger import Attempt
 from studies.training.failures import (
     WorkersCannotStart,
@@ -22,6 +24,8 @@ from studies.training.failures import (
 )
 from studies.training.starts import ERRORS, LOSSES, NEVER_SECONDS, Starts
 from studies.training.traces import trace_of, traced
+from tests.trainers.packs import blobs, member
+from trainers.pack import train_pack
 
 DIED = (
     "The actor died unexpectedly before finishing this task. The actor is dead because its worker process "
@@ -125,6 +129,16 @@ def test_a_machine_on_which_no_worker_ever_starts_is_not_waited_for_without_end(
 )
 def test_an_exception_is_memory_or_an_error(error: BaseException, kind: str) -> None:
     assert of_exception(error) == kind
+
+
+def test_what_a_users_network_runs_out_of_is_memory_in_whatever_words_it_is_told() -> None:
+    def large(inputs: int, outputs: int, config: Config) -> torch.nn.Module:
+        raise MemoryError("too many units")
+
+    task = replace(blobs(), network=large)
+    with pytest.raises(ValueError, match="cannot be built: MemoryError: too many units") as caught:
+        train_pack([member()], task)
+    assert of_exception(caught.value) == "memory"
 
 
 def test_a_tensor_that_fits_nowhere_is_memory() -> None:

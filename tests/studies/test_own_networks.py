@@ -218,6 +218,7 @@ def trained(workspace: Path, tasks: Path, **changes: Any) -> Any:
         ("torch.relu(layer(x))", "torch.tanh(layer(x))", "its source"),
         ("6, 3, padding=1)", "6, 1)", "its source, its modules or shapes, what it gives"),
     ],
+    ids=["rate", "function", "kernel"],
 )
 def test_an_edited_network_is_never_mixed_with_old_results(
     old: str, new: str, said: str, tasks: Path, workspace: Path

@@ -212,7 +212,7 @@ class Fragile(torch.nn.Module):
         self.passes = 0
     def forward(self, x):
         self.passes += self.training
-        if self.wide and self.passes > 40:  # later than anything that is tried before the run
+        if self.wide and self.passes > 25:  # later than anything that is tried before the run
             raise RuntimeError("the shapes of my layers differ")
         return self.linear(x)
 

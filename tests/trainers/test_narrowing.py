@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import trainers.precision
 import trainers.stack
 from search_spaces.config import Precision
 from tests.trainers.packs import TINY, blobs, member, numbers_of
@@ -15,6 +16,7 @@ from trainers.evaluation import Evaluation, Phase
 from trainers.member import Member
 from trainers.networks import network_for
 from trainers.pack import train_pack
+from trainers.precision import LossScale
 from trainers.stack import LEAST, Stack
 
 SETTING = replace(TINY, precision="float32", width=16, steps=60, evaluations=12)
@@ -33,11 +35,14 @@ def members(
 ) -> list[Member]:
     """Nine members: every second one is pruned at one of the first looks, unless it is very good."""
     setting = replace(SETTING, precision=precision)
+    cuts = levels.get("schedule") == "performance"
     found = []
     for k in range(9):
+        waits = {"plateau_patience": float(k % 3), "plateau_factor": 0.3} if cuts else {}
+        rate = (0.011 if cuts else 0.003) * (k + 1)
         one = member(
             levels={**levels, "early_stopping": "patience"},
-            numbers={"learning_rate": 0.003 * (k + 1), "stop_patience": 1.0 + k},
+            numbers={"learning_rate": rate, "stop_patience": 1.0 + k, **waits},
             setting=setting,
             index=k,
             phase=phase,
@@ -75,14 +80,32 @@ def test_nobodys_numbers_change_to_the_bit(
     assert all_of_them == len(pack)
     assert fewest < len(pack), "nobody ended: there was nothing to narrow"
     assert {e.status for e in narrowed} >= {"pruned"}
+    if levels.get("schedule") == "performance":
+        late = [[p.learning_rate for p in e.curve if p.step > 30] for e in narrowed]
+        assert sum(len(set(rates)) > 1 for rates in late) > 1, "no rate was cut after a narrowing"
     assert [numbers_of(e) for e in narrowed] == [numbers_of(e) for e in together]
 
 
 def test_loss_scales_of_float16_go_with_their_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a scale that overflows, and with one that grows soon, so that members differ in theirs."""
+    monkeypatch.setattr(trainers.precision, "FIRST_SCALE", 2.0**24)
+    monkeypatch.setattr(trainers.precision, "GROWTH_INTERVAL", 5)
+    overflows: list[tuple[int, int]] = []
+    unscale = LossScale.unscale
+
+    def unscaling(scale: LossScale, grads_KP: torch.Tensor) -> torch.Tensor:
+        overflowed_K = unscale(scale, grads_KP)
+        overflows.append((len(overflowed_K), int(overflowed_K.sum())))
+        return overflowed_K
+
+    monkeypatch.setattr(LossScale, "unscale", unscaling)
     pack = members({"optimizer": "adam"}, precision="float16")
     together, _ = trained(pack, monkeypatch, narrow=False)
+    overflows.clear()
     narrowed, fewest = trained(pack, monkeypatch, narrow=True)
     assert fewest < len(pack)
+    assert any(0 < n < of == len(pack) for of, n in overflows), "nobody overflowed while another did not"
+    assert any(n for of, n in overflows if of < len(pack)), "nothing overflowed after a narrowing"
     assert [numbers_of(e) for e in narrowed] == [numbers_of(e) for e in together]
 
 

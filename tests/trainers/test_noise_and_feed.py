@@ -62,6 +62,13 @@ def test_masks_keep_the_declared_share_and_preserve_the_mean() -> None:
     assert drawn.max().item() == pytest.approx(1 / 0.7)
 
 
+def test_masks_of_two_epochs_differ() -> None:
+    drawn = noise([3], [0.4])
+    steps = [masks(drawn, step) for step in range(10)]
+    for step in range(10):
+        assert all(not torch.equal(steps[step], other) for other in steps[step + 1 :])
+
+
 def test_a_member_without_dropout_keeps_everything_unscaled() -> None:
     assert torch.equal(masks(noise([1, 2], [0.5, 0.0]), 0)[:, 1], torch.ones(2, 8, 7))
 
@@ -92,6 +99,26 @@ def test_training_items_are_standardized_and_held_out_items_by_the_same_numbers(
     train = task.x[split.train[:64]].astype(np.float64)
     expected = (task.x[split.validation] - train.mean(0)) / train.std(0)
     np.testing.assert_allclose(feed.validation.x_RVF[0].numpy(), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_every_part_holds_its_own_items_and_their_targets(kind: str) -> None:
+    """Items are known by their values: each part's are those of the split, and none is in two parts."""
+    task = blobs(kind)
+    one = member(index=1, block=3, phase="confirm")
+    feed = Feed([one], task, device=DEVICE, dtype=torch.float64)
+    split = task.split("test", 3)
+    train = task.x[split.train[:64]].astype(np.float64)
+    y_train = task.y[split.train[:64]].astype(np.float64)
+    assert feed.test is not None
+    parts = {"train": feed.training, "validation": feed.validation, "test": feed.test}
+    numbers = {"train": split.train[:64], "validation": split.validation, "test": split.test}
+    for name, part in parts.items():
+        x = (task.x[numbers[name]] - train.mean(0)) / train.std(0)
+        y = task.y[numbers[name]].astype(np.float64)
+        y = y if kind == "classification" else (y - y_train.mean()) / y_train.std()
+        np.testing.assert_allclose(part.x_RVF[0].numpy(), x, atol=1e-9)
+        np.testing.assert_allclose(part.y_RV[0].double().numpy(), y, atol=1e-9)
 
 
 def test_members_of_different_blocks_see_their_own_split() -> None:

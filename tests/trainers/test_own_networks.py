@@ -24,7 +24,7 @@ from trainers.member import Member
 from trainers.networks import OwnModule, Pass, network_for
 from trainers.pack import _Training, train_pack
 from trainers.randomness import StreamKey
-from trainers.rehearsal import rehearse, undeclared, unread
+from trainers.rehearsal import rehearse, starts_alike, undeclared, unread
 from trainers.task import Task
 from trainers.user_tasks import load_user_tasks
 
@@ -130,6 +130,31 @@ class Float64Inside(Layered):
         return super().forward(x.double()).float()
 
 
+class DrawsByItself(Layered):
+    def __init__(self, *words: Any) -> None:
+        super().__init__(*words)
+        self.draws = torch.Generator().manual_seed(0)
+
+    def forward(self, x: Tensor) -> Any:
+        noise = torch.rand(len(x), 6, generator=self.draws) if self.training else 0.5
+        return self.last(self.hidden(x) * noise)
+
+
+class DrawsWithNumpy(Layered):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x) + float(np.random.rand())  # noqa: NPY002 - as users do
+
+
+class KeepsByItself(Layered):
+    before: Any = 0.0
+
+    def forward(self, x: Tensor) -> Any:
+        hidden = self.hidden(x)
+        scores = self.last(hidden + self.before)
+        self.before = hidden.mean().detach()
+        return scores
+
+
 class Frozen(Layered):
     def __init__(self, *words: Any) -> None:
         super().__init__(*words)
@@ -177,7 +202,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "NaN": (GivesNan, "gives NaN or infinite numbers before anything is trained"),
     "an error": (Raises, "fails on items: RuntimeError: shape"),
-    "an error in training": (RaisesInTraining, "cannot be trained: KeyError: 'mask'"),
+    "an error in training": (RaisesInTraining, "fails on items: KeyError: 'mask'"),
     "its weight in place": (
         ChangesItsWeight,
         "a leaf Variable that requires grad is being used in an in-place",
@@ -187,6 +212,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
         Float64Inside,
         r"its parameters are float64, and precision float32 makes them float32",
     ),
+    "a generator of its own": (DrawsByItself, "gives two answers to the same items under one seed"),
+    "numpy's": (DrawsWithNumpy, "gives two answers to the same items under one seed"),
+    "a memory that is no buffer": (KeepsByItself, "what it keeps must be a buffer"),
     "frozen": (Frozen, "has frozen parameters only"),
     "on meta": (Nowhere, "has 'map.weight' on device meta"),
     "no parameters": (Empty, "has no parameters: there is nothing to train"),
@@ -216,6 +244,17 @@ def test_the_line_is_the_innermost_of_the_users_own_file() -> None:
     lines = Path(__file__).read_text(encoding="utf-8").splitlines()
     line = int(str(refused.value).split("line ")[1].split(")")[0])
     assert "reshape(7, 7)" in lines[line - 1]
+
+
+def test_a_network_that_starts_alike_whatever_the_seed_is_known() -> None:
+    def loaded(inputs: int, outputs: int, config: Config) -> nn.Module:
+        torch.manual_seed(3)
+        return nn.Linear(inputs, outputs)
+
+    config = complete({}, setting=FLOAT32)
+    assert starts_alike(config, own(loaded))
+    assert not starts_alike(config, own(Layered))
+    assert not starts_alike(complete({"initializer": "he_normal"}, setting=FLOAT32), own(loaded))
 
 
 def test_two_builds_with_one_seed_must_agree() -> None:
@@ -839,6 +878,38 @@ def test_an_edited_network_is_another_and_a_comment_is_no_edit(case: str, tmp_pa
     assert {part for part, h in before.network_hashes.items() if h != after.network_hashes[part]} == changed
     assert (before.content_hash != after.content_hash) == bool(changed)
     assert all(before.network_hashes.values())
+
+
+class Acting(Layered):
+    def __init__(self, *words: Any, act: Any, rate: float) -> None:
+        super().__init__(*words)
+        self.act, self.rate = act, rate
+
+    def extra_repr(self) -> str:
+        return f"act={self.act}"
+
+    def hidden(self, x: Tensor) -> Tensor:
+        act: Tensor = self.act(self.first(x) * self.rate)
+        return act
+
+
+def test_a_network_is_the_same_in_another_process_whatever_it_was_given() -> None:
+    """Where what was given lies in memory is no part of it; what it is and says, is."""
+
+    def given(rate: float, squared: bool = False) -> Task:
+        def act(x: Tensor) -> Tensor:
+            return torch.tanh(x)
+
+        def other(x: Tensor) -> Tensor:
+            return torch.tanh(x) ** 2
+
+        return own(functools.partial(Acting, act=other if squared else act, rate=rate))
+
+    kept = [given(0.5), given(0.5)]
+    assert kept[0].network.keywords["act"] is not kept[1].network.keywords["act"]  # type: ignore[union-attr]
+    assert kept[0].network_hashes == kept[1].network_hashes
+    assert given(0.25).network_hashes["source"] != kept[0].network_hashes["source"]
+    assert given(0.5, squared=True).network_hashes["source"] != kept[0].network_hashes["source"]
 
 
 def test_weights_that_a_network_brings_along_are_part_of_it() -> None:

@@ -60,6 +60,17 @@ def test_an_images_places_share_the_numbers_of_their_channel() -> None:
     np.testing.assert_allclose(held_out("z_score", task), expected.reshape(len(items), -1), atol=1e-6)
 
 
+def test_targets_are_scaled_by_the_training_items_alone() -> None:
+    task = blobs("regression")
+    one = member(block=2)
+    split = task.split("test", 2)
+    y = task.y[split.train[: one.config.setting.train_size]].astype(np.float64)
+    feed = Feed([one], task, device=torch.device("cpu"), dtype=torch.float64)
+    expected = (task.y[split.validation] - y.mean()) / y.std()
+    np.testing.assert_allclose(feed.validation.y_RV[0].numpy(), expected, atol=1e-9)
+    assert abs(task.y.mean() - y.mean()) > 1e-3, "the training items have the mean of all"
+
+
 def test_a_constant_feature_divides_nothing_by_zero() -> None:
     x = np.random.default_rng(0).normal(size=(160, 3))
     x[:, 1] = 7

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import re
 import textwrap
 import types
 from collections.abc import Iterator, Mapping
@@ -68,7 +69,7 @@ def _built(task: Task) -> torch.nn.Module | None:
 def _structure(module: torch.nn.Module) -> list[Any]:
     tensors = (*module.named_parameters(), *module.named_buffers())
     shapes = [[name, *tensor.shape, str(tensor.dtype), tensor.requires_grad] for name, tensor in tensors]
-    return [str(module), shapes]
+    return [re.sub(r" at 0x[0-9a-f]+", "", str(module)), shapes]  # a module may print what it was given
 
 
 @torch.no_grad()
@@ -92,8 +93,9 @@ def _sources(factory: object, module: torch.nn.Module | None) -> dict[str, str]:
     while waiting:
         one = waiting.pop()
         if isinstance(one, functools.partial):
-            found[f"partial {_name(one.func)}"] = repr((one.args, sorted(one.keywords.items())))
-            waiting.append(one.func)
+            given = {**{str(i): value for i, value in enumerate(one.args)}, **one.keywords}
+            found[f"partial {_name(one.func)}"] = repr(sorted(_plain(given).items()))
+            waiting += [one.func, *(value for value in given.values() if _is_code(value))]
             continue
         if not isinstance(one, (type, types.FunctionType)):
             found[f"object {_name(type(one))}"] = repr(sorted(_plain(getattr(one, "__dict__", {})).items()))
@@ -102,7 +104,7 @@ def _sources(factory: object, module: torch.nn.Module | None) -> dict[str, str]:
         if _of_the_user(one) and _name(one) not in found:
             found[_name(one)] = _text(one)
             for name, value in _named(one):
-                if isinstance(value, (type, types.FunctionType, functools.partial)):
+                if _is_code(value):
                     waiting.append(value)
                 elif (plain := _plain({name: value})) and name not in found:
                     found[f"{_name(one)} {name}"] = repr(plain[name])
@@ -137,6 +139,10 @@ def _globals(code: types.CodeType, world: Mapping[str, object]) -> Iterator[tupl
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
             yield from _globals(inner, world)
+
+
+def _is_code(value: object) -> bool:
+    return isinstance(value, (type, types.FunctionType, functools.partial))
 
 
 def _plain(values: Mapping[str, object]) -> dict[str, object]:

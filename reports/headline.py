@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.verdict import Verdict
+from reports.verdict import EQUAL, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,8 @@ class OtherOrder:
     dearest: str
     """Under the reversed cost order."""
     least_error: str
-    """Of the levels proved, the one of least mean effect against the others: no cost order at all."""
+    """Of the levels proved, the one of least mean effect against the others: no cost order at all. Several,
+    with equals signs, where that is the same."""
     possible: tuple[str, ...]
     """Every level that some cost order puts there."""
 
@@ -48,11 +49,16 @@ def other_orders(verdicts: Sequence[Verdict]) -> tuple[OtherOrder, ...]:
                 row=f"{verdict.factor} @ {verdict.regime}",
                 cheapest=verdict.recommended,
                 dearest=proved[-1],
-                least_error=min(proved, key=lambda level: _mean_effect(verdict, level)),
+                least_error=" = ".join(_least(verdict, proved)),
                 possible=proved,
             )
         )
     return tuple(found)
+
+
+def _least(verdict: Verdict, levels: Sequence[str]) -> list[str]:
+    effects = {level: _mean_effect(verdict, level) for level in levels}
+    return [level for level in levels if effects[level] - min(effects.values()) < EQUAL]
 
 
 def _mean_effect(verdict: Verdict, level: str) -> float:

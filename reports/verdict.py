@@ -18,6 +18,10 @@ from reports.power import families_needed
 from reports.record import StudyRecord
 from reports.registered import registered
 from reports.validity import answering, standing
+from reports.what_ran import what_ran
+
+EQUAL = 1e-9
+"""Differences below this, in margins or points, are none: sums of equal errors in another order."""
 
 DecidedBy = Literal["data", "cost_order", "fallback"]
 
@@ -116,6 +120,21 @@ class Verdict:
         }
         beaten = max(against.values(), key=lambda effects: min(effect.lower for effect in effects))
         return min(beaten, key=lambda effect: effect.margins)
+
+    @property
+    def least(self) -> tuple[str, ...]:
+        """The levels of least mean error: `best`, and those whose errors equal its own."""
+        equal = {
+            effect.level
+            for effect in self.effects
+            if effect.against == self.best and abs(effect.margins) < EQUAL and abs(effect.points) < EQUAL
+        }
+        return tuple(level for level in self.mean_error if level == self.best or level in equal)
+
+    @property
+    def trained(self) -> bool:
+        """Whether the recommended level was trained here: a fallback may be none of the compared."""
+        return self.recommended in self.mean_error
 
     @property
     def regret_bound(self) -> float | None:
@@ -238,9 +257,20 @@ def judge(record: StudyRecord, evidence: Evidence) -> Verdict:
         seeds=evidence.seeds,
         tasks_needed=needed,
         evidence=evidence.ids,
-        caveats=(*_caveats(evidence), *filter(None, [registered(record)])),
+        caveats=(
+            *_never_trained(decision, levels),
+            *what_ran(record, evidence.question.factor, evidence.regime),
+            *_caveats(evidence),
+            *filter(None, [registered(record)]),
+        ),
         course=course if len(course.looks) > 1 else None,
     )
+
+
+def _never_trained(decision: Decision, levels: Sequence[str]) -> tuple[str, ...]:
+    if decision.recommended in levels:
+        return ()
+    return (f"{decision.recommended} was never trained here: it is the textbook's word, not this study's",)
 
 
 def _effects(evidence: Evidence, comparison: Comparison) -> tuple[Effect, ...]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 
 from search_spaces.compatibility import indistinct, notes, refusal
-from search_spaces.config import Config
 from studies.plan import Chain, Protocol
 from studies.study_file.mistakes import SpecError
+from studies.study_file.twins import twins
+from trainers.amounts import Amount, amounts, told
 from trainers.structure import structure_key
-from trainers.task import TaskBook
+from trainers.task import Task, TaskBook
 
 
 def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
@@ -26,6 +26,7 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
     spec = fixed.spec
     found: dict[str, None] = {}
     known: set[str] = set()
+    cuts: dict[str, dict[Amount, None]] = {}
     for i, question in enumerate(spec.asked):
         key = "controls" if question.control else f"questions[{i}]"
         found |= dict.fromkeys(_left_out(fixed, question.factor))
@@ -39,10 +40,6 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                     raise SpecError(
                         spec.file, f"questions[{i}].levels", f"{empty} (in {regime}, task {name})"
                     )
-                twins = _twins(configs, items=len(task.split(spec.root, 0).train))
-                if twins and not question.control:  # whose arms are meant to come to the same
-                    rule = f"{' and '.join(twins)} come to the same training (in {regime}, task {name})"
-                    raise SpecError(spec.file, f"questions[{i}].levels", rule)
                 for level, config in configs.items():
                     place = f"({level} in {regime}, task {name})"
                     if config.id not in known:
@@ -55,19 +52,25 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                         structure_key(config, task)
                     except ValueError as error:
                         raise SpecError(spec.file, key, f"{error} {place}") from None
-    return tuple(found)
+                if question.control:  # whose arms are meant to come to the same
+                    continue
+                if same := twins(fixed, chain, task):
+                    raise SpecError(spec.file, f"questions[{i}].levels", same)
+                cut = cuts.setdefault(name, {})
+                for level in question.levels:
+                    cut |= dict.fromkeys(_cut(fixed, chain, level, task))
+    data = (f"task {name}: {note}" for name in spec.tasks for note in book[name]().notes)
+    return (*found, *told(cuts), *data)
 
 
-def _twins(configs: Mapping[str, Config], *, items: int) -> tuple[str, str] | None:
-    """Two levels that train alike on so many items: a smaller task uses all it has, and one batch at most."""
-    seen: dict[str, str] = {}
-    for level, config in configs.items():
-        size = min(config.setting.train_size, items)
-        batch = min(config.setting.batch_size, size)
-        used = replace(config, setting=replace(config.setting, train_size=size, batch_size=batch))
-        if (twin := seen.setdefault(used.id, level)) != level:
-            return twin, level
-    return None
+def _cut(fixed: Protocol, chain: Chain, level: str, task: Task) -> Iterator[Amount]:
+    """What of a level is not what it says on the task: as it stands, and at the largest settings searched."""
+    items = len(task.split(fixed.spec.root, 0).train)
+    largest = {name: span.high for name, span in fixed.searched(chain, level).items() if span.whole}
+    for point in ({}, largest) if largest else ({},):
+        for amount in amounts(fixed.config(chain, level, point), items=items):
+            if not amount.name.endswith("_patience"):  # which has a note of its own
+                yield amount
 
 
 def _left_out(fixed: Protocol, factor: str) -> Iterator[str]:

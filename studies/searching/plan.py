@@ -9,7 +9,7 @@ from typing import Any
 
 from reports.record import TaskFacts
 from search_spaces.compatibility import notes, refusal
-from search_spaces.config import Config, digest
+from search_spaces.config import SETTING_NAMES, Config, digest
 from search_spaces.factor import unknown
 from search_spaces.space import framework_levels
 from studies.plan import built, task_facts, unhonoured
@@ -18,6 +18,7 @@ from studies.searching.joint import AHEAD, STARTUP
 from studies.searching.space import Point
 from studies.searching.spec import SearchSpec, parse
 from studies.study_file.mistakes import SpecError
+from trainers.amounts import Amount, amounts, told
 from trainers.evaluation import Slot
 from trainers.structure import structure_key
 from trainers.task import Task, TaskBook
@@ -130,6 +131,8 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
     """
     space, file = fixed.spec.joint, fixed.spec.file
     found: dict[str, None] = {}
+    cut: dict[Amount, None] = {}
+    items = len(task.split(fixed.spec.study, 0).train)
     for picked in space.pairs():
         broken: list[str] = []
         for end in (0.0, 1.0):
@@ -142,6 +145,7 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
                 raise SpecError(file, "space", f"{error} ({_words(picked)})") from None
             if problem:
                 broken.append(problem)
+            cut |= dict.fromkeys(one for one in amounts(config, items=items) if one.name in SETTING_NAMES)
             found |= dict.fromkeys(notes(config))
         if len(broken) == 2:
             raise SpecError(file, "space", f"{broken[0]} ({_words(picked)})")
@@ -150,7 +154,7 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
         found[
             f"sampler gp models no number that a choice opens: {', '.join(at_times)} are drawn at random"
         ] = None
-    return tuple(found)
+    return (*found, *told({task.name: cut}), *(f"task {task.name}: {note}" for note in task.notes))
 
 
 def _words(picked: Point) -> str:

@@ -56,11 +56,25 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                     continue
                 if same := twins(fixed, chain, task):
                     raise SpecError(spec.file, f"questions[{i}].levels", same)
+                if not any(fixed.searched(chain, level) for level in question.levels):
+                    found[_nothing_to_tune(fixed, question.factor, regime)] = None
                 cut = cuts.setdefault(name, {})
                 for level in question.levels:
                     cut |= dict.fromkeys(_cut(fixed, chain, level, task))
     data = (f"task {name}: {note}" for name in spec.tasks for note in book[name]().notes)
     return (*found, *told(cuts), *data)
+
+
+def _nothing_to_tune(fixed: Protocol, factor: str, regime: str) -> str:
+    budget = fixed.spec.effective_budget
+    again = (
+        f"{1 + budget.trials} retune and {budget.promoted * budget.promote_seeds} promote members of a cell"
+    )
+    return (
+        f"{factor} in {regime}: no number is open at any level, so the {again} train one configuration with "
+        "other seeds and choose nothing, and both confirm arms are the same; a number in `nuisance` gives "
+        "them a choice, and budget: {trials: 1, promoted: 1, promote_seeds: 1} pays least for them"
+    )
 
 
 def _cut(fixed: Protocol, chain: Chain, level: str, task: Task) -> Iterator[Amount]:

@@ -172,3 +172,16 @@ def test_a_plan_notes_what_the_data_cut_once_for_all_tasks() -> None:
     searched = {"learning_rate": None, "batch_size": {"low": 8, "high": 512}}
     (note,) = examine(asked("activation", ["relu", "tanh"], nuisance=searched), BOOK)
     assert note.startswith("batch_size = 512 means all training items at once: 32 on stripes")
+
+
+def test_a_design_with_nothing_to_tune_is_told_what_its_repeats_train() -> None:
+    budget = {"families": 2, "blocks": 2, "trials": 8, "promoted": 2, "promote_seeds": 1}
+    held = asked("activation", ["relu", "tanh"], fixed={"learning_rate": 0.01}, budget=budget)
+    (note,) = examine(held, BOOK)
+    assert note.startswith(
+        "activation in shallow: no number is open at any level, so the 9 retune and 2 promote"
+    )
+    assert "budget: {trials: 1, promoted: 1, promote_seeds: 1}" in note
+    assert examine(asked("activation", ["relu", "tanh"], budget=budget), BOOK) == ()
+    one_open = asked("activation", ["relu", "leaky_relu"], nuisance=["negative_slope"], budget=budget)
+    assert examine(one_open, BOOK) == ()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from reports.headline import other_orders
+from reports.index_page import noted, write_index
+from reports.page import write_report
 from reports.question import Question
 from reports.record import Margin, StudyRecord
 from reports.verdict import verdicts
@@ -112,7 +115,7 @@ def replace_margin(record: StudyRecord, delta: float) -> StudyRecord:
     return replace(record, margins=tuple(replace(m, delta=delta) for m in record.margins))
 
 
-def test_a_fallback_that_was_never_trained_is_called_so() -> None:
+def test_a_fallback_that_was_never_trained_is_called_so(tmp_path: Path) -> None:
     record = planted_study(
         {"deep": noisy_errors([0, 0.4, 0.4], tasks=4, block_sd=4)}, textbook={"deep": ("zeros",)}
     )
@@ -120,6 +123,12 @@ def test_a_fallback_that_was_never_trained_is_called_so() -> None:
     assert (verdict.decided_by, verdict.recommended, verdict.trained) == ("fallback", "zeros", False)
     assert "The textbook's zeros is kept as a fallback, though it was never trained here" in answer(verdict)
     assert verdict.caveats[0] == "zeros was never trained here: it is the textbook's word, not this study's"
+    write_report(record, tmp_path / "planted")
+    noted(record, tmp_path / "planted")
+    for page in (tmp_path / "planted" / "index.html", write_index(tmp_path)):
+        text = page.read_text(encoding="utf-8")
+        assert "fallback" in text
+        assert "never trained here)" in text, page
     trained = planted_study(
         {"deep": noisy_errors([0, 0.4, 0.4], tasks=4, block_sd=4)}, textbook={"deep": (HE,)}
     )

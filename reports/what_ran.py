@@ -15,12 +15,17 @@ Results = Mapping[tuple[object, ...], tuple[object, ...]]
 
 def what_ran(record: StudyRecord, factor: str, regime: str) -> tuple[str, ...]:
     """What a reader of a row's labels must know, in a fixed order."""
-    rows = record.of(factor, regime)
+    question = next(q for q in record.questions if q.factor == factor)
+    tasks = record.tasks[factor][regime]
+    rows = sorted(
+        (row for row in record.of(factor, regime) if row.slot.task in tasks),
+        key=lambda row: (question.levels.index(row.slot.level), tasks.index(row.slot.task), row.slot.id),
+    )
     alike = [
         f"{' and '.join(levels)} have equal results to the last bit: they trained alike, nothing was compared"
         for levels in trained_alike(rows)
     ]
-    return (*alike, *cut(record, rows))
+    return (*alike, *cut(record, rows, tasks))
 
 
 def trained_alike(rows: Iterable[Evaluation]) -> tuple[tuple[str, ...], ...]:
@@ -53,7 +58,7 @@ def _same(a: Results, b: Results) -> bool:
     return all(a[place] == b[place] for place in both) and any(a[place][0] == "finished" for place in both)
 
 
-def cut(record: StudyRecord, rows: Iterable[Evaluation]) -> tuple[str, ...]:
+def cut(record: StudyRecord, rows: Iterable[Evaluation], tasks: Iterable[str]) -> tuple[str, ...]:
     """Settings and numbers that are not what they say on some task; those that were tuned are left out."""
     found: dict[str, dict[Amount, None]] = {}
     known: dict[tuple[object, ...], tuple[Amount, ...]] = {}
@@ -67,11 +72,7 @@ def cut(record: StudyRecord, rows: Iterable[Evaluation]) -> tuple[str, ...]:
         found.setdefault(row.slot.task, {}).update(dict.fromkeys(known[key]))
     tuned = set(record.nuisance)
     return told(
-        {
-            task: [one for one in found[task] if one.name not in tuned]
-            for task in record.facts
-            if task in found
-        }
+        {task: [one for one in found[task] if one.name not in tuned] for task in tasks if task in found}
     )
 
 

@@ -176,7 +176,7 @@ def test_a_plan_notes_what_the_data_cut_once_for_all_tasks() -> None:
 
 def test_a_design_with_nothing_to_tune_is_told_what_its_repeats_train() -> None:
     budget = {"families": 2, "blocks": 2, "trials": 8, "promoted": 2, "promote_seeds": 1}
-    held = asked("activation", ["relu", "tanh"], fixed={"learning_rate": 0.01}, budget=budget)
+    held = asked("activation", ["relu", "tanh"], fixed={"learning_rate": 0.01}, nuisance=[], budget=budget)
     (note,) = examine(held, BOOK)
     assert note.startswith(
         "activation in shallow: no number is open at any level, so the 9 retune and 2 promote"

@@ -243,7 +243,7 @@ def _row(verdict: Verdict, leave_one_out: float | None, meaning: tuple[str, ...]
         caveats=(*meaning, *_contradiction(verdict), *verdict.caveats),
         effects=tuple(_effect_of(e) for e in verdict.effects if e.against == verdict.recommended),
         mean_error={level: _short(error) for level, error in verdict.mean_error.items()},
-        least_error=verdict.least_error,
+        least_error=verdict.least[0] if len(verdict.least) == 1 else None,
     )
 
 

@@ -87,7 +87,7 @@ def unjudged(record: StudyRecord) -> dict[tuple[str, str], tuple[str, ...]]:
     """
     gaps = {
         (question.factor, regime): tuple(
-            f"{margin.task} in {regime}: {margin.reason}"
+            f"{margin.task} in {regime}: {margin.explained}"
             for margin in record.margins
             if margin.regime == regime and not margin.accepted
         )

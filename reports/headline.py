@@ -19,7 +19,8 @@ class OtherOrder:
     dearest: str
     """Under the reversed cost order."""
     least_error: str
-    """The level of least mean test error, proved or not: no cost order at all."""
+    """The level of least mean test error, proved or not: no cost order at all. Several, with equals signs,
+    where that is the same."""
     possible: tuple[str, ...]
     """Every level that some cost order puts there."""
 
@@ -48,9 +49,9 @@ def other_orders(verdicts: Sequence[Verdict]) -> tuple[OtherOrder, ...]:
                 row=f"{verdict.factor} @ {verdict.regime}",
                 cheapest=verdict.recommended,
                 dearest=proved[-1],
-                least_error=verdict.least_error
-                if verdict.least_error in proved
-                else f"{verdict.least_error} (not proved)",
+                least_error=" = ".join(
+                    level if level in proved else f"{level} (not proved)" for level in verdict.least
+                ),
                 possible=proved,
             )
         )

@@ -16,7 +16,7 @@ from reports.claim_ledger import workspace_entries
 from reports.decision import Label
 from reports.files import read_bounded, write
 from reports.page import environment
-from reports.plain import from_plain, to_plain
+from reports.plain import from_plain, later, to_plain
 from reports.record import StudyRecord
 from reports.scope import scope_of
 from reports.search_record import SearchRecord
@@ -35,6 +35,8 @@ class AnsweredRow:
     recommended: str
     label: Label
     fallback: bool
+    trained: bool | None = later()
+    """False where nobody trained the recommended level; None otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,7 @@ def summarized(record: StudyRecord | SearchRecord) -> Summary:
                 recommended=v.recommended,
                 label=v.label,
                 fallback=v.decided_by == "fallback",
+                trained=None if v.trained else False,
             )
             for v in found
         ),

@@ -15,6 +15,7 @@ from reports.compare import Array, Unit
 from reports.evidence import Evidence
 from reports.record import StudyRecord
 from reports.textbook_tables import PAIRINGS
+from reports.verdict import EQUAL
 
 ROW = "initializer"
 
@@ -25,7 +26,7 @@ class Beside:
 
     regime: str
     least: str
-    """The initializer of least mean error."""
+    """The initializer of least mean error; several, with equals signs, where that is the same."""
     against: str
     """The textbook's pairing (the one of least error, where it names several); where that is `least` itself,
     or was not compared, the next best."""
@@ -91,6 +92,10 @@ def least_first(mean: Array) -> list[int]:
     return [int(level) for level in np.argsort(mean.mean(axis=1), kind="stable")]
 
 
+def _apart(mean: Array, a: int, b: int) -> bool:
+    return a != b and abs(float(mean[a, b])) >= EQUAL
+
+
 def _activations(record: StudyRecord, regime: str) -> dict[str, str]:
     """Task -> the activation of all its networks in the row."""
     return {
@@ -109,7 +114,7 @@ def _beside(activation: str, evidence: Evidence) -> Beside:
     against = named[0] if paired else order[1]
     return Beside(
         regime=evidence.regime,
-        least=evidence.levels[least],
+        least=" = ".join(evidence.levels[i] for i in order if not _apart(compared.mean, least, i)),
         against=evidence.levels[against],
         paired=paired,
         margins=float(compared.mean[least, against]),

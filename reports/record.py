@@ -16,6 +16,10 @@ from trainers.evaluation import Evaluation
 Found = TypeVar("Found")
 
 
+ONE_CLASS = 0.3
+"""Trivial error up to which a task is said to be mostly of one class (of regression it is about 1)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Margin:
     """The practical-equivalence margin of one task in one regime, fixed by the pilot."""
@@ -36,6 +40,17 @@ class Margin:
     accepted: bool
     reason: str = ""
     """Why the task was replaced in this regime, where it was."""
+
+    @property
+    def explained(self) -> str:
+        """The reason, and what to do where one class has most of the items."""
+        if self.accepted or self.trivial_error > ONE_CLASS or not self.reason:
+            return self.reason
+        return (
+            f"{self.reason}; {1 - self.trivial_error:.0%} of its items are of one class, and by the error "
+            "rate, the only measure here, a network that finds half of the others is hardly better than one "
+            "that finds none: take about as many items of each class, or leave this task out"
+        )
 
 
 Origin = Literal["measured", "generated", "own"]

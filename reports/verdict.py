@@ -19,6 +19,10 @@ from reports.processors import mixture_of
 from reports.record import StudyRecord
 from reports.registered import registered
 from reports.validity import answering, standing
+from reports.what_ran import what_ran
+
+EQUAL = 1e-9
+"""Differences below this, in margins or points, are none: sums of equal errors in another order."""
 
 DecidedBy = Literal["data", "cost_order", "fallback"]
 
@@ -103,18 +107,6 @@ class Verdict:
         return min(wanted or rivals, key=lambda effect: effect.margins, default=None)
 
     @property
-    def least_error(self) -> str:
-        """The level of least mean test error among those trained on the most tasks; it proves nothing.
-
-        Not always `best`, which weighs every task by its margin.
-        """
-        trained = dict.fromkeys(self.mean_error, 0)
-        for effect in self.effects:
-            trained[effect.level] = max(trained[effect.level], effect.tasks)
-        most = max(trained.values())
-        return min((level for level in trained if trained[level] == most), key=self.mean_error.__getitem__)
-
-    @property
     def contradiction(self) -> Effect | None:
         """The textbook's strongest compared level against the rival that most clearly beats them all.
 
@@ -131,6 +123,24 @@ class Verdict:
         }
         beaten = max(against.values(), key=lambda effects: min(effect.lower for effect in effects))
         return min(beaten, key=lambda effect: effect.margins)
+
+    @property
+    def least(self) -> tuple[str, ...]:
+        """The level of least mean test error among those trained on the most tasks; it proves nothing.
+
+        Several where their errors are equal. Not always `best`, which weighs every task by its margin.
+        """
+        trained = dict.fromkeys(self.mean_error, 0)
+        for effect in self.effects:
+            trained[effect.level] = max(trained[effect.level], effect.tasks)
+        most = max(trained.values())
+        errors = {level: error for level, error in self.mean_error.items() if trained[level] == most}
+        return tuple(level for level, error in errors.items() if error - min(errors.values()) < EQUAL)
+
+    @property
+    def trained(self) -> bool:
+        """Whether the recommended level was trained here: a fallback may be none of the compared."""
+        return self.recommended in self.mean_error
 
     @property
     def regret_bound(self) -> float | None:
@@ -255,12 +265,20 @@ def judge(record: StudyRecord, evidence: Evidence) -> Verdict:
         tasks_needed=needed,
         evidence=evidence.ids,
         caveats=(
+            *_never_trained(decision, levels),
+            *what_ran(record, evidence.question.factor, evidence.regime),
             *_caveats(evidence),
             *_networks(record, evidence),
             *filter(None, [registered(record), mixture_of(record)]),
         ),
         course=course if len(course.looks) > 1 else None,
     )
+
+
+def _never_trained(decision: Decision, levels: Sequence[str]) -> tuple[str, ...]:
+    if decision.recommended in levels:
+        return ()
+    return (f"{decision.recommended} was never trained here: it is the textbook's word, not this study's",)
 
 
 def _effects(evidence: Evidence, comparison: Comparison) -> tuple[Effect, ...]:

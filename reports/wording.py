@@ -142,8 +142,13 @@ def _fallback(v: Verdict) -> str:
     kept = f"{v.recommended}, the cheapest, is kept"
     if v.textbook:
         kept = f"The textbook's {v.recommended} is kept as a fallback"
+        kept += "" if v.trained else ", though it was never trained here"
     if v.label == "contradicted":
         kept += ", although one rival is better than every level the textbook names"
-    least = f"{v.least_error} had the least mean error, which proves nothing. "
-    least = least if v.least_error != v.recommended else ""
+    least = ""
+    if len(v.least) == len(v.mean_error) > 1:
+        least = "All levels had the same error. "
+    elif v.recommended not in v.least:
+        equally = "equally, " if len(v.least) > 1 else ""
+        least = f"{listed(v.least)} had the least mean error, {equally}which proves nothing. "
     return f"{least}{kept}. {needed(v)}".rstrip()

@@ -32,6 +32,9 @@ class Dropout:
         return [0.0] * (layers - several) + [rate] * several
 
 
+GRID = 1 << 16
+"""What is dropped hangs on a drawn number, which is one of so many: smaller rates drop nothing."""
+
 SELU_LIMIT = -1.7580993408473766
 """What SELU tends to far below zero: minus its scale times its alpha."""
 

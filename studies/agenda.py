@@ -200,7 +200,7 @@ class Agenda:
         if self.plan is None:
             return ()
         found = [
-            f"{m.task} was left out in {m.regime}: {m.reason}" for m in self.plan.margins if not m.accepted
+            f"{m.task} was left out in {m.regime}: {m.explained}" for m in self.plan.margins if not m.accepted
         ]
         for factor, regimes in self.plan.tasks.items():
             wanted = self.protocol.families(factor)

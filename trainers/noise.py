@@ -17,16 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from search_spaces.activations import ACTIVATION
-from search_spaces.dropout import DROPOUT, SELU_LIMIT, Dropout
+from search_spaces.dropout import DROPOUT, GRID, SELU_LIMIT, Dropout
 from trainers.member import Member
 from trainers.networks import Network, Noise
 from trainers.randomness import StreamKey
 
 CHUNK_BYTES = 1 << 20
 """Drawn numbers of a pack held at a time, where a step needs no more: few enough to stay in a cache."""
-
-GRID = 1 << 16
-"""A drawn number is one of so many."""
 
 Shape = tuple[int, ...]
 Floats = NDArray[np.float64]

@@ -115,11 +115,16 @@ def _column(values: NDArray[Any], plain: NDArray[np.float32], *, count: bool) ->
         return Column(values=plain) if kept else Column(values=new, offset=offset + mean)
     order = np.argsort(apart)  # and that of all of them: rounding keeps it
     with np.errstate(invalid="ignore"):
-        different, before = (1 + np.count_nonzero(np.diff(part[order])) for part in (apart, as_is))
-    after = 0 if kept or not np.isfinite(new).all() else 1 + np.count_nonzero(np.diff(_flushed(new)[order]))
+        different, before = (_runs(part[order]) for part in (apart, as_is))
+    after = 0 if kept or not np.isfinite(new).all() else _runs(_flushed(new)[order])
     if after < before or after == 1:
         return Column(values=plain, different=different, plain=before, left=before)
     return Column(values=new, different=different, plain=before, left=after, offset=offset + mean)
+
+
+def _runs(sorted_values: NDArray[np.float64]) -> int:
+    """Different values."""
+    return 1 + int(np.count_nonzero(np.diff(sorted_values)))
 
 
 def _apart(values: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:

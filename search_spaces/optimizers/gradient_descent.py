@@ -50,15 +50,16 @@ def _fused(
     *,
     nesterov: bool,
 ) -> None:
+    momentum = numbers["momentum"]
     torch._fused_sgd_(
         [params],
         [grads],
-        [state["velocity"]],
+        [state["velocity"]] if momentum else [],  # torch refuses a velocity that nothing is kept of
         weight_decay=0.0,
-        momentum=numbers["momentum"],
+        momentum=momentum,
         lr=learning_rate,
         dampening=0.0,
-        nesterov=nesterov,
+        nesterov=nesterov and momentum > 0,
         maximize=False,
         is_first_step=False,
     )

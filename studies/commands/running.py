@@ -130,6 +130,7 @@ def run(
         )
     if not complete:
         raise typer.Exit(1)
+    _answered(workspace, study.study)
 
 
 def extend(
@@ -192,6 +193,7 @@ def extend(
         )
     if not complete:
         raise typer.Exit(1)
+    _answered(workspace, child.study)
 
 
 def _run_here(
@@ -308,6 +310,22 @@ def _conclude(
     say(f"runs      {as_typed('ui', workspace=workspace)}")
     if as_json:
         print(json.dumps(answer, indent=2))
+
+
+def _answered(workspace: Path, study: str) -> None:
+    """Exit code 2 where a complete study has no task to judge on: its file asks what cannot be answered."""
+    from reports.guards import standing, untrained
+    from reports.search_record import SearchRecord
+
+    record = record_of(workspace, study)
+    if isinstance(record, SearchRecord) or any(
+        record.tasks[q.factor][r] for q in record.answered for r in q.regimes
+    ):
+        return
+    if standing(record).kind == "unjudged" and not untrained(record):
+        rule = "no row has a task that can be judged, so that nothing was compared"
+        print(f"error: {study}: {rule}; the notes above say why", file=sys.stderr)
+        raise typer.Exit(2)
 
 
 def _one_of(profile: Profile | None, hours: float | None) -> None:

@@ -25,7 +25,7 @@ def told(record: StudyRecord | SearchRecord) -> tuple[list[str], dict[str, Any]]
         return telling.concluded(record), telling.answer(record)
     now = standing(record)
     found = verdicts(record) if now.kind == "evidence" else ()
-    lines = _table(found) if found else [f"no verdicts ({now.kind}): {now.reason}"]
+    lines = _table(record, found) if found else [f"no verdicts ({now.kind}): {now.reason}"]
     return lines, {"verdicts": [_verdict_plain(verdict) for verdict in found]}
 
 
@@ -51,14 +51,16 @@ def told_given_up(summary: RunSummary, logs: str) -> list[str]:
     return [*lines, f"the tracebacks: {logs}"]
 
 
-def _table(verdicts: Sequence[Verdict]) -> list[str]:
+def _table(record: StudyRecord, verdicts: Sequence[Verdict]) -> list[str]:
     """The answers as lines: one row each, and a sentence below."""
     from reports import wording
     from reports.origins import kinds
+    from reports.what_ran import what_ran
 
     lines = []
     for v in verdicts:
-        lines += ["", f"{v.factor} @ {v.regime}: {v.recommended} ({v.label}, decided by {v.decided_by})"]
+        by = f"{v.label}, decided by {v.decided_by}{'' if v.trained else ', never trained here'}"
+        lines += ["", f"{v.factor} @ {v.regime}: {v.recommended} ({by})"]
         lines.append(f"  {wording.answer(v)}")
         textbook = " or ".join(v.textbook) or "no such row"
         of = kinds(v.real_families, v.own_families, "of real data")
@@ -66,6 +68,7 @@ def _table(verdicts: Sequence[Verdict]) -> list[str]:
         lines.append(f"  textbook: {textbook}; n = {n}")
         if v.course:
             lines.append(f"  the row {wording.raced(v.course)}")
+        lines += [f"  note: {note}" for note in what_ran(record, v.factor, v.regime)]
     return [*lines, ""] if lines else []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from reports.record import TaskFacts
 from search_spaces.compatibility import notes, refusal
-from search_spaces.config import Config, Setting, digest
+from search_spaces.config import SETTING_NAMES, Config, Setting, digest
 from search_spaces.factor import unknown
 from search_spaces.space import framework_levels
 from studies.plan import built, task_facts, unhonoured
@@ -19,6 +19,7 @@ from studies.searching.space import Point
 from studies.searching.spec import SearchSpec, parse
 from studies.study_file.mistakes import SpecError
 from studies.study_file.own_networks import misread, noted, rehearsed
+from trainers.amounts import Amount, amounts, told
 from trainers.checks import READABLE
 from trainers.evaluation import Slot
 from trainers.structure import structure_key
@@ -135,6 +136,8 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
     """
     space, file = fixed.spec.joint, fixed.spec.file
     found: dict[str, None] = {}
+    cut: dict[Amount, None] = {}
+    items = len(task.split(fixed.spec.study, 0).train)
     for picked in space.pairs():
         broken: list[str] = []
         for end in (0.0, 1.0):
@@ -147,6 +150,7 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
                 raise SpecError(file, "space", f"{error} ({_words(picked)})") from None
             if problem:
                 broken.append(problem)
+            cut |= dict.fromkeys(one for one in amounts(config, items=items) if one.name in SETTING_NAMES)
             found |= dict.fromkeys(notes(config))
         if len(broken) == 2:
             raise SpecError(file, "space", f"{broken[0]} ({_words(picked)})")
@@ -157,7 +161,7 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
         found[
             f"sampler gp models no number that a choice opens: {', '.join(at_times)} are drawn at random"
         ] = None
-    return tuple(found)
+    return (*found, *told({task.name: cut}), *(f"task {task.name}: {note}" for note in task.notes))
 
 
 def _of_own_network(fixed: SearchProtocol, task: Task) -> Iterator[str]:

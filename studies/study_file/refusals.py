@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 
 from search_spaces.compatibility import indistinct, notes, refusal
-from search_spaces.config import Config
 from studies.plan import Chain, Protocol
 from studies.study_file.mistakes import SpecError
 from studies.study_file.own_networks import misread, noted, regime_configs, rehearsed
+from studies.study_file.twins import twins
+from trainers.amounts import Amount, amounts, told
 from trainers.structure import structure_key
-from trainers.task import TaskBook
+from trainers.task import Task, TaskBook
 
 
 def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
@@ -28,6 +28,7 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
     found: dict[str, None] = {}
     known: set[str] = set()
     tried: set[str] = set()
+    cuts: dict[str, dict[Amount, None]] = {}
     for i, question in enumerate(spec.asked):
         key = "controls" if question.control else f"questions[{i}]"
         found |= dict.fromkeys(_left_out(fixed, question.factor))
@@ -43,10 +44,6 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                     raise SpecError(
                         spec.file, f"questions[{i}].levels", f"{empty} (in {regime}, task {name})"
                     )
-                twins = _twins(configs, items=len(task.split(spec.root, 0).train))
-                if twins and not question.control:  # whose arms are meant to come to the same
-                    rule = f"{' and '.join(twins)} come to the same training (in {regime}, task {name})"
-                    raise SpecError(spec.file, f"questions[{i}].levels", rule)
                 for level, config in configs.items():
                     place = f"({level} in {regime}, task {name})"
                     if config.id not in known:
@@ -68,7 +65,17 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                     if unread:
                         raise SpecError(spec.file, f"questions[{i}].levels", f"{unread} (in {regime})")
                     found |= dict.fromkeys(noted(configs, question.factor, task))
-    return tuple(found)
+                if question.control:  # whose arms are meant to come to the same
+                    continue
+                if same := twins(fixed, chain, task):
+                    raise SpecError(spec.file, f"questions[{i}].levels", same)
+                if not any(fixed.searched(chain, level) for level in question.levels):
+                    found[_nothing_to_tune(fixed, question.factor, regime)] = None
+                cut = cuts.setdefault(name, {})
+                for level in question.levels:
+                    cut |= dict.fromkeys(_cut(fixed, chain, level, task))
+    data = (f"task {name}: {note}" for name in spec.tasks for note in book[name]().notes)
+    return (*found, *told(cuts), *data)
 
 
 def _check_regimes(fixed: Protocol, factor: str, book: TaskBook) -> None:
@@ -85,16 +92,26 @@ def _check_regimes(fixed: Protocol, factor: str, book: TaskBook) -> None:
             raise SpecError(fixed.spec.file, "regimes", unread)
 
 
-def _twins(configs: Mapping[str, Config], *, items: int) -> tuple[str, str] | None:
-    """Two levels that train alike on so many items: a smaller task uses all it has, and one batch at most."""
-    seen: dict[str, str] = {}
-    for level, config in configs.items():
-        size = min(config.setting.train_size, items)
-        batch = min(config.setting.batch_size, size)
-        used = replace(config, setting=replace(config.setting, train_size=size, batch_size=batch))
-        if (twin := seen.setdefault(used.id, level)) != level:
-            return twin, level
-    return None
+def _nothing_to_tune(fixed: Protocol, factor: str, regime: str) -> str:
+    budget = fixed.spec.effective_budget
+    again = (
+        f"{1 + budget.trials} retune and {budget.promoted * budget.promote_seeds} promote members of a cell"
+    )
+    return (
+        f"{factor} in {regime}: no number is open at any level, so the {again} train one configuration with "
+        "other seeds and choose nothing, and both confirm arms are the same; a number in `nuisance` gives "
+        "them a choice, and budget: {trials: 1, promoted: 1, promote_seeds: 1} pays least for them"
+    )
+
+
+def _cut(fixed: Protocol, chain: Chain, level: str, task: Task) -> Iterator[Amount]:
+    """What of a level is not what it says on the task: as it stands, and at the largest settings searched."""
+    items = len(task.split(fixed.spec.root, 0).train)
+    largest = {name: span.high for name, span in fixed.searched(chain, level).items() if span.whole}
+    for point in ({}, largest) if largest else ({},):
+        for amount in amounts(fixed.config(chain, level, point), items=items):
+            if not amount.name.endswith("_patience"):  # which has a note of its own
+                yield amount
 
 
 def _left_out(fixed: Protocol, factor: str) -> Iterator[str]:

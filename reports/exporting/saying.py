@@ -116,8 +116,8 @@ def provenance(defaults: Defaults) -> list[str]:
     ]
     notes = [f"{row.name}: {row_said(row)}" for row in defaults.rows if row.evaluations]
     notes += [f"Caveat, {whose}: {note}" for whose, note in caveats(defaults)]
-    read = (("A margin", reading.margins), ("An effect", reading.effects)) if defaults.measured else ()
-    notes += [f"{what}: {meaning}" for what, meaning in read if meaning]
+    read = (reading.margins, reading.effects) if defaults.measured else ()
+    notes += [f"{meaning[:1].upper()}{meaning[1:]}" for meaning in read if meaning]
     lines = [line for sentence in sentences for line in textwrap.wrap(plain_text(sentence), WIDTH)]
     lines += [""] if notes else []
     for note in notes:

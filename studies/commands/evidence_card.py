@@ -11,6 +11,7 @@ from reports.characters import harmless
 from reports.exporting.sentences import effect_said, families, margin_said
 from reports.plain import to_plain
 from reports.recommended import Defaults, Row
+from reports.wording import counted
 from search_spaces.factor import unknown
 
 SHOWN = 3
@@ -74,7 +75,8 @@ class Card:
                 f"  effect: the error of {effect.against} is {effect.margins:+.2f} margins "
                 f"[{low:+.2f}, {high:+.2f}] higher (95 %), {effect.points:+.2f} points (positive: worse than "
                 f"{row.recommended})",
-                f"  n: {effect.tasks} task families x {effect.blocks} blocks x {effect.seeds} seeds",
+                f"  n: {counted(effect.tasks, 'task family')} x {counted(effect.blocks, 'block')} x "
+                f"{counted(effect.seeds, 'seed')}",
             ]
         found.append(f"  tasks: {', '.join(row.tasks)}")
         bound = row.regret_if_wrong.upper_bound_margins

@@ -29,13 +29,15 @@ def _table(verdicts: Sequence[Verdict]) -> list[str]:
     """The answers as lines: one row each, and a sentence below."""
     from reports import wording
     from reports.origins import kinds
+    from reports.wording import counted
 
     lines = []
     for v in verdicts:
         lines += ["", f"{v.factor} @ {v.regime}: {v.recommended} ({v.label}, decided by {v.decided_by})"]
         lines.append(f"  {wording.answer(v)}")
         textbook = " or ".join(v.textbook) or "no such row"
-        n = f"{v.families} families ({kinds(v.real_families, v.own_families, 'of real data')}), {v.blocks} blocks, {v.seeds} seeds"
+        of = kinds(v.real_families, v.own_families, "of real data")
+        n = f"{counted(v.families, 'family')} ({of}), {counted(v.blocks, 'block')}, {counted(v.seeds, 'seed')}"
         lines.append(f"  textbook: {textbook}; n = {n}")
         if v.course:
             lines.append(f"  the row {wording.raced(v.course)}")

@@ -128,7 +128,9 @@ def test_a_file_from_before_a_later_key_reads_back_as_it_is(file: Defaults) -> N
 
 def test_markdown_names_the_scope_first_and_holds_every_row(file: Defaults) -> None:
     text = render(file, "markdown")
-    assert text.startswith("# Recommended defaults: planted\n\nScope: multilayer perceptrons, 2 or 20 hidden")
+    assert text.startswith(
+        "# Recommended defaults of the study planted\n\nScope: multilayer perceptrons, 2 or 20 hidden"
+    )
     assert "| initializer | deep | he_normal, he_uniform | he_normal | confirmed | data |" in text
     rows = [line for line in text.splitlines() if re.match(r"\| initializer \| (shallow|deep) \|", line)]
     assert len(rows) == 2
@@ -139,7 +141,7 @@ def test_few_families_are_never_called_defaults() -> None:
     record = planted_study({"deep": noisy_errors([3, 3, 0], tasks=3)})
     file = defaults(record, verdicts(record))
     assert file.reading.holds_for == "these tasks only"
-    assert render(file, "markdown").startswith("# Answers on these tasks")
+    assert render(file, "markdown").startswith("# Answers of the study planted, on its own tasks alone")
 
 
 def test_one_block_has_no_interval_and_the_file_still_reads_back() -> None:

@@ -9,6 +9,8 @@ from reports.exporting.sentences import row_said, verdict_said, whole_recipes
 from reports.recommended import Defaults, Number, Recipe
 from search_spaces.catalog import FACTORS
 from search_spaces.change import Kind
+from search_spaces.config import Config
+from search_spaces.space import complete
 
 WIDTH = 100
 
@@ -123,6 +125,14 @@ def provenance(defaults: Defaults) -> list[str]:
     for note in notes:
         lines += textwrap.wrap(plain_text(f"{note}."), WIDTH, initial_indent="- ", subsequent_indent="  ")
     return lines
+
+
+def completed(recipe: Recipe) -> Config:
+    """The recipe as a point of today's catalogue; ValueError naming the regime where it is none."""
+    try:
+        return complete(recipe.levels, recipe.numbers, setting=recipe.setting)
+    except ValueError as error:
+        raise ValueError(f"recipe of regime {plain_text(recipe.regime)}: {error}") from None
 
 
 def literal(text: str) -> str:

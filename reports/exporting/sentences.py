@@ -23,14 +23,14 @@ def verdict_said(row: Row, against: str | None = None) -> str:
     if row.effect is not None:
         low, high = row.effect.interval
         said += (
-            f"; {row.effect.against} has an error {row.effect.margins:+.2f} margins "
-            f"[{low:+.2f}, {high:+.2f}] higher ({families(row.effect.tasks)})"
+            f"; {row.effect.against} against {row.recommended}: {row.effect.margins:+.2f} margins "
+            f"[{low:+.2f}, {high:+.2f}] ({families(row.effect.tasks)})"
         )
     return said
 
 
 def pair_said(row: Row, effect: LevelEffect) -> str:
-    """One level against the recommended one: 'zeros against he_normal: +4.00 margins [...] (8 ...)'."""
+    """One level against the recommended one: 'zeros against relu: +4.00 margins [...] (8 ...)'."""
     return f"{effect.level} against {row.recommended}: {effect_said(effect)} ({families(effect.tasks)})"
 
 

@@ -37,7 +37,8 @@ def _table(verdicts: Sequence[Verdict]) -> list[str]:
         lines.append(f"  {wording.answer(v)}")
         textbook = " or ".join(v.textbook) or "no such row"
         of = kinds(v.real_families, v.own_families, "of real data")
-        n = f"{counted(v.families, 'family')} ({of}), {counted(v.blocks, 'block')}, {counted(v.seeds, 'seed')}"
+        counts = counted(v.blocks, "block"), counted(v.seeds, "seed")
+        n = f"{counted(v.families, 'family')} ({of}), {', '.join(counts)}"
         lines.append(f"  textbook: {textbook}; n = {n}")
         if v.course:
             lines.append(f"  the row {wording.raced(v.course)}")

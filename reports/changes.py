@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from reports.exporting.sentences import pair_said, verdict_said
+from reports.exporting.sentences import judged, pair_said, verdict_said
 from reports.recommended import Defaults, Number, Row
 from search_spaces.catalog import FACTORS
 from search_spaces.change import spelled
@@ -281,7 +281,7 @@ def _against_each(row: Row, levels: Sequence[str]) -> str:
     pairs = [pair_said(row, pair) for level in levels if (pair := row.effect_of(level)) is not None]
     if not pairs:
         return verdict_said(row)
-    return "; ".join([f"{row.verdict}, decided by {row.decided_by.replace('_', ' ')}", *pairs])
+    return "; ".join([judged(row), *pairs])
 
 
 def _framework(table: Defaults, row: Row) -> tuple[str, ...]:

@@ -76,10 +76,9 @@ class Result:
             "unresolved": "and the textbook's are not told apart",
         }[self.state]
         low, high = self.interval
-        of = kinds(self.real_families, self.own_families)
+        n = f"{kinds(self.real_families, self.own_families)}, {self.blocks} blocks, {self.seeds} seeds"
         return (
-            f"on {self.families} task families never touched before "
-            f"({of}, {self.blocks} blocks, {self.seeds} seeds) {WHOLE} {self.regime} "
+            f"on {self.families} task families never touched before ({n}) {WHOLE} {self.regime} "
             f"{word}, both retuned: {self.margins:+.2f} margins [{low:+.2f}, {high:+.2f}]"
         )
 

@@ -61,7 +61,7 @@ def _rows(defaults: Defaults) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in defaults.rows:
-        effect, gain, points, n = row.effect, "unbounded" if row.evaluations else "", "", ""
+        effect, gain, points, n = row.effect, "no interval" if row.evaluations else "", "", ""
         if effect is not None:
             low, high = effect.interval
             gain = f"{effect.margins:+.2f} [{low:+.2f}, {high:+.2f}] against {escaped(effect.against)}"

@@ -218,8 +218,9 @@ class Defaults:
         """What its rows are, for the first line of an export."""
         if not self.measured:
             return f"Defaults of the {self.table}, not measured"
-        what = "Recommended defaults" if self.general else "Answers on these tasks"
-        return f"{what} of the study {self.table}"
+        if not self.general:
+            return f"Answers of the study {self.table}, on its own tasks alone"
+        return f"Recommended defaults of the study {self.table}"
 
     def __post_init__(self) -> None:
         keys = [(row.factor, row.regime) for row in self.rows]

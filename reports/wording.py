@@ -64,6 +64,12 @@ def listed(names: Sequence[str], last: str = "and") -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}" if names else ""
 
 
+def counted(count: int, noun: str) -> str:
+    """'1 block', '4 blocks', '8 task families'."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"
+
+
 def raced(course: Course) -> str:
     """How a row's race ended: at which look, what was dropped, what that saved; '' where it did not race."""
     if not course.decided:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
-from reports.changes import KINDS, Difference, Differences
+from reports.changes import KINDS, REFERENCES, Difference, Differences
 from reports.markdown import escaped
 from search_spaces.factor import unknown
 
@@ -29,6 +29,16 @@ def summary(found: Differences) -> str:
     return f"{said}; {_count(found.compared, 'row')} compared."
 
 
+SIGN = "A against B: test error of A minus that of B, in margins; positive: A is worse."
+
+
+def _happened(found: Differences, difference: Difference) -> str:
+    """What kind of difference it is; from a reference to a table nothing has changed."""
+    if difference.kind == "evidence" and {found.before, found.after} & set(REFERENCES):
+        return "the evidence says otherwise"
+    return KINDS[difference.kind]
+
+
 def _count(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
@@ -37,8 +47,9 @@ def _text(found: Differences) -> str:
     lines = [f"{found.before} -> {found.after}"]
     for difference in (*found.rows, *found.numbers):
         lines.append(f"  {difference.what}: {difference.before} -> {difference.after}")
-        lines.append(f"    {KINDS[difference.kind]}; {difference.because}")
+        lines.append(f"    {_happened(found, difference)}; {difference.because}")
     lines += [f"  note: {note}" for note in found.notes]
+    lines += [SIGN] if found.rows else []
     return "\n".join([*lines, summary(found), ""])
 
 
@@ -46,16 +57,18 @@ def _markdown(found: Differences) -> str:
     lines = [f"### Defaults: {escaped(found.before)} → {escaped(found.after)}", "", escaped(summary(found))]
     for heading, differences in (("row", found.rows), ("number", found.numbers)):
         if differences:
-            lines += ["", *_table(heading, differences)]
+            lines += ["", *_table(found, heading, differences)]
     if found.notes:
         lines += ["", *(f"- {escaped(note)}" for note in found.notes)]
+    if found.rows:
+        lines += ["", escaped(SIGN)]
     return "\n".join([*lines, ""])
 
 
-def _table(heading: str, differences: Sequence[Difference]) -> list[str]:
+def _table(found: Differences, heading: str, differences: Sequence[Difference]) -> list[str]:
     lines = [f"| {heading} | before | after | what happened | evidence |", "|---|---|---|---|---|"]
     for d in differences:
-        cells = [d.what, d.before, d.after, KINDS[d.kind], d.because]
+        cells = [d.what, d.before, d.after, _happened(found, d), d.because]
         lines.append("| " + " | ".join(map(escaped, cells)) + " |")
     return lines
 

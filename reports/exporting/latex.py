@@ -73,7 +73,7 @@ def _effects(defaults: Defaults) -> list[str]:
         ends = "--" if each.interval is None else f"[{each.interval[0]:+.2f}, {each.interval[1]:+.2f}]"
         numbers = [f"{each.margins:+.2f}", ends, f"{each.points:+.2f}", str(each.tasks)]
         named = [escaped(row.name), escaped(f"{each.level} against {row.recommended}")]
-        lines.append(" & ".join([*named, *(f"${one}$" for one in numbers)]) + r" \\")
+        lines.append(" & ".join([*named, *numbers]) + r" \\")
     said = " ".join(
         f"{one[:1].upper()}{one[1:]}." for one in (defaults.reading.effects, defaults.reading.margins) if one
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.exporting.saying import literal, plain_text, provenance, reason, tuned_number
+from reports.exporting.saying import completed, literal, plain_text, provenance, reason, tuned_number
 from reports.recommended import Defaults, Recipe, Row
 from search_spaces.config import SETTING_NAMES
 from search_spaces.factor import rounded
@@ -111,7 +111,7 @@ def _effects(row: Row) -> dict[str, Any]:
 
 
 def _plain(defaults: Defaults, recipe: Recipe) -> dict[str, dict[str, Any]]:
-    spans = open_ranges(recipe.levels)
+    spans = open_ranges(completed(recipe).levels)
     values = {**recipe.numbers, **recipe.setting.plain()}
     ranges: dict[str, Any] = {}
     for number in defaults.numbers:

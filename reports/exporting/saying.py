@@ -9,6 +9,8 @@ from reports.exporting.sentences import row_said, verdict_said, whole_recipes
 from reports.recommended import Defaults, Number, Recipe
 from search_spaces.catalog import FACTORS
 from search_spaces.change import Kind
+from search_spaces.config import Config
+from search_spaces.space import complete
 
 WIDTH = 100
 
@@ -116,13 +118,21 @@ def provenance(defaults: Defaults) -> list[str]:
     ]
     notes = [f"{row.name}: {row_said(row)}" for row in defaults.rows if row.evaluations]
     notes += [f"Caveat, {whose}: {note}" for whose, note in caveats(defaults)]
-    read = (("A margin", reading.margins), ("An effect", reading.effects)) if defaults.measured else ()
-    notes += [f"{what}: {meaning}" for what, meaning in read if meaning]
+    read = (reading.margins, reading.effects) if defaults.measured else ()
+    notes += [f"{meaning[:1].upper()}{meaning[1:]}" for meaning in read if meaning]
     lines = [line for sentence in sentences for line in textwrap.wrap(plain_text(sentence), WIDTH)]
     lines += [""] if notes else []
     for note in notes:
         lines += textwrap.wrap(plain_text(f"{note}."), WIDTH, initial_indent="- ", subsequent_indent="  ")
     return lines
+
+
+def completed(recipe: Recipe) -> Config:
+    """The recipe as a point of today's catalogue; ValueError naming the regime where it is none."""
+    try:
+        return complete(recipe.levels, recipe.numbers, setting=recipe.setting)
+    except ValueError as error:
+        raise ValueError(f"recipe of regime {plain_text(recipe.regime)}: {error}") from None
 
 
 def literal(text: str) -> str:

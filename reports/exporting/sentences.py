@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.external import whole_recipe
 from reports.recommended import Defaults, LevelEffect, Row
-from reports.wording import listed
+from reports.wording import counted, listed
 
 
 def verdict_said(row: Row, against: str | None = None) -> str:
@@ -16,32 +16,32 @@ def verdict_said(row: Row, against: str | None = None) -> str:
     """
     if not row.evaluations:
         return "not measured"
-    said = f"{row.verdict}, decided by {row.decided_by.replace('_', ' ')}"
+    said = judged(row)
     pair = row.effect_of(against) if against is not None else None
     if pair is not None:
         return f"{said}; {pair_said(row, pair)}"
     if row.effect is not None:
         low, high = row.effect.interval
         said += (
-            f"; {row.effect.against} has an error {row.effect.margins:+.2f} margins "
-            f"[{low:+.2f}, {high:+.2f}] higher ({families(row.effect.tasks)})"
+            f"; {row.effect.against} against {row.recommended}: {row.effect.margins:+.2f} margins "
+            f"[{low:+.2f}, {high:+.2f}] ({families(row.effect.tasks)})"
         )
     return said
 
 
 def pair_said(row: Row, effect: LevelEffect) -> str:
-    """One level against the recommended one: 'zeros against he_normal: +4.00 margins [...] (8 ...)'."""
+    """One level against the recommended one: 'zeros against relu: +4.00 margins [...] (8 ...)'."""
     return f"{effect.level} against {row.recommended}: {effect_said(effect)} ({families(effect.tasks)})"
 
 
 def families(count: int) -> str:
     """'8 task families'."""
-    return f"{count} task {'family' if count == 1 else 'families'}"
+    return counted(count, "task family")
 
 
 def row_said(row: Row) -> str:
     """A row in a sentence: what is recommended, on what verdict, and each other level against it."""
-    said = f"{row.recommended} ({row.verdict}, decided by {row.decided_by.replace('_', ' ')}"
+    said = f"{row.recommended} ({judged(row)}"
     said += f"; the textbook: {' or '.join(row.textbook)})" if row.textbook else ")"
     if row.tied_with:
         said += f", as good within a margin: {', '.join(row.tied_with)}"
@@ -65,9 +65,19 @@ def margin_said(ends: tuple[float, float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def judged(row: Row) -> str:
+    """'confirmed, decided by data'."""
+    how = "nothing proved, a fallback" if row.decided_by == "fallback" else "decided by data"
+    return f"{row.verdict}, {'decided by cost order' if row.decided_by == 'cost_order' else how}"
+
+
 def effect_said(effect: LevelEffect) -> str:
     """'+3.09 margins [+1.28, +4.90]'."""
-    ends = "" if effect.interval is None else f" [{effect.interval[0]:+.2f}, {effect.interval[1]:+.2f}]"
+    ends = (
+        " (no interval)"
+        if effect.interval is None
+        else f" [{effect.interval[0]:+.2f}, {effect.interval[1]:+.2f}]"
+    )
     return f"{effect.margins:+.2f} margins{ends}"
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reports.exporting import torch_parts as parts
-from reports.exporting.saying import WIDTH, literal, plain_text, provenance
+from reports.exporting.saying import WIDTH, completed, literal, plain_text, provenance
 from reports.exporting.torch_library import ON_DEMAND
 from reports.exporting.torch_regime import entry_lines, regime_text
 from reports.recommended import Defaults, Recipe
@@ -132,14 +132,6 @@ def written_recipe(recipe: Recipe, own: bool) -> Recipe:
         numbers_chosen_by=recipe.numbers_chosen_by,
         compared=recipe.compared,
     )
-
-
-def completed(recipe: Recipe) -> Config:
-    """The recipe as a point of today's catalogue; ValueError naming the regime where it is none."""
-    try:
-        return complete(recipe.levels, recipe.numbers, setting=recipe.setting)
-    except ValueError as error:
-        raise ValueError(f"recipe of regime {plain_text(recipe.regime)}: {error}") from None
 
 
 def own_network(defaults: Defaults) -> bool:

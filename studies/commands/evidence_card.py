@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reports.characters import harmless
-from reports.exporting.sentences import effect_said, families, margin_said
+from reports.exporting.sentences import effect_said, families, judged, margin_said
 from reports.plain import to_plain
 from reports.recommended import Defaults, Row
+from reports.wording import counted
 from search_spaces.factor import unknown
 
 SHOWN = 3
@@ -60,7 +62,7 @@ class Card:
     def lines(self) -> list[str]:
         """For a reader."""
         row, effect = self.row, self.row.effect
-        found = [f"{row.name}: {row.recommended} ({row.verdict}, decided by {row.decided_by})"]
+        found = [f"{row.name}: {row.recommended} ({judged(row)})"]
         found += [f"  {self.sentence}"] if self.sentence else []
         found += [f"  the row {self.race}"] if self.race else []
         found.append(f"  textbook: {' or '.join(row.textbook) or 'no such row'}")
@@ -71,10 +73,11 @@ class Card:
         else:
             low, high = effect.interval
             found += [
-                f"  effect: the error of {effect.against} is {effect.margins:+.2f} margins "
-                f"[{low:+.2f}, {high:+.2f}] higher (95 %), {effect.points:+.2f} points (positive: worse than "
-                f"{row.recommended})",
-                f"  n: {effect.tasks} task families x {effect.blocks} blocks x {effect.seeds} seeds",
+                f"  effect: test error of {effect.against} minus that of {row.recommended}: "
+                f"{effect.margins:+.2f} margins [{low:+.2f}, {high:+.2f}] (95 %), {effect.points:+.2f} "
+                "points; positive is worse",
+                f"  n: {counted(effect.tasks, 'task family')} x {counted(effect.blocks, 'block')} x "
+                f"{counted(effect.seeds, 'seed')}",
             ]
         found.append(f"  tasks: {', '.join(row.tasks)}")
         bound = row.regret_if_wrong.upper_bound_margins
@@ -89,7 +92,7 @@ class Card:
         for each in row.effects or ():
             mean = f", mean test error {errors[each.level]:.4g}" if each.level in errors else ""
             found.append(
-                f"  {each.level} against it: {effect_said(each)} (95 %), {each.points:+.2f} points, "
+                f"  {each.level} against it: {effect_said(each)}, {each.points:+.2f} points, "
                 f"{families(each.tasks)}{mean}"
             )
         if row.least_error is not None:
@@ -102,8 +105,8 @@ class Card:
             ids = ", ".join(known.evaluations[:SHOWN])
             more = f", ... ({len(known.evaluations)})" if len(known.evaluations) > SHOWN else ""
             found.append(
-                f"    {level}: error {known.error:.4g}, finished {known.finished:.0%}, at most "
-                f"{known.upper:+.2f} margins worse than its strongest rival: {ids}{more}"
+                f"    {level}: error {known.error:.4g}, finished {known.finished:.0%}, "
+                f"{_most(known.upper)} than its strongest rival: {ids}{more}"
             )
         plan = self.table.plan
         found.append(f"  plan {plan.hash}, revision {plan.revision}, profile {plan.profile}")
@@ -118,6 +121,10 @@ class Card:
     @property
     def _numbers(self) -> list[Any]:
         return [n for n in self.table.numbers if (n.factor, n.regime) == (self.row.factor, self.row.regime)]
+
+
+def _most(upper: float) -> str:
+    return f"at most {upper:+.2f} margins worse" if math.isfinite(upper) else "by no bound better or worse"
 
 
 def card_from_file(source: str, name: str) -> Card:

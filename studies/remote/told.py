@@ -56,6 +56,7 @@ def _table(record: StudyRecord, verdicts: Sequence[Verdict]) -> list[str]:
     from reports import wording
     from reports.origins import kinds
     from reports.what_ran import what_ran
+    from reports.wording import counted
 
     lines = []
     for v in verdicts:
@@ -64,7 +65,8 @@ def _table(record: StudyRecord, verdicts: Sequence[Verdict]) -> list[str]:
         lines.append(f"  {wording.answer(v)}")
         textbook = " or ".join(v.textbook) or "no such row"
         of = kinds(v.real_families, v.own_families, "of real data")
-        n = f"{v.families} families ({of}), {v.blocks} blocks, {v.seeds} seeds"
+        counts = counted(v.blocks, "block"), counted(v.seeds, "seed")
+        n = f"{counted(v.families, 'family')} ({of}), {', '.join(counts)}"
         lines.append(f"  textbook: {textbook}; n = {n}")
         if v.course:
             lines.append(f"  the row {wording.raced(v.course)}")

@@ -11,7 +11,7 @@ import pytest
 from reports.changes import Differences, differences
 from reports.defaults import defaults, kept
 from reports.exporting.differences import told
-from reports.recommended import Defaults, sealed
+from reports.recommended import Defaults, LevelEffect, sealed
 from reports.verdict import verdicts
 from search_spaces.config import Setting
 from tests.reports.planted import noisy_errors, planted_study
@@ -55,7 +55,7 @@ def test_a_move_between_levels_that_both_tables_prove_as_good_is_within_the_tied
 def test_any_other_move_is_one_of_the_evidence(old: dict[str, Any], new: dict[str, Any]) -> None:
     (moved,) = between(table(row(**old)), table(row(**new))).rows
     assert moved.kind == "evidence"
-    assert "glorot_normal has an error +2.00 margins [+1.50, +2.50] higher" in moved.because
+    assert ": +2.00 margins [+1.50, +2.50] (8 task families)" in moved.because
 
 
 def test_the_same_level_under_another_verdict_is_a_change() -> None:
@@ -227,3 +227,63 @@ def test_an_unproved_row_falls_back_on_the_last_release() -> None:
     (deep,) = defaults(study, verdicts(study), previous=old).rows
     assert (deep.recommended, deep.decided_by) == ("glorot_normal", "fallback")
     assert "no level is proved" in deep.caveats[-1]
+
+
+def with_effects(recommended: str, others: dict[str, float], **more: Any) -> Any:
+    return row(
+        recommended=recommended,
+        effects=tuple(
+            LevelEffect(level=name, margins=m, interval=(m - 0.5, m + 0.5), points=3 * m, tasks=8)
+            for name, m in others.items()
+        ),
+        **more,
+    )
+
+
+def test_a_move_quotes_the_pair_that_changed_in_both_tables() -> None:
+    """Not the rows' headlines, which compare with glorot_normal."""
+    old = with_effects("he_normal", {"lecun_normal": -0.75, "glorot_normal": 2.0})
+    new = with_effects("lecun_normal", {"he_normal": 1.25, "glorot_normal": 2.5})
+    (moved,) = between(table(old), table(new)).rows
+    assert moved.because == (
+        "was confirmed, decided by data; lecun_normal against he_normal: -0.75 margins [-1.25, -0.25] "
+        "(8 task families); is confirmed, decided by data; he_normal against lecun_normal: +1.25 margins "
+        "[+0.75, +1.75] (8 task families)"
+    )
+
+
+def test_a_reference_is_quoted_level_by_level() -> None:
+    new = with_effects("lecun_normal", {"he_normal": 1.25, "he_uniform": 0.5, "glorot_normal": 2.5})
+    (moved,) = between("textbook", table(new)).rows
+    assert "he_normal against lecun_normal: +1.25 margins [+0.75, +1.75]" in moved.because
+    assert "he_uniform against lecun_normal: +0.50 margins [+0.00, +1.00]" in moved.because
+    assert "glorot_normal" not in moved.because
+    said = told(differences("textbook", table(new), ("textbook", "b.yaml")))
+    assert "the evidence says otherwise" in said
+    assert "the evidence changed" not in said
+    assert "positive: A is worse" in said
+
+
+def test_only_the_regimes_that_both_have_are_compared_and_the_others_named() -> None:
+    deeper = recipe("deep", setting=Setting(depth=30))
+    old = table(
+        row(regime="shallow"),
+        row(),
+        row(regime="wide"),
+        numbers=(number(), number(regime="shallow", value=0.5, range=(0.4, 0.6)), number(regime="wide")),
+    )
+    new = table(
+        row(regime="shallow", recommended="he_uniform"),
+        row(recommended="he_uniform"),
+        row(regime="narrow"),
+        recipes=(recipe("shallow"), deeper, recipe("narrow")),
+    )
+    found = between(old, new)
+    assert [d.what for d in found.rows] == ["initializer@shallow"]
+    assert [d.what.split("@")[1].split(",")[0] for d in found.numbers] == ["shallow"]
+    assert found.compared == 1
+    assert found.notes[:3] == (
+        "not compared: regime deep has depth 2 in a.yaml and 30 in b.yaml",
+        "not compared: only a.yaml has regime wide",
+        "not compared: only b.yaml has regime narrow",
+    )

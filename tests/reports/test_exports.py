@@ -6,15 +6,19 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import torch
 
-from reports.defaults import render
+from reports.defaults import FORMATS, load, render
 from reports.exporting.latex import escaped
-from reports.recommended import Defaults
+from reports.recommended import Defaults, LevelEffect, Recipe
+from reports.references import reference
+from search_spaces.catalog import FACTORS
 from search_spaces.config import Setting
 from tests.reports.tables import number, recipe, row, table
 
@@ -174,3 +178,153 @@ def test_a_table_without_rows_is_no_table(format: str) -> None:
     empty = table(rows=(), recipes=())
     with pytest.raises(ValueError, match=f"has no rows to write as {format}"):
         render(empty, format)
+
+
+LEVELS = (
+    LevelEffect(level="glorot_normal", margins=2.0, interval=(1.5, 2.5), points=3.0, tasks=8),
+    LevelEffect(level="zeros", margins=-0.25, interval=(-0.75, 0.125), points=-0.5, tasks=7),
+    LevelEffect(level="constant", margins=4.0, interval=None, points=60.0, tasks=8),
+)
+
+
+def told() -> Defaults:
+    """A row with every other level's effect, and a level of smaller mean error than the recommended one."""
+    return table(
+        row(
+            effects=LEVELS,
+            mean_error={"he_normal": 0.125, "glorot_normal": 0.155, "zeros": 0.12, "constant": 0.725},
+            least_error="zeros",
+            margin_points=(0.5, 2.25),
+            caveats=("one hidden width",),
+        )
+    )
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_export_has_every_level_against_the_recommended_one(format: str) -> None:
+    text = " ".join(render(told(), format).replace("#", " ").replace("''", "'").split())
+    for each in LEVELS:
+        assert escaped(each.level) in text or each.level in text
+        shown = f"{each.margins:+.2f}" if format in ("markdown", "latex", "python") else str(each.margins)
+        assert shown in text, (each.level, shown)
+        for end in each.interval or ():
+            assert (f"{end:+.2f}" if format in ("markdown", "latex", "python") else str(end)) in text
+    assert "one hidden width" in text
+    assert "positive is worse" in text
+    assert "smallest difference in a task's test error worth acting on" in text
+
+
+def test_the_least_mean_error_names_the_level_that_has_it() -> None:
+    for format in ("python", "optuna"):
+        text = " ".join(render(told(), format).split())
+        assert "least mean test error: zeros (0.12); a margin is 0.5 to 2.2 points here" in text
+    lines = render(told(), "markdown").splitlines()
+    assert [line.split("|")[2].strip() for line in lines if line.endswith("the least |")] == ["zeros"]
+
+
+def test_latex_with_effects_is_well_formed() -> None:
+    text = render(told(), "latex")
+    tables = text.split(r"\end{table}")
+    assert len(tables) == 3
+    for part in tables[:2]:
+        structure(part + r"\end{table}")
+    assert r"\item initializer@deep: one hidden width." in tables[2]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", ["textbook", "framework"])
+def test_a_reference_is_exported_in_every_format_and_says_that_nothing_was_measured(
+    name: str, format: str
+) -> None:
+    text = render(reference(name), format)
+    flat = " ".join(text.split())
+    assert "othing was measured" in flat or "othing of it was measured" in flat
+    assert "0 task families" not in flat
+    if format in ("yaml", "json"):
+        assert load(text) == reference(name)
+    if format == "optuna":
+        assert set(ran(text)["RECIPES"]) == {"shallow", "deep"}
+
+
+@pytest.mark.parametrize("name", ["textbook", "framework"])
+def test_a_reference_has_a_row_for_every_factor_and_runs_as_a_control(name: str) -> None:
+    found = reference(name)
+    assert {(r.factor, r.regime) for r in found.rows} == {
+        (f, r) for f in FACTORS for r in ("shallow", "deep")
+    }
+    for each in found.rows:
+        depth = found.recipe(each.regime).setting.depth
+        wanted = FACTORS[each.factor].textbook(depth)[0] if name == "textbook" else None
+        assert each.recommended == (wanted or FACTORS[each.factor].framework_default)
+        assert found.recipe(each.regime).levels[each.factor] == each.recommended
+    made = ran(render(found, "python"))
+    x = torch.randn(1000, 3, generator=torch.Generator().manual_seed(1))
+    y = (x[:, 0] > 0).long()
+    model = made["build_model"](3, 2, seed=1)
+    assert made["fit"](model, x, y, x, y)["validation_error"] < 0.5
+
+
+def test_a_number_says_the_range_of_its_own_row_regime_and_optimizer() -> None:
+    """Two regimes and two optimizers, each with a range of its own."""
+    both = table(
+        row(regime="shallow"),
+        row(),
+        numbers=(
+            number(optimizer="adamw", range=(1e-5, 2e-5), value=1.5e-5),
+            number(regime="shallow", optimizer="nesterov", value=0.3, range=(0.25, 0.35)),
+            number(factor="activation", optimizer="nesterov", value=0.7, range=(0.65, 0.75)),
+            number(optimizer="nesterov", value=0.1, range=(0.05, 0.2)),
+        ),
+        recipes=(searched_recipe("shallow", 0.3), searched_recipe("deep", 0.1)),
+    )
+    made = ran(render(both, "optuna"))
+    spans = {r: made["RECIPES"][r]["ranges"]["learning_rate"] for r in ("shallow", "deep")}
+    assert (spans["shallow"]["low"], spans["shallow"]["high"]) == (0.25, 0.35)
+    assert (spans["deep"]["low"], spans["deep"]["high"]) == (0.05, 0.2)
+    said = " ".join(render(both, "python").replace("#", " ").split())
+    shallow, deep = said.split("Regime deep:")
+    assert "0.3: tuned for the row initializer@shallow, mostly between 0.25 and 0.35" in shallow
+    assert "0.1: tuned for the row initializer@deep, mostly between 0.05 and 0.2" in deep
+    assert "1e-05" not in said
+
+
+def searched_recipe(regime: str, rate: float) -> Recipe:
+    return recipe(
+        regime,
+        levels={"optimizer": "nesterov"},
+        numbers={"learning_rate": rate},
+        chosen_by={"learning_rate": f"row initializer@{regime}"},
+    )
+
+
+def test_a_factor_and_a_number_of_one_name_have_a_reason_each() -> None:
+    decayed = replace(
+        recipe(
+            levels={"optimizer": "adamw", "weight_decay": "decoupled"},
+            numbers={"weight_decay": 0.03},
+            chosen_by={"weight_decay": "fixed", "optimizer": "background"},
+        ),
+        numbers_chosen_by={"weight_decay": "row initializer@deep"},
+    )
+    tuned = number(name="weight_decay", value=0.03, range=(0.02, 0.04))
+    new = table(numbers=(tuned,), recipes=(decayed,))
+    # An older file has one entry for both, of which the number's stood last.
+    old = replace(decayed, chosen_by={"weight_decay": "row initializer@deep"}, numbers_chosen_by=None)
+    for defaults, of_factor in (
+        (new, "held fixed in the study, not compared"),
+        (table(numbers=(tuned,), recipes=(old,)), "the defaults file does not say who chose it"),
+    ):
+        text = " ".join(render(defaults, "python").replace("#", " ").split())
+        assert f"weight_decay = decoupled: {of_factor}" in text
+        assert "weight_decay = 0.03: tuned for the row initializer@deep, mostly between 0.02 and 0.04" in text
+        why = ran(render(defaults, "optuna"))["WHY"]["deep"]
+        assert why["weight_decay_kind"] == of_factor
+        assert why["weight_decay"].startswith("tuned for the row initializer@deep, mostly between 0.02")
+
+
+def test_names_of_any_script_reach_the_files_unchanged() -> None:
+    name = "tief \U0001f600 \u200d\u00e9\"'\\"
+    for format in ("python", "optuna"):
+        made = ran(render(table(row(regime=name), recipes=(recipe(name),)), format))
+        assert made["DEFAULT_REGIME"] == name
+        assert list(made["REGIMES" if format == "python" else "RECIPES"]) == [name]

@@ -104,7 +104,41 @@ def test_one_family_has_a_value_but_nothing_to_leave_out() -> None:
     (evidence,) = gather(study)
     (number,) = tuned_numbers(study, evidence, "he_normal")
     assert number.left_out is None
-    assert number.low <= number.value <= number.high
+
+
+def test_the_range_is_the_middle_half_of_the_values_that_were_chosen_and_the_value() -> None:
+    """Of 32 chosen rates, a power of ten each, the quartiles are computed here and not read off the code."""
+    study = searched(lambda t, rate, decay: 3 * (rate + 2) ** 2)
+    exponents = {}
+    rows = []
+    for row in study.evaluations:
+        if row.slot.phase == "confirm" and row.arm == "tuned" and row.slot.level == "he_normal":
+            t, block = int(row.slot.task.removeprefix("task_")), row.slot.block
+            exponents[t, block] = -3.5 + 0.1 * (4 * t + block)  # -3.5 to -0.4, evenly
+            chosen = {**row.config.numbers, "learning_rate": float(f"{10 ** exponents[t, block]:.6g}")}
+            row = replace(row, config=replace(row.config, numbers=chosen))
+        rows.append(row)
+    found = numbers_of(replace(study, evaluations=tuple(rows)))["learning_rate"]
+    ordered = sorted(exponents.values())
+    assert found.cells == len(ordered) == 32
+    # Linear interpolation between the 8th and 9th, and the 24th and 25th of 32 (places 7.75 and 23.25).
+    low, high = ordered[7] + 0.75 * 0.1, ordered[23] + 0.25 * 0.1
+    assert np.log10(found.low) == pytest.approx(min(low, np.log10(found.value)), abs=1e-4)
+    assert np.log10(found.high) == pytest.approx(max(high, np.log10(found.value)), abs=1e-4)
+    assert low < np.log10(found.value) < high, "the value must lie inside, or it hides the quartiles"
+
+
+def test_a_value_outside_of_the_middle_half_widens_the_range_to_itself() -> None:
+    study = searched(lambda t, rate, decay: 3 * (rate + 0.5) ** 2)
+    rows = [
+        replace(row, config=replace(row.config, numbers={**row.config.numbers, "learning_rate": 1e-3}))
+        if row.slot.phase == "confirm"
+        else row
+        for row in study.evaluations
+    ]
+    found = numbers_of(replace(study, evaluations=tuple(rows)))["learning_rate"]
+    assert found.low == pytest.approx(1e-3)
+    assert found.high == found.value > 0.05
 
 
 def test_smoothing_ignores_a_number_that_foretells_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import pytest
 from scipy import stats
 
 from reports.defaults import defaults
-from reports.evidence import Evidence, gather
+from reports.evidence import Evidence, from_rows, gather
 from reports.numbers import tuned_numbers
 from reports.record import StudyRecord
 from reports.robustness import Robustness, robustness
 from reports.verdict import Decision, Verdict, verdicts
+from search_spaces.change import Change
 from tests.reports import reference, reference_numbers, reference_row
 from tests.reports.discriminating import discriminating
 from tests.reports.reference_row import Table, decided, table_of
@@ -291,3 +293,14 @@ def test_every_field_of_every_number(name: str, regime: str) -> None:
         assert line.loss_if_untuned_margins == pytest.approx(short(theirs.loss_if_untuned))
         assert theirs.left_out is not None
         assert line.leave_one_task_out_margins == pytest.approx(short(theirs.left_out))
+
+
+def test_levels_that_differ_in_training_items_get_the_widest_intervals_of_them() -> None:
+    record = discriminating(**STUDIES["few families"])
+    sizes = dict(zip(table_of(record, "deep").levels, (400, 100, 200, 300), strict=True))
+    changes = {level: Change(setting={"train_size": size}) for level, size in sizes.items()}
+    asked = replace(record.questions[0], changes=changes)
+    rows = [row for row in record.evaluations if (row.slot.regime, row.slot.phase) == ("deep", "confirm")]
+    found = from_rows(record, asked, "deep", rows)
+    expected = [record.facts[task].n_test / 100 for task in found.tasks]
+    assert found.overlap.tolist() == pytest.approx(expected)

@@ -13,6 +13,7 @@ from scipy import stats
 
 from reports.defaults import defaults
 from reports.evidence import Evidence, from_rows, gather
+from reports.headline import other_orders
 from reports.numbers import tuned_numbers
 from reports.record import StudyRecord
 from reports.robustness import Robustness, robustness
@@ -27,6 +28,7 @@ STUDIES: Mapping[str, Mapping[str, Any]] = {
     "raced and loud": {"seed": 7, "noise": 1.4},
     "one look": {"looks": (16,), "seed": 3, "textbook": "wrong"},
     "stopped early": {"seed": 4, "noise": 0.15, "textbook": "without this row"},
+    "textbook dropped": {"seed": 4, "noise": 0.15, "textbook": "dropped"},
     "families fewer than looks": {"families": (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 10, 11), "seed": 5},
     "few families": {"families": (0, 1, 2, 3, 3, 4), "seed": 2, "noise": 0.3, "textbook": "wrong"},
     "few families, no such row": {
@@ -233,6 +235,20 @@ def test_other_estimates_of_the_headline(row: Row, checks: Robustness) -> None:
         assert part.families == families
         assert part.margins == pytest.approx(mean)
         assert part.interval == pytest.approx(interval)
+
+
+def test_the_row_under_other_cost_orders(row: Row) -> None:
+    _, _, verdict, table = row
+    expected = decided(table)
+    proved = expected.admissible or (expected.recommended,)
+    effects = {
+        level: sum(mean for (a, _), mean in expected.mean.items() if table.levels[a] == level)
+        for level in proved
+    }
+    (order,) = other_orders([verdict])
+    assert (order.cheapest, order.dearest) == (expected.recommended, proved[-1])
+    assert order.least_error == min(proved, key=lambda level: effects[level])
+    assert order.possible == proved
 
 
 def short(value: float) -> float:

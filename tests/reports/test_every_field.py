@@ -26,6 +26,7 @@ from tests.reports.reference_row import Table, decided, table_of
 STUDIES: Mapping[str, Mapping[str, Any]] = {
     "raced": {},
     "raced and loud": {"seed": 7, "noise": 1.4},
+    "raced and open": {"seed": 10, "noise": 1.4},
     "one look": {"looks": (16,), "seed": 3, "textbook": "wrong"},
     "stopped early": {"seed": 4, "noise": 0.15, "textbook": "without this row"},
     "textbook dropped": {"seed": 4, "noise": 0.15, "textbook": "dropped"},

@@ -68,8 +68,8 @@ def built_page(name: str) -> Built:
     )
 
 
-PAGES = ("raced and loud", "few families, no such row")
-"""One with a dropped level, an open row and families in general; one about these tasks alone."""
+PAGES = ("raced and open", "few families, no such row")
+"""One with a dropped level, a robust default and an open row; one about these tasks alone."""
 
 
 def signed(value: float | None) -> str:

@@ -28,6 +28,7 @@ LEVELS = ("torch_default", "glorot_normal", "lecun_normal", "he_normal")
 TEXTBOOKS: dict[str, dict[str, tuple[str, ...]]] = {
     "ours": {"shallow": ("glorot_normal", "he_normal"), "deep": ("he_normal",)},
     "wrong": {"shallow": ("he_normal", "torch_default"), "deep": ("lecun_normal", "glorot_normal")},
+    "dropped": {"shallow": ("he_normal",), "deep": ("torch_default",)},
     "without this row": {"shallow": (), "deep": ()},
 }
 """What the textbook may say -> regime -> its levels."""

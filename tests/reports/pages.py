@@ -42,6 +42,15 @@ class Figure:
         left, right = map(float, band.groups())
         return 2 * (x - left) / (right - left) - 1
 
+    def up(self, y: float) -> float:
+        """A height in the units of the vertical axis, by its first and last tick."""
+        found = re.findall(
+            r'ytick_\d+">.*?<use [^>]*y="([\d.]+)".*?<text[^>]*>([^<]*)</text>', self.svg, flags=re.DOTALL
+        )
+        ticks = [(float(at), float(label.strip("≤≥").replace("−", "-"))) for at, label in found]
+        (bottom, low), (top, high) = ticks[0], ticks[-1]
+        return low + (y - bottom) / (top - bottom) * (high - low)
+
     def dots(self, colour: str) -> list[tuple[float, float]]:
         """Marks of a colour: (x, y) in the picture's units."""
         found = re.findall(rf'<use [^>]*x="([-\d.]+)" y="([-\d.]+)" style="fill: var\({colour}\)', self.svg)

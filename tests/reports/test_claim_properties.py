@@ -157,3 +157,17 @@ def test_claims_of_every_type_agree_with_a_second_computation_on_300_studies() -
 def _points(study: Study, regime: str, two: list[int]) -> float:
     gaps = (study.errors[regime][..., two[1]] - study.errors[regime][..., two[0]]).mean(axis=1)
     return float(np.mean([gaps[study.family == f].mean() for f in range(int(study.family.max()) + 1)]))
+
+
+@pytest.mark.parametrize(("looks", "expected"), [(1, "confirmed"), (3, "insufficient")])
+def test_the_trend_of_an_ordering_is_held_to_alpha_over_its_looks(looks: int, expected: str) -> None:
+    """Two neighbours stand in the other order in every family, within a margin: Page's p is about 0.03."""
+    study = Study(0)
+    study.family, study.delta, study.overlap, study.alpha = np.arange(8), np.ones(8), np.ones(8), 0.05
+    wave = 0.01 * np.sin(np.arange(16)).reshape(8, 2, 1) * np.arange(3)
+    study.levels, study.errors = 3, dict.fromkeys(REGIMES, np.array([0.0, 2.3, 2.0]) + wave)
+    p = reference_claims.page(study.row("deep", [0, 1, 2]), [0, 1, 2])
+    assert 0.05 / 3 < p < 0.05
+    evidence = {regime: study._evidence(regime) for regime in REGIMES}
+    outcome = outcome_of(study.claimed("ordering", [0, 1, 2]), evidence, looks=looks)
+    assert outcome.label == expected

@@ -189,7 +189,12 @@ def test_a_ledger_keeps_what_survives_benjamini_and_hochberg() -> None:
     p = np.concatenate([rng.random(40), rng.random(10) * 1e-3]).tolist()
     found = multiplicity.adjudicate(["confirmed"] * 50, p)
     np.testing.assert_allclose([one.hochberg for one in found], reference.step_up(p), rtol=1e-12)
-    assert all(one.yekutieli >= one.hochberg for one in found)
+    harmonic = sum(1 / rank for rank in range(1, 51))  # Benjamini and Yekutieli's price for any dependence
+    dearer = [min(1.0, value) for value in reference.step_up([value * harmonic for value in p])]
+    np.testing.assert_allclose([one.yekutieli for one in found], dearer, rtol=1e-12)
+    stands = [value <= 0.05 for value in reference.step_up(p)]
+    assert [one.label == "confirmed" for one in found] == stands
+    assert sum(stands) < sum(value <= 0.05 for value in p), "some are significant alone, and withdrawn"
     assert {one.label for one in found} == {"confirmed", "insufficient"}
     assert all(one.withdrawn == (one.label == "insufficient") for one in found)
     assert not multiplicity.adjudicate(["insufficient"], [1.0])[0].withdrawn

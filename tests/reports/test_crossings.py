@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from reports.crossings import Crossing, NoCrossing, crossings, effect_maps
 from reports.evidence import gather
@@ -72,6 +73,17 @@ def test_a_mean_that_keeps_its_sign_within_the_noise_is_no_proof_of_it() -> None
 def test_one_level_that_is_better_at_every_depth_has_no_crossover() -> None:
     said = only(over_depth({2: 2.0, 8: 2.0, 30: 2.0})).sentences[0]
     assert said.startswith("No crossover: silu has the smaller mean error at every measured depth")
+
+
+def test_the_change_over_depth_is_bounded_for_all_planned_looks() -> None:
+    study = over_depth({2: -0.4, 8: 0.0, 30: 0.4}, tau=0.5)
+    study = replace(study, budget=replace(study.budget, looks=(8, 16, 24)))
+    found = only(study)
+    gaps = found.units[:, -1] - found.units[:, 0]
+    half = float(stats.t.isf(0.05 / (2 * 3), len(gaps) - 1)) * float(stats.sem(gaps))
+    mean, low, high = (f"{gaps.mean() + end:+.2f}".replace("-", "−") for end in (0, -half, half))
+    said = f"the effect changes by {mean} margins (one-sided bounds {low} and {high})"
+    assert said in found.sentences[-1]
 
 
 def test_two_depths_say_that_it_changes_and_not_where() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 from scipy import stats
 
 from reports.defaults import defaults
-from reports.evidence import Evidence, gather
+from reports.evidence import Evidence, from_rows, gather
+from reports.headline import other_orders
 from reports.numbers import tuned_numbers
 from reports.record import StudyRecord
 from reports.robustness import Robustness, robustness
 from reports.verdict import Decision, Verdict, verdicts
+from search_spaces.change import Change
 from tests.reports import reference, reference_numbers, reference_row
 from tests.reports.discriminating import discriminating
 from tests.reports.reference_row import Table, decided, table_of
@@ -23,8 +26,10 @@ from tests.reports.reference_row import Table, decided, table_of
 STUDIES: Mapping[str, Mapping[str, Any]] = {
     "raced": {},
     "raced and loud": {"seed": 7, "noise": 1.4},
+    "raced and open": {"seed": 10, "noise": 1.4},
     "one look": {"looks": (16,), "seed": 3, "textbook": "wrong"},
     "stopped early": {"seed": 4, "noise": 0.15, "textbook": "without this row"},
+    "textbook dropped": {"seed": 4, "noise": 0.15, "textbook": "dropped"},
     "families fewer than looks": {"families": (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 10, 11), "seed": 5},
     "few families": {"families": (0, 1, 2, 3, 3, 4), "seed": 2, "noise": 0.3, "textbook": "wrong"},
     "few families, no such row": {
@@ -233,6 +238,20 @@ def test_other_estimates_of_the_headline(row: Row, checks: Robustness) -> None:
         assert part.interval == pytest.approx(interval)
 
 
+def test_the_row_under_other_cost_orders(row: Row) -> None:
+    _, _, verdict, table = row
+    expected = decided(table)
+    proved = expected.admissible or (expected.recommended,)
+    effects = {
+        level: sum(mean for (a, _), mean in expected.mean.items() if table.levels[a] == level)
+        for level in proved
+    }
+    (order,) = other_orders([verdict])
+    assert (order.cheapest, order.dearest) == (expected.recommended, proved[-1])
+    assert order.least_error == min(proved, key=lambda level: effects[level])
+    assert order.possible == proved
+
+
 def short(value: float) -> float:
     """At the 4 significant digits of a file."""
     return float(f"{value:.4g}")
@@ -291,3 +310,14 @@ def test_every_field_of_every_number(name: str, regime: str) -> None:
         assert line.loss_if_untuned_margins == pytest.approx(short(theirs.loss_if_untuned))
         assert theirs.left_out is not None
         assert line.leave_one_task_out_margins == pytest.approx(short(theirs.left_out))
+
+
+def test_levels_that_differ_in_training_items_get_the_widest_intervals_of_them() -> None:
+    record = discriminating(**STUDIES["few families"])
+    sizes = dict(zip(table_of(record, "deep").levels, (400, 100, 200, 300), strict=True))
+    changes = {level: Change(setting={"train_size": size}) for level, size in sizes.items()}
+    asked = replace(record.questions[0], changes=changes)
+    rows = [row for row in record.evaluations if (row.slot.regime, row.slot.phase) == ("deep", "confirm")]
+    found = from_rows(record, asked, "deep", rows)
+    expected = [record.facts[task].n_test / 100 for task in found.tasks]
+    assert found.overlap.tolist() == pytest.approx(expected)

@@ -82,7 +82,7 @@ def test_other_cost_orders(built: Built) -> None:
         assert cells == expected
 
 
-def test_sentences_quote_the_95_percentinterval_of(built: Built) -> None:
+def test_sentences_quote_the_95_percent_interval(built: Built) -> None:
     for section, _, table, decision, pair in built.rows():
         quoted = ranged(decision.mean[pair], decision.interval[pair]).replace(" [", " margins [", 1)
         texts = [text for where, text in built.page.paragraphs if where == section]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from reports.claim_effects import pair as blocks_of
-from reports.claim_tests import Challenge, Outcome, outcome_of
+from reports.claim_tests import Challenge, Outcome
+from reports.claim_types import Heard, type_of
 from reports.claimed import Claim
 from reports.evidence import Evidence
 from reports.question import Question
@@ -68,6 +70,7 @@ class Study:
             families=families,
             family=self.family,
             real=(True,) * len(self.family),
+            generated=(False,) * len(self.family),
             percent=(True,) * len(self.family),
             delta=self.delta,
             tuned=self.errors[regime],
@@ -152,6 +155,15 @@ def test_claims_of_every_type_agree_with_a_second_computation_on_300_studies() -
     for kind in ("better", "usually", "always", "dose", "regime", "ordering"):
         assert min(seen[kind, word] for word in WORDS) >= 2, (kind, seen)
     assert min(seen["equal", word] for word in WORDS if word != "tied") >= 20
+
+
+def outcome_of(
+    claim: Claim, rows: Mapping[str, Evidence], *, looks: int, challenge: Challenge | None = None
+) -> Outcome:
+    """By the judge of the claim's type."""
+    outcome = type_of(claim).judge(claim, Heard(rows=rows, members=(), looks=looks, challenge=challenge))
+    assert outcome is not None
+    return outcome
 
 
 def _points(study: Study, regime: str, two: list[int]) -> float:

@@ -325,7 +325,7 @@ def test_the_least_mean_error_is_not_always_the_least_in_margins() -> None:
     wide = [replace(m, delta=1.0) if m.task == "task_0" else m for m in record.margins]
     (verdict,) = verdicts(replace(record, margins=tuple(wide)))
     assert verdict.best == "glorot_normal"
-    assert verdict.least_error == "he_normal"
+    assert verdict.least == ("he_normal",)
     assert min(verdict.mean_error, key=lambda level: verdict.mean_error[level]) == "he_normal"
 
 

@@ -160,6 +160,7 @@ def evidence(given: Study) -> Evidence:
         families=tuple(f"f{f}" for f in range(int(given.family.max()) + 1)),
         family=given.family,
         real=(True,) * count,
+        generated=(False,) * count,
         percent=(True,) * count,
         delta=given.delta,
         tuned=given.errors,

@@ -34,7 +34,8 @@ def misread(configs: Mapping[str, Config], task: Task) -> str:
         if wrong := undeclared(a, b, task):
             return (
                 f"{one} and {other} differ in {' and '.join(wrong)}, and the network of task "
-                f"'{task.name}' declares that it reads {', '.join(sorted(task.declared or ())) or 'no setting'}"
+                f"'{task.name}' declares that it reads "
+                f"{', '.join(sorted(task.declared or ())) or 'no setting'}"
             )
         if names := unread(a, b, task):
             return (

@@ -16,7 +16,7 @@ from trainers.checks import READABLE
 from trainers.evaluation import Slot
 from trainers.member import Member
 from trainers.networks import OwnModule, network_for
-from trainers.networks.contract import check_outputs, items, refused, told
+from trainers.networks.contract import check_outputs, items, refused, reported
 from trainers.networks.network import Pass
 from trainers.precision import element_type
 from trainers.randomness import StreamKey
@@ -67,7 +67,7 @@ def rehearse(config: Config, task: Task) -> None:
     assert isinstance(network, OwnModule)
     check_outputs(network.module, tried, task, finite=True)
     _check_answers(network, tried, task)
-    with told(task, config, "cannot be trained"):
+    with reported(task, config, "cannot be trained"):
         train_pack(members, task, diagnostics="ends")
 
 
@@ -83,7 +83,7 @@ def _check_answers(network: OwnModule, config: Config, task: Task) -> None:
             params, buffers = _rows(network, config, task)
             views = network.parameters.views(params), network.buffers.views(buffers)
             how = Pass(training=training, seeds=[1] if training else None)
-            with torch.random.fork_rng(devices=[]), told(task, config, "fails on items"):
+            with torch.random.fork_rng(devices=[]), reported(task, config, "fails on items"):
                 answers.append(network.forward(*views, _given(config, task), how))
         if not torch.equal(answers[0].nan_to_num(), answers[1].nan_to_num()):
             rule = (
@@ -169,8 +169,8 @@ def _fingerprint(config: Config, task: Task) -> str:
     """Of module, start and outputs under one seed; kept with the task."""
     known: dict[str, str] = vars(task).setdefault("_fingerprints", {})
     if config.id not in known:
-        known[config.id] = _taken(config, task)
-        if _taken(config, task) != known[config.id]:
+        known[config.id] = _behaviour(config, task)
+        if _behaviour(config, task) != known[config.id]:
             rule = (
                 "differs between two builds with one seed: what it draws must come from torch, whose "
                 "generator is set before each build"
@@ -180,7 +180,7 @@ def _fingerprint(config: Config, task: Task) -> str:
 
 
 @torch.no_grad()
-def _taken(config: Config, task: Task) -> str:
+def _behaviour(config: Config, task: Task) -> str:
     network = network_for(config, task)
     assert isinstance(network, OwnModule)
     rows = _rows(network, config, task)
@@ -190,7 +190,7 @@ def _taken(config: Config, task: Task) -> str:
     parts.update(repr([(s.name, s.shape) for s in network.parameters.segments]).encode())
     for tensor in rows:
         parts.update(tensor.numpy().tobytes())
-    with torch.random.fork_rng(devices=[]), told(task, config, "fails on items"):
+    with torch.random.fork_rng(devices=[]), reported(task, config, "fails on items"):
         for training in (True, False):
             how = Pass(training=training, seeds=[1] if training else None)
             parts.update(network.forward(*views, x, how).double().numpy().tobytes())

@@ -31,10 +31,11 @@ def misread(configs: Mapping[str, Config], task: Task) -> str:
         ValueError: the network cannot be built or trained; one message.
     """
     for (one, a), (other, b) in itertools.combinations(configs.items(), 2):
-        if said := undeclared(a, b, task):
+        if wrong := undeclared(a, b, task):
             return (
-                f"{one} and {other} differ in {' and '.join(said)}, and the network of task '{task.name}' "
-                f"declares that it reads {', '.join(sorted(task.declared or ())) or 'no setting'}"
+                f"{one} and {other} differ in {' and '.join(wrong)}, and the network of task "
+                f"'{task.name}' declares that it reads "
+                f"{', '.join(sorted(task.declared or ())) or 'no setting'}"
             )
         if names := unread(a, b, task):
             return (
@@ -91,12 +92,12 @@ def noted(configs: Mapping[str, Config], factor: str, task: Task) -> Iterator[st
 
 def unreached(configs: Mapping[str, Config], task: Task) -> tuple[str, ...]:
     """Trained tensors that no initializer reaches, at any of these configurations."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for config in configs.values():
         network = network_for(config, task)
         assert isinstance(network, OwnModule)
-        found |= dict.fromkeys(network.unreached(config))
-    return tuple(found)
+        names |= dict.fromkeys(network.unreached(config))
+    return tuple(names)
 
 
 def network_facts(task: Task, settings: Iterable[Setting]) -> dict[str, Any] | None:

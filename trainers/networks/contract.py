@@ -49,7 +49,7 @@ def build(factory: NetworkFactory, config: Config, task: Task, *, seed: int) -> 
         ValueError: the factory fails, returns no module, or one that has nothing to train or that lies
             where its numbers cannot be read; one message with the task, the place and the contract.
     """
-    with torch.random.fork_rng(devices=[]), told(task, config, "cannot be built"):
+    with torch.random.fork_rng(devices=[]), reported(task, config, "cannot be built"):
         torch.manual_seed(seed)
         module: Any = factory(task.n_inputs, task.n_outputs, config)
         if isinstance(module, torch.nn.Module) and any(map(_lazy, module.parameters())):
@@ -78,7 +78,7 @@ def check_outputs(module: torch.nn.Module, config: Config, task: Task, *, finite
     x = x if task.inputs == "tokens" else x.to(dtype)
     with torch.random.fork_rng(devices=[]), torch.no_grad(), autocast(setting.precision, x.device):
         torch.manual_seed(0)
-        with told(task, config, "fails on items" + (hint if changed else "")):
+        with reported(task, config, "fails on items" + (hint if changed else "")):
             output = module.eval()(x)
     if not isinstance(output, Tensor):
         raise refused(task, config, f"returns {_kind(output)}, not one tensor", module)
@@ -101,7 +101,7 @@ def items(task: Task, count: int, *, scaling: str = "raw") -> Tensor:
 
 
 @contextmanager
-def told(task: Task, config: Config, what: str) -> Iterator[None]:
+def reported(task: Task, config: Config, what: str) -> Iterator[None]:
     """Within it the user's code runs: what it raises becomes one ValueError."""
     try:
         yield
@@ -129,8 +129,8 @@ def code_of(factory: object) -> types.CodeType | None:
     if isinstance(factory, type):
         factory = factory.__init__  # type: ignore[misc]
     called = factory if hasattr(factory, "__code__") else vars(type(factory)).get("__call__")
-    found = getattr(called, "__code__", None)
-    return found if isinstance(found, types.CodeType) else None
+    code = getattr(called, "__code__", None)
+    return code if isinstance(code, types.CodeType) else None
 
 
 def _check_parameters(module: torch.nn.Module, task: Task, config: Config) -> None:
@@ -167,13 +167,13 @@ def _kind(output: object) -> str:
 
 def _raised(error: BaseException) -> str:
     """File and line of the innermost frame of the user's own code."""
-    trace, found = error.__traceback__, ""
+    trace, place = error.__traceback__, ""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
         if not file.startswith("<") and not foreign(Path(file)):
-            found = f"{file}, line {trace.tb_lineno}"
+            place = f"{file}, line {trace.tb_lineno}"
         trace = trace.tb_next
-    return found
+    return place
 
 
 def _defined(thing: object) -> str:

@@ -88,27 +88,27 @@ def _sources(factory: object, module: torch.nn.Module | None) -> dict[str, str]:
 
     That is what the factory and the classes of its modules name, and what that names in turn.
     """
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     waiting: list[object] = [factory, *({} if module is None else {type(m) for m in module.modules()})]
     while waiting:
         one = waiting.pop()
         if isinstance(one, functools.partial):
             given = {**{str(i): value for i, value in enumerate(one.args)}, **one.keywords}
-            found[f"partial {_name(one.func)}"] = repr(sorted(_plain(given).items()))
+            texts[f"partial {_name(one.func)}"] = repr(sorted(_plain(given).items()))
             waiting += [one.func, *(value for value in given.values() if _is_code(value))]
             continue
         if not isinstance(one, (type, types.FunctionType)):
-            found[f"object {_name(type(one))}"] = repr(sorted(_plain(getattr(one, "__dict__", {})).items()))
+            texts[f"object {_name(type(one))}"] = repr(sorted(_plain(getattr(one, "__dict__", {})).items()))
             one = type(one)
         assert isinstance(one, (type, types.FunctionType))
-        if _of_the_user(one) and _name(one) not in found:
-            found[_name(one)] = _text(one)
+        if _of_the_user(one) and _name(one) not in texts:
+            texts[_name(one)] = _text(one)
             for name, value in _named(one):
                 if _is_code(value):
                     waiting.append(value)
-                elif (plain := _plain({name: value})) and name not in found:
-                    found[f"{_name(one)} {name}"] = repr(plain[name])
-    return found
+                elif (plain := _plain({name: value})) and name not in texts:
+                    texts[f"{_name(one)} {name}"] = repr(plain[name])
+    return texts
 
 
 def _named(one: type | types.FunctionType) -> Iterator[tuple[str, object]]:

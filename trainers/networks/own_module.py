@@ -149,7 +149,7 @@ class _Kept:
 
     def __init__(self, module: torch.nn.Module, names: set[str]):
         self._module, self._names = module, names
-        self._found: dict[str, Tensor] = {}
+        self._values: dict[str, Tensor] = {}
 
     def __enter__(self) -> _Kept:
         if self._names:
@@ -161,12 +161,12 @@ class _Kept:
             self._hook.remove()
 
     def _look(self, module: torch.nn.Module, inputs: object, output: object) -> None:
-        self._found = {name: module.get_buffer(name) for name in self._names}
+        self._values = {name: module.get_buffer(name) for name in self._names}
 
     def write(self, rows: Mapping[str, Tensor]) -> None:
         """Into the member's rows."""
         with torch.no_grad():
-            for name, value in self._found.items():
+            for name, value in self._values.items():
                 rows[name].copy_(value)
 
 

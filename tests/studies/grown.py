@@ -1,6 +1,7 @@
 """The program with a catalogue that has one level more of every factor, in the middle of its order of cost.
 
 python -m tests.studies.grown run study.yaml --workspace ws     as `groundrules`
+python -m tests.studies.grown written WORKSPACE                 its reports and exports
 python -m tests.studies.grown hashes                            shipped study -> hash of its file
 """
 
@@ -9,12 +10,15 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from search_spaces import catalog
 from search_spaces.factor import Factor
 
 ADDED = "added_level"
+FILES = ("yaml", "json", "markdown", "python", "optuna", "latex", "csv")
+"""What `written` leaves in the workspace, besides its reports."""
 
 
 def grown(factor: Factor[Any]) -> Factor[Any]:
@@ -27,6 +31,18 @@ def grown(factor: Factor[Any]) -> Factor[Any]:
     return replace(
         factor, levels=(*moved[:middle], replace(cheapest, name=ADDED, cost_rank=rank), *moved[middle:])
     )
+
+
+def written(workspace: Path) -> None:
+    """Reports, exports and results of the studies `tiny` and `seek` in a workspace."""
+    from studies.cli import invoke
+
+    place = ("--workspace", str(workspace))
+    for study in ("tiny", "seek"):
+        assert invoke(["report", study, *place]) == 0
+    for kind in FILES[:-1]:
+        assert invoke(["export", "tiny", "--format", kind, "--output", str(workspace / kind), *place]) == 0
+    assert invoke(["results", "tiny", "--output", str(workspace / FILES[-1]), *place]) == 0
 
 
 def hashes() -> dict[str, str]:
@@ -43,6 +59,8 @@ if __name__ == "__main__":
     catalog.FACTORS = {name: grown(factor) for name, factor in catalog.FACTORS.items()}
     if sys.argv[1:] == ["hashes"]:
         print(json.dumps(hashes()))
+    elif sys.argv[1] == "written":
+        written(Path(sys.argv[2]))
     else:
         from studies.cli import main
 

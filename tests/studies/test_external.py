@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -23,12 +21,13 @@ from studies.agenda import Agenda
 from studies.commands.pages import write_pages
 from studies.commands.replaying import replay
 from studies.estimate import outline
-from studies.ledger import FILE, Ledger
+from studies.ledger import Ledger
 from studies.plan import Protocol, protocol
 from studies.record import spec_of, study_record
 from studies.run import run
 from studies.spec import StudySpec, parse
 from tests.studies.planted import Maker, outcome, started, stripes, train
+from tests.studies.tampering import tamper
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 from trainers.randomness import stream
@@ -253,11 +252,9 @@ def test_what_breaks_a_guard_gives_no_result(tmp_path: Path) -> None:
 
 def test_frozen_verdicts_that_were_edited_are_refused(tmp_path: Path) -> None:
     made_up(tmp_path, torch_wins_its_row)
-    with sqlite3.connect(tmp_path / FILE) as db:
-        row, text = db.execute("SELECT rowid, content FROM frozen WHERE part = 'verdicts'").fetchone()
-        data = json.loads(text)
-        data["verdicts"][0]["recommended"] = "he_normal"
-        db.execute("UPDATE frozen SET content = ? WHERE rowid = ?", (json.dumps(data), row))
+    with Ledger.open(tmp_path) as ledger:
+        edit = "json_set(content, '$.verdicts[0].recommended', 'he_normal')"
+        tamper(ledger, f"UPDATE frozen SET content = {edit} WHERE part = 'verdicts'")
     with (
         Ledger.open(tmp_path) as ledger,
         pytest.raises(ValueError, match="record of frozen verdicts was changed"),

@@ -1,4 +1,4 @@
-"""What an exception on its way out, and a controller that is done, still hold; really: `test_end_of_ray`."""
+"""What an exception on its way out and a controller that is done still hold (for real: `test_end_of_ray`)."""
 
 from __future__ import annotations
 

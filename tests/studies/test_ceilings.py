@@ -14,7 +14,7 @@ from search_spaces.change import Change
 from search_spaces.config import Setting
 from search_spaces.space import complete
 from studies.study_file.ceilings import COPIES, member_bytes
-from trainers.structure import network_for
+from trainers.networks import network_for
 from trainers.task import Task
 
 WIDTHS = {"mlp": 1800, "cnn": 600, "rnn": 1050}

@@ -27,7 +27,8 @@ def shell(line: str, *, cwd: Path, more: Mapping[str, str] | None = None, timeou
         env={**environment(), "G": str(PROGRAM), "STUDY": str(TINY), **(more or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="backslashreplace",
         timeout=timeout,
         check=False,
     )

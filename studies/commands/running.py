@@ -318,8 +318,9 @@ def _answered(workspace: Path, study: str) -> None:
     from studies.ledger import Ledger
 
     with Ledger.open(workspace) as ledger:
-        plans = ledger.plans(study)  # none of a search study, which judges nothing
-    if plans and not any(tasks for regimes in plans[-1].plan["tasks"].values() for tasks in regimes.values()):
+        plans = ledger.plans(study)
+    judged = plans[-1].plan.get("tasks") if plans else None  # a search study judges nothing
+    if judged and not any(tasks for regimes in judged.values() for tasks in regimes.values()):
         rule = "no row has a task that can be judged, so that nothing was compared"
         print(f"error: {study}: {rule}; the notes above say why", file=sys.stderr)
         raise typer.Exit(2)

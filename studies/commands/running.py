@@ -314,15 +314,12 @@ def _conclude(
 
 def _answered(workspace: Path, study: str) -> None:
     """Exit code 2 where a complete study has no task to judge on: its file asks what cannot be answered."""
-    from reports.guards import standing, untrained
-    from reports.search_record import SearchRecord
+    from studies.ledger import Ledger
 
-    record = record_of(workspace, study)
-    if isinstance(record, SearchRecord) or any(
-        record.tasks[q.factor][r] for q in record.answered for r in q.regimes
-    ):
-        return
-    if standing(record).kind == "unjudged" and not untrained(record):
+    with Ledger.open(workspace) as ledger:
+        plans = ledger.plans(study)
+    judged = plans[-1].plan.get("tasks") if plans else None  # a search study judges nothing
+    if judged and not any(tasks for regimes in judged.values() for tasks in regimes.values()):
         rule = "no row has a task that can be judged, so that nothing was compared"
         print(f"error: {study}: {rule}; the notes above say why", file=sys.stderr)
         raise typer.Exit(2)

@@ -185,3 +185,15 @@ def test_a_design_with_nothing_to_tune_is_told_what_its_repeats_train() -> None:
     assert examine(asked("activation", ["relu", "tanh"], budget=budget), BOOK) == ()
     one_open = asked("activation", ["relu", "leaky_relu"], nuisance=["negative_slope"], budget=budget)
     assert examine(one_open, BOOK) == ()
+
+
+def test_levels_that_agree_at_their_defaults_alone_are_asked() -> None:
+    """Without momentum one is the other at one learning rate; they are searched in different ranges."""
+    momentum = {"momentum": 0}
+    searched = asked("optimizer", ["sgd", "momentum"], fixed=momentum, nuisance=["learning_rate"])
+    examine(searched, BOOK)
+    with pytest.raises(SpecError, match="sgd and momentum come to the same"):
+        examine(
+            asked("optimizer", ["sgd", "momentum"], fixed={**momentum, "learning_rate": 0.1}, nuisance=[]),
+            BOOK,
+        )

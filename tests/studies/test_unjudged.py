@@ -63,3 +63,11 @@ def test_a_study_whose_only_task_is_left_out_ends_with_2_and_the_reason(
 
 def test_one_task_that_can_be_judged_is_enough(tmp_path: Path) -> None:
     assert invoke(command(tmp_path, "one_in_ten", "half")) == 0
+
+
+def test_a_search_judges_nothing_and_ends_well(tmp_path: Path) -> None:
+    search = {"kind": "search", "study": "few", "tasks": ["wine"], "space": {"activation": ["relu", "tanh"]}}
+    setting = {"depth": 1, "width": 8, "steps": 20, "evaluations": 4, "train_size": 12, "batch_size": 4}
+    file = tmp_path / "search.yaml"
+    file.write_text(yaml.safe_dump({**search, "setting": setting, "trials": 2, "generation": 2}))
+    assert invoke(["run", str(file), "--workspace", str(tmp_path / "w"), "--engine", "inline"]) == 0

@@ -10,7 +10,10 @@ import pytest
 from reports.index_page import build, noted, summarized, write_index
 from reports.page import write_report
 from reports.record import StudyRecord
+from tests.reports.discriminating import discriminating
 from tests.reports.planted import noisy_errors, planted_study
+from tests.reports.reference_row import decided, table_of
+from tests.reports.test_every_field import STUDIES
 from tests.reports.test_page import HOSTILE, Outline
 
 
@@ -55,3 +58,19 @@ def test_a_summary_that_cannot_be_read_costs_no_index(study: StudyRecord, tmp_pa
 
 def test_an_empty_workspace_has_an_index(tmp_path: Path) -> None:
     assert "No study has a report yet" in build(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["raced and open", "one look"])
+def test_a_summary_has_every_row_as_it_was_decided(name: str) -> None:
+    record = discriminating(**STUDIES[name])
+    summary = summarized(record)
+    expected = {regime: decided(table_of(record, regime)) for regime in record.regimes}
+    assert len({decision.decided_by for decision in expected.values()}) == 2, "else any row would do"
+    assert [(row.name, row.recommended, row.label, row.fallback) for row in summary.rows] == [
+        (f"initializer@{regime}", found.recommended, found.label, found.decided_by == "fallback")
+        for regime, found in expected.items()
+    ]
+    part = summarized(replace(record, evaluations=record.evaluations[:-7]))
+    whole = len(record.evaluations)
+    assert (part.finished, part.planned, part.standing) == (whole - 7, whole, "interim")
+    assert (summary.finished, summary.planned, summary.standing) == (whole, whole, "evidence")

@@ -41,7 +41,7 @@ DOORS: dict[str, frozenset[str]] = {
             "studies/cli.py",
             *(
                 f"studies/commands/{part}.py"
-                for part in ("options", "preparing", "running", "finished", "sending", "steering")
+                for part in ("options", "places", "preparing", "running", "finished", "sending", "steering")
             ),
         )
     ),

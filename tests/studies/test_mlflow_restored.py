@@ -116,8 +116,9 @@ def runs_purged(workspace: Path) -> None:
 
 
 def experiment_row_removed(workspace: Path) -> None:
-    """The runs stay behind, of an experiment that is none."""
-    change(workspace, "DELETE FROM experiments WHERE name = 'tiny'")
+    """The runs stay behind, of an experiment that is none; the next one gets another number."""
+    other = "INSERT INTO experiments VALUES (7, 'other', 'file:///other', 'active', 0, 0, 'default')"
+    change(workspace, other, "DELETE FROM experiments WHERE name = 'tiny'")
 
 
 def points_removed(workspace: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.characters import harmless
-from reports.exporting.sentences import effect_said, families, judged, margin_said
+from reports.exporting.sentences import effect_said, families, margin_said
 from reports.plain import to_plain
 from reports.recommended import Defaults, Row
 from reports.wording import counted
@@ -62,7 +62,7 @@ class Card:
     def lines(self) -> list[str]:
         """For a reader."""
         row, effect = self.row, self.row.effect
-        found = [f"{row.name}: {row.recommended} ({judged(row)})"]
+        found = [f"{row.name}: {row.recommended} ({row.verdict}, decided by {row.decided_by})"]
         found += [f"  {self.sentence}"] if self.sentence else []
         found += [f"  the row {self.race}"] if self.race else []
         found.append(f"  textbook: {' or '.join(row.textbook) or 'no such row'}")

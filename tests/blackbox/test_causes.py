@@ -5,14 +5,14 @@ from __future__ import annotations
 import html
 import json
 import re
-import sqlite3
 import textwrap
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from studies.ledger import Ledger
 from tests.blackbox.program import Ran, contents, groundrules
+from tests.studies.tampering import tamper
 
 TASKS = """
     import numpy as np
@@ -22,12 +22,17 @@ TASKS = """
     class Own(torch.nn.Module):
         def __init__(self, inputs, outputs, config):
             super().__init__()
+            self.depth = config.setting.depth
+            self.hidden = torch.nn.ModuleList(torch.nn.Linear(inputs, inputs) for _ in range(self.depth))
             self.map = torch.nn.Linear(inputs, outputs)
             self.optimizer = config.levels["optimizer"]
-            self.depth = config.setting.depth
+            self.passes = 0
 
         def forward(self, x):
-            if self.training and torch.is_grad_enabled() and {when}:
+            self.passes += self.training and torch.is_grad_enabled()
+            for layer in self.hidden:
+                x = torch.relu(layer(x))
+            if self.passes > 8 and {when}:  # later than anything that is tried before the run
                 raise ArithmeticError(f"token={secret} \\x1b[31m the scale\\nis gone {{len(x)}}")  # here
             return self.map(x)
 
@@ -41,7 +46,10 @@ TASKS = """
     def second():
         return made("second")
 
-    TASKS = [first, second]
+    def third():
+        return made("third")
+
+    TASKS = [first, second, third]
 """
 STUDY = """
     study: own
@@ -100,7 +108,9 @@ def explained(text: str, tasks: Path) -> None:
 def test_where_all_fails_alike_the_run_ends_after_a_few_attempts(
     tmp_path: Path, engine: str, study: str
 ) -> None:
-    spec, (option, tasks) = files(tmp_path, "True", study)
+    broken = tmp_path / "broken"
+    broken.touch()
+    spec, (option, tasks) = files(tmp_path, f"__import__('os').path.exists({str(broken)!r})", study)
     workspace = tmp_path / "ws"
     ran = groundrules(
         "run", spec, option, tasks, "--engine", engine, workspace=workspace, cwd=tmp_path, expect=1
@@ -119,8 +129,8 @@ def test_where_all_fails_alike_the_run_ends_after_a_few_attempts(
     explained(logs.out, tasks)
     assert "Traceback (most recent call last):" in logs.out and "in forward" in logs.out
 
-    # Mended, the same command does all of it.
-    files(tmp_path, "False", study)
+    # Mended, the same command does all of it; what is mended here is not the network's source.
+    broken.unlink()
     groundrules("run", spec, option, tasks, "--engine", "inline", workspace=workspace, cwd=tmp_path)
     assert "given up" not in groundrules("status", "own", workspace=workspace, cwd=tmp_path).out
     page = contents(workspace / "reports")["own/index.html"].decode()
@@ -136,7 +146,7 @@ def attempts(workspace: Path, cwd: Path) -> int:
 def test_a_scope_of_what_cannot_be_trained_ends_soon_as_well(tmp_path: Path) -> None:
     spec, (option, tasks) = files(tmp_path, "True")
     ran = groundrules(
-        "scope", spec, option, tasks, "--tasks", "first", "--points", "10", "--engine", "inline",
+        "scope", spec, option, tasks, "--tasks", "third", "--points", "10", "--engine", "inline",
         workspace=tmp_path / "ws", cwd=tmp_path, expect=1,
     )  # fmt: skip
     explained(ran.err, tasks)
@@ -149,7 +159,8 @@ def test_one_level_that_cannot_be_trained_does_not_end_the_run(tmp_path: Path) -
         "run", spec, option, tasks, "--engine", "inline", workspace=tmp_path / "ws", cwd=tmp_path, expect=None
     )
     assert "all that was tried" not in ran.said
-    assert "given up: first in shallow (retune" in ran.err and "given up: second in deep (retune" in ran.err
+    for where in ("first in shallow", "first in deep"):
+        assert f"given up: {where} (" in ran.err, ran.err
     rows = groundrules("results", "own", workspace=tmp_path / "ws", cwd=tmp_path).out.splitlines()
     assert sum(",sgd," in row for row in rows) > 10, "the other level is trained"
     page = contents(tmp_path / "ws" / "reports")["own/index.html"].decode()
@@ -173,11 +184,10 @@ def test_a_page_of_an_unfinished_study_says_what_was_given_up(tmp_path: Path) ->
     workspace = tmp_path / "ws"
     groundrules("run", spec, option, tasks, "--engine", "inline", workspace=workspace, cwd=tmp_path)
     # A larger study of the same pilots is not at hand, so members of the deep regime are taken away again.
-    with closing(sqlite3.connect(workspace / "ledger.sqlite")) as ledger, ledger:
+    with Ledger.open(workspace) as ledger:
         of = "study = 'own' AND regime = 'deep' AND phase = 'confirm'"
-        ledger.execute(f"DELETE FROM hashes WHERE slot IN (SELECT slot FROM evaluations WHERE {of})")
-        ledger.execute(f"DELETE FROM evaluations WHERE {of}")
-        ledger.execute(f"DELETE FROM packs WHERE {of}")
+        tamper(ledger, f"DELETE FROM evaluations WHERE {of}")
+        tamper(ledger, f"DELETE FROM packs WHERE {of}")
     (tmp_path / "now").touch()
     ran = groundrules(
         "run", spec, option, tasks, "--engine", "inline", workspace=workspace, cwd=tmp_path, expect=1

@@ -223,6 +223,14 @@ def raw(table: Table, a: int) -> float:
     return float(np.mean(by_family))
 
 
+def least_error(table: Table, proved: Sequence[str]) -> str:
+    """The level of least mean error among those trained on the most tasks, as the page names it."""
+    trained = [int(np.isfinite(table.errors[..., a]).all(axis=1).sum()) for a in range(len(table.levels))]
+    among = [a for a, tasks in enumerate(trained) if tasks == max(trained)]
+    name = table.levels[min(among, key=lambda a: raw(table, a))]
+    return name if name in proved else f"{name} (not proved)"
+
+
 def headline(table: Table, decision: Decision) -> Pair | None:
     """(rival, recommended): the textbook's strongest level, or where that was taken the strongest other."""
     if decision.recommended not in table.levels:

@@ -13,9 +13,12 @@ from tests.test_architecture import ROOT, modules
 DOOR = "trainers/writing.py"
 ELSEWHERE = {
     "studies/cli.py": {"tempfile.mkstemp", "os.open"},  # a log of a name that nobody can guess; /dev/null
-    "studies/training/cluster.py": {  # the private folder of a run of Ray's, which mkdtemp has just made
-        "tempfile.mkdtemp", "shutil.rmtree", "os.open", "open", "write_text",
+    "studies/surroundings.py": {"os.open"},  # the null device, in the place of a closed stream
+    "studies/training/scratch.py": {  # the private folder of a run of Ray's, which mkdtemp has just made
+        "tempfile.mkdtemp", "shutil.rmtree", "os.open", "mkdir",
     },
+    "studies/training/cluster.py": {"os.open", "write_text"},  # files of that folder
+    "studies/training/watchdog.py": {"shutil.rmtree"},  # that folder, when its driver is gone
     "studies/training/attached.py": {"tempfile.mkdtemp", "shutil.rmtree"},  # likewise
     "studies/training/traces.py": {"open"},  # a file of that folder, named by Ray's id of the trial
     "studies/workers.py": {"mkdir", "touch"},  # likewise

@@ -55,7 +55,7 @@ def test_a_question_to_a_dead_head_does_not_end_the_study(tmp_path: Path) -> Non
         said, told = running.communicate(timeout=300)
     finally:
         running.kill()
-    assert running.returncode == 0, said + told
+    assert running.returncode == 2, said + told  # all is trained, and of so few updates nothing can be judged
     assert killed.read_text() == str(running.pid), "the head was killed by another process than the one begun"
     assert told.count("gcs_server ended") == told.count("the command begins anew") == 1, told
 

@@ -27,7 +27,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(params=LIBRARIES)
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Whatever processor this is."""
-    monkeypatch.setattr(products, "_of_amd", lambda: request.param == "numpy")
+    monkeypatch.setattr(products, "on_amd", lambda: request.param == "numpy")
     return str(request.param)
 
 
@@ -55,7 +55,7 @@ def test_a_product_is_the_sum_over_what_both_share(
 def test_by_numpy_a_slice_is_the_same_to_the_bit_alone_beside_others_and_anywhere_in_memory(
     rows: int, inner: int, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(products, "_of_amd", lambda: True)
+    monkeypatch.setattr(products, "on_amd", lambda: True)
     a, b = drawn(9, rows, inner), drawn(9, inner, columns)
     together = product(a, b)
     for k in range(9):
@@ -68,14 +68,14 @@ def test_both_libraries_train_the_same_member_but_for_rounding(monkeypatch: pyte
     ones = [member(levels={"activation": "tanh"}, setting=TINY, index=i) for i in range(3)]
     found = []
     for numpys in (False, True):
-        monkeypatch.setattr(products, "_of_amd", lambda numpys=numpys: numpys)
+        monkeypatch.setattr(products, "on_amd", lambda numpys=numpys: numpys)
         found.append(train_pack(ones, blobs()))
     for by_torch, by_numpy in zip(*found, strict=True):
         assert by_numpy.curve[-1].train_loss == pytest.approx(by_torch.curve[-1].train_loss, rel=1e-4)
 
 
 def test_what_numpy_knows_nothing_of_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_of_amd", lambda: True)
+    monkeypatch.setattr(products, "on_amd", lambda: True)
     a = drawn(2, 3, 4)
     assert products.by_numpy(a)
     assert not products.by_numpy(a.to(torch.bfloat16))

@@ -174,10 +174,11 @@ def refused(trivial: float, reason: str = "the best pilot recipe's error 0.07 ex
 def test_a_task_mostly_of_one_class_is_told_why_it_cannot_be_judged() -> None:
     said = refused(0.1).explained
     assert said.startswith(
-        "the best pilot recipe's error 0.07 exceeds half; 90% of its items are of one class"
+        "the best pilot recipe's error 0.07 exceeds half; the most frequent class makes up 90 % of its validation items"
     )
     assert "by the error rate" in said
-    for margin in (refused(0.5), refused(1.0), refused(0.1, "")):
+    assert "makes up 80 % of its validation items" in refused(0.2).explained
+    for margin in (refused(0.21), refused(0.3), refused(0.5), refused(1.0), refused(0.1, "")):
         assert margin.explained == margin.reason
 
 

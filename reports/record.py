@@ -48,8 +48,9 @@ class Margin:
             return self.reason
         return (
             f"{self.reason}; the most frequent class makes up {100 * (1 - self.trivial_error):.0f} % of its "
-            "validation items, and by the error rate, the only measure here, a network that finds half of the "
-            "others is hardly better than one that finds none: take about as many items of each class, or leave this task out"
+            "validation items, and by the error rate, the only measure here, a network that finds half of "
+            "the others is hardly better than one that finds none: take about as many items of each class, "
+            "or leave this task out"
         )
 
 

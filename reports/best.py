@@ -11,8 +11,10 @@ import yaml
 from reports.plain import later, to_plain
 from reports.processors import mixture_of
 from reports.search_record import EXPLORATORY, SearchRecord
+from reports.what_ran import training_items
 from search_spaces.change import spelled
 from search_spaces.factor import unknown
+from trainers.amounts import amounts, told
 
 FORMATS = ("yaml", "json", "markdown")
 
@@ -54,6 +56,8 @@ def best(record: SearchRecord) -> Best:
             f"study '{record.name}': no trial has finished yet ({len(record.evaluations)} of "
             f"{record.planned} trained, {record.count('diverged')} diverged)"
         )
+    mixed, items = mixture_of(record), training_items(record.facts)
+    cut = told({record.facts.name: amounts(found.config, items=items)})
     return Best(
         study=record.name,
         task=record.facts.name,
@@ -71,7 +75,7 @@ def best(record: SearchRecord) -> Best:
         protocol=record.protocol_hash,
         versions=dict(sorted(record.versions.items())),
         hardware=record.hardware,
-        caveats=(mixed,) if (mixed := mixture_of(record)) else None,
+        caveats=(*([mixed] if mixed else []), *cut) or None,
     )
 
 

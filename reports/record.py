@@ -16,7 +16,7 @@ from trainers.evaluation import Evaluation
 Found = TypeVar("Found")
 
 
-ONE_CLASS = 0.3
+ONE_CLASS = 0.2
 """Trivial error up to which a task is said to be mostly of one class (of regression it is about 1)."""
 
 
@@ -43,13 +43,14 @@ class Margin:
 
     @property
     def explained(self) -> str:
-        """The reason, and what to do where one class has most of the items."""
+        """The reason, and what to do where one class has at least four fifths of the items."""
         if self.accepted or self.trivial_error > ONE_CLASS or not self.reason:
             return self.reason
         return (
-            f"{self.reason}; {1 - self.trivial_error:.0%} of its items are of one class, and by the error "
-            "rate, the only measure here, a network that finds half of the others is hardly better than one "
-            "that finds none: take about as many items of each class, or leave this task out"
+            f"{self.reason}; the most frequent class makes up {100 * (1 - self.trivial_error):.0f} % of its "
+            "validation items, and by the error rate, the only measure here, a network that finds half of "
+            "the others is hardly better than one that finds none: take about as many items of each class, "
+            "or leave this task out"
         )
 
 

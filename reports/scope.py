@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from reports.origins import kinds
 from reports.plain import later
 from reports.record import StudyRecord, TaskFacts
+from reports.what_ran import training_items
 from reports.wording import listed
 
 BETWEEN = " | "
@@ -100,7 +101,7 @@ def scope_of(record: StudyRecord) -> Scope:
         fact = record.facts[task]
         usual = int(str(record.regimes[regime].get("train_size", fact.items)))
         for most in {size for question in record.answered for size in question.settings("train_size", usual)}:
-            sizes.append(max(1, min(most, (fact.items - fact.n_test) * 4 // 5)))
+            sizes.append(max(1, min(most, training_items(fact))))
     facts = [record.facts[task] for task in sorted({task for task, _ in judged})]
     known = {fact.family for fact in facts if fact.origin != "own"}
     own = {fact.family for fact in facts} - known

@@ -10,6 +10,7 @@ from reports.files import make_folder, write
 from reports.page import csv_text, environment
 from reports.processors import mixture_of
 from reports.search_record import EXPLORATORY, Dimension, SearchRecord
+from reports.what_ran import cut_in_search
 from search_spaces.change import spelled
 
 
@@ -52,6 +53,7 @@ def build(record: SearchRecord) -> tuple[str, tuple[Picture, ...]]:
             limits=limits,
             spelled=spelled,
             mixture=mixture_of(record),
+            cut=cut_in_search(record),
         )
     )
     pictures = (curve, history, importance, parallel, *slices)

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from reports.record import StudyRecord, TaskFacts
+from reports.search_record import SearchRecord
+from search_spaces.config import SETTING_NAMES
 from trainers.amounts import Amount, amounts, told
 from trainers.evaluation import Evaluation
 
@@ -74,6 +76,18 @@ def cut(record: StudyRecord, rows: Iterable[Evaluation], tasks: Iterable[str]) -
     return told(
         {task: [one for one in found[task] if one.name not in tuned] for task in tasks if task in found}
     )
+
+
+def cut_in_search(record: SearchRecord) -> tuple[str, ...]:
+    """Settings of any trial of a search, and numbers of its best one, that are not what they say."""
+    items = training_items(record.facts)
+    found: dict[Amount, None] = {}
+    for row in record.evaluations:
+        of_trial = amounts(row.config, items=items)
+        found |= dict.fromkeys(one for one in of_trial if one.name in SETTING_NAMES)
+    if record.best:
+        found |= dict.fromkeys(amounts(record.best.config, items=items))
+    return told({record.facts.name: found})
 
 
 def training_items(facts: TaskFacts) -> int:

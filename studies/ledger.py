@@ -20,7 +20,7 @@ from studies.database.checking import Checked, Fault, checked
 from studies.database.committing import commit_pack, note_attempt, now_ms
 from studies.database.contract import Database, NoLedger, Row, Transaction, Values
 from studies.database.entries import Attempt, Committed, PlanRow, StudyRow, Trained
-from studies.database.sealing import STUDY, append, row_hash
+from studies.database.sealing import MARGINS, STUDY, append, margins_hash, row_hash
 from studies.database.seals import Seals, upgrade
 from studies.database.sqlite import FILE, SqliteDatabase
 from studies.database.stored import PACK, as_text, canonical, damaged, evaluation_of, made, query
@@ -151,13 +151,14 @@ class Ledger:
 
         A plan that was started before is not recorded twice; none is ever removed.
         """
+        rows = [(i, m.task, m.regime, as_text(asdict(m))) for i, m in enumerate(margins)]
 
         def work(t: Transaction, again: bool) -> None:
             t.many(
                 "INSERT INTO margins (study, position, task, regime, margin) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (study, task, regime) DO UPDATE SET"
                 " position = excluded.position, margin = excluded.margin",
-                [(study, i, m.task, m.regime, as_text(asdict(m))) for i, m in enumerate(margins)],
+                [(study, *row) for row in rows],
             )
             known = t.rows("SELECT hash FROM plans WHERE study = ?", (study,))
             if (hashed,) in known:
@@ -167,7 +168,7 @@ class Ledger:
                 "INSERT INTO plans (revision, hash, plan, started_ms, study) VALUES (?, ?, ?, ?, ?)",
                 (*values, study),
             )
-            append(t, study, [("plan", hashed, row_hash(values))])
+            append(t, study, [("plan", hashed, row_hash(values)), (MARGINS, hashed, margins_hash(rows))])
 
         self._db.write(study, work)
 

@@ -2,9 +2,9 @@
 
 Each transaction appends a link for every row that it writes: of the study itself, a plan, a frozen part, an
 attempt, or a pack with the evaluations that came with it. A link holds the hash of its row and hangs on the
-link before it, so that no row can be changed, added, removed or exchanged alone. Margins are those of the
-last plan. The head of the chain says how long it is. There is no secret in it: who computes all of it anew is
-not noticed.
+link before it, so that no row can be changed, added, removed or exchanged alone. The margins of a study have
+one link together, written with their plan; the last of these counts. The head of the chain says how long it
+is. There is no secret in it: who computes all of it anew is not noticed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from studies.database.checking import Fault, row_fault
 from studies.database.contract import Row, Transaction, Values
 from studies.database.stored import COLUMNS, as_text, content_hash
 
-Part = Literal["study", "plan", "frozen", "pack", "attempt"]
+Part = Literal["study", "plan", "margins", "frozen", "pack", "attempt"]
 
 HEAD = "head"
 STUDY = ("name", "title", "protocol_hash", "protocol", "terms", "started_ms")
@@ -39,6 +39,9 @@ Sealed = tuple[Part, str, str]
 """A row that has a link: its part, its place and its hash."""
 Read = Callable[[str, Values], Sequence[Row]]
 """Runs a query: of a transaction, or of its own."""
+
+MARGINS = "margins"
+"""The part of links that no single row has: all margins of a study."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,11 @@ def row_hash(row: Sequence[Any]) -> str:
 def pack_hash(row: Sequence[Any], evaluations: Sequence[Row]) -> str:
     """Of a pack's row and of the evaluations that came with it, whatever their order."""
     return row_hash([list(row), sorted((list(e) for e in evaluations), key=lambda e: str(e[_SLOT_OF]))])
+
+
+def margins_hash(margins: Sequence[Row]) -> str:
+    """Of all margins of a study, in their order."""
+    return row_hash([list(row) for row in margins])
 
 
 def append(t: Transaction, study: str, rows: Sequence[Sealed]) -> None:
@@ -171,7 +179,8 @@ def seal_faults(study: str, before: Sequence[Link], now: Kept, after: Sequence[L
         rows[part, place].append(content)
     links: dict[tuple[str, str], list[Link]] = defaultdict(list)
     for link in after:
-        links[link.part, link.place].append(link)
+        if link.part != MARGINS:
+            links[link.part, link.place].append(link)
     for where, contents in rows.items():
         if where not in links:
             found.append(_fault(*where, "was never recorded like this"))
@@ -191,8 +200,8 @@ def seal_faults(study: str, before: Sequence[Link], now: Kept, after: Sequence[L
     in_order = [row_hash(row) for row in now.attempts]
     if not found and in_order != attempts[: len(in_order)]:
         found.append(Fault(where="attempts", what="they are not in the order in which they were recorded"))
-    if all(link.part != "plan" for link in after[len(before) :]):
-        found += margin_faults(now)
+    if all(link.part != MARGINS for link in after[len(before) :]):
+        found += margin_faults(now, after)
     return found
 
 
@@ -205,13 +214,25 @@ def unhashed(now: Kept) -> list[Fault]:
     ]
 
 
-def margin_faults(now: Kept) -> list[Fault]:
-    """Margins that are not those of the last plan, which is hashed."""
+def margin_faults(now: Kept, links: Sequence[Link] | None = None) -> list[Fault]:
+    """Margins that are not those of the last plan, or not those that were recorded with it.
+
+    Args:
+        now: the rows of a study.
+        links: its chain; None where the ledger has no seal: then only a plan that names its margins tells.
+            That of a guideline study does; those of a search, which has none, and of a scope do not.
+    """
     wrong = Fault(where="margins", what="they are not those of the plan that was recorded")
+    if links is not None:
+        recorded = [link.content for link in links if link.part == MARGINS]
+        if margins_hash(now.margins) != (recorded[-1] if recorded else margins_hash(())):
+            return [wrong]
     if not now.plans:
         return [wrong] if now.margins else []
     try:
-        planned = json.loads(now.plans[-1][PLAN.index("plan")]).get("margins", ())  # a search has none
+        planned = json.loads(now.plans[-1][PLAN.index("plan")]).get("margins")
+        if planned is None:
+            return []
         wanted = [(i, m["task"], m["regime"], as_text(m)) for i, m in enumerate(planned)]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return [Fault(where="plan", what="it cannot be read")]
@@ -257,7 +278,7 @@ def adopt(t: Transaction, *, hashed: bool, frozen: bool) -> None:
         t.many("INSERT INTO hashes (slot, hash) VALUES (?, ?)", right)
     for (study,) in t.rows("SELECT name FROM studies"):
         now = kept(t.rows, study, hashed=True, frozen=frozen)
-        append(t, study, list(now.contents()))
+        append(t, study, [*now.contents(), (MARGINS, "", margins_hash(now.margins))])
 
 
 def _chain_faults(study: str, links: Sequence[Link]) -> list[Fault]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from reports.wording import counted, listed
 from search_spaces.compatibility import indistinct, notes, refusal
 from studies.plan import Chain, Protocol
 from studies.study_file.mistakes import SpecError
@@ -69,8 +70,7 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                     continue
                 if same := twins(fixed, chain, task):
                     raise SpecError(spec.file, f"questions[{i}].levels", same)
-                if not any(fixed.searched(chain, level) for level in question.levels):
-                    found[_nothing_to_tune(fixed, question.factor, regime)] = None
+                found |= dict.fromkeys(_nothing_to_tune(fixed, chain))
                 cut = cuts.setdefault(name, {})
                 for level in question.levels:
                     cut |= dict.fromkeys(_cut(fixed, chain, level, task))
@@ -92,15 +92,28 @@ def _check_regimes(fixed: Protocol, factor: str, book: TaskBook) -> None:
             raise SpecError(fixed.spec.file, "regimes", unread)
 
 
-def _nothing_to_tune(fixed: Protocol, factor: str, regime: str) -> str:
+def _nothing_to_tune(fixed: Protocol, chain: Chain) -> Iterator[str]:
+    """That there is nothing to choose at the levels of a row, or at some of them."""
+    levels = fixed.levels_of(chain.factor)
+    closed = [level for level in levels if not fixed.searched(chain, level)]
+    if not closed:
+        return
     budget = fixed.spec.effective_budget
-    again = (
-        f"{1 + budget.trials} retune and {budget.promoted * budget.promote_seeds} promote members of a cell"
-    )
-    return (
-        f"{factor} in {regime}: no number is open at any level, so the {again} train one configuration with "
-        "other seeds and choose nothing, and both confirm arms are the same; a number in `nuisance` gives "
-        "them a choice, and budget: {trials: 1, promoted: 1, promote_seeds: 1} pays least for them"
+    again = counted(budget.promoted * budget.promote_seeds, "promote member")
+    again = f"{1 + budget.trials} retune and {again} of a cell"
+    row = f"{chain.factor} in {chain.regime}"
+    if len(closed) < len(levels):
+        yield (
+            f"{row}: no number is open at {listed(closed)}, so the {again} train one configuration with "
+            "other seeds there and choose nothing, while the other levels are tuned"
+        )
+        return
+    least = (budget.trials, budget.promoted, budget.promote_seeds) == (1, 1, 1)
+    cheaper = ", and budget: {trials: 1, promoted: 1, promote_seeds: 1} pays least for them"
+    yield (
+        f"{row}: no number is open at any level, so the {again} train one configuration with other seeds and "
+        "choose nothing, and both confirm arms are the same; a number in `nuisance` gives them a choice"
+        f"{'' if least else cheaper}"
     )
 
 

@@ -168,6 +168,36 @@ def test_the_exported_configuration_is_complete_and_marked(record: SearchRecord,
     assert text == render(best(record), format)
 
 
+def test_what_the_data_cut_is_said_on_the_page_and_in_every_export(record: SearchRecord) -> None:
+    few = replace(record, facts=replace(record.facts, items=400, n_test=100))
+    note = "train_size = 1000 means all training items: 240 on digits"
+    assert f"{note}." in Outline(build(few)[0]).text
+    diverged = replace(few, evaluations=(trial(0, 0.9, "diverged"),), points=few.points[:1], importances=())
+    assert f"{note}." in Outline(build(diverged)[0]).text
+    assert best(few).caveats == (note,)
+    for format in FORMATS:
+        assert note in render(best(few), format)
+        assert "means all" not in render(best(record), format)
+    assert "means all" not in Outline(build(record)[0]).text
+
+
+def test_the_page_lists_as_the_setting_of_every_trial_what_was_not_searched(record: SearchRecord) -> None:
+    """Once searched as a number, once chosen from values."""
+    wide = (
+        *SPACE,
+        Dimension(name="width", low=4, high=16, whole=True),
+        Dimension(name="depth", values=(1, 2)),
+    )
+    points = tuple({**point, "width": 32, "depth": 2} for point in record.points)
+    html, _ = build(replace(record, space=wide, points=points))
+    held = Outline(html).text.split("setting of every trial")[1]
+    listed = held.split("licence")[0]
+    assert "steps 20" in listed
+    assert "width" not in listed
+    assert "depth" not in listed
+    assert "depth 2" in Outline(build(record)[0]).text.split("setting of every trial")[1]
+
+
 def test_an_unknown_format_is_refused(record: SearchRecord) -> None:
     with pytest.raises(ValueError, match="Allowed: json, markdown, yaml"):
         render(best(record), "toml")

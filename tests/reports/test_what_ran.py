@@ -15,6 +15,7 @@ from reports.index_page import noted, write_index
 from reports.page import write_report
 from reports.question import Question
 from reports.record import Margin, StudyRecord
+from reports.scope import scope_of
 from reports.verdict import verdicts
 from reports.what_ran import training_items, what_ran
 from reports.wording import answer
@@ -164,6 +165,17 @@ def test_the_training_part_is_as_large_as_a_task_makes_it(items: int, n_test: in
     assert training_items(replace(facts, items=items, n_test=len(split.test))) == len(split.train)
 
 
+@pytest.mark.parametrize("items", [178, 200, 569, 1797])
+def test_the_scope_counts_training_items_as_the_split_does(items: int) -> None:
+    x = np.random.default_rng(0).normal(size=(items, 2))
+    split = Task.from_arrays(x, np.arange(items) % 2, kind="classification", name="t").split("s", 0)
+    record = planted_study({"deep": noisy_errors([0, 0, 0])})
+    facts = {name: replace(fact, items=items, n_test=len(split.test)) for name, fact in record.facts.items()}
+    large = {regime: {**setting, "train_size": 5000} for regime, setting in record.regimes.items()}
+    scope = scope_of(replace(record, facts=facts, regimes=large))
+    assert scope.n_train == str(len(split.train))
+
+
 def refused(trivial: float, reason: str = "the best pilot recipe's error 0.07 exceeds half") -> Margin:
     return Margin(
         task="t", regime="r", delta=0.01, floor="relative", best_error=0.07, best_recipe="x",
@@ -174,10 +186,12 @@ def refused(trivial: float, reason: str = "the best pilot recipe's error 0.07 ex
 def test_a_task_mostly_of_one_class_is_told_why_it_cannot_be_judged() -> None:
     said = refused(0.1).explained
     assert said.startswith(
-        "the best pilot recipe's error 0.07 exceeds half; 90% of its items are of one class"
+        "the best pilot recipe's error 0.07 exceeds half; the most frequent class makes up 90 % of its "
+        "validation items"
     )
     assert "by the error rate" in said
-    for margin in (refused(0.5), refused(1.0), refused(0.1, "")):
+    assert "makes up 80 % of its validation items" in refused(0.2).explained
+    for margin in (refused(0.21), refused(0.3), refused(0.5), refused(1.0), refused(0.1, "")):
         assert margin.explained == margin.reason
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import cache
 from math import log2
 from pathlib import Path
@@ -15,7 +17,7 @@ from reports.scoped import Scoped
 from reports.scoped_page import write_scope_page
 from search_spaces.space import open_ranges
 from studies.cli import invoke
-from studies.ledger import Ledger
+from studies.ledger import FILE, Ledger
 from studies.packing import Pack
 from studies.plan import protocol
 from studies.run import run
@@ -29,6 +31,7 @@ from studies.study_file.parts import RangeSpec
 from studies.training.work import Work
 from tests.studies.planted import outcome, stripes, tiny
 from tests.studies.planted import started as started_study
+from tests.studies.tampering import unseal
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 from trainers.task import TaskBook
@@ -44,7 +47,7 @@ BOOK: TaskBook = {
 POINTS = 16
 NARROW = {"learning_rate": {"low": 0.001, "high": 0.01}}
 
-FILE = """
+SMALL = """
 study: small
 questions: [{factor: initializer, levels: [torch_default, he_normal]}]
 regimes: {shallow: {depth: 1}}
@@ -183,7 +186,7 @@ def test_what_it_proposes_can_be_pasted(tmp_path: Path, workspace: Path) -> None
     assert new is not None
     assert new[0] < 0.001
     file = tmp_path / "study.yaml"
-    file.write_text(FILE.replace("nuisance: {learning_rate: {low: 0.001, high: 0.01}}\n", found.yaml))
+    file.write_text(SMALL.replace("nuisance: {learning_rate: {low: 0.001, high: 0.01}}\n", found.yaml))
     assert load(file).nuisance["learning_rate"] == RangeSpec(low=new[0], high=new[1])
 
 
@@ -326,7 +329,7 @@ def test_the_page_is_the_same_to_the_byte_and_stands_on_the_index(workspace: Pat
 
 def test_the_command_trains_tells_and_resumes(tmp_path: Path, workspace: Path, capsys: Said) -> None:
     file = tmp_path / "small.yaml"
-    file.write_text(FILE, encoding="utf-8")
+    file.write_text(SMALL, encoding="utf-8")
     words = ["scope", str(file), "--engine", "inline", "--workspace", str(workspace), "--points", "10"]
     words += ["--tasks", "wine,breast_cancer"]
     assert invoke([*words, "--json"]) == 0
@@ -353,7 +356,7 @@ def test_the_command_trains_tells_and_resumes(tmp_path: Path, workspace: Path, c
 
 def test_a_killed_run_is_taken_up_where_it_was(tmp_path: Path, workspace: Path) -> None:
     file = tmp_path / "small.yaml"
-    file.write_text(FILE, encoding="utf-8")
+    file.write_text(SMALL, encoding="utf-8")
     scope = scope_of(load(file), TASKS, tasks=("wine",), points=10)
 
     def stop(agenda: Work) -> None:
@@ -374,3 +377,34 @@ def test_a_search_study_has_no_scope(tmp_path: Path, capsys: Said) -> None:
     file.write_text("kind: search\nstudy: s\ntasks: [wine]\nspace: {learning_rate: }\n", encoding="utf-8")
     assert invoke(["scope", str(file)]) == 2
     assert "a search study compares no levels" in capsys.readouterr().err
+
+
+def _faults(workspace: Path, study: str) -> list[str]:
+    with Ledger.open(workspace) as ledger:
+        return [f"{fault.where}: {fault.what}" for fault in ledger.check(study).faults]
+
+
+def test_its_margins_are_sealed_though_its_plan_does_not_name_them(workspace: Path) -> None:
+    ledger, agenda = begun(workspace)
+    with ledger:
+        worked_off(agenda)
+    assert _faults(workspace, agenda.study) == []
+    with Ledger.open(workspace) as reader:
+        assert [row.name for row in reader.studies()] == [agenda.study]
+        assert len(reader.margins(agenda.study)) == 2 * len(FIELDS)  # in two regimes
+    with closing(sqlite3.connect(workspace / FILE)) as file, file:
+        file.execute("UPDATE margins SET margin = json_set(margin, '$.delta', 5.0) WHERE position = 1")
+    assert _faults(workspace, agenda.study) == ["margins: they are not those of the plan that was recorded"]
+
+
+def test_one_of_a_ledger_without_a_seal_is_sound_before_and_after_it_is_sealed(workspace: Path) -> None:
+    ledger, agenda = begun(workspace)
+    with ledger:
+        worked_off(agenda)
+    unseal(workspace)
+    assert _faults(workspace, agenda.study) == []
+    Ledger.open(workspace, create=True).close()
+    assert _faults(workspace, agenda.study) == []
+    with closing(sqlite3.connect(workspace / FILE)) as file, file:
+        file.execute("DELETE FROM margins WHERE position = 0")
+    assert _faults(workspace, agenda.study) == ["margins: they are not those of the plan that was recorded"]

@@ -183,8 +183,21 @@ def test_a_design_with_nothing_to_tune_is_told_what_its_repeats_train() -> None:
     )
     assert "budget: {trials: 1, promoted: 1, promote_seeds: 1}" in note
     assert examine(asked("activation", ["relu", "tanh"], budget=budget), BOOK) == ()
-    one_open = asked("activation", ["relu", "leaky_relu"], nuisance=["negative_slope"], budget=budget)
-    assert examine(one_open, BOOK) == ()
+    least = {**budget, "trials": 1, "promoted": 1}
+    held = asked("activation", ["relu", "tanh"], fixed={"learning_rate": 0.01}, nuisance=[], budget=least)
+    (note,) = examine(held, BOOK)
+    assert "so the 2 retune and 1 promote member of a cell" in note
+    assert "budget" not in note, "it is the least already"
+
+
+def test_levels_with_nothing_to_tune_beside_levels_that_are_tuned_are_named() -> None:
+    """Once each way round: what one level opens is searched, the others have nothing open."""
+    levels = ["relu", "leaky_relu", "tanh"]
+    (note,) = examine(asked("activation", levels, nuisance=["negative_slope"]), BOOK)
+    assert note.startswith("activation in shallow: no number is open at relu and tanh, so the ")
+    assert note.endswith("choose nothing, while the other levels are tuned")
+    (note,) = examine(asked("activation", ["leaky_relu", "relu"], nuisance=["negative_slope"]), BOOK)
+    assert "no number is open at relu, so" in note
 
 
 def test_levels_that_agree_at_their_defaults_alone_are_asked() -> None:

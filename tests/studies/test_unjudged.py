@@ -52,13 +52,13 @@ def test_a_study_whose_only_task_is_left_out_ends_with_2_and_the_reason(
     for _ in range(2):  # the same command again has nothing to train and no other answer
         assert invoke(command(tmp_path, "one_in_ten")) == 2
         out, err = capsys.readouterr()
-        assert "of its items are of one class, and by the error rate, the only measure here" in out
+        assert " % of its validation items, and by the error rate, the only measure here" in out
         assert "no verdicts (unjudged)" in out
         assert "error: imbalanced: no row has a task that can be judged, so that nothing was compared" in err
     assert invoke([*command(tmp_path, "one_in_ten"), "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["verdicts"] == []
     page = (tmp_path / "w" / "reports" / "imbalanced" / "index.html").read_text()
-    assert "of its items are of one class" in page
+    assert "the most frequent class makes up" in page
 
 
 def test_one_task_that_can_be_judged_is_enough(tmp_path: Path) -> None:

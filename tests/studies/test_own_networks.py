@@ -283,5 +283,8 @@ def test_what_is_exported_speaks_of_the_tasks_own_network(
     text = capsys.readouterr().out
     assert "Scope: the tasks' own networks, built at depth 1 and width 8" in text
     assert "perceptron" not in text
-    assert invoke(["export", "mine", "--format", "python", *where]) == 2
-    assert "a task's own network, which only its own file can build" in capsys.readouterr().err
+    assert invoke(["export", "mine", "--format", "python", *where]) == 0
+    written = capsys.readouterr()
+    assert "def build_model" not in written.out and "perceptron" not in written.out
+    assert "`fit` trains a module of your own" in written.out
+    assert "build_model: the study's network (own) is not written out here" in written.err

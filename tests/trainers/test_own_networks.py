@@ -170,6 +170,36 @@ class Nowhere(nn.Module):
         return self.map(x)
 
 
+class Refusing(Tensor):
+    @classmethod
+    def __torch_function__(cls, function: Any, *words: Any, **more: Any) -> Any:
+        raise TypeError("nothing is computed with this")
+
+
+class GivesRefusing(Layered):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x).as_subclass(Refusing)
+
+
+class KeepsSparse(Layered):
+    def __init__(self, *words: Any) -> None:
+        super().__init__(*words)
+        self.last.weight = nn.Parameter(self.last.weight.detach().to_sparse())
+
+
+def scripted(inputs: int, outputs: int, config: Config) -> nn.Module:
+    return torch.jit.script(Layered(inputs, outputs, config))  # type: ignore[no-any-return]
+
+
+def partly_traced(inputs: int, outputs: int, config: Config) -> nn.Module:
+    part = torch.jit.trace(nn.Linear(inputs, 4), torch.zeros(2, inputs))
+    return nn.Sequential(part, nn.Linear(4, outputs))
+
+
+def parallel(inputs: int, outputs: int, config: Config) -> nn.Module:
+    return nn.DataParallel(Layered(inputs, outputs, config))
+
+
 class Empty(nn.Module):
     def __init__(self, inputs: int, outputs: int, config: Config) -> None:
         super().__init__()
@@ -218,6 +248,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "frozen": (Frozen, "has frozen parameters only"),
     "on meta": (Nowhere, "has 'map.weight' on device meta"),
     "no parameters": (Empty, "has no parameters: there is nothing to train"),
+    "torch.jit.script": (scripted, "is compiled by torch.jit.*RecursiveScriptModule.: return the torch"),
+    "torch.jit.trace": (partly_traced, "is compiled by torch.jit.*return the torch module itself"),
+    "DataParallel": (parallel, "spreads its items over devices .DataParallel.: return the torch module"),
+    "a tensor that refuses all": (GivesRefusing, "fails on items: TypeError: nothing is computed"),
+    "a sparse parameter": (KeepsSparse, "network (has a parameter or a buffer that cannot|fails on items)"),
     "no such setting": (FailsToBuild, "cannot be built: AttributeError: .*heads"),
     "exits": (exits, "cannot be built: SystemExit: no GPU"),
     "no module": (lambda i, o, c: torch.zeros(3), "returned Tensor, not a torch module"),

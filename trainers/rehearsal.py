@@ -18,6 +18,7 @@ from trainers.member import Member
 from trainers.networks import OwnModule, network_for
 from trainers.networks.contract import check_outputs, items, refused, reported
 from trainers.networks.network import Pass
+from trainers.networks.reproducible import check_reproducible
 from trainers.precision import element_type
 from trainers.randomness import StreamKey
 from trainers.task import Task
@@ -66,6 +67,7 @@ def rehearse(config: Config, task: Task) -> None:
     network = network_for(tried, task)
     assert isinstance(network, OwnModule)
     check_outputs(network.module, tried, task, finite=True)
+    check_reproducible(tried, task)
     _check_answers(network, tried, task)
     with reported(task, config, "cannot be trained"):
         train_pack(members, task, diagnostics="ends")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -172,7 +173,7 @@ class Nowhere(nn.Module):
 
 class Refusing(Tensor):
     @classmethod
-    def __torch_function__(cls, function: Any, *words: Any, **more: Any) -> Any:
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         raise TypeError("nothing is computed with this")
 
 
@@ -188,11 +189,12 @@ class KeepsSparse(Layered):
 
 
 def scripted(inputs: int, outputs: int, config: Config) -> nn.Module:
-    return torch.jit.script(Layered(inputs, outputs, config))  # type: ignore[no-any-return]
+    module: nn.Module = torch.jit.script(Layered(inputs, outputs, config))
+    return module
 
 
 def partly_traced(inputs: int, outputs: int, config: Config) -> nn.Module:
-    part = torch.jit.trace(nn.Linear(inputs, 4), torch.zeros(2, inputs))
+    part: nn.Module = torch.jit.trace(nn.Linear(inputs, 4), torch.zeros(2, inputs))  # type: ignore[no-untyped-call]
     return nn.Sequential(part, nn.Linear(4, outputs))
 
 
@@ -290,6 +292,70 @@ def test_a_network_that_starts_alike_whatever_the_seed_is_known() -> None:
     assert starts_alike(config, own(loaded))
     assert not starts_alike(config, own(Layered))
     assert not starts_alike(complete({"initializer": "he_normal"}, setting=FLOAT32), own(loaded))
+
+
+IMPORTED = """
+import numpy as np, torch
+from pathlib import Path
+from torch import nn
+from trainers.task import Task
+
+X = np.random.default_rng(7).normal(size=(80, 4))
+BEFORE
+M = MODULE
+
+def network(inputs, outputs, config):
+    BUILD
+
+def task():
+    return Task.from_arrays(X, X[:, 0] > 0, kind="classification", name="mine", network=network)
+
+TASKS = [task]
+"""
+
+
+def imported(file: Path, module: str = "nn.Linear(4, 2)", before: str = "", build: str = "return M") -> Task:
+    text = IMPORTED.replace("MODULE", module).replace("BEFORE", before).replace("BUILD", build)
+    file.write_text(text, encoding="utf-8")
+    return load_user_tasks(file)["mine"]()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {},
+        {"module": "torch.tensor(np.random.randn(2, 4), dtype=torch.float32)",
+         "build": "m = nn.Linear(4, 2); m.weight = nn.Parameter(M); return m"},
+        {"module": "nn.Linear(4, 3)", "build": "return nn.Sequential(M, nn.Linear(3, 2))"},
+    ],
+    ids=["module", "numpy's", "a part of it"],
+)  # fmt: skip
+def test_weights_that_are_drawn_when_the_file_is_imported_are_refused(
+    words: dict[str, str], tmp_path: Path
+) -> None:
+    task = imported(tmp_path / "mine.py", **words)
+    with pytest.raises(ValueError, match="are drawn when the file is imported; draw them inside") as refused:
+        rehearse(complete({}, setting=FLOAT32), task)
+    assert f"({tmp_path / 'mine.py'}, line 11)" in str(refused.value)
+    assert sys.modules[task.network.__module__].network is task.network
+
+
+@pytest.mark.parametrize("before", ["torch.manual_seed(3)", "W = torch.load(WEIGHTS)"])
+def test_weights_from_a_file_or_a_seed_of_their_own_are_taken(before: str, tmp_path: Path) -> None:
+    torch.save(nn.Linear(4, 2).state_dict(), tmp_path / "w.pt")
+    before = before.replace("WEIGHTS", repr(str(tmp_path / "w.pt")))
+    build = "M.load_state_dict(W); return M" if "load" in before else "return M"
+    rehearse(complete({}, setting=FLOAT32), imported(tmp_path / "mine.py", before=before, build=build))
+
+
+def test_draws_from_numpy_in_the_factory_are_refused() -> None:
+    def drawn(inputs: int, outputs: int, config: Config) -> nn.Module:
+        module = nn.Linear(inputs, outputs)
+        module.bias = nn.Parameter(torch.tensor(np.random.randn(outputs), dtype=torch.float32))  # noqa: NPY002
+        return module
+
+    with pytest.raises(ValueError, match="differs between two builds with one seed"):
+        rehearse(complete({}, setting=FLOAT32), own(drawn))
 
 
 def test_two_builds_with_one_seed_must_agree() -> None:

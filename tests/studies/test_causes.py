@@ -74,7 +74,7 @@ def test_what_a_network_raises_is_alike_in_training_and_when_it_is_tried_before(
     )
     task, config = load_user_tasks(file)["mine"](), complete({})
     module = build(task.network, config, task, seed=0)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="^I am tired") as raw:
+    with pytest.raises(ValueError, match=r"^I am tired") as raw:
         module(torch.zeros(1, 2))
     with pytest.raises(ValueError, match="its network fails on items") as reported:
         check_outputs(module, config, task)

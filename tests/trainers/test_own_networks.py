@@ -275,6 +275,34 @@ def test_what_no_training_could_use_is_one_message_with_task_file_line_and_contr
     assert "\n" not in message
 
 
+TORCHS = (
+    "Could not run 'aten::view' with arguments from the 'SparseCPU' backend. This could be because the "
+    "operator doesn't exist for this backend. If you are a Facebook employee using PyTorch on mobile, visit "
+    "https://fburl.com/x for possible resolutions. 'aten::view' is only available for these backends: [CPU]."
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (TORCHS, TORCHS.partition(" If you")[0]),
+        ("word " * 100, " ".join(["word"] * 60) + " ..."),
+        ("x" * 400, "x" * 300 + " ..."),
+        ("A short one. " + "Y" * 300 + ".", "A short one."),
+        ("e.g. a view of 2.5 items. It fails", "e.g. a view of 2.5 items. It fails"),
+        ("two\n  lines", "two lines"),
+    ],
+)
+def test_of_a_long_message_whole_sentences_are_kept_or_whole_words(text: str, kept: str) -> None:
+    class Talks(Layered):
+        def forward(self, x: Tensor) -> Any:
+            raise RuntimeError(text)
+
+    with pytest.raises(ValueError, match="fails on items") as refused:
+        rehearse(complete({}, setting=FLOAT32), own(Talks))
+    assert f"its network fails on items: RuntimeError: {kept} ({__file__}, line " in str(refused.value)
+
+
 def test_the_line_is_the_innermost_of_the_users_own_file() -> None:
     with pytest.raises(ValueError, match="fails on items") as refused:
         rehearse(complete({}, setting=FLOAT32), own(Raises))

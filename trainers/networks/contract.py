@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,10 @@ ITEMS = 2
 """Items that a module is tried on when it is built."""
 SCALED_BY = 256
 """Items whose numbers scale those; a training takes all that it has."""
+LONGEST = 300
+"""Characters of what a network raises that a message holds."""
+OF_NO_USE = "If you are a Facebook employee"
+"""Begins the sentence of torch's after which nothing concerns a user."""
 NEVER_A_MEMBERS: dict[type, str] = {
     torch.jit.ScriptModule: "is compiled by torch.jit, which keeps its parameters to itself",
     torch.nn.DataParallel: "spreads its items over devices",
@@ -115,9 +120,26 @@ def reported(task: Task, config: Config, what: str) -> Iterator[None]:
     try:
         yield
     except (Exception, SystemExit) as error:
-        text = " ".join(str(error).split())[:300]
+        text = _shortened(str(error))
         what = f"{what}: {type(error).__name__}{f': {text}' if text else ''}"
         raise refused(task, config, what, error) from error
+
+
+def _shortened(text: str) -> str:
+    """The first sentences that fit into `LONGEST`; of a single longer one as many words. Torch says much."""
+    sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z'\"])", " ".join(text.split()))
+    short = sentences[0]
+    for sentence in sentences[1:]:
+        if len(short) + 1 + len(sentence) > LONGEST or sentence.startswith(OF_NO_USE):
+            break
+        short += f" {sentence}"
+    return short if len(short) <= LONGEST else f"{_words(short)} ..."
+
+
+def _words(text: str) -> str:
+    """Whole words of at most `LONGEST` characters; of one longer word so many."""
+    begun = text[: LONGEST + 1]
+    return begun.rpartition(" ")[0] or text[:LONGEST]
 
 
 def refused(task: Task, config: Config, what: str, where: object) -> ValueError:

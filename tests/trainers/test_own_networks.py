@@ -202,6 +202,23 @@ def parallel(inputs: int, outputs: int, config: Config) -> nn.Module:
     return nn.DataParallel(Layered(inputs, outputs, config))
 
 
+class ReadsNothing(Layered):
+    def forward(self, x: Tensor) -> Any:
+        return self.last.bias.expand(len(x), -1)
+
+
+class ReadsTheBatch(Layered):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x).mean(0).expand(len(x), -1)
+
+
+class StartsAtZero(Layered):
+    def __init__(self, *words: Any) -> None:
+        super().__init__(*words)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+
 class Empty(nn.Module):
     def __init__(self, inputs: int, outputs: int, config: Config) -> None:
         super().__init__()
@@ -253,6 +270,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "torch.jit.script": (scripted, "is compiled by torch.jit.*RecursiveScriptModule.: return the torch"),
     "torch.jit.trace": (partly_traced, "is compiled by torch.jit.*return the torch module itself"),
     "DataParallel": (parallel, "spreads its items over devices .DataParallel.: return the torch module"),
+    "reads nothing": (ReadsNothing, "gives the same to all items, whatever its parameters are"),
+    "reads the batch": (ReadsTheBatch, "gives the same to all items, whatever its parameters are"),
     "a tensor that refuses all": (GivesRefusing, "fails on items: TypeError: nothing is computed"),
     "a sparse parameter": (KeepsSparse, "network (has a parameter or a buffer that cannot|fails on items)"),
     "no such setting": (FailsToBuild, "cannot be built: AttributeError: .*heads"),
@@ -301,6 +320,10 @@ def test_of_a_long_message_whole_sentences_are_kept_or_whole_words(text: str, ke
     with pytest.raises(ValueError, match="fails on items") as refused:
         rehearse(complete({}, setting=FLOAT32), own(Talks))
     assert f"its network fails on items: RuntimeError: {kept} ({__file__}, line " in str(refused.value)
+
+
+def test_a_last_layer_that_starts_at_zero_is_taken() -> None:
+    rehearse(complete({}, setting=FLOAT32), own(StartsAtZero))
 
 
 def test_the_line_is_the_innermost_of_the_users_own_file() -> None:

@@ -14,11 +14,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reports.characters import harmless
 from reports.record import Margin
 from search_spaces.factor import unknown
 from studies.database.checking import Checked, Fault, checked
 from studies.database.committing import commit_pack, note_attempt, now_ms
-from studies.database.contract import Database, NoLedger, Row, Transaction, Values
+from studies.database.contract import Database, LedgerDamaged, NoLedger, Row, Transaction, Values
 from studies.database.entries import Attempt, Committed, PlanRow, StudyRow, Trained
 from studies.database.sealing import MARGINS, STUDY, append, margins_hash, row_hash
 from studies.database.seals import Seals, upgrade
@@ -124,6 +125,25 @@ class Ledger:
         """All studies, oldest first."""
         rows = [self.find_study(name) for name in self._seals.names()]
         return [row for row in rows if row is not None]
+
+    def sound_studies(self) -> tuple[list[StudyRow], dict[str, str]]:
+        """The studies that are what was recorded, oldest first; and every other name, with what is wrong.
+
+        Raises:
+            LedgerDamaged: not even the names can be read.
+        """
+        sound: list[StudyRow] = []
+        damage: dict[str, str] = {}
+        for (name,) in self._seals.name_rows():
+            try:
+                row = self.find_study(self._seals.name_of(name))
+            except LedgerDamaged as error:
+                damage[harmless(str(name), 80)] = str(error)
+            else:
+                sound += [row] if row is not None else []
+        for name, fault in self._seals.lost().items():
+            damage.setdefault(harmless(name, 80), str(self._seals.error(fault)))
+        return sound, damage
 
     def find_study(self, name: str) -> StudyRow | None:
         """The study of that name, or None."""
@@ -410,7 +430,7 @@ class Ledger:
             raise unknown(f"study in {self.workspace}", study, self._seals.names())
         packs = self._packs(study)
         known = [Fault(where="database", what=line) for line in self._db.faults()]
-        known += [*self._seals.faults(study), *self._seals.lost()]
+        known += [*self._seals.faults(study), *self._seals.lost().values()]
         return self._db.read(
             f"{self._stored()} WHERE e.study = ? ORDER BY e.sequence",
             (study,),

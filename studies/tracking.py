@@ -27,7 +27,7 @@ from reports.files import (
     refuse_link,
     write,
 )
-from studies.database.contract import LedgerLost
+from studies.database.contract import LedgerLost, NoLedger
 from studies.ledger import Ledger
 from studies.mirroring.detail import Detail
 from studies.mirroring.mirror import Mirror, open_store
@@ -215,7 +215,8 @@ class Tracker:
         return failures > 0 and (time.monotonic() < ending if self._shared else failures < 3)
 
     def _tell(self, error: Exception) -> None:
-        if not self.problem:
+        # Where the ledger itself has gone there is nothing to be behind of: the run ends with that error.
+        if not self.problem and not isinstance(error, NoLedger):
             log.warning("MLflow is behind the ledger: %s", _brief(error))
             log.debug("details", exc_info=True)
         self.problem = _brief(error)

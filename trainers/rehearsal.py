@@ -18,6 +18,7 @@ from trainers.member import Member
 from trainers.networks import OwnModule, network_for
 from trainers.networks.contract import check_outputs, items, refused, reported
 from trainers.networks.network import Pass
+from trainers.networks.reproducible import check_reproducible
 from trainers.precision import element_type
 from trainers.randomness import StreamKey
 from trainers.task import Task
@@ -27,6 +28,8 @@ STEPS = 2
 ITEMS = 256
 """Whose outputs two networks are compared by: with a dropout rate of 1 % one mask in 13 of a single unit
 would leave them all alone."""
+SHIFTS = (0.0, 0.1, 1.0)
+"""SDs of what is added to parameters to see whether outputs depend on items."""
 STARTS = ("initializer", "bias")
 """Factors that reach a network of one's own from outside."""
 
@@ -66,7 +69,9 @@ def rehearse(config: Config, task: Task) -> None:
     network = network_for(tried, task)
     assert isinstance(network, OwnModule)
     check_outputs(network.module, tried, task, finite=True)
+    check_reproducible(tried, task)
     _check_answers(network, tried, task)
+    _check_reads_items(network, tried, task)
     with reported(task, config, "cannot be trained"):
         train_pack(members, task, diagnostics="ends")
 
@@ -91,6 +96,31 @@ def _check_answers(network: OwnModule, config: Config, task: Task) -> None:
                 "global generator, which is set before each pass, and what it keeps must be a buffer"
             )
             raise refused(task, config, rule, network.module)
+
+
+@torch.no_grad()
+def _check_reads_items(network: OwnModule, config: Config, task: Task) -> None:
+    """ValueError where all items get the same outputs, at the start and after shifts of all parameters.
+
+    A last layer that starts at zero gives the same for all, too, until it is shifted.
+    """
+    x = _given(config, task)
+    if bool((x == x[:, :1]).all()):
+        return  # the items themselves are alike
+    params, buffers = _rows(network, config, task)
+    draws = torch.Generator().manual_seed(0)
+    for size in SHIFTS:
+        shifted = params + (size * torch.randn(params.shape, generator=draws)).to(params.dtype)
+        views = network.parameters.views(shifted), network.buffers.views(buffers.clone())
+        try:
+            with torch.random.fork_rng(devices=[]):
+                outputs = network.forward(*views, x, Pass(training=False, seeds=None)).nan_to_num()
+        except Exception:  # noqa: BLE001 - not every parameter may be shifted; that it works was seen before
+            return
+        if not torch.equal(outputs, outputs[:, :1].expand_as(outputs)):
+            return
+    rule = "gives the same to all items, whatever its parameters are: it does not read x"
+    raise refused(task, config, rule, network.module)
 
 
 def starts_alike(config: Config, task: Task) -> bool:

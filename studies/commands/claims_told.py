@@ -9,6 +9,8 @@ from typing import Any
 
 from reports.claim_ledger import Entry, entries
 from reports.plain import to_plain
+from studies.database.contract import LedgerDamaged
+from studies.database.stored import damaged_studies
 
 SAID = {"insufficient": "insufficient evidence", "not_tested": "not tested"}
 
@@ -21,10 +23,17 @@ class Told:
     entries: tuple[Entry, ...]
     waiting: Mapping[str, int] = field(default_factory=dict)
     """Study without a plan -> its claims."""
+    damage: Mapping[str, str] = field(default_factory=dict)
+    """Study that was left out -> what is wrong with it in the ledger."""
 
 
 def claims_of(workspace: Path) -> Told:
-    """Judges every study of the workspace that has claims; ValueError where there is no ledger."""
+    """Judges every study of the workspace that has claims, but for those that are damaged.
+
+    Raises:
+        ValueError: there is no ledger.
+        LedgerDamaged: nothing in it is sound.
+    """
     from reports.claim_cards import Card, cards
     from studies.ledger import Ledger
     from studies.record import study_record
@@ -32,15 +41,21 @@ def claims_of(workspace: Path) -> Told:
     found: list[Card] = []
     waiting: dict[str, int] = {}
     with Ledger.open(workspace) as ledger:
-        for row in ledger.studies():
+        rows, damage = ledger.sound_studies()
+        if damage and not rows:
+            raise damaged_studies(damage)
+        for row in rows:
             claims = row.protocol["spec"].get("claims", ())
             if claims and not ledger.plans(row.name):
                 waiting[row.name] = len(claims)
             elif claims:
-                found += cards(study_record(ledger, row.name))
+                try:
+                    found += cards(study_record(ledger, row.name))
+                except LedgerDamaged as error:  # what it extends may be damaged
+                    damage[row.name] = str(error)
     # As on the pages, where studies stand by name.
     found.sort(key=lambda card: card.study)
-    return Told(workspace=workspace, entries=entries(found), waiting=waiting)
+    return Told(workspace=workspace, entries=entries(found), waiting=waiting, damage=damage)
 
 
 def lines(told: Told) -> list[str]:
@@ -80,6 +95,7 @@ def plain(told: Told) -> dict[str, Any]:
             for entry in told.entries
         ],
         "waiting": dict(told.waiting),
+        "damaged": dict(told.damage),
     }
 
 

@@ -149,15 +149,22 @@ def card_from_workspace(workspace: Path, name: str, study: str | None = None) ->
 
     Raises:
         ValueError: no such row, an unknown study, one without verdicts, or several studies with that row.
+        LedgerDamaged: the study is damaged, or none that is sound has that row and others are damaged.
     """
+    from studies.database.stored import damaged_studies
     from studies.ledger import Ledger
 
     _parts(name)
     with Ledger.open(workspace) as ledger:
-        asked = {row.name: _asks(row.protocol["spec"]) for row in ledger.studies()}
+        studies, damage = ledger.sound_studies()
+    asked = {one.name: _asks(one.protocol["spec"]) for one in studies}
+    if study is not None and study in damage:
+        raise damaged_studies({study: damage[study]})
     if study is not None and study not in asked:
         raise unknown(f"study in {workspace}", study, asked)
     having = [one for one, rows in asked.items() if name in rows and study in (None, one)]
+    if not having and damage:
+        raise damaged_studies(damage)
     if not having:
         rows = dict.fromkeys(row for one, of in asked.items() if study in (None, one) for row in of)
         raise unknown(f"row of {study or workspace}", name, rows)

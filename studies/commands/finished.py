@@ -188,12 +188,16 @@ def why(
 def claims(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
     """List what studies say of the claims of texts.
 
-    Each study of the workspace alone, and all together.
+    Each study of the workspace alone, and all together; exit code 2 where one is
+    damaged, which is left out.
     """
     from studies.commands.claims_told import claims_of, lines, plain
+    from studies.database.stored import damaged_studies
 
     found = claims_of(workspace)
     print(json.dumps(plain(found), indent=2) if as_json else "\n".join(lines(found)))
+    if found.damage:
+        raise damaged_studies(found.damage)
 
 
 def replay(
@@ -221,7 +225,8 @@ def replay(
 def check(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
     """Verify that the ledger holds what was committed.
 
-    Row by row; exit code 1 where it does not.
+    Row by row; exit code 1 where it does not, and 2 where it cannot be read at
+    all. Every other command ends with 2 where what it needs is damaged.
     """
     from studies.ledger import Ledger
 

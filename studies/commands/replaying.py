@@ -12,6 +12,7 @@ from reports.record import EXTERNAL
 from search_spaces.change import spelled
 from search_spaces.factor import unknown
 from studies.chain import salted
+from studies.database.stored import damaged_studies
 from studies.ledger import Ledger, StudyRow
 from studies.plan import Chain
 from studies.record import protocol_of
@@ -156,12 +157,13 @@ def _found(ledger: Ledger, wanted: str) -> tuple[StudyRow, Evaluation]:
             f"'{wanted}' is no evaluation's id: ids are 20 hexadecimal digits, of which at least the first "
             f"{SHORTEST} are needed (`groundrules results STUDY` lists them)"
         )
-    found = [
-        (row, evaluation) for row in ledger.studies() for evaluation in ledger.starting_with(row.name, digits)
-    ]
+    rows, damage = ledger.sound_studies()
+    found = [(row, evaluation) for row in rows for evaluation in ledger.starting_with(row.name, digits)]
     if len(found) > 1:
         ids = ", ".join(evaluation.id for _, evaluation in found[:5])
         raise ValueError(f"{len(found)} evaluations in {ledger.workspace} begin with {digits}: {ids}")
+    if not found and damage:
+        raise damaged_studies(damage)
     if not found:
         raise ValueError(f"no evaluation in {ledger.workspace} has an id that begins with {digits}")
     return found[0]

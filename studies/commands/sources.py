@@ -55,7 +55,8 @@ def elsewhere(name: str, workspace: Path) -> Defaults | None:
         return None
     if found := Ledger.find(workspace):
         with found as ledger:
-            if name in {row.name for row in ledger.studies()}:
+            rows, damage = ledger.sound_studies()
+            if name in {*(row.name for row in rows), *damage}:
                 return None
     return read_table(Path(name))
 
@@ -87,7 +88,8 @@ def _study(name: str, workspace: Path) -> Defaults:
     studies: list[str] = []
     if found := Ledger.find(workspace):
         with found as ledger:
-            studies = [row.name for row in ledger.studies()]
+            rows, damage = ledger.sound_studies()
+            studies = [*(row.name for row in rows), *damage]
     if name not in studies:
         known = ", ".join(["published", "textbook", "framework", *studies])
         raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 
 from studies.commands.options import DEFAULT_WORKSPACE, ClusterUrl, Json, Study, Workspace
 from studies.commands.places import as_typed
+from studies.database.contract import LedgerDamaged
 
 if TYPE_CHECKING:
     from studies.remote.job_api import Job, JobApi
@@ -23,16 +25,28 @@ if TYPE_CHECKING:
 def listing(
     cluster: ClusterUrl = None, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False
 ) -> None:
-    """List the studies of the ledger and their jobs."""
+    """List the studies of the ledger and their jobs.
+
+    Exit code 2 where one is damaged; the others are listed all the same.
+    """
+    from studies.database.stored import damaged_studies
     from studies.service import newest_of
 
     api, unasked = _asked_cluster(workspace, cluster)
     jobs = newest_of(api.jobs()) if api else {}
-    standings = _standings(workspace, none_is_fine=api is not None)
-    rows = [_row(name, standings.get(name), jobs.get(name)) for name in dict.fromkeys((*standings, *jobs))]
+    standings, damage = _all_standings(workspace, none_is_fine=api is not None)
+    names = dict.fromkeys((*standings, *damage, *jobs))
+    rows = [_row(name, standings.get(name), jobs.get(name), damage.get(name, "")) for name in names]
     if as_json:
         print(json.dumps({"studies": rows, "cluster": api.name if api else None}, indent=2))
-        return
+    else:
+        _print_rows(rows)
+        _note(unasked)
+    if damage:
+        raise damaged_studies(damage)
+
+
+def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     width = max([len("study"), *(len(row["study"]) for row in rows)])
     print(f"{'study':{width}}  {'state':13}  {'members':>15}  {'by':12}  job")
     for row in rows:
@@ -41,7 +55,6 @@ def listing(
             f"{row['study']:{width}}  {row['state']:13}  {members:>15}  {row['user'] or '-':12}  "
             f"{row['job'] or '-'}"
         )
-    _note(unasked)
 
 
 def status(
@@ -58,8 +71,7 @@ def status(
 
     api, unasked = _asked_cluster(workspace, cluster)
     jobs = newest_of(api.jobs()) if api else {}
-    standings = _standings(workspace, only=study, none_is_fine=study in jobs)
-    standing, job = standings.get(study), jobs.get(study)
+    standing, job = _standing(workspace, study, none_is_fine=study in jobs), jobs.get(study)
     row = _row(study, standing, job)
     lines: list[str] = []
     if standing is not None:
@@ -170,22 +182,20 @@ def _job(api: JobApi, study: str, workspace: Path) -> Job:
     from studies.service import newest
 
     known: list[str] = []
-    with suppress(ValueError):  # the ledger only helps to say what there is
+    with suppress(ValueError, LedgerDamaged):  # the ledger only helps to say what there is
         from studies.ledger import Ledger
 
         with Ledger.open(workspace) as ledger:
-            known = [row.name for row in ledger.studies()]
+            known = [row.name for row in ledger.sound_studies()[0]]
     return newest(api, study, known)
 
 
-def _standings(
-    workspace: Path, *, only: str | None = None, none_is_fine: bool = False
-) -> dict[str, LedgerStanding]:
-    """Study -> where it stands by the ledger.
+def _standing(workspace: Path, study: str, *, none_is_fine: bool) -> LedgerStanding | None:
+    """Where one study stands by the ledger.
 
     Args:
         workspace: whose site names the ledger.
-        only: one study; ValueError naming those there are, unless `none_is_fine`.
+        study: its name; ValueError naming those there are, unless `none_is_fine`.
         none_is_fine: a ledger that is not made yet, or without that study, is no mistake.
     """
     from studies.ledger import Ledger
@@ -194,22 +204,43 @@ def _standings(
     now = time.time_ns() // 1_000_000
     found = Ledger.find(workspace) if none_is_fine else Ledger.open(workspace)
     if found is None:
-        return {}
+        return None
     with found as ledger:
-        if only is not None:
-            row = ledger.find_study(only) if none_is_fine else ledger.study(only)
-            return {} if row is None else {row.name: standing_of(ledger, row, now_ms=now)}
-        return {row.name: standing_of(ledger, row, now_ms=now) for row in ledger.studies()}
+        row = ledger.find_study(study) if none_is_fine else ledger.study(study)
+        return None if row is None else standing_of(ledger, row, now_ms=now)
 
 
-def _row(study: str, standing: LedgerStanding | None, job: Job | None) -> dict[str, Any]:
-    """One study as `list` shows it."""
+def _all_standings(
+    workspace: Path, *, none_is_fine: bool
+) -> tuple[dict[str, LedgerStanding], dict[str, str]]:
+    """Where every study of the ledger stands; and of those that are damaged, what is wrong with each."""
+    from studies.ledger import Ledger
+    from studies.remote.standings import standing_of
+
+    now = time.time_ns() // 1_000_000
+    standings: dict[str, LedgerStanding] = {}
+    found = Ledger.find(workspace) if none_is_fine else Ledger.open(workspace)
+    if found is None:
+        return {}, {}
+    with found as ledger:
+        rows, damage = ledger.sound_studies()
+        for row in rows:
+            try:
+                standings[row.name] = standing_of(ledger, row, now_ms=now)
+            except (ValueError, LedgerDamaged) as error:  # what it extends may be damaged
+                damage[row.name] = str(error)
+    return standings, damage
+
+
+def _row(study: str, standing: LedgerStanding | None, job: Job | None, damage: str = "") -> dict[str, Any]:
+    """One study as `list` shows it; `damage` is what is wrong with it in the ledger."""
     from studies.remote.looking_there import USER_TAG
     from studies.service import state_of
 
     return {
         "study": study,
-        "state": state_of(job, None if standing is None else standing.complete),
+        "state": "damaged" if damage else state_of(job, None if standing is None else standing.complete),
+        "damage": damage or None,
         "finished": standing.finished if standing else 0,
         "planned": standing.planned if standing else 0,
         "job": job.id if job else None,

@@ -14,7 +14,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from studies.database.as_recorded import changed
 from studies.database.checking import Fault, row_fault
@@ -40,7 +40,7 @@ Sealed = tuple[Part, str, str]
 Read = Callable[[str, Values], Sequence[Row]]
 """Runs a query: of a transaction, or of its own."""
 
-MARGINS = "margins"
+MARGINS: Final = "margins"
 """The part of links that no single row has: all margins of a study."""
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from studies.database.checking import Fault
-from studies.database.contract import Database, Row, Values
+from studies.database.contract import Database, LedgerDamaged, Row, Values
 from studies.database.schema import SEALED_FROM
 from studies.database.sealing import adopt, hash_faults, kept, links_of, margin_faults, seal_faults, unhashed
 from studies.database.stored import damaged
+
+TABLES_OF_A_STUDY = ("plans", "margins", "packs", "evaluations", "attempts")
+"""Each row names its study; `frozen` and `seals` as well, which not every ledger has."""
 
 
 class Seals:
@@ -27,8 +30,7 @@ class Seals:
         if study in self._whole:
             return
         if faults := self.faults(study):
-            more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-            raise damaged(self._db.name, f"{faults[0].where}: {faults[0].what}{more}")
+            raise self.error(*faults)
         self._whole.add(study)
 
     def faults(self, study: str) -> list[Fault]:
@@ -42,21 +44,44 @@ class Seals:
         return seal_faults(study, before, now, after) if after or any(vars(now).values()) else []
 
     def names(self) -> list[str]:
-        """Of all studies, oldest first; LedgerDamaged where one that has a seal is not there."""
-        for fault in self.lost():
-            raise damaged(self._db.name, f"{fault.where}: {fault.what}")
-        rows = self._rows("SELECT name FROM studies ORDER BY started_ms, rowid", ())
-        for (name,) in rows:
-            if type(name) is not str:
-                raise damaged(self._db.name, f"{name!r:.80} names no study")
-        return [name for (name,) in rows]
+        """Of all studies, oldest first; LedgerDamaged where one has rows or a seal and is not there."""
+        for fault in self.lost().values():
+            raise self.error(fault)
+        return [self.name_of(name) for (name,) in self.name_rows()]
 
-    def lost(self) -> list[Fault]:
-        """Studies that have a seal and are not there."""
-        sealed = self._rows("SELECT DISTINCT study FROM seals", ()) if self.there else ()  # before the rows
-        names = {name for (name,) in self._rows("SELECT name FROM studies", ())}
-        gone = sorted(str(name) for (name,) in sealed if name not in names)
-        return [Fault(where=f"study {name}", what="it has a seal and is not there") for name in gone]
+    def name_rows(self) -> list[Row]:
+        """What the ledger has as names of studies, oldest first."""
+        return self._rows("SELECT name FROM studies ORDER BY started_ms, rowid", ())
+
+    def name_of(self, name: object) -> str:
+        """That of a row of studies; LedgerDamaged where it is no text."""
+        if type(name) is not str:
+            raise damaged(self._db.name, f"{name!r:.80} names no study")
+        return name
+
+    def lost(self) -> dict[str, Fault]:
+        """Names that have a seal, or rows in any table, and no study."""
+        tables = [*TABLES_OF_A_STUDY, *(["frozen"] if self._db.has("frozen") else [])]
+        holding: dict[object, list[str]] = {}
+        for table in [*(["seals"] if self.there else []), *tables]:
+            for (name,) in self._rows(f"SELECT DISTINCT study FROM {table}", ()):
+                holding.setdefault(name, []).append(table)
+        names = {name for (name,) in self._rows("SELECT name FROM studies", ())}  # last: one may just begin
+        gone = sorted((str(name), places) for name, places in holding.items() if name not in names)
+        return {
+            name: Fault(
+                where=f"study {name:.80}",
+                what="it has a seal and is not there"
+                if "seals" in places
+                else f"rows in {', '.join(places)} bear that name, and there is no such study",
+            )
+            for name, places in gone
+        }
+
+    def error(self, *faults: Fault) -> LedgerDamaged:
+        """What a command says that was to tell something of a study with these faults."""
+        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        return damaged(self._db.name, f"{faults[0].where}: {faults[0].what}{more}")
 
     def _rows(self, sql: str, values: Values) -> list[Row]:
         return self._db.read(sql, values, list)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from studies.database.contract import LedgerDamaged, Row, T, Values
@@ -72,6 +72,11 @@ def made(make: Callable[[Any], T], text: str, ledger: str) -> T:
 def damaged(ledger: str, what: str) -> LedgerDamaged:
     """The error for a row that nobody has written like this."""
     return LedgerDamaged(f"the ledger {ledger} is damaged: {what}; `groundrules check` tells all")
+
+
+def damaged_studies(damage: Mapping[str, str]) -> LedgerDamaged:
+    """The error for studies that could not be told of: name -> what is wrong with it."""
+    return LedgerDamaged("; ".join(f"study '{name}': {why}" for name, why in damage.items()))
 
 
 def canonical(evaluations: Iterator[Evaluation]) -> tuple[Evaluation, ...]:

@@ -48,9 +48,13 @@ def pages_elsewhere(workspace: Path) -> list[str]:
     from studies.mirroring.mlflow_server import experiment_pages
 
     with Ledger.open(workspace) as ledger:
-        studies = [row.name for row in ledger.studies()]
+        rows, damage = ledger.sound_studies()
+    studies = [row.name for row in rows]
     pages = experiment_pages(site, studies)
-    return [f"MLflow: {pages.get(name, 'nothing yet of')}  {name}" for name in studies]
+    return [
+        *(f"MLflow: {pages.get(name, 'nothing yet of')}  {name}" for name in studies),
+        *(f"damaged: {name}: {why}" for name, why in damage.items()),
+    ]
 
 
 def serve(workspace: Path, port: int | None, *, say: Callable[[str], None]) -> int:

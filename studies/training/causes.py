@@ -29,6 +29,7 @@ UNLIKE = "its attempts failed in different ways: trying again can help"
 
 def cause_of(error: BaseException) -> str:
     """An exception in one line: type, message, and the innermost place in the user's file, else in ours."""
+    error = _origin(error)
     name = type(error).__name__
     message = harmless(masked(_message(error)), TOO_LONG)
     place = _place(error)
@@ -62,6 +63,18 @@ def reason_of(kind: str, cause: str) -> str:
     if kind == "error" and place:
         return f"{line.partition(':')[0].partition(' (')[0]} ({place[1]})"
     return f"{kind}: {re.sub(r'[0-9]+', '#', line)}"
+
+
+def _origin(error: BaseException) -> BaseException:
+    """What the user's code raised, where an error of ours reports it: in and outside a trial it is alike."""
+    cause = error.__cause__
+    if cause is None or _in_users(error) or not _in_users(cause):
+        return error
+    return cause
+
+
+def _in_users(error: BaseException) -> bool:
+    return any(_is_users(frame) for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _message(error: BaseException) -> str:

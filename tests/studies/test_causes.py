@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from search_spaces.space import complete
 from studies.database.contract import LedgerLost
 from studies.database.entries import Attempt, still_given_up
 from studies.packing import probes
@@ -16,6 +18,7 @@ from studies.surroundings import Unfailing
 from studies.training.causes import cause_of, first_line, reason_of
 from studies.training.common_cause import CommonCause
 from tests.studies.planted import agenda_of, started, train
+from trainers.networks.contract import build, check_outputs
 from trainers.user_tasks import load_user_tasks
 
 RAISED = "ValueError: 3 x 4 does not fit (tasks.py, line 7)"
@@ -55,6 +58,28 @@ def test_the_place_is_in_the_users_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Expecting property name") as caught:
         network(2, 2, None)  # type: ignore[arg-type]
     assert cause_of(caught.value).endswith("(tasks.py, line 5)")
+
+
+def test_what_a_network_raises_is_alike_in_training_and_when_it_is_tried_before(tmp_path: Path) -> None:
+    """One that fails after some calls fails in training at first, and from then on when it is tried."""
+    file = tmp_path / "tasks.py"
+    file.write_text(
+        "import numpy as np\nfrom torch import nn\nfrom trainers.task import Task\n"
+        "class Tired(nn.Linear):\n    def forward(self, x):\n        raise ValueError('I am tired')\n"
+        "def mine():\n    x = np.random.default_rng(0).normal(size=(60, 2))\n"
+        "    y = np.arange(60) % 2\n    network = lambda i, o, c: Tired(i, o)\n"
+        "    return Task.from_arrays(x, y, kind='classification', name='mine', network=network)\n"
+        "TASKS = [mine]\n",
+        encoding="utf-8",
+    )
+    task, config = load_user_tasks(file)["mine"](), complete({})
+    module = build(task.network, config, task, seed=0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^I am tired") as raw:
+        module(torch.zeros(1, 2))
+    with pytest.raises(ValueError, match="its network fails on items") as reported:
+        check_outputs(module, config, task)
+    assert cause_of(reported.value) == cause_of(raw.value) == "ValueError: I am tired (tasks.py, line 6)"
+    assert reason_of("error", cause_of(reported.value)) == reason_of("error", cause_of(raw.value))
 
 
 def test_reasons_are_alike_whatever_the_numbers_in_a_message() -> None:

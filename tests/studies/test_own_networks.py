@@ -18,6 +18,7 @@ from studies.run import run
 from studies.searching.spec import parse as parse_search
 from studies.spec import StudySpec, parse
 from studies.study_file.mistakes import SpecError
+from tests.blackbox.program import groundrules
 from trainers.evaluation import Evaluation
 from trainers.task import Task
 from trainers.user_tasks import task_book
@@ -202,6 +203,31 @@ def test_a_search_over_depth_of_a_network_that_does_not_read_it_is_refused(tasks
     checked(searched("reading"), task_book(tasks))
     with pytest.raises(SpecError, match=r"space.depth: this network does not read depth"):
         checked(searched("deaf"), task_book(tasks))
+
+
+# -- weights from outside the factory ----------------------------------------------------------
+
+
+def test_weights_of_the_import_are_refused_and_seeded_ones_replayed_and_resumed_in_another_process(
+    tasks: Path, tmp_path: Path
+) -> None:
+    study, workspace = tmp_path / "mine.yaml", tmp_path / "w"
+    study.write_text(json.dumps({**SMALL, "tasks": ["kept"]}), encoding="utf-8")
+    more = 'M = Body(4, 2, 1)\nTASKS.append(task("kept", lambda i, o, c: M))\n'
+    here = ["--tasks-from", str(tasks), "--workspace", str(workspace)]
+
+    tasks.write_text(FILE + more, encoding="utf-8")
+    refused = groundrules("plan", str(study), *here, cwd=tmp_path, expect=2)
+    assert "its weights are drawn when the file is imported; draw them inside" in refused.err
+    assert len(refused.err.strip().splitlines()) == 1
+
+    tasks.write_text(f"{FILE}torch.manual_seed(5)\n{more}", encoding="utf-8")
+    groundrules("run", str(study), *here, "--engine", "inline", cwd=tmp_path)
+    again = groundrules("run", str(study), *here, "--engine", "inline", "--json", cwd=tmp_path)
+    assert json.loads(again.out)["trained"] == 0
+    with Ledger.open(workspace) as ledger:
+        name = ledger.evaluations("mine")[0].slot.id
+    groundrules("replay", name, *here, cwd=tmp_path)
 
 
 # -- an edited network -------------------------------------------------------------------------

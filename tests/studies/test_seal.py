@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -15,6 +17,7 @@ import yaml
 
 from studies.cli import invoke
 from studies.commands.pages import record_of
+from studies.commands.replaying import _found
 from studies.commands.results import as_csv, rows
 from studies.database.contract import LedgerDamaged
 from studies.ledger import FILE, Ledger
@@ -24,6 +27,7 @@ from studies.spec import parse
 from tests.studies import searches, test_external
 from tests.studies.edits import edited, within_and_hash
 from tests.studies.planted import train
+from tests.studies.tampering import unseal
 from tests.studies.test_defaults_commands import STUDY
 
 EDITS = int(os.environ.get("GROUNDRULES_EDITS", "150"))
@@ -212,9 +216,91 @@ def test_every_command_tells_in_a_sentence_that_the_ledger_is_damaged(
     ):
         code = invoke([*words, "--workspace", str(workspace)])
         told = capsys.readouterr()
-        assert (code, told.err.count("\n")) == (2, 1), (words, told)
-        assert told.err.startswith("error: ") and ("damaged" in told.err or "unknown study" in told.err)
-        assert not told.out
+        (error,) = [line for line in told.err.splitlines() if not line.startswith("note: ")]
+        assert code == 2, (words, told)
+        assert error.startswith("error: ") and ("damaged" in error or "unknown study" in error)
+        # `list` shows that there is such a study, and of no other command a word comes before the error.
+        assert not told.out or (words == ["list"] and re.search(r"^tiny +damaged", told.out, re.M)), told.out
     assert invoke(["check", "tiny", "--workspace", str(workspace)]) in (1, 2)
     assert "internal" not in capsys.readouterr().err
     assert not (workspace / "reports").exists()
+
+
+@pytest.fixture
+def half_damaged(finished: Path, workspace: Path) -> Path:
+    """Two studies, of which 'checked' was edited and 'seek' is sound."""
+    workspace.mkdir()
+    shutil.copy(finished / FILE, workspace / FILE)
+    with closing(sqlite3.connect(workspace / FILE)) as file, file:
+        file.execute("UPDATE studies SET title = 'Another' WHERE name = 'checked'")
+    return workspace
+
+
+def test_a_damaged_study_hides_no_sound_one(half_damaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Ledger.open(half_damaged) as ledger:
+        sound, damage = ledger.sound_studies()
+    assert ([row.name for row in sound], list(damage)) == (["seek"], ["checked"])
+    for more in ([], ["--json"]):
+        assert invoke(["list", *more, "--workspace", str(half_damaged)]) == 2
+        told = capsys.readouterr()
+        assert told.err.splitlines()[-1].startswith("error: study 'checked': the ledger ")
+        if more:
+            rows = {row["study"]: row for row in json.loads(told.out)["studies"]}
+            assert {name: row["state"] for name, row in rows.items()} == {
+                "checked": "damaged", "seek": "complete",
+            }  # fmt: skip
+            assert rows["seek"]["damage"] is None and "is not what was recorded" in rows["checked"]["damage"]
+        else:
+            assert "\nseek     complete" in told.out and "\nchecked  damaged" in told.out
+
+
+def test_claims_of_sound_studies_are_told_beside_a_damaged_one(
+    half_damaged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["claims", "--workspace", str(half_damaged)]) == 2
+    told = capsys.readouterr()
+    assert told.out.startswith("no study in ") and "error: study 'checked': " in told.err
+    assert invoke(["status", "seek", "--workspace", str(half_damaged)]) == 0
+
+
+def test_an_evaluation_of_a_sound_study_is_replayed_beside_a_damaged_one(half_damaged: Path) -> None:
+    with Ledger.open(half_damaged) as ledger:
+        one = ledger.evaluations("seek")[0]
+        row, found = _found(ledger, one.id)
+        assert (row.name, found) == ("seek", one)
+        with pytest.raises(LedgerDamaged, match="study 'checked'"):
+            _found(ledger, "0" * 12)
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("plans", "revision, hash, plan, started_ms"),
+        ("margins", "position, task, regime, margin"),
+        ("packs", "id, phase, factor, task, regime, members, seconds, worker, committed_ms"),
+        ("attempts", "pack, slot, kind, cause, worker, seconds, at_ms"),
+        ("frozen", "part, hash, content, frozen_ms"),
+    ],
+)
+@pytest.mark.parametrize("sealed", [True, False])
+def test_rows_of_a_name_that_no_study_has_are_damage(
+    finished: Path,
+    workspace: Path,
+    table: str,
+    columns: str,
+    sealed: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    workspace.mkdir()
+    shutil.copy(finished / FILE, workspace / FILE)
+    if not sealed:
+        unseal(workspace)
+    with closing(sqlite3.connect(workspace / FILE)) as file, file:
+        file.execute(f"INSERT INTO {table} (study, {columns}) SELECT 'ghost', {columns} FROM {table} LIMIT 1")
+    assert invoke(["check", "seek", "--workspace", str(workspace)]) == 1
+    why = f"study ghost: rows in {table} bear that name, and there is no such study"
+    assert why in capsys.readouterr().out
+    with Ledger.open(workspace) as ledger:
+        sound, damage = ledger.sound_studies()
+    assert {row.name for row in sound} == {*STUDIES}
+    assert list(damage) == ["ghost"] and why in damage["ghost"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import Counter
@@ -327,6 +328,17 @@ def test_a_store_that_cannot_be_written_is_reported_and_made_up_for(complete: Pa
     assert mirror(complete).problem == ""
     with Ledger.open(complete) as ledger:
         assert len(_members(complete)) == len(ledger.evaluations("tiny"))
+
+
+def test_a_ledger_that_is_gone_is_no_fault_of_mlflow(
+    complete: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run itself says that it is gone."""
+    monkeypatch.setattr(logging.getLogger("groundrules"), "propagate", True)
+    for file in complete.glob("ledger.sqlite*"):
+        file.unlink()
+    assert "no ledger here" in mirror(complete).problem
+    assert "MLflow is behind" not in caplog.text
 
 
 def test_a_store_that_is_no_database_is_set_aside_and_made_anew(complete: Path) -> None:

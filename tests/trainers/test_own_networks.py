@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -170,6 +171,54 @@ class Nowhere(nn.Module):
         return self.map(x)
 
 
+class Refusing(Tensor):
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise TypeError("nothing is computed with this")
+
+
+class GivesRefusing(Layered):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x).as_subclass(Refusing)
+
+
+class KeepsSparse(Layered):
+    def __init__(self, *words: Any) -> None:
+        super().__init__(*words)
+        self.last.weight = nn.Parameter(self.last.weight.detach().to_sparse())
+
+
+def scripted(inputs: int, outputs: int, config: Config) -> nn.Module:
+    module: nn.Module = torch.jit.script(Layered(inputs, outputs, config))
+    return module
+
+
+def partly_traced(inputs: int, outputs: int, config: Config) -> nn.Module:
+    part: nn.Module = torch.jit.trace(nn.Linear(inputs, 4), torch.zeros(2, inputs))  # type: ignore[no-untyped-call]
+    return nn.Sequential(part, nn.Linear(4, outputs))
+
+
+def parallel(inputs: int, outputs: int, config: Config) -> nn.Module:
+    return nn.DataParallel(Layered(inputs, outputs, config))
+
+
+class ReadsNothing(Layered):
+    def forward(self, x: Tensor) -> Any:
+        return self.last.bias.expand(len(x), -1)
+
+
+class ReadsTheBatch(Layered):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x).mean(0).expand(len(x), -1)
+
+
+class StartsAtZero(Layered):
+    def __init__(self, *words: Any) -> None:
+        super().__init__(*words)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+
 class Empty(nn.Module):
     def __init__(self, inputs: int, outputs: int, config: Config) -> None:
         super().__init__()
@@ -218,6 +267,13 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "frozen": (Frozen, "has frozen parameters only"),
     "on meta": (Nowhere, "has 'map.weight' on device meta"),
     "no parameters": (Empty, "has no parameters: there is nothing to train"),
+    "torch.jit.script": (scripted, "is compiled by torch.jit.*RecursiveScriptModule.: return the torch"),
+    "torch.jit.trace": (partly_traced, "is compiled by torch.jit.*return the torch module itself"),
+    "DataParallel": (parallel, "spreads its items over devices .DataParallel.: return the torch module"),
+    "reads nothing": (ReadsNothing, "gives the same to all items, whatever its parameters are"),
+    "reads the batch": (ReadsTheBatch, "gives the same to all items, whatever its parameters are"),
+    "a tensor that refuses all": (GivesRefusing, "fails on items: TypeError: nothing is computed"),
+    "a sparse parameter": (KeepsSparse, "network (has a parameter or a buffer that cannot|fails on items)"),
     "no such setting": (FailsToBuild, "cannot be built: AttributeError: .*heads"),
     "exits": (exits, "cannot be built: SystemExit: no GPU"),
     "no module": (lambda i, o, c: torch.zeros(3), "returned Tensor, not a torch module"),
@@ -238,6 +294,38 @@ def test_what_no_training_could_use_is_one_message_with_task_file_line_and_contr
     assert "\n" not in message
 
 
+TORCHS = (
+    "Could not run 'aten::view' with arguments from the 'SparseCPU' backend. This could be because the "
+    "operator doesn't exist for this backend. If you are a Facebook employee using PyTorch on mobile, visit "
+    "https://fburl.com/x for possible resolutions. 'aten::view' is only available for these backends: [CPU]."
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (TORCHS, TORCHS.partition(" If you")[0]),
+        ("word " * 100, " ".join(["word"] * 60) + " ..."),
+        ("x" * 400, "x" * 300 + " ..."),
+        ("A short one. " + "Y" * 300 + ".", "A short one."),
+        ("e.g. a view of 2.5 items. It fails", "e.g. a view of 2.5 items. It fails"),
+        ("two\n  lines", "two lines"),
+    ],
+)
+def test_of_a_long_message_whole_sentences_are_kept_or_whole_words(text: str, kept: str) -> None:
+    class Talks(Layered):
+        def forward(self, x: Tensor) -> Any:
+            raise RuntimeError(text)
+
+    with pytest.raises(ValueError, match="fails on items") as refused:
+        rehearse(complete({}, setting=FLOAT32), own(Talks))
+    assert f"its network fails on items: RuntimeError: {kept} ({__file__}, line " in str(refused.value)
+
+
+def test_a_last_layer_that_starts_at_zero_is_taken() -> None:
+    rehearse(complete({}, setting=FLOAT32), own(StartsAtZero))
+
+
 def test_the_line_is_the_innermost_of_the_users_own_file() -> None:
     with pytest.raises(ValueError, match="fails on items") as refused:
         rehearse(complete({}, setting=FLOAT32), own(Raises))
@@ -255,6 +343,70 @@ def test_a_network_that_starts_alike_whatever_the_seed_is_known() -> None:
     assert starts_alike(config, own(loaded))
     assert not starts_alike(config, own(Layered))
     assert not starts_alike(complete({"initializer": "he_normal"}, setting=FLOAT32), own(loaded))
+
+
+IMPORTED = """
+import numpy as np, torch
+from pathlib import Path
+from torch import nn
+from trainers.task import Task
+
+X = np.random.default_rng(7).normal(size=(80, 4))
+BEFORE
+M = MODULE
+
+def network(inputs, outputs, config):
+    BUILD
+
+def task():
+    return Task.from_arrays(X, X[:, 0] > 0, kind="classification", name="mine", network=network)
+
+TASKS = [task]
+"""
+
+
+def imported(file: Path, module: str = "nn.Linear(4, 2)", before: str = "", build: str = "return M") -> Task:
+    text = IMPORTED.replace("MODULE", module).replace("BEFORE", before).replace("BUILD", build)
+    file.write_text(text, encoding="utf-8")
+    return load_user_tasks(file)["mine"]()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {},
+        {"module": "torch.tensor(np.random.randn(2, 4), dtype=torch.float32)",
+         "build": "m = nn.Linear(4, 2); m.weight = nn.Parameter(M); return m"},
+        {"module": "nn.Linear(4, 3)", "build": "return nn.Sequential(M, nn.Linear(3, 2))"},
+    ],
+    ids=["module", "numpy's", "a part of it"],
+)  # fmt: skip
+def test_weights_that_are_drawn_when_the_file_is_imported_are_refused(
+    words: dict[str, str], tmp_path: Path
+) -> None:
+    task = imported(tmp_path / "mine.py", **words)
+    with pytest.raises(ValueError, match="are drawn when the file is imported; draw them inside") as refused:
+        rehearse(complete({}, setting=FLOAT32), task)
+    assert f"({tmp_path / 'mine.py'}, line 11)" in str(refused.value)
+    assert sys.modules[task.network.__module__].network is task.network
+
+
+@pytest.mark.parametrize("before", ["torch.manual_seed(3)", "W = torch.load(WEIGHTS)"])
+def test_weights_from_a_file_or_a_seed_of_their_own_are_taken(before: str, tmp_path: Path) -> None:
+    torch.save(nn.Linear(4, 2).state_dict(), tmp_path / "w.pt")
+    before = before.replace("WEIGHTS", repr(str(tmp_path / "w.pt")))
+    build = "M.load_state_dict(W); return M" if "load" in before else "return M"
+    rehearse(complete({}, setting=FLOAT32), imported(tmp_path / "mine.py", before=before, build=build))
+
+
+def test_draws_from_numpy_in_the_factory_are_refused() -> None:
+    def drawn(inputs: int, outputs: int, config: Config) -> nn.Module:
+        module = nn.Linear(inputs, outputs)
+        module.bias = nn.Parameter(torch.tensor(np.random.randn(outputs), dtype=torch.float32))  # noqa: NPY002
+        return module
+
+    with pytest.raises(ValueError, match="differs between two builds with one seed"):
+        rehearse(complete({}, setting=FLOAT32), own(drawn))
 
 
 def test_two_builds_with_one_seed_must_agree() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,16 @@ ITEMS = 2
 """Items that a module is tried on when it is built."""
 SCALED_BY = 256
 """Items whose numbers scale those; a training takes all that it has."""
+LONGEST = 300
+"""Characters of what a network raises that a message holds."""
+OF_NO_USE = "If you are a Facebook employee"
+"""Begins the sentence of torch's after which nothing concerns a user."""
+NEVER_A_MEMBERS: dict[type, str] = {
+    torch.jit.ScriptModule: "is compiled by torch.jit, which keeps its parameters to itself",
+    torch.nn.DataParallel: "spreads its items over devices",
+    torch.nn.parallel.DistributedDataParallel: "spreads its items over processes",
+}
+"""Modules whose parameters cannot be replaced by a member's -> why, in a message."""
 
 OURS = Path(__file__).parents[2]
 TORCH = Path(torch.__file__).parent
@@ -58,6 +69,7 @@ def build(factory: NetworkFactory, config: Config, task: Task, *, seed: int) -> 
                 module.eval()(items(task, ITEMS).to(_first_type(module, task)))
     if not isinstance(module, torch.nn.Module):
         raise refused(task, config, f"returned {type(module).__name__}, not a torch module", factory)
+    _check_kind(module, task, config)
     _check_parameters(module, task, config)
     return module.cpu()
 
@@ -80,6 +92,8 @@ def check_outputs(module: torch.nn.Module, config: Config, task: Task, *, finite
         torch.manual_seed(0)
         with reported(task, config, "fails on items" + (hint if changed else "")):
             output = module.eval()(x)
+            if isinstance(output, Tensor):
+                output = output.as_subclass(Tensor)  # one of the user's own kind may refuse anything
     if not isinstance(output, Tensor):
         raise refused(task, config, f"returns {_kind(output)}, not one tensor", module)
     if tuple(output.shape) != (ITEMS, task.n_outputs):
@@ -106,9 +120,26 @@ def reported(task: Task, config: Config, what: str) -> Iterator[None]:
     try:
         yield
     except (Exception, SystemExit) as error:
-        text = " ".join(str(error).split())[:300]
+        text = _shortened(str(error))
         what = f"{what}: {type(error).__name__}{f': {text}' if text else ''}"
         raise refused(task, config, what, error) from error
+
+
+def _shortened(text: str) -> str:
+    """The first sentences that fit into `LONGEST`; of a single longer one as many words. Torch says much."""
+    sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z'\"])", " ".join(text.split()))
+    short = sentences[0]
+    for sentence in sentences[1:]:
+        if len(short) + 1 + len(sentence) > LONGEST or sentence.startswith(OF_NO_USE):
+            break
+        short += f" {sentence}"
+    return short if len(short) <= LONGEST else f"{_words(short)} ..."
+
+
+def _words(text: str) -> str:
+    """Whole words of at most `LONGEST` characters; of one longer word so many."""
+    begun = text[: LONGEST + 1]
+    return begun.rpartition(" ")[0] or text[:LONGEST]
 
 
 def refused(task: Task, config: Config, what: str, where: object) -> ValueError:
@@ -131,6 +162,14 @@ def code_of(factory: object) -> types.CodeType | None:
     called = factory if hasattr(factory, "__code__") else vars(type(factory)).get("__call__")
     code = getattr(called, "__code__", None)
     return code if isinstance(code, types.CodeType) else None
+
+
+def _check_kind(module: torch.nn.Module, task: Task, config: Config) -> None:
+    for part in module.modules():
+        for kind, why in NEVER_A_MEMBERS.items():
+            if isinstance(part, kind):
+                what = f"{why} ({type(part).__name__}): return the torch module itself"
+                raise refused(task, config, what, module)
 
 
 def _check_parameters(module: torch.nn.Module, task: Task, config: Config) -> None:
@@ -180,7 +219,7 @@ def _defined(thing: object) -> str:
     """File and line where a module's forward, or a factory, begins."""
     code = code_of(thing)
     if isinstance(thing, torch.nn.Module):
-        code = getattr(type(thing).forward, "__code__", None)
+        code = getattr(getattr(type(thing), "forward", None), "__code__", None)
     if code is None or foreign(Path(code.co_filename)):
         return ""
     return f"{code.co_filename}, line {code.co_firstlineno}"

@@ -83,7 +83,7 @@ def _probe(module: torch.nn.Module, task: Task) -> str:
     x = items(task, PROBED, scaling="z_score")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        outputs = module.eval()(x).double().flatten()
+        outputs = module.eval()(x).as_subclass(torch.Tensor).double().flatten()
     weights = torch.arange(1, len(outputs) + 1, dtype=torch.float64).sqrt()
     return f"{float((outputs * weights).sum()):.{DIGITS}g}"
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from search_spaces.config import Config
 from trainers.layout import Layout
-from trainers.networks.contract import build, check_outputs, items
+from trainers.networks.contract import build, check_outputs, items, reported
 from trainers.networks.linear import Start, filled
 from trainers.networks.network import Pass, Sites
 from trainers.networks.own_starts import norms_of, redrawn
@@ -44,7 +44,9 @@ class OwnModule:
         assert task.network is not None
         module = build(task.network, config, task, seed=0)
         check_outputs(module, config, task)
-        return OwnModule(task=task, config=config, module=module, elements=given_out(module, task))
+        with reported(task, config, "fails on items"):
+            elements = given_out(module, task)
+        return OwnModule(task=task, config=config, module=module, elements=elements)
 
     @property
     def sites(self) -> Sites:
@@ -93,8 +95,9 @@ class OwnModule:
         """
         seed = int(streams.stream("weights").integers(2**62))
         module = self.factory_start(config, seed)
-        values = {name: p.detach().double().numpy() for name, p in module.named_parameters()}
-        values |= {name: b.double().numpy() for name, b in module.named_buffers()}
+        with reported(self.task, config, "has a parameter or a buffer that cannot be read"):
+            values = {name: p.detach().double().numpy() for name, p in module.named_parameters()}
+            values |= {name: b.double().numpy() for name, b in module.named_buffers()}
         trained = {name for name, p in module.named_parameters() if p.requires_grad}
         linear, others = streams.stream("weights", counter=1), streams.stream("weights", counter=2)
         weights, biases = self._redraws(config)

@@ -75,7 +75,7 @@ def test_it_runs_to_its_report(name: str, workspace: Path) -> None:
     """All levels, one task, one regime, a few steps of a narrow network: the way, not the answer."""
     data = yaml.safe_load(shipped()[name].read_text(encoding="utf-8"))
     regime, change = next(iter(load(name).regimes.items()))
-    small = {"width": 16, "depth": 4, "steps": 60, "evaluations": 2, "train_size": 300, "batch_size": 32}
+    small = {"width": 32, "depth": 4, "steps": 60, "evaluations": 15, "train_size": 300, "batch_size": 32}
     question = load(name).understood[0]
     spec = parse(
         {

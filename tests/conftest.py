@@ -31,12 +31,59 @@ LONGEST = (
     "tests/blackbox/test_kill_and_resume.py",
     "tests/blackbox/test_bad_input.py",
     "tests/studies/test_placement.py",
+    "tests/blackbox/test_surroundings.py",
+    "tests/blackbox/test_links.py",
+    "tests/blackbox/test_whole_files.py",
+    "tests/blackbox/test_names.py",
+    "tests/studies/test_end_of_ray.py",
+    "tests/studies/test_own_networks.py",
+    "tests/studies/test_standings.py",
+    "tests/studies/test_mlflow_restored.py",
 )
 """Files of a minute and more: begun first, or one process would be left with one of them at the end."""
 
-
-SLOW = (*LONGEST,)
-"""Files that `make test-fast` leaves out: they start programs, Ray, servers or browsers, or train long."""
+SLOW = (
+    *LONGEST,
+    "tests/infra/test_scripts.py",
+    "tests/mutations/test_mutations.py",
+    "tests/reports/test_claim_cards.py",
+    "tests/reports/test_every_field.py",
+    "tests/reports/test_page.py",
+    "tests/reports/test_torch_file.py",
+    "tests/search_spaces/test_initializers.py",
+    "tests/search_spaces/test_optimizers.py",
+    "tests/studies/test_anew.py",
+    "tests/studies/test_attached.py",
+    "tests/studies/test_cli.py",
+    "tests/studies/test_exporting.py",
+    "tests/studies/test_extending.py",
+    "tests/studies/test_grown_catalogue.py",
+    "tests/studies/test_guidelines.py",
+    "tests/studies/test_ledger.py",
+    "tests/studies/test_ledger_file.py",
+    "tests/studies/test_ledger_postgresql.py",
+    "tests/studies/test_mlflow_sqlite.py",
+    "tests/studies/test_plan.py",
+    "tests/studies/test_planning.py",
+    "tests/studies/test_processors.py",
+    "tests/studies/test_questions.py",
+    "tests/studies/test_races.py",
+    "tests/studies/test_reaching.py",
+    "tests/studies/test_run.py",
+    "tests/studies/test_seal.py",
+    "tests/studies/test_searching.py",
+    "tests/studies/test_shipped_studies.py",
+    "tests/studies/test_unjudged.py",
+    "tests/trainers/test_every_level.py",
+    "tests/trainers/test_known_results.py",
+    "tests/trainers/test_mixed_packs.py",
+    "tests/trainers/test_own_networks.py",
+    "tests/trainers/test_pack.py",
+    "tests/trainers/test_pack_properties.py",
+    "tests/trainers/test_probes.py",
+)
+"""Files that `make test-fast` leaves out, besides tests/blackbox: they start Ray, servers or browsers, or take
+12 s and more on a busy machine."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,9 +91,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     root = Path(__file__).parents[1]
     places = {root / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
-    slow = {root / name for name in SLOW}
+    slow, programs = {root / name for name in SLOW}, root / "tests" / "blackbox"
     for item in items:
-        if item.path not in slow:
+        if item.path not in slow and programs not in item.path.parents:
             item.add_marker("fast")
 
 

@@ -436,7 +436,7 @@ class Ledger:
             (study,),
             lambda rows: checked(
                 study, rows, packs, lambda: self._packs(study), known,
-                sealed=self._seals.there,
+                sealed=self._seals.there, adopted_ms=self._seals.adopted_ms(study),
             ),
             many=True,
         )  # fmt: skip

@@ -82,7 +82,7 @@ SLOW = (
     "tests/trainers/test_pack_properties.py",
     "tests/trainers/test_probes.py",
 )
-"""Files that `make test-fast` leaves out, besides tests/blackbox: they start Ray, servers or browsers, or take
+"""Files that `make test-fast` leaves out, besides tests/blackbox: they start Ray or servers, or take
 12 s and more on a busy machine."""
 
 

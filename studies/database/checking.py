@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from reports.processors import kernels, mixed
@@ -15,6 +16,10 @@ from trainers.evaluation import Evaluation
 UNSEALED = (
     "this ledger is of an earlier version: nothing tells whether titles, versions, hardware, times and "
     "attempts were changed; the next run in it seals them as they are"
+)
+ADOPTED = (
+    "its rows of before {} were sealed as they were found: nothing tells whether titles, versions, hardware, "
+    "times and attempts were changed until then"
 )
 
 
@@ -39,6 +44,8 @@ class Checked:
     sealed: bool
     """Whether there is a seal over all else: title, terms, plans, margins, packs, attempts. Ledgers of
     earlier versions have none until something is run in them."""
+    adopted_ms: int
+    """When its rows were sealed as they were found, ms since 1970; 0 where each was sealed when written."""
     faults: tuple[Fault, ...]
     processors: Mapping[str, int]
     """The kernels that trained the evaluations -> how many; 'not recorded' in those of earlier versions."""
@@ -56,6 +63,7 @@ class Checked:
             f"{self.study}: {self.evaluations} evaluations of {self.packs} packs read, {self.hashed} of them "
             f"with a hash of their content; {right}",
             *([] if self.sealed else [UNSEALED]),
+            *([ADOPTED.format(_date(self.adopted_ms))] if self.adopted_ms else []),
             *([f"note: {said}"] if (said := mixed(Counter(self.processors))) else []),
         ]
 
@@ -68,6 +76,7 @@ def checked(
     known: Sequence[Fault],
     *,
     sealed: bool,
+    adopted_ms: int,
 ) -> Checked:
     """Looks at every row.
 
@@ -78,6 +87,7 @@ def checked(
         packs_now: the same of now: a run may be committing meanwhile.
         known: faults that were found before.
         sealed: whether there is a seal over the study.
+        adopted_ms: when that was made of rows as they were found; 0 where it was not.
     """
     faults = list(known)
     counts: Counter[str] = Counter()
@@ -104,8 +114,13 @@ def checked(
             )
     return Checked(
         study=study, evaluations=counts.total(), hashed=hashed, packs=len(packs), sealed=sealed,
-        faults=tuple(dict.fromkeys(faults)), processors=dict(sorted(processors.items())),
+        adopted_ms=adopted_ms, faults=tuple(dict.fromkeys(faults)),
+        processors=dict(sorted(processors.items())),
     )  # fmt: skip
+
+
+def _date(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%F %T} UTC"
 
 
 def row_fault(row: tuple[Any, ...], hashed: str | None) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from studies.database.checking import Fault, row_fault
 from studies.database.contract import Row, Transaction, Values
 from studies.database.stored import COLUMNS, as_text, content_hash
 
-Part = Literal["study", "plan", "margins", "frozen", "pack", "attempt"]
+Part = Literal["study", "plan", "margins", "frozen", "pack", "attempt", "adopted"]
 
 HEAD = "head"
 STUDY = ("name", "title", "protocol_hash", "protocol", "terms", "started_ms")
@@ -42,6 +43,8 @@ Read = Callable[[str, Values], Sequence[Row]]
 
 MARGINS: Final = "margins"
 """The part of links that no single row has: all margins of a study."""
+ADOPTED: Final = "adopted"
+"""The part of the first link of a study that was sealed as it was found; its place is when, ms since 1970."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +182,7 @@ def seal_faults(study: str, before: Sequence[Link], now: Kept, after: Sequence[L
         rows[part, place].append(content)
     links: dict[tuple[str, str], list[Link]] = defaultdict(list)
     for link in after:
-        if link.part != MARGINS:
+        if link.part not in (MARGINS, ADOPTED):
             links[link.part, link.place].append(link)
     for where, contents in rows.items():
         if where not in links:
@@ -261,7 +264,13 @@ def hash_faults(study: str, now: Kept) -> list[Fault]:
     return found
 
 
-def adopt(t: Transaction, *, hashed: bool, frozen: bool) -> None:
+def adopted_ms(links: Sequence[Link]) -> int:
+    """When a study was sealed as it was found, ms since 1970; 0 where its rows were sealed when written."""
+    dates = [str(link.place) for link in links if link.part == ADOPTED]
+    return int(dates[0]) if dates and re.fullmatch(r"[0-9]{1,14}", dates[0]) else 0
+
+
+def adopt(t: Transaction, *, hashed: bool, frozen: bool, now_ms: int) -> None:
     """Seals a ledger from before there were seals as it is: neither mended nor judged.
 
     Where no evaluation could have a hash of its content, those that are what their own columns say get one.
@@ -270,6 +279,7 @@ def adopt(t: Transaction, *, hashed: bool, frozen: bool) -> None:
         t: in which this becomes true.
         hashed: whether there are hashes of evaluations,
         frozen: and frozen parts.
+        now_ms: wall clock, milliseconds since 1970: the seal says that it is of this time.
     """
     if not hashed:
         t.ensure("hashes")
@@ -278,7 +288,8 @@ def adopt(t: Transaction, *, hashed: bool, frozen: bool) -> None:
         t.many("INSERT INTO hashes (slot, hash) VALUES (?, ?)", right)
     for (study,) in t.rows("SELECT name FROM studies"):
         now = kept(t.rows, study, hashed=True, frozen=frozen)
-        append(t, study, [*now.contents(), (MARGINS, "", margins_hash(now.margins))])
+        margins = margins_hash(now.margins)
+        append(t, study, [(ADOPTED, str(now_ms), ""), *now.contents(), (MARGINS, "", margins)])
 
 
 def _chain_faults(study: str, links: Sequence[Link]) -> list[Fault]:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 from studies.database.checking import Fault
 from studies.database.contract import Database, LedgerDamaged, Row, Values
 from studies.database.schema import SEALED_FROM
-from studies.database.sealing import adopt, hash_faults, kept, links_of, margin_faults, seal_faults, unhashed
+from studies.database.sealing import (
+    adopt,
+    adopted_ms,
+    hash_faults,
+    kept,
+    links_of,
+    margin_faults,
+    seal_faults,
+    unhashed,
+)
 from studies.database.stored import damaged
 
 TABLES_OF_A_STUDY = ("plans", "margins", "packs", "evaluations", "attempts")
@@ -42,6 +53,10 @@ class Seals:
             return [*(unhashed(now) if hashed else ()), *margin_faults(now), *hash_faults(study, now)]
         after = links_of(self._rows, study)
         return seal_faults(study, before, now, after) if after or any(vars(now).values()) else []
+
+    def adopted_ms(self, study: str) -> int:
+        """When a study was sealed as it was found, ms since 1970; 0 where that was not so."""
+        return adopted_ms(links_of(self._rows, study)) if self.there else 0
 
     def names(self) -> list[str]:
         """Of all studies, oldest first; LedgerDamaged where one has rows or a seal and is not there."""
@@ -93,7 +108,8 @@ def upgrade(database: Database) -> None:
         return
     try:
         hashed, frozen = database.has("hashes"), database.has("frozen")
-        database.upgrade(lambda t: adopt(t, hashed=hashed, frozen=frozen))
+        now_ms = time.time_ns() // 1_000_000
+        database.upgrade(lambda t: adopt(t, hashed=hashed, frozen=frozen, now_ms=now_ms))
     except BaseException:
         database.close()
         raise

@@ -202,7 +202,7 @@ class SqliteDatabase:
     def _refuse_unlinked(self) -> None:
         """LedgerLost where the file has gone from its place: what is written into it is seen by nobody."""
         there = _identity(self._workspace / FILE)
-        if self._file is not None and there != self._file:  # a reader is refused by the file itself
+        if self._file is not None and there != self._file:  # a reader is refused by SQLite itself
             what = "was deleted or moved" if there is None else "was replaced by another file"
             raise LedgerLost(
                 f"the ledger {self.name} {what} while the study was running; where the old one is kept, the "

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -243,6 +244,21 @@ def test_ledgers_from_before_hashes_are_as_good(workspace: Path) -> None:
         assert (found.hashed, found.evaluations, found.sealed, found.faults) == (
             (len(before), len(before), True, ())
         )
+        assert 0 < found.adopted_ms <= 1000 * time.time()
+        line = next(line for line in found.lines() if "sealed as they were found" in line)
+        assert line.startswith(f"its rows of before {time.gmtime(found.adopted_ms / 1000).tm_year}-")
+
+
+def test_the_trace_of_rows_sealed_as_they_were_found_is_a_part_of_the_seal(workspace: Path) -> None:
+    trained(workspace).close()
+    with Ledger.open(workspace) as ledger:
+        assert ledger.check("tiny").adopted_ms == 0
+    unseal(workspace)
+    Ledger.open(workspace, create=True).close()
+    with closing(sqlite3.connect(workspace / FILE)) as raw, raw:
+        raw.execute("UPDATE seals SET place = '1' WHERE part = 'adopted'")
+    with Ledger.open(workspace) as ledger:
+        assert [fault.where for fault in ledger.check("tiny").faults] == ["seal"]
 
 
 def test_a_ledger_from_before_seals_goes_on_and_is_sealed_as_it_was_found(workspace: Path) -> None:

@@ -46,7 +46,9 @@ def test_plan_tells_space_trials_and_packs(tmp_path: Path, capsys: Said) -> None
     said = capsys.readouterr().out
     assert EXPLORATORY in said
     assert "learning_rate" in said
-    assert "6 trials in 2 generations of 3" in said
+    assert "6 trials in 2 generations of at most 3" in said
+    assert said.startswith("wines\n"), "no colon without a title"
+    assert "  about under a minute" not in said and "  under a minute on" in said
     assert invoke(["plan", str(file), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["trials"], found["generations"], found["pruner"]) == (6, 2, "successive_halving")

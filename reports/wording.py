@@ -70,6 +70,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun if count == 1 else plural}"
 
 
+def titled(name: str, title: str) -> str:
+    """A study's name and title; the name alone where it has no title."""
+    return f"{name}: {title}" if title else name
+
+
 def raced(course: Course) -> str:
     """How a row's race ended: at which look, what was dropped, what that saved; '' where it did not race."""
     if not course.decided:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from reports.course import Course
 from reports.record import EXTERNAL, Margin
-from reports.wording import raced
+from reports.wording import counted, raced
 from search_spaces.config import digest
 from search_spaces.space import complete
 from studies.chain import Fixed, Memory, Place, check_known, next_members, place
@@ -207,9 +207,8 @@ class Agenda:
             for regime, tasks in regimes.items():
                 families = len({self.protocol.facts[task].family for task in tasks})
                 if families < wanted:
-                    found.append(
-                        f"{factor} in {regime} is judged on {families} task families instead of {wanted}"
-                    )
+                    on = counted(families, "task family")
+                    found.append(f"{factor} in {regime} is judged on {on} instead of {wanted}")
         found += [
             f"{factor} in {regime}: {told}"
             for (factor, regime), course in self._courses.items()

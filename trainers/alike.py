@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from search_spaces.config import Config, digest
 from search_spaces.dropout import DROPOUT, GRID
+from search_spaces.factor import Range
 from search_spaces.optimizers import OPTIMIZER
 from search_spaces.space import decay_kind
 from trainers.amounts import used, waits
@@ -92,6 +94,40 @@ def trained(config: Config, task: Task, *, items: int, starts: bool = True) -> s
             numbers.pop("init_gain", None)
             built["start"] = _start(config, network)
     return digest({"levels": levels, "numbers": numbers, "setting": setting, "built": built})
+
+
+def without_effect(
+    spans: Mapping[str, Range], config: Callable[[Mapping[str, float]], Config], task: Task, *, items: int
+) -> tuple[str, ...]:
+    """The numbers of a search that may be anything in their range and the same is trained.
+
+    They are compared at the ends and the middle of their range, the others all at their lower ends, all at
+    the middle and all at their upper ends.
+
+    Args:
+        spans: number -> where it is searched.
+        config: the configuration at a value for each of them.
+        task: what it is trained on,
+        items: with so many items in its training part.
+
+    Raises:
+        ValueError: a network that the task cannot have.
+    """
+    places = (0.0, 1.0, 0.5)
+
+    def moves(name: str) -> bool:
+        for others in places:
+            point = {other: span.at(others) for other, span in spans.items()}
+            values = (spans[name].at(place) for place in places)
+            keys = (
+                trained(config({**point, name: value}), task, items=items, starts=False) for value in values
+            )
+            first = next(keys)
+            if any(key != first for key in keys):
+                return True
+        return False
+
+    return tuple(name for name in spans if not moves(name))
 
 
 def _acts(config: Config, patience: str) -> bool:

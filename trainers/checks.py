@@ -159,8 +159,9 @@ def _check_classes(y: NDArray[np.int64], rest: NDArray[np.int64], where: str) ->
         raise ValueError(f"{where}: y has one class only")
     counts = np.bincount(rest, minlength=int(y.max()) + 1)
     if counts.min() < MIN_OF_CLASS:
+        few = f"{counts.min()} item{'' if counts.min() == 1 else 's'}"
         hint = "; is this regression?" if len(counts) > len(y) / MIN_OF_CLASS else ""
         raise ValueError(
-            f"{where}: class number {counts.argmin()} has {counts.min()} items to train and validate on; "
+            f"{where}: class number {counts.argmin()} has {few} to train and validate on; "
             f"every class needs at least {MIN_OF_CLASS}, merge or drop rare ones{hint}"
         )

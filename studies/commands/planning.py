@@ -8,10 +8,11 @@ from functools import lru_cache
 from typing import Any
 
 from reports import settle_probability
+from reports.wording import counted, titled
 from studies.estimate import Outline
 from studies.spec import StudySpec
 from studies.study_file.parts import Profile
-from studies.training.progress import duration
+from studies.training.progress import planned_time
 
 TASK_SD, BLOCK_SD = 0.5, 1.0
 """What is assumed of a study nobody has run: SDs of level effects over tasks and blocks, in margins."""
@@ -29,16 +30,18 @@ def lines(study: StudySpec, outlines: Mapping[Profile, Outline], cores: int) -> 
         cores: packs trained at the same time.
     """
     ours = outlines[study.budget.profile]
-    said = [f"{ours.study}: {study.title}"]
+    said = [titled(ours.study, study.title)]
     for (factor, regime), chance in _rows(study, ours).items():
         said.append(f"  {factor} in {regime}: {', '.join(ours.tasks[factor][regime])}")
         said.append(
-            f"    settles: {chance['clear_winner']:.0%} with a clear winner, {chance['equal']:.0%} on ties"
+            f"    settles: {100 * chance['clear_winner']:.0f} % with a clear winner, "
+            f"{100 * chance['equal']:.0f} % on ties"
         )
     packs = sum(ours.packs.values())
-    said.append(f"{ours.cells} cells, {ours.total} members, {packs} packs (profile {study.budget.profile})")
+    size = ", ".join([counted(ours.cells, "cell"), counted(ours.total, "member"), counted(packs, "pack")])
+    said.append(f"{size} (profile {study.budget.profile})")
     for phase, members in ours.members.items():
-        said.append(f"  {phase:8} {members:6} members in {ours.packs[phase]:5} packs")
+        said.append(f"  {phase:8} {members:6} members in {counted(ours.packs[phase], 'pack'):>11}")
     looks = study.effective_budget.looks
     if ours.least_total < ours.total:
         said.append(
@@ -55,8 +58,8 @@ def lines(study: StudySpec, outlines: Mapping[Profile, Outline], cores: int) -> 
     for name, found in outlines.items():
         chance = worst(study.with_profile(name), found)
         mark = "*" if name == study.budget.profile else " "
-        least = duration(found.least_seconds / cores)
-        time = _span(least, duration(found.seconds / cores))
+        least = planned_time(found.least_seconds / cores)
+        time = _span(least, planned_time(found.seconds / cores))
         span = _span(str(found.least_total), str(found.total))
         said.append(
             f"{mark}{name:9} {span:>16}   {time:>24}   "

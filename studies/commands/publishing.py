@@ -17,6 +17,7 @@ from pathlib import Path
 from reports.files import save
 from reports.recommended import Defaults
 from reports.record import StudyRecord
+from reports.wording import counted
 from studies.ledger import Attempt
 
 MARK = "<!-- below: written by studies.commands.publishing -->"
@@ -47,8 +48,9 @@ class Publication:
             ("scope", table.scope.sentence()),
             (
                 "n",
-                f"{self._families()} task families a row, {budget.blocks} blocks, "
-                f"{budget.confirm_seeds} seeds; {len(record.evaluations)} trainings, {diverged} diverged",
+                f"{self._families()} a row, {counted(budget.blocks, 'block')}, "
+                f"{counted(budget.confirm_seeds, 'seed')}; {len(record.evaluations)} trainings, "
+                f"{diverged} diverged",
             ),
             ("rows", f"{settled} of {len(rows)} settled, {by_data} of them by data alone"),
             (
@@ -67,7 +69,7 @@ class Publication:
         ]
 
     def _families(self) -> str:
-        """How many families the rows were judged on: '8', or '6 to 8'."""
+        """How many families the rows were judged on: '8 task families', or '6 to 8 task families'."""
         record = self.record
         counts = [
             len({record.facts[task].family for task in tasks})
@@ -75,7 +77,8 @@ class Publication:
             for tasks in by_regime.values()
         ]
         low, high = min(counts), max(counts)
-        return str(low) if low == high else f"{low} to {high}"
+        most = counted(high, "task family")
+        return most if low == high else f"{low} to {most}"
 
 
 def publish(workspace: Path, studies: Sequence[str], folder: Path, *, machine: str = "") -> list[Path]:

@@ -273,7 +273,9 @@ def _status_lines(row: dict[str, Any], standing: LedgerStanding | None, job: Job
             lines.append(f"  {found.count} x {kind}, the last: {found.last}")
     lines += [f"  given up: {why}" for why in standing.given_up[:MOST_GIVEN_UP]]
     if len(standing.given_up) > MOST_GIVEN_UP:
-        lines.append(f"  given up: {len(standing.given_up) - MOST_GIVEN_UP} packs more")
+        from reports.wording import counted
+
+        lines.append(f"  given up: {counted(len(standing.given_up) - MOST_GIVEN_UP, 'more pack')}")
     return lines
 
 

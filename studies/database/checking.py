@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reports.processors import kernels, mixed
+from reports.wording import counted
 from studies.database.stored import COLUMNS, PACK, content_hash
 from trainers.evaluation import Evaluation
 
@@ -60,8 +61,8 @@ class Checked:
         right = "all are what was committed" if not self.faults else faults
         return [
             *(f"{fault.where}: {fault.what}" for fault in self.faults),
-            f"{self.study}: {self.evaluations} evaluations of {self.packs} packs read, {self.hashed} of them "
-            f"with a hash of their content; {right}",
+            f"{self.study}: {counted(self.evaluations, 'evaluation')} of {counted(self.packs, 'pack')} read, "
+            f"{self.hashed} of them with a hash of their content; {right}",
             *([] if self.sealed else [UNSEALED]),
             *([ADOPTED.format(_date(self.adopted_ms))] if self.adopted_ms else []),
             *([f"note: {said}"] if (said := mixed(Counter(self.processors))) else []),

@@ -38,6 +38,8 @@ def told_given_up(summary: RunSummary, logs: str) -> list[str]:
         summary: of the run.
         logs: the command that shows its tracebacks.
     """
+    from reports.wording import counted
+
     if not summary.given_up:
         return []
     if summary.in_vain:
@@ -47,7 +49,7 @@ def told_given_up(summary: RunSummary, logs: str) -> list[str]:
     else:
         lines = [f"error: given up: {one.sentence}" for one in summary.given_up[:MOST_GIVEN_UP]]
         if len(summary.given_up) > MOST_GIVEN_UP:
-            lines.append(f"error: given up: {len(summary.given_up) - MOST_GIVEN_UP} packs more")
+            lines.append(f"error: given up: {counted(len(summary.given_up) - MOST_GIVEN_UP, 'more pack')}")
     return [*lines, f"the tracebacks: {logs}"]
 
 

@@ -15,10 +15,11 @@ from search_spaces.space import framework_levels
 from studies.plan import built, task_facts, unhonoured
 from studies.searching.halving import DEPTH, ETA
 from studies.searching.joint import AHEAD, STARTUP
-from studies.searching.space import Point
+from studies.searching.space import Point, Space
 from studies.searching.spec import SearchSpec, parse
 from studies.study_file.mistakes import SpecError
 from studies.study_file.own_networks import misread, noted, rehearsed
+from trainers.alike import without_effect
 from trainers.amounts import Amount, amounts, told
 from trainers.checks import READABLE
 from trainers.evaluation import Slot
@@ -156,12 +157,29 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
             raise SpecError(file, "space", f"{broken[0]} ({_words(picked)})")
     if task.network is not None:
         found |= dict.fromkeys(_of_own_network(fixed, task))
+    found |= dict.fromkeys(_searched_in_vain(space, task, items))
     at_times = [found.name for found in space.dimensions if found.where]
     if fixed.spec.sampler == "gp" and at_times:
         found[
             f"sampler gp models no number that a choice opens: {', '.join(at_times)} are drawn at random"
         ] = None
     return (*found, *told({task.name: cut}), *(f"task {task.name}: {note}" for note in task.notes))
+
+
+def _searched_in_vain(space: Space, task: Task, items: int) -> Iterator[str]:
+    """Notes on numbers all of whose range comes to the same training, with whatever choices they are open."""
+    idle: dict[str, bool] = {}
+    for picked in space.pairs():
+        spans = {name: span for name, span in space.open(picked) if idle.get(name, True)}
+        others = {name: span.at(0.5) for name, span in space.open(picked) if name not in spans}
+
+        def config(point: Mapping[str, float], picked: Point = picked, others: Point = others) -> Config:
+            return space.config({**picked, **others, **point})
+
+        still = without_effect(spans, config, task, items=items)
+        idle |= {name: name in still for name in spans}
+    for name in (name for name, vain in idle.items() if vain):
+        yield f"{name} is searched in vain: the same is trained wherever it is in its range"
 
 
 def _of_own_network(fixed: SearchProtocol, task: Task) -> Iterator[str]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from reports.best import best, render
 from reports.search_record import EXPLORATORY, SearchRecord
+from reports.wording import counted, titled
 from studies.searching.estimate import SearchOutline
-from studies.training.progress import duration
+from studies.training.progress import planned_time
 
 
 def planned(found: SearchOutline, title: str) -> list[str]:
@@ -17,16 +18,19 @@ def planned(found: SearchOutline, title: str) -> list[str]:
     cores = len(os.sched_getaffinity(0))
     early = ", less by what is stopped early" if found.pruner != "none" else ""
     wide = max(len(row["parameter"]) for row in found.space)
+    time = planned_time(found.seconds / cores)
+    time = time if time.startswith("under") else f"about {time}"
     far = max(len(row["values"]) for row in found.space)
-    lines = [f"{found.study}: {title}", f"search on {found.task} ({EXPLORATORY})", ""]
+    lines = [titled(found.study, title), f"search on {found.task} ({EXPLORATORY})", ""]
     lines.append(f"  {'parameter':{wide}}  {'values':{far}}  open")
     lines += [f"  {row['parameter']:{wide}}  {row['values']:{far}}  {row['open']}" for row in found.space]
     lines += [
         "",
-        f"{found.trials} trials in {found.generations} generations of {found.generation}",
-        f"  {found.trials} members in about {found.packs} packs ({found.packs_per_generation} in the first "
-        "generation)",
-        f"  about {duration(found.seconds / cores)} on {cores} cores{early}",
+        f"{counted(found.trials, 'trial')} in {counted(found.generations, 'generation')} of at most "
+        f"{found.generation}",
+        f"  {counted(found.trials, 'member')} in about {counted(found.packs, 'pack')} "
+        f"({found.packs_per_generation} in the first generation)",
+        f"  {time} on {counted(cores, 'core')}{early}",
     ]
     return [*lines, *(f"  note: {note}" for note in found.notes)]
 

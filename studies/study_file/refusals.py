@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from reports.wording import counted, listed
 from search_spaces.compatibility import indistinct, notes, refusal
@@ -10,6 +11,7 @@ from studies.plan import Chain, Protocol
 from studies.study_file.mistakes import SpecError
 from studies.study_file.own_networks import misread, noted, regime_configs, rehearsed
 from studies.study_file.twins import twins
+from trainers.alike import without_effect
 from trainers.amounts import Amount, amounts, told
 from trainers.structure import structure_key
 from trainers.task import Task, TaskBook
@@ -30,6 +32,7 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
     known: set[str] = set()
     tried: set[str] = set()
     cuts: dict[str, dict[Amount, None]] = {}
+    idle: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for i, question in enumerate(spec.asked):
         key = "controls" if question.control else f"questions[{i}]"
         found |= dict.fromkeys(_left_out(fixed, question.factor))
@@ -71,11 +74,14 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                 if same := twins(fixed, chain, task):
                     raise SpecError(spec.file, f"questions[{i}].levels", same)
                 found |= dict.fromkeys(_nothing_to_tune(fixed, chain))
+                for level, number in _tuned_in_vain(fixed, chain, task):
+                    idle.setdefault((question.factor, regime, number), {}).setdefault(level, []).append(name)
                 cut = cuts.setdefault(name, {})
                 for level in question.levels:
                     cut |= dict.fromkeys(_cut(fixed, chain, level, task))
+    vain = (_in_vain(fixed, *row, levels) for row, levels in idle.items())
     data = (f"task {name}: {note}" for name in spec.tasks for note in book[name]().notes)
-    return (*found, *told(cuts), *data)
+    return (*found, *vain, *told(cuts), *data)
 
 
 def _check_regimes(fixed: Protocol, factor: str, book: TaskBook) -> None:
@@ -114,6 +120,27 @@ def _nothing_to_tune(fixed: Protocol, chain: Chain) -> Iterator[str]:
         f"{row}: no number is open at any level, so the {again} train one configuration with other seeds and "
         "choose nothing, and both confirm arms are the same; a number in `nuisance` gives them a choice"
         f"{'' if least else cheaper}"
+    )
+
+
+def _tuned_in_vain(fixed: Protocol, chain: Chain, task: Task) -> Iterator[tuple[str, str]]:
+    """(level, number) where all of the number's range comes to the same training."""
+    items = len(task.split(fixed.spec.root, 0).train)
+    for level in fixed.levels_of(chain.factor):
+        spans = fixed.searched(chain, level)
+        at = partial(fixed.config, chain, level)
+        yield from ((level, number) for number in without_effect(spans, at, task, items=items))
+
+
+def _in_vain(
+    fixed: Protocol, factor: str, regime: str, number: str, levels: Mapping[str, Sequence[str]]
+) -> str:
+    """Of a number that is tuned in vain at those levels: level -> the tasks where it is."""
+    tasks = [name for name in fixed.candidates(factor) if any(name in on for on in levels.values())]
+    on = "" if len(tasks) == len(fixed.candidates(factor)) else f" on {listed(tasks)}"
+    return (
+        f"{factor} in {regime}: {number} is tuned in vain at {listed(list(levels))}{on}: the same is trained "
+        "wherever it is in its range"
     )
 
 

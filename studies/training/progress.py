@@ -164,6 +164,11 @@ class Display:
         return True
 
 
+def planned_time(seconds: float) -> str:
+    """How long something would take, before any of it was measured: no more precise than a minute."""
+    return duration(seconds) if seconds >= 60 else "under a minute"
+
+
 def duration(seconds: float) -> str:
     """'40 s', '3 min', '2 h 10 min': as precise as an estimate deserves."""
     if seconds < 90:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +57,24 @@ def test_a_plan_says_the_range_and_the_chances_of_every_row(
     assert f"from {full.least_total} members, if every row stops at the first look, to {full.total}" in text
     assert f"{full.least_total} to {full.total}" in text
     assert text.count("with a clear winner") == sum(len(q.regimes) for q in study.asked)
+    assert not re.search(r"\d%", text), "one spelling of per cent"
     told = plain(study, costs)
     assert json.loads(json.dumps(told))["looks"][0] == 8
     assert set(told["settles"]) == {f"{q.factor}@{r}" for q in study.asked for r in q.regimes}
+
+
+def test_a_plan_of_one_pack_without_a_title_reads_well(
+    quickstart: StudySpec, costs: dict[Profile, Outline]
+) -> None:
+    one = replace(
+        costs["quick"], packs=dict.fromkeys(costs["quick"].packs, 1), seconds=0.2, least_seconds=0.2
+    )
+    untitled = quickstart.model_copy(update={"title": ""})
+    text = lines(untitled, {"quick": one}, 2)
+    assert text[0] == one.study
+    assert not any(re.search(r"\b1 (packs|members|cells)", line) for line in text)
+    assert any(line.endswith(" 1 pack") for line in text)
+    assert any("under a minute " in line for line in text if line.startswith("*quick"))
 
 
 def test_a_study_with_one_look_has_no_range(quickstart: StudySpec, costs: dict[Profile, Outline]) -> None:

@@ -78,7 +78,7 @@ def test_its_readme_says_n_versions_and_hardware_from_the_ledger(workspace: Path
     table = sources.read_table(folder / "defaults.yaml")
     assert head == before
     assert f"torch {table.versions['torch']}" in said
-    assert "1 task families a row, 2 blocks, 2 seeds" in said
+    assert "1 task family a row, 2 blocks, 2 seeds" in said
     assert table.plan.hash in said
     assert "(2 cores)" in said
 

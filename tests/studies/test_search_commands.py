@@ -46,11 +46,26 @@ def test_plan_tells_space_trials_and_packs(tmp_path: Path, capsys: Said) -> None
     said = capsys.readouterr().out
     assert EXPLORATORY in said
     assert "learning_rate" in said
-    assert "6 trials in 2 generations of 3" in said
+    assert "6 trials in 2 generations of at most 3" in said
+    assert said.startswith("wines\n"), "no colon without a title"
+    assert "  about under a minute" not in said and "  under a minute on" in said
     assert invoke(["plan", str(file), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["trials"], found["generations"], found["pruner"]) == (6, 2, "successive_halving")
     assert 1 <= found["packs_per_generation"] <= 2
+
+
+@pytest.mark.parametrize(("high", "vain"), [(0.02, True), (0.2, False)])
+def test_plan_notes_a_number_whose_whole_range_comes_to_nothing(
+    tmp_path: Path, capsys: Said, high: float, vain: bool
+) -> None:
+    """Of 9 steps a warm-up of 0.02 is none; it is open at one of the two levels."""
+    space = f"space: {{warmup: [none, linear], warmup_fraction: {{low: 0, high: {high}}}, learning_rate: }}"
+    file = tmp_path / "wines.yaml"
+    file.write_text(FILE.replace("space: {activation: [relu, tanh], learning_rate: }", space))
+    assert invoke(["plan", str(file)]) == 0
+    note = "note: warmup_fraction is searched in vain: the same is trained wherever it is in its range"
+    assert (note in capsys.readouterr().out) is vain
 
 
 def test_run_ends_with_the_best_configuration(tmp_path: Path, capsys: Said) -> None:

@@ -200,6 +200,32 @@ def test_levels_with_nothing_to_tune_beside_levels_that_are_tuned_are_named() ->
     assert "no number is open at relu, so" in note
 
 
+def test_a_number_whose_whole_range_comes_to_nothing_is_noted() -> None:
+    """Of 4 steps a warm-up of up to a tenth is none."""
+    short = {"learning_rate": None, "warmup_fraction": {"low": 0, "high": 0.1}}
+    levels = {"relu": {"activation": "relu"}, "tanh": {"activation": "tanh"}}
+    linear = {"warmup": "linear"}
+    (note,) = (
+        note
+        for note in examine(asked("squash", levels, nuisance=short, fixed=linear), BOOK)
+        if "vain" in note
+    )
+    assert note == (
+        "squash in shallow: warmup_fraction is tuned in vain at relu and tanh: the same is trained wherever "
+        "it is in its range"
+    )
+    long = {**short, "warmup_fraction": {"low": 0, "high": 0.2}}
+    notes = examine(asked("squash", levels, nuisance=long, fixed=linear), BOOK)
+    assert not any("vain" in note for note in notes)
+
+
+def test_a_setting_is_noted_on_the_tasks_that_have_fewer_items_than_its_range() -> None:
+    """Of the 112 and fewer training items of every task here a batch of 256 to 512 holds all."""
+    large = {"learning_rate": None, "batch_size": {"low": 256, "high": 512}}
+    notes = examine(asked("activation", ["relu", "tanh"], nuisance=large), BOOK)
+    assert any("batch_size is tuned in vain at relu and tanh: the same" in note for note in notes)
+
+
 def test_levels_that_agree_at_their_defaults_alone_are_asked() -> None:
     """Without momentum one is the other at one learning rate; they are searched in different ranges."""
     momentum = {"momentum": 0}

@@ -156,7 +156,8 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _set(handler: Any) -> None:
-    ours = (signal.default_int_handler, signal.SIG_DFL, _leave, interrupt)
+    early = [getattr(sys.modules.get(name), "leave_early", None) for name in (PROGRAM, "__main__")]
+    ours = (signal.default_int_handler, signal.SIG_DFL, _leave, interrupt, *filter(None, early))
     for number in INTERRUPTED:
         if signal.getsignal(number) in ours:  # who was started deaf to it stays so
             signal.signal(number, handler)

@@ -273,7 +273,7 @@ def test_a_report_that_cannot_be_copied_is_there_all_the_same(tmp_path: Path, co
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.25, 0.6, 1.5])
+@pytest.mark.parametrize("seconds", [0.0, 0.02, 0.05, 0.1, 0.2, 0.6, 1.5])
 def test_an_early_interrupt_is_one_line(
     how: signal.Signals, code: int, seconds: float, tmp_path: Path
 ) -> None:
@@ -286,6 +286,28 @@ def test_an_early_interrupt_is_one_line(
         time.sleep(seconds)
         process.send_signal(how)
         _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert len(err.splitlines()) == 1 and err.startswith(("interrupted; ", "terminated; "))
+
+
+SLOW = "import time\nprint('here', flush=True)\ntime.sleep(60)\n"
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("module", ["fnmatch", "typer"])
+def test_an_interrupt_while_the_program_is_imported_is_one_line(
+    how: signal.Signals, code: int, module: str, tmp_path: Path
+) -> None:
+    """Of a module that our first file imports (by pathlib), and of one that the command line does."""
+    (tmp_path / f"{module}.py").write_text(SLOW, encoding="utf-8")
+    with subprocess.Popen(
+        [PROGRAM, "plan", "guidelines"], cwd=tmp_path,
+        env={**environment(), "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None and process.stdout.readline() == "here\n"
+        process.send_signal(how)
+        _, err = process.communicate(timeout=30)
     assert process.returncode == code, err
     assert len(err.splitlines()) == 1 and err.startswith(("interrupted; ", "terminated; "))
 

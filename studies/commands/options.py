@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from studies.commands.places import DEFAULT_WORKSPACE as DEFAULT_WORKSPACE
-from studies.commands.places import WORKSPACE_VARIABLE, place, workspace_place
+from studies.commands.places import WORKSPACE_VARIABLE, output_place, place, workspace_place
 
 
 class Engine(StrEnum):
@@ -117,5 +117,5 @@ ClusterUrl = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Answer for a program.")]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", metavar="FILE", parser=place, help="Write there, not to the screen."),
+    typer.Option("--output", metavar="FILE", parser=output_place, help="Write there, not to the screen."),
 ]

@@ -43,6 +43,11 @@ def place(word: str | Path) -> Path:
     return Path(text)
 
 
+def output_place(word: str | Path) -> Path:
+    """As `place`; '-' is the standard output."""
+    return Path("-") if str(word) == "-" else place(word)
+
+
 def workspace_place(default: Path) -> Callable[[str | Path], Path]:
     """As `place`, where an environment variable names a folder too.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def write_templates(folder: Path) -> tuple[Path, Path]:
     Raises:
         ValueError: one of them is there already (nothing is written then), or the folder cannot be written.
     """
-    there = [str(folder / name) for name in FILES if (folder / name).exists()]
+    there = [str(folder / name) for name in FILES if os.path.lexists(folder / name)]
     if there:
         raise ValueError(f"{' and '.join(there)} exist already; nothing was written (choose another folder)")
     from reports.files import create, make_folder

@@ -150,7 +150,8 @@ def test_a_report_that_is_killed_leaves_whole_pages(copied: Path, seed: int) -> 
     time.sleep(random.Random(seed).uniform(0, 0.05))
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(30)
-    assert referenced(copied / "reports" / "index.html") or seed % 2
+    if seed % 2 == 0:  # else it may not be there again yet
+        assert referenced(reports / "index.html")
     for page in reports.rglob("index.html"):
         assert page.read_bytes().rstrip().endswith(b"</html>"), f"{page} is cut"
         for name in referenced(page):

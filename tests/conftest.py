@@ -47,6 +47,7 @@ SLOW = (
     "tests/infra/test_scripts.py",
     "tests/mutations/test_mutations.py",
     "tests/reports/test_claim_cards.py",
+    "tests/reports/test_claim_properties.py",
     "tests/reports/test_every_field.py",
     "tests/reports/test_page.py",
     "tests/reports/test_torch_file.py",
@@ -54,11 +55,14 @@ SLOW = (
     "tests/search_spaces/test_optimizers.py",
     "tests/studies/test_anew.py",
     "tests/studies/test_attached.py",
+    "tests/studies/test_ceilings.py",
     "tests/studies/test_cli.py",
+    "tests/studies/test_exported_file.py",
     "tests/studies/test_exporting.py",
     "tests/studies/test_extending.py",
     "tests/studies/test_grown_catalogue.py",
     "tests/studies/test_guidelines.py",
+    "tests/studies/test_image_sets.py",
     "tests/studies/test_ledger.py",
     "tests/studies/test_ledger_file.py",
     "tests/studies/test_ledger_postgresql.py",
@@ -66,10 +70,12 @@ SLOW = (
     "tests/studies/test_plan.py",
     "tests/studies/test_planning.py",
     "tests/studies/test_processors.py",
+    "tests/studies/test_publishing.py",
     "tests/studies/test_questions.py",
     "tests/studies/test_races.py",
     "tests/studies/test_reaching.py",
     "tests/studies/test_run.py",
+    "tests/studies/test_scope.py",
     "tests/studies/test_seal.py",
     "tests/studies/test_searching.py",
     "tests/studies/test_shipped_studies.py",
@@ -83,7 +89,7 @@ SLOW = (
     "tests/trainers/test_probes.py",
 )
 """Files that `make test-fast` leaves out, besides tests/blackbox: they start Ray or servers, or take
-12 s and more on a busy machine."""
+9 s and more on a busy machine."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -43,11 +43,6 @@ class Scope:
     own_families: int | None = later()
     """Families of a user's own tasks that are not declared as measured data; missing where there are none."""
 
-    @property
-    def own(self) -> bool:
-        """Whether a task brought a network of its own, which no export can write down."""
-        return OWN in self.network.split(BETWEEN)
-
     def title(self) -> str:
         """What a page says beside its title."""
         updates = f", {_spoken(self.steps)} updates" if self.steps else ""

@@ -4,8 +4,9 @@
 
 Linux ends Ray's two servers with the driver, but not the agents that these have started: those look for
 their parent every half minute. So a process in a session of its own waits until its parent PID is gone, or
-has closed the pipe without a word, and kills every process whose HOME is FOLDER: the cluster was started with
-it.
+has closed the pipe without a word, and kills every process of the cluster. Each of them was started with
+FOLDER as its HOME and writes its log below it. Both are looked for: a process that gives itself a title, as
+Ray's agents do, writes it over its environment.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import select
 import shutil
 import signal
+import stat
 import sys
 import time
 from contextlib import suppress
@@ -45,21 +47,35 @@ def main(folder: str, driver: int) -> None:
 
 
 def kill_all(folder: str) -> int:
-    """Kills every process of this user that was started with FOLDER as its home; how many there were."""
-    mark, killed = f"HOME={folder}".encode(), 0
+    """Kills every process of this user that belongs to the cluster in FOLDER; how many there were."""
+    killed = 0
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != os.getpid():
             with suppress(OSError):
                 handle = os.pidfd_open(int(name))  # before the look: another process may get its number
                 try:
-                    with open(f"/proc/{name}/environ", "rb") as environment:
-                        ours = mark in environment.read().split(b"\0")
-                    if ours:
+                    if has_home(name, folder) or writes_below(name, folder):
                         signal.pidfd_send_signal(handle, signal.SIGKILL)
                         killed += 1
                 finally:
                     os.close(handle)
     return killed
+
+
+def has_home(pid: str, folder: str) -> bool:
+    """Whether the process has FOLDER as its HOME, as far as its environment can still be read."""
+    with open(f"/proc/{pid}/environ", "rb") as environment:
+        return f"HOME={folder}".encode() in environment.read().split(b"\0")
+
+
+def writes_below(pid: str, folder: str) -> bool:
+    """Whether the process has a file below FOLDER open for writing (to read one proves nothing)."""
+    for entry in os.scandir(f"/proc/{pid}/fd"):
+        with suppress(OSError):  # it may have been closed since
+            written = entry.stat(follow_symlinks=False).st_mode & stat.S_IWUSR
+            if written and os.readlink(entry.path).startswith(folder + os.sep):
+                return True
+    return False
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What the evidence says: questions, comparisons, verdicts, defaults, pages.
 
 The doors are found here by name and loaded on first use, so that a worker which only needs a noun does not
-import statistics and drawing. The submodule `reports.defaults` holds `defaults`, `render` and `load`.
+import statistics and drawing. The submodule `reports.defaults` holds `defaults` and `load`;
+`reports.export_formats` holds `render`.
 """
 
 from __future__ import annotations

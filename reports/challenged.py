@@ -27,7 +27,8 @@ from reports.scores import scores
 from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
-    from reports.record import Budget, Margin, StudyRecord
+    from reports.budget import Budget, Margin
+    from reports.record import StudyRecord
 
 
 def challenged(

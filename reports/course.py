@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reports.budget import Budget, Margin
 from reports.compare import FEW_FAMILIES
 from reports.question import Question
 from reports.racing import looks_within, race
 from reports.scores import scores
 from trainers.evaluation import Evaluation
-
-if TYPE_CHECKING:
-    from reports.record import Budget, Margin
 
 Cells = Mapping[str, tuple[str, ...]]
 """Task, in planned order -> the levels that are trained there, in the question's order."""

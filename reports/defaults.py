@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +14,9 @@ import yaml
 from reports.changes import same_regimes
 from reports.characters import on_one_line
 from reports.evidence import gather
-from reports.exporting.latex import latex
-from reports.exporting.optuna_file import optuna_file
-from reports.exporting.torch_file import torch_file
 from reports.external import whole_recipe
-from reports.markdown import markdown
 from reports.numbers import tuned_numbers
-from reports.plain import from_plain, to_plain
+from reports.plain import from_plain
 from reports.recipes import recipes
 from reports.recommended import (
     SCHEMA,
@@ -38,20 +34,16 @@ from reports.recommended import (
 from reports.record import StudyRecord
 from reports.robustness import robustness
 from reports.scope import scope_of
-from reports.verdict import Effect, Verdict
+from reports.verdict_model import Effect, Verdict
 from reports.yaml_limits import examine
 from search_spaces.catalog import FACTORS
-from search_spaces.factor import unknown
 
-__all__ = ["FORMATS", "Defaults", "defaults", "load", "render"]
+__all__ = ["Defaults", "defaults", "load"]
 
 LONGEST_FILE = 1_000_000
 """Characters; a longer file is not a defaults file."""
 MAX_VALUES = 50_000
 """Names and values of one; the published table has about 2,000."""
-
-FORMATS = ("yaml", "json", "markdown", "latex", "python", "optuna")
-READABLE = ("yaml", "json")
 
 
 def defaults(
@@ -142,36 +134,6 @@ def _released(verdicts: Sequence[Verdict], previous: Defaults | None) -> Iterato
         why = "still proved as good" if level in verdict.admissible else "no level is proved"
         said = f"{level} is kept from the last release ({why}); without one it would be {verdict.recommended}"
         yield replace(verdict, recommended=level, caveats=(*verdict.caveats, said))
-
-
-def render(defaults: Defaults, format: str) -> str:
-    """The file's text in one of FORMATS; equal for equal defaults.
-
-    Raises:
-        ValueError: an unknown format, or a table without rows in one that is made of recipes; for 'python'
-            also a recipe that cannot be written as plain PyTorch.
-    """
-    if format == "yaml":
-        plain = to_plain(defaults)
-        return str(
-            yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
-        )
-    if format == "json":
-        return json.dumps(to_plain(defaults), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if format in WRITERS:
-        if not defaults.rows:
-            raise ValueError(f"table '{defaults.table}' has no rows to write as {format}")
-        return WRITERS[format](defaults)
-    raise unknown("format of defaults", format, FORMATS)
-
-
-WRITERS: Mapping[str, Callable[[Defaults], str]] = {
-    "markdown": markdown,
-    "latex": latex,
-    "python": torch_file,
-    "optuna": optuna_file,
-}
-"""Formats that are written, never read back."""
 
 
 def load(text: str, name: str = "defaults file") -> Defaults:

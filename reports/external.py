@@ -9,22 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
+from reports.budget import ARMS, EXTERNAL
 from reports.claims import between, states
 from reports.compare import block_effects, family_effects
 from reports.evidence import Evidence, families_of, from_rows
 from reports.guards import EvidenceError, check
 from reports.origins import kinds
 from reports.question import Question
-from reports.record import ARMS, EXTERNAL, ExternalRecord, StudyRecord
+from reports.record import ExternalRecord, StudyRecord
+from reports.verdict_model import Verdict
 from search_spaces.change import Change
 from trainers.evaluation import Evaluation
-
-if TYPE_CHECKING:
-    from reports.verdict import Verdict
 
 NAMES: Mapping[tuple[str, bool], str] = {
     ("recommended", True): "the recommended recipe, retuned",

@@ -21,7 +21,7 @@ from reports.compare import CLIP, block_effects, family_effects
 from reports.evidence import Evidence
 from reports.robustness import Robustness
 from reports.tuning import REGRET_SHOWN, Search, Trial, best_so_far
-from reports.verdict import Effect
+from reports.verdict_model import Effect
 
 NARROW = 0.2
 """Margins below which a diamond would be a line (0, where every family is at the clip): a mark instead."""

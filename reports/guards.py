@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from reports.budget import Budget, Margin
 from reports.question import Question
-from reports.record import Budget, Margin, StudyRecord, once
+from reports.record import StudyRecord, once
 from reports.scores import READ_OUT
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation, Phase, Slot
 

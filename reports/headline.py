@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.verdict import Verdict
+from reports.verdict_model import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)

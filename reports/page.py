@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from reports import figures, row_figures, wording
 from reports.boundary import audit, flagged
+from reports.budget import ORIGINS
 from reports.certificate import certify
 from reports.characters import cell
 from reports.claim_cards import Card, cards, write_cards
@@ -39,7 +40,7 @@ from reports.origins import kinds
 from reports.other_tables import Sheet, other_tables
 from reports.pace import Pace, pace_of
 from reports.processors import mixture_of
-from reports.record import ORIGINS, StudyRecord
+from reports.record import StudyRecord
 from reports.registered import registered
 from reports.robustness import Robustness, robustness
 from reports.scope import described, scope_of
@@ -47,7 +48,8 @@ from reports.sensitivity import Line, sensitivity
 from reports.time_to_target import targets
 from reports.tuning import search_of
 from reports.validity import answering, controls, standing, unanswered
-from reports.verdict import Verdict, judge
+from reports.verdict import judge
+from reports.verdict_model import Verdict
 from search_spaces.change import spelled
 
 PHASES = ("pilot", *CHAIN)

@@ -15,7 +15,7 @@ from reports.compare import Array, Unit
 from reports.evidence import Evidence
 from reports.record import StudyRecord
 from reports.textbook_tables import PAIRINGS
-from reports.verdict import EQUAL
+from reports.verdict_model import EQUAL
 
 ROW = "initializer"
 

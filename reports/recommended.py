@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from reports.decision import Label
 from reports.plain import later, to_plain
 from reports.scope import Scope
-from reports.verdict import DecidedBy
+from reports.verdict_model import DecidedBy
 from search_spaces.config import Setting, digest
 
 SCHEMA = 1

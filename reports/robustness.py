@@ -18,7 +18,8 @@ from reports.compare import (
 from reports.evidence import Evidence, families_of
 from reports.improvement import Improvement, Robust, improvement, robust, shares
 from reports.regret import LeftOut, left_out, portfolio
-from reports.verdict import Decision, Verdict, decide
+from reports.verdict import Decision, decide
+from reports.verdict_model import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from reports.budget import TaskFacts
 from reports.origins import kinds
 from reports.plain import later
-from reports.record import StudyRecord, TaskFacts
+from reports.record import StudyRecord
 from reports.what_ran import training_items
 from reports.wording import listed
 

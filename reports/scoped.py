@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reports.boundary import ALARM, Edge
-from reports.record import Margin, TaskFacts
+from reports.budget import Margin, TaskFacts
 
 SCOPE = "a scope: it serves to choose ranges, on tasks that are never judged; nothing here is evidence"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reports.record import TaskFacts
+from reports.budget import TaskFacts
 from search_spaces.change import Value
 from search_spaces.factor import Range
 from trainers.evaluation import Evaluation

@@ -11,7 +11,8 @@ from reports.compare import block_effects, family_effects
 from reports.evidence import Evidence, from_rows
 from reports.record import StudyRecord
 from reports.robustness import Measured, Robustness
-from reports.verdict import Decision, Verdict, decide
+from reports.verdict import Decision, decide
+from reports.verdict_model import Verdict
 from reports.wording import LABELS, signed
 
 LAST = "last"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from reports.record import StudyRecord, TaskFacts
+from reports.budget import TaskFacts
+from reports.record import StudyRecord
 from reports.search_record import SearchRecord
 from search_spaces.config import SETTING_NAMES
 from trainers.amounts import Amount, amounts, told

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from reports.course import Course
-from reports.verdict import Effect, Verdict
+from reports.verdict_model import Effect, Verdict
 
 LABELS = {
     "confirmed": "confirmed",

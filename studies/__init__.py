@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from reports.recommended import Defaults
     from reports.record import StudyRecord
     from reports.search_record import SearchRecord
-    from reports.verdict import Verdict
+    from reports.verdict_model import Verdict
     from studies.commands.replaying import Replay
     from studies.kinds import AnySpec
     from studies.run import RunSummary
@@ -78,7 +78,7 @@ def verdicts(study: str, *, workspace: Path = WORKSPACE) -> tuple[Verdict, ...]:
 
 
 def defaults(study: str, *, workspace: Path = WORKSPACE, previous: Defaults | None = None) -> Defaults:
-    """What a study recommends, with its evidence; `reports.defaults.render` writes it in any format."""
+    """What a study recommends, with its evidence; `reports.export_formats.render` writes it in any format."""
     from reports.defaults import defaults
 
     return defaults(read_record(study, workspace=workspace), verdicts(study, workspace=workspace), previous)

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from reports.budget import EXTERNAL, Margin
 from reports.course import Course
-from reports.record import EXTERNAL, Margin
 from reports.wording import counted, raced
 from search_spaces.config import digest
 from search_spaces.space import complete

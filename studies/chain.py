@@ -10,8 +10,8 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from reports.budget import EXTERNAL
 from reports.guards import FIXED_DESIGNS
-from reports.record import EXTERNAL
 from search_spaces.config import Config
 from studies.control_arms import salt
 from studies.external import External

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from reports.budget import ARMS, EXTERNAL
 from reports.guards import FIXED_DESIGNS
-from reports.record import ARMS, EXTERNAL
 from search_spaces.config import SETTING_NAMES, Config, Setting
 from search_spaces.space import complete
 from studies.challenging import expected_challenges

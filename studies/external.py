@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from reports.budget import ARMS, EXTERNAL, Margin
 from reports.question import Question
-from reports.record import ARMS, EXTERNAL, ExternalRecord, Margin, StudyRecord
+from reports.record import ExternalRecord, StudyRecord
 from search_spaces.catalog import FACTORS
 from search_spaces.change import Change
 from search_spaces.config import SETTING_NAMES, Config, Setting, digest

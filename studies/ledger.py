@@ -14,8 +14,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reports.budget import Margin
 from reports.characters import harmless
-from reports.record import Margin
 from search_spaces.factor import unknown
 from studies.database.checking import Checked, Fault, checked
 from studies.database.committing import commit_pack, note_attempt, now_ms

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from reports.record import TaskFacts
+from reports.budget import TaskFacts
 from studies.database.as_recorded import as_recorded
 from studies.plan import Protocol
 from studies.scoping.plan import ScopeProtocol

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from reports.record import Margin
+from reports.budget import Margin
 from search_spaces.config import Setting
 from search_spaces.space import complete, framework_levels
 from studies.points import taken

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from reports.budget import ARMS, EXTERNAL, Margin, TaskFacts
 from reports.challenge import FRESH_BLOCKS, WORST
 from reports.compare import FEW_FAMILIES
 from reports.course import Cells, Course, course_of
 from reports.question import Question
-from reports.record import ARMS, EXTERNAL, Margin, TaskFacts
 from search_spaces.change import Change
 from search_spaces.config import SETTING_NAMES, Config, Setting, digest
 from search_spaces.factor import Range, unknown

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from reports.budget import EXTERNAL, Budget, TaskFacts
 from reports.question import Question
-from reports.record import EXTERNAL, Budget, ExternalRecord, StudyRecord, TaskFacts
+from reports.record import ExternalRecord, StudyRecord
 from search_spaces.change import spelled
 from search_spaces.config import SETTING_NAMES
 from studies.database.as_recorded import as_recorded, untouched

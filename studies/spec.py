@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, PrivateAttr, Strict, ValidationError
 
+from reports.budget import Budget
 from reports.claimed import Claim
 from reports.guards import FIXED_DESIGNS
 from reports.question import Question
-from reports.record import Budget
 from search_spaces.change import Change
 from search_spaces.config import Setting
 from search_spaces.factor import unknown

@@ -32,7 +32,7 @@ DOORS: dict[str, frozenset[str]] = {
     "yaml": frozenset(
         (
             "studies/study_file/plain_yaml.py",
-            *(f"reports/{part}.py" for part in ("yaml_limits", "defaults", "best")),
+            *(f"reports/{part}.py" for part in ("yaml_limits", "defaults", "export_formats", "best")),
         )
     ),
     "pydantic": frozenset(
@@ -68,6 +68,7 @@ TORCH_FREE = ("search_spaces.factor", "search_spaces.config", "trainers.evaluati
 READ_THE_CATALOGUE = frozenset(
     (
         *("reports.numbers", "reports.recipes", "reports.defaults", "reports.page", "reports.search_page"),
+        "reports.export_formats",
         *("reports.exporting.saying", "reports.exporting.torch_parts", "reports.exporting.torch_file"),
         "reports.exporting.torch_regime",
         *("reports.exporting.optuna_file", "reports.exporting.differences", "reports.changes"),

@@ -125,7 +125,7 @@ def export(
 
 def rendered(table: Defaults, kind: Kind) -> str:
     """The table in a format; what a plain PyTorch file leaves out is said on the error stream as well."""
-    from reports.defaults import render
+    from reports.export_formats import render
     from reports.exporting.torch_file import left_out, to_know
 
     text = render(table, kind.value)

@@ -60,9 +60,9 @@ def write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Pa
 def defaults_text(record: StudyRecord, format: str, previous: Path | None = None) -> str:
     """A study's recommended defaults as a file; arguments as of `defaults_of`.
 
-    `format` is one of `reports.defaults.FORMATS`.
+    `format` is one of `reports.export_formats.FORMATS`.
     """
-    from reports.defaults import render
+    from reports.export_formats import render
 
     return render(defaults_of(record, previous), format)
 

@@ -96,7 +96,7 @@ def publish(workspace: Path, studies: Sequence[str], folder: Path, *, machine: s
     Raises:
         ValueError: a study that carries no verdicts, or a folder whose README has no mark.
     """
-    from reports.defaults import render
+    from reports.export_formats import render
 
     readme = folder / "README.md"
     words = readme.read_text(encoding="utf-8") if readme.is_file() else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.record import EXTERNAL
+from reports.budget import EXTERNAL
 from search_spaces.change import spelled
 from search_spaces.factor import unknown
 from studies.chain import salted

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from reports.record import EXTERNAL, Extension
+from reports.budget import EXTERNAL
+from reports.record import Extension
 from studies.database.as_recorded import as_recorded, untouched
 from trainers.evaluation import PHASES, Evaluation, Slot
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from reports.record import EXTERNAL
+from reports.budget import EXTERNAL
 from reports.search_record import EXPLORATORY
 from search_spaces.config import Setting, digest
 from studies.ledger import Committed, StudyRow

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reports.record import EXTERNAL, Margin
+from reports.budget import EXTERNAL, Margin
 from studies.challenging import challenge_chains, expected_challenges
 from studies.database.lineage import Seen
 from studies.external import PLAN, VERDICTS, Frozen, chains, external_of, hoped_before

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from reports.record import StudyRecord
     from reports.search_record import SearchRecord
-    from reports.verdict import Verdict
+    from reports.verdict_model import Verdict
     from studies.run import RunSummary
 
 MOST_GIVEN_UP = 10

@@ -6,7 +6,7 @@ import statistics
 from collections import deque
 from collections.abc import Sequence
 
-from reports.record import Margin
+from reports.budget import Margin
 from search_spaces.space import complete
 from studies.chain import check_known, next_members, place
 from studies.ledger import Ledger

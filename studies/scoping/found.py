@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from reports.boundary import OUTER, Edge
+from reports.budget import Margin
 from reports.processors import mixture
-from reports.record import Margin
 from reports.scoped import Scatter, Scoped, Searched
 from search_spaces.change import Change
 from search_spaces.factor import Range

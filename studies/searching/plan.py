@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from reports.record import TaskFacts
+from reports.budget import TaskFacts
 from search_spaces.compatibility import notes, refusal
 from search_spaces.config import SETTING_NAMES, Config, Setting, digest
 from search_spaces.factor import unknown

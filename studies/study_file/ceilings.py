@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from reports.record import ARMS
+from reports.budget import ARMS
 from search_spaces.change import Change
 from search_spaces.config import SETTING_LIMITS, Setting
 from studies import control_arms

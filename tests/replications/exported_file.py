@@ -19,7 +19,8 @@ import numpy as np
 from scipy import stats
 
 from reports import verdicts
-from reports.defaults import defaults, render
+from reports.defaults import defaults
+from reports.export_formats import render
 from reports.record import StudyRecord
 from studies.ledger import Ledger
 from studies.record import study_record

@@ -11,7 +11,8 @@ import jsonschema  # type: ignore[import-untyped,unused-ignore]
 import pytest
 import yaml
 
-from reports.defaults import Defaults, defaults, load, render
+from reports.defaults import Defaults, defaults, load
+from reports.export_formats import render
 from reports.guards import EvidenceError
 from reports.json_schema import json_schema
 from reports.recommended import sealed
@@ -370,7 +371,7 @@ def test_the_page_calls_a_users_data_their_own(study: StudyRecord) -> None:
 
 def test_shipped_tasks_are_measured_or_generated_by_their_licence() -> None:
     """The rule by which a page tells our rules' items from a user's, over every task that ships."""
-    from reports.record import GENERATED
+    from reports.budget import GENERATED
     from trainers.tasks import ROWS
     from trainers.tasks.procedure import Procedure
 

@@ -17,7 +17,8 @@ from reports.headline import other_orders
 from reports.numbers import tuned_numbers
 from reports.record import StudyRecord
 from reports.robustness import Robustness, robustness
-from reports.verdict import Decision, Verdict, verdicts
+from reports.verdict import Decision, verdicts
+from reports.verdict_model import Verdict
 from search_spaces.change import Change
 from tests.reports import reference, reference_numbers, reference_row
 from tests.reports.discriminating import discriminating

@@ -14,7 +14,8 @@ import optuna
 import pytest
 import torch
 
-from reports.defaults import FORMATS, load, render
+from reports.defaults import load
+from reports.export_formats import FORMATS, render
 from reports.exporting.latex import escaped
 from reports.recommended import Defaults, LevelEffect, Recipe
 from reports.references import reference

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from reports.budget import Budget, Margin
 from reports.course import Course, course_of
 from reports.evidence import Evidence
 from reports.question import Question
-from reports.record import Budget, Margin
 from reports.verdict import decide
 from search_spaces.config import Config
 from tests.reports import reference

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reports.best import FORMATS, best, render
-from reports.record import TaskFacts
+from reports.budget import TaskFacts
 from reports.search_figures import best_tenth, ends
 from reports.search_page import build, write_search_report
 from reports.search_record import EXPLORATORY, Dimension, SearchRecord

@@ -17,7 +17,8 @@ from reports.robustness import robustness
 from reports.sensitivity import Line, last_step, sensitivity
 from reports.time_to_target import targets
 from reports.tuning import REGRET_SHOWN, Trial, best_so_far
-from reports.verdict import Verdict, judge, verdicts
+from reports.verdict import judge, verdicts
+from reports.verdict_model import Verdict
 from tests.reports.planted import LEVELS, noisy_errors, planted_study
 
 

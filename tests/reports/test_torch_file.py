@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reports.defaults import render
+from reports.export_formats import render
 from reports.exporting import torch_parts
 from reports.exporting.torch_file import identifiers, left_out, to_know, torch_file
 from reports.recommended import Recipe

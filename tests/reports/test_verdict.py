@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from reports.record import StudyRecord
-from reports.verdict import Effect, Verdict, verdicts
+from reports.verdict import verdicts
+from reports.verdict_model import Effect, Verdict
 from reports.wording import answer
 from tests.reports.planted import LEVELS, TRIVIAL, noisy_errors, planted_study
 

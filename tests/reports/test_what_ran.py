@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reports.budget import Margin
 from reports.headline import other_orders
 from reports.index_page import noted, write_index
 from reports.page import write_report
 from reports.question import Question
-from reports.record import Margin, StudyRecord
+from reports.record import StudyRecord
 from reports.scope import scope_of
 from reports.verdict import verdicts
 from reports.what_ran import training_items, what_ran

@@ -17,7 +17,8 @@ import pytest
 
 from reports.claim_cards import FILE as CARDS
 from reports.claim_pages import FIRST, LAST, refresh
-from reports.defaults import load, render
+from reports.defaults import load
+from reports.export_formats import render
 from studies.commands.pages import REPORTS
 from studies.ledger import FILE, Ledger
 from tests.blackbox.program import TINY, invoked

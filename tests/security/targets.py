@@ -15,7 +15,7 @@ import yaml
 
 from reports.changes import differences
 from reports.defaults import load as load_defaults
-from reports.defaults import render
+from reports.export_formats import render
 from reports.exporting.differences import told
 from reports.plain import from_plain, to_plain
 from reports.recommended import Defaults, content_hash

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from reports.changes import differences
-from reports.defaults import render
+from reports.export_formats import render
 from reports.exporting.differences import told
 from reports.index_page import build as build_index
 from reports.index_page import noted

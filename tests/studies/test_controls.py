@@ -12,7 +12,8 @@ import pytest
 
 from reports import standing, verdicts
 from reports.certificate import certify
-from reports.defaults import defaults, render
+from reports.defaults import defaults
+from reports.export_formats import render
 from reports.guards import EvidenceError
 from reports.index_page import write_index
 from reports.page import build

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from reports.defaults import load, render
+from reports.defaults import load
+from reports.export_formats import render
 from studies.cli import invoke
 from studies.commands import replaying, sources
 from studies.ledger import Ledger

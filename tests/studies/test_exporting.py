@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from reports.defaults import FORMATS, load, render
+from reports.defaults import load
+from reports.export_formats import FORMATS, render
 from reports.recommended import Defaults
 from search_spaces.config import Setting
 from studies.cli import invoke

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from reports import verdicts
-from reports.defaults import defaults, render
+from reports.budget import EXTERNAL
+from reports.defaults import defaults
+from reports.export_formats import render
 from reports.external import NAMES, external
 from reports.page import build
-from reports.record import EXTERNAL, ExternalRecord, StudyRecord
+from reports.record import ExternalRecord, StudyRecord
 from reports.validity import answering
 from reports.verdict import judge
 from studies.agenda import Agenda

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from reports.record import Margin
+from reports.budget import Margin
 from studies.pilot import RECIPES, SEEDS, margin, pilot_members
 from tests.studies.planted import outcome, stripes, tiny
 from trainers.evaluation import Evaluation

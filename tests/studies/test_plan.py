@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from reports.record import Margin
+from reports.budget import Margin
 from search_spaces.config import Config, Setting
 from search_spaces.space import complete
 from studies.plan import Chain, Plan, Protocol, planned_members, protocol

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from reports import standing, verdicts
-from reports.defaults import defaults, render
+from reports.defaults import defaults
+from reports.export_formats import render
 from reports.page import build
 from search_spaces.change import Change
 from studies.plan import Chain, Protocol

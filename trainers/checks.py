@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from trainers.task import Task
+from trainers.task_fields import TaskFields
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """Names of tasks and families: they become file names, tags and columns."""
@@ -32,7 +31,7 @@ AUGMENTATIONS = frozenset({"shift", "flip", "rotation"})
 """What can be done to an item's places; a sequence can only be shifted."""
 
 
-def check(task: Task) -> None:
+def check(task: TaskFields) -> None:
     """ValueError unless the data can be learned from and judged.
 
     `Task` calls it when it is built, so that a task which exists is sound.
@@ -63,7 +62,7 @@ def check(task: Task) -> None:
     _check_reading(task, where)
 
 
-def _check_reading(task: Task, where: str) -> None:
+def _check_reading(task: TaskFields, where: str) -> None:
     """What a network of one's own reads of the config, and what it is given."""
     given: Any = task
     for key, reads in (
@@ -103,7 +102,7 @@ def _fixed_test(n_test: Any, items: int, where: str) -> int:
     return n_test
 
 
-def _check_arrays(task: Task, where: str) -> None:
+def _check_arrays(task: TaskFields, where: str) -> None:
     if task.x.ndim != 2 or (task.x.shape[1] < 1 and len(task.x)):
         raise ValueError(f"{where}: x must be [items, features], not {task.x.shape}")
     if task.y.ndim != 1 or len(task.x) != len(task.y):
@@ -126,7 +125,7 @@ def _check_arrays(task: Task, where: str) -> None:
         raise ValueError(f"{where}: x has no feature that differs between items")
 
 
-def _check_shape(task: Task, where: str) -> None:
+def _check_shape(task: TaskFields, where: str) -> None:
     """An item's shape holds its features, and what may be done to its places is known."""
     shape: Any = task.shape
     if shape is not None:

@@ -17,7 +17,8 @@ from torch import Tensor
 from trainers.augmenting import Augmenter, transformations
 from trainers.member import Member
 from trainers.scaling import Scaling, TargetScaling
-from trainers.task import Split, Task
+from trainers.task import Task
+from trainers.task_fields import Split
 
 LEAST_VALIDATION = 200
 """Validation items that are used at least, where the task has them."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainers.feed import trivial_error
-from trainers.task import Split, Task, TaskBuilder
+from trainers.task import Task, TaskBuilder
+from trainers.task_fields import Split
 
 RACED_FROM = 300
 """Test items from which a task can be raced; with fewer it serves development (method.md 2.2)."""

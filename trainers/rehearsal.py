@@ -15,8 +15,8 @@ from search_spaces.space import complete, open_ranges
 from trainers.checks import READABLE
 from trainers.evaluation import Slot
 from trainers.member import Member
+from trainers.network_contract import check_outputs, items, refused, reported
 from trainers.networks import OwnModule, network_for
-from trainers.networks.contract import check_outputs, items, refused, reported
 from trainers.networks.network import Pass
 from trainers.networks.reproducible import check_reproducible
 from trainers.precision import element_type

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from search_spaces.config import Config
 from search_spaces.input_scaling import INPUT_SCALING
-from trainers.task import Task
+from trainers.task_fields import TaskFields
 
 Floats = NDArray[np.float64]
 
 
-def check_input_scaling(config: Config, task: Task) -> None:
+def check_input_scaling(config: Config, task: TaskFields) -> None:
     """ValueError where a level adds a first layer that a network of one's own does not have."""
     name = config.levels["input_scaling"]
     if task.network is not None and INPUT_SCALING.level(name).build.first_layer_norm:
@@ -36,7 +36,7 @@ class Scaling:
     unit_F: Floats
 
     @staticmethod
-    def of(task: Task, train: NDArray[np.int64], level: str) -> Scaling:
+    def of(task: TaskFields, train: NDArray[np.int64], level: str) -> Scaling:
         """By a level of the factor input_scaling; tokens stay what they are.
 
         The places of an image share their channel's numbers.
@@ -53,7 +53,7 @@ class Scaling:
             centre, unit = (np.tile(numbers, places) for numbers in fit(x.reshape(-1, channels)))
         return Scaling(centre_F=centre, unit_F=unit)
 
-    def items(self, task: Task, numbers: NDArray[np.int64]) -> Floats:
+    def items(self, task: TaskFields, numbers: NDArray[np.int64]) -> Floats:
         """Scaled x [n, F] of those items."""
         scaled: Floats = (task.x[numbers].astype(np.float64) - self.centre_F) / self.unit_F
         return scaled
@@ -67,14 +67,14 @@ class TargetScaling:
     sd: float
 
     @staticmethod
-    def of(task: Task, train: NDArray[np.int64]) -> TargetScaling:
+    def of(task: TaskFields, train: NDArray[np.int64]) -> TargetScaling:
         """From the training items."""
         if task.kind == "classification":
             return TargetScaling(mean=0.0, sd=1.0)
         y = task.y[train].astype(np.float64)
         return TargetScaling(mean=float(y.mean()), sd=float(y.std()) or 1.0)
 
-    def items(self, task: Task, numbers: NDArray[np.int64]) -> Floats:
+    def items(self, task: TaskFields, numbers: NDArray[np.int64]) -> Floats:
         """Scaled y [n] of those items."""
         scaled: Floats = (task.y[numbers].astype(np.float64) - self.mean) / self.sd
         return scaled

@@ -2,112 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from search_spaces.config import Config, digest
+from search_spaces.config import digest
 from search_spaces.factor import unknown
 from trainers.arrays import inputs, numbers, targets
 from trainers.checks import check
 from trainers.labels import class_numbers
-from trainers.randomness import stream
 from trainers.reading import csv_arrays, dataset_arrays
-
-if TYPE_CHECKING:
-    import torch
-
-Kind = Literal["classification", "regression"]
-Inputs = Literal["numbers", "tokens"]
-
-NetworkFactory = Callable[[int, int, Config], "torch.nn.Module"]
-"""A user's own network: (inputs, outputs, config) -> module mapping [batch, inputs] to [batch, outputs]."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """Item numbers of one block: int64 arrays, disjoint."""
-
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    test: NDArray[np.int64]
+from trainers.task_fields import Kind, TaskFields
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Task:
+class Task(TaskFields):
     """What is learned, from which items, judged how.
 
     Classification is trained on cross-entropy and judged by error rate; regression on squared error
     of standardized targets and judged by RMSE in units of the training targets' SD. Lower is better.
-    """
 
-    name: str
-    """At most 64 letters, digits, points, dashes and underscores."""
-    family: str
-    """The statistical unit: variants of one generator share a family."""
-    kind: Kind
-    x: NDArray[np.float32]
-    """[items, features], finite."""
-    y: NDArray[Any]
-    """[items]: int64 class numbers 0..C-1, or float32 targets."""
-    shape: tuple[int, ...] | None = None
-    """An item's shape, channels last: (height, width, channels) of an image, (steps, channels) of a
-    sequence; None for a table. Rows of x are such items, flattened row-major."""
-    augmentations: frozenset[str] = field(default_factory=frozenset)
-    """Transformations among `checks.AUGMENTATIONS` that leave y right: what `augmentation` may ask for."""
-    n_test: int | None = None
-    """The last `n_test` items are the one fixed test set (generated data); None: every block draws
-    its own test part."""
-    real: bool = False
-    """Published by others, as they measured or (magic) simulated it; not drawn by a rule of ours."""
-    licence: str = ""
-    source: str = ""
-    version: str = "1"
-    bayes_error: float | None = None
-    """The least reachable error in the metric's unit, where it is known."""
-    network: NetworkFactory | None = None
-    """None: the multilayer perceptron that the config describes."""
-    honours: frozenset[str] = field(default_factory=frozenset)
-    """Factors among `checks.HONOURED` that `network` itself builds from the config."""
-    reads: frozenset[str] | None = None
-    """Settings among `checks.READABLE` that `network` reads from the config; None: not declared, and found
-    out by building it. A factory may say so itself, by an attribute of this name."""
-    inputs: Inputs = "numbers"
-    """What `network` is given: numbers, scaled by the factor input_scaling, or tokens, whole numbers that
-    stand for something (int64, never scaled)."""
-    notes: tuple[str, ...] = ()
-    """What to know of the data, for `plan` to say: a column that was centred, or that counts rows."""
+    Raises:
+        ValueError: what `trainers.checks.check` refuses.
+    """
 
     def __post_init__(self) -> None:
         check(self)
-
-    @property
-    def n_inputs(self) -> int:
-        return int(self.x.shape[1])
-
-    @property
-    def is_image(self) -> bool:
-        """Whether items have height, width and channels."""
-        return self.shape is not None and len(self.shape) == 3
-
-    @property
-    def n_classes(self) -> int | None:
-        """C, or None for regression."""
-        return int(self.y.max()) + 1 if self.kind == "classification" else None
-
-    @property
-    def n_outputs(self) -> int:
-        return self.n_classes or 1
-
-    @property
-    def metric(self) -> str:
-        return "error_rate" if self.kind == "classification" else "rmse_in_sd"
 
     @cached_property
     def content_hash(self) -> str:
@@ -124,43 +49,9 @@ class Task:
         """Of the source, the structure and a probe output of its own network; {} where it has none."""
         if self.network is None:
             return {}
-        from trainers.networks.identity import identity  # builds the network, and needs torch
+        from trainers.network_identity import identity  # builds the network, and needs torch
 
         return identity(self)
-
-    @property
-    def declared(self) -> frozenset[str] | None:
-        """The settings that its own network is said to read; None where nobody says so."""
-        own = getattr(self.network, "reads", None)
-        return self.reads if self.reads is not None or own is None else frozenset(own)
-
-    @cached_property
-    def data_hash(self) -> str:
-        """Of the data and how it is split: a shape and augmentations are part of it, where there are any."""
-        text = f"{self.kind}|{self.n_test}|{self.x.shape}|{self.x.dtype}|{self.y.dtype}|{self.version}"
-        if self.shape is not None:
-            text += f"|{self.shape}|{sorted(self.augmentations)}"
-        parts = hashlib.blake2b(text.encode(), digest_size=10)
-        parts.update(np.ascontiguousarray(self.x).data)
-        parts.update(np.ascontiguousarray(self.y).data)
-        return parts.hexdigest()
-
-    def split(self, study: str, block: int) -> Split:
-        """The block's items: 20 % validation of what is not test, test 25 % unless it is fixed.
-
-        A pure function of (study, task, block): every level and every phase sees the same split.
-        """
-        order = stream(study, self.name, block, "split")
-        n = len(self.y)
-        if self.n_test is not None:
-            test = np.arange(n - self.n_test, n)
-            rest = order.permutation(n - self.n_test)
-        else:
-            everything = order.permutation(n)
-            cut = max(1, n // 4)
-            test, rest = np.sort(everything[:cut]), everything[cut:]
-        cut = max(1, len(rest) // 5)
-        return Split(train=rest[cut:], validation=rest[:cut], test=test)
 
     @staticmethod
     def from_arrays(
@@ -289,9 +180,19 @@ def _task(
     task = Task(name=name, kind=kind, x=values, y=answers, notes=(*notes, *of_x, *of_y), **rest)
     if task.network is None or "inputs" in rest or np.asarray(x).dtype not in TOKEN_TYPES:
         return task
-    from trainers.networks.identity import takes_tokens  # builds the network, and needs torch
+    return _with_tokens(task)
 
-    return takes_tokens(task)
+
+def _with_tokens(task: Task) -> Task:
+    """The task with whole numbers as tokens, if its network takes them as int64; else as it is."""
+    from trainers.network_identity import tried  # builds the network, and needs torch
+
+    try:
+        tokens = replace(task, inputs="tokens")
+        tried(tokens)
+    except ValueError:
+        return task
+    return tokens
 
 
 TOKEN_TYPES = (np.int16, np.int32, np.int64, np.uint16, np.uint32, np.uint64)

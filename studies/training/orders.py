@@ -69,7 +69,7 @@ def _refuse_other(task: Task, wanted: str) -> None:
     A network that fails here has no structure to compare; the next pack may find it well again.
     """
     if task.network is not None and not task.network_hashes["structure"]:
-        from trainers.networks.identity import tried
+        from trainers.network_identity import tried
 
         again = replace(task)  # nothing of it is remembered
         tried(again)

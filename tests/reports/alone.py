@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from trainers.task import Split, Task
+from trainers.task import Task
+from trainers.task_fields import Split
 
 ALONE = """
 import sys

@@ -25,7 +25,7 @@ from trainers.networks.network import Pass
 from trainers.networks.perceptron import Perceptron
 from trainers.randomness import StreamKey
 from trainers.stack import Stack
-from trainers.task import Kind
+from trainers.task_fields import Kind
 from trainers.updates import Updates
 
 STEPS = 12

@@ -18,7 +18,7 @@ from studies.surroundings import Unfailing
 from studies.training.causes import cause_of, first_line, reason_of
 from studies.training.common_cause import CommonCause
 from tests.studies.planted import agenda_of, started, train
-from trainers.networks.contract import build, check_outputs
+from trainers.network_contract import build, check_outputs
 from trainers.user_tasks import load_user_tasks
 
 RAISED = "ValueError: 3 x 4 does not fit (tasks.py, line 7)"

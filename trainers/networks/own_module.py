@@ -10,7 +10,7 @@ from torch import Tensor
 
 from search_spaces.config import Config
 from trainers.layout import Layout
-from trainers.networks.contract import build, check_outputs, items, reported
+from trainers.network_contract import build, check_outputs, items, reported
 from trainers.networks.linear import Start, filled
 from trainers.networks.network import Pass, Sites
 from trainers.networks.own_starts import norms_of, redrawn
@@ -39,7 +39,7 @@ class OwnModule:
         """Builds the module once for its graph.
 
         Raises:
-            ValueError: it cannot be built, or does not give what `trainers.networks.contract` asks.
+            ValueError: it cannot be built, or does not give what `trainers.network_contract` asks.
         """
         assert task.network is not None
         module = build(task.network, config, task, seed=0)

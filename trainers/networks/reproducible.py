@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.config import Config
-from trainers.networks.contract import build, code_of, refused
+from trainers.network_contract import build, code_of, refused
 from trainers.task import Task
 from trainers.user_tasks import MODULE_PREFIX, load_user_tasks
 

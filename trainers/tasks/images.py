@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.factor import unknown
-from trainers.task import Kind, Task
+from trainers.task import Task
+from trainers.task_fields import Kind
 from trainers.tasks.roles import Role
 from trainers.writing import fresh_folder, make_folder, own_folder, room_for, take_in
 

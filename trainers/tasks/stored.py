@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.task import Kind, Task
+from trainers.task import Task
+from trainers.task_fields import Kind
 from trainers.tasks.roles import Role
 
 DATA = Path(__file__).parent / "data"

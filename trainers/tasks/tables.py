@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.task import Kind, Task
+from trainers.task import Task
+from trainers.task_fields import Kind
 from trainers.tasks.roles import Role
 
 

@@ -13,7 +13,6 @@ import re
 import textwrap
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ import torch
 
 from search_spaces.config import digest
 from search_spaces.space import complete
-from trainers.networks.contract import build, check_outputs, foreign, items
-from trainers.task import Task
+from trainers.network_contract import build, check_outputs, foreign, items
+from trainers.task_fields import TaskFields
 
 PROBED = 4
 """Items whose outputs are looked at."""
@@ -30,7 +29,7 @@ DIGITS = 3
 """To which they are compared: kernels of another processor differ in later ones."""
 
 
-def identity(task: Task) -> dict[str, str]:
+def identity(task: TaskFields) -> dict[str, str]:
     """Hashes of the source, the structure and a probe output of a task's own network.
 
     A structure or a probe that cannot be had with the library's defaults is ''; planning says why.
@@ -43,19 +42,7 @@ def identity(task: Task) -> dict[str, str]:
     }
 
 
-def takes_tokens(task: Task) -> Task:
-    """The task with whole numbers as tokens, if its network takes them as int64; else as it is."""
-    try:
-        tokens = replace(task, inputs="tokens")
-        config = complete({})
-        assert task.network is not None
-        check_outputs(build(task.network, config, tokens, seed=0), config, tokens)
-    except ValueError:
-        return task
-    return tokens
-
-
-def tried(task: Task) -> torch.nn.Module:
+def tried(task: TaskFields) -> torch.nn.Module:
     """The network at the library's defaults; ValueError with what it raises."""
     config = complete({})
     assert task.network is not None
@@ -64,7 +51,7 @@ def tried(task: Task) -> torch.nn.Module:
     return module
 
 
-def _built(task: Task) -> torch.nn.Module | None:
+def _built(task: TaskFields) -> torch.nn.Module | None:
     try:
         return tried(task)
     except ValueError:
@@ -78,7 +65,7 @@ def _structure(module: torch.nn.Module) -> list[Any]:
 
 
 @torch.no_grad()
-def _probe(module: torch.nn.Module, task: Task) -> str:
+def _probe(module: torch.nn.Module, task: TaskFields) -> str:
     """One number of all outputs, as text: their sum with weights that no two of them share."""
     x = items(task, PROBED, scaling="z_score")
     with torch.random.fork_rng(devices=[]):

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import search_spaces
 from search_spaces.config import Config
 from trainers.precision import autocast, element_type
 from trainers.scaling import Scaling
-from trainers.task import NetworkFactory, Task
+from trainers.task_fields import NetworkFactory, TaskFields
 
 ITEMS = 2
 """Items that a module is tried on when it is built."""
@@ -34,11 +35,11 @@ NEVER_A_MEMBERS: dict[type, str] = {
 }
 """Modules whose parameters cannot be replaced by a member's -> why, in a message."""
 
-OURS = Path(__file__).parents[2]
+OURS = Path(search_spaces.__file__).parents[1]
 TORCH = Path(torch.__file__).parent
 
 
-def contract(task: Task, config: Config) -> str:
+def contract(task: TaskFields, config: Config) -> str:
     """What a network is given and must return on this task, in one sentence."""
     dtype = str(element_type(config.setting.precision)).removeprefix("torch.")
     if task.inputs == "tokens":
@@ -53,7 +54,7 @@ def contract(task: Task, config: Config) -> str:
     return f"It is given x: {given}; it must return {wanted}"
 
 
-def build(factory: NetworkFactory, config: Config, task: Task, *, seed: int) -> torch.nn.Module:
+def build(factory: NetworkFactory, config: Config, task: TaskFields, *, seed: int) -> torch.nn.Module:
     """The factory's module on the CPU, its own draws from `seed`; lazy layers have their shapes.
 
     Raises:
@@ -74,7 +75,7 @@ def build(factory: NetworkFactory, config: Config, task: Task, *, seed: int) -> 
     return module.cpu()
 
 
-def check_outputs(module: torch.nn.Module, config: Config, task: Task, *, finite: bool = False) -> None:
+def check_outputs(module: torch.nn.Module, config: Config, task: TaskFields, *, finite: bool = False) -> None:
     """ValueError unless the module gives what the contract asks, from parameters of the study's precision.
 
     Whether it is `finite` is asked before a study begins; in the course of one it is a member's own affair.
@@ -106,7 +107,7 @@ def check_outputs(module: torch.nn.Module, config: Config, task: Task, *, finite
         raise refused(task, config, "gives NaN or infinite numbers before anything is trained", module)
 
 
-def items(task: Task, count: int, *, scaling: str = "raw") -> Tensor:
+def items(task: TaskFields, count: int, *, scaling: str = "raw") -> Tensor:
     """The first items as a network is given them, scaled by the first few of them."""
     if task.inputs == "tokens":
         return torch.as_tensor(task.x[:count]).long()
@@ -115,7 +116,7 @@ def items(task: Task, count: int, *, scaling: str = "raw") -> Tensor:
 
 
 @contextmanager
-def reported(task: Task, config: Config, what: str) -> Iterator[None]:
+def reported(task: TaskFields, config: Config, what: str) -> Iterator[None]:
     """Within it the user's code runs: what it raises becomes one ValueError."""
     try:
         yield
@@ -142,7 +143,7 @@ def _words(text: str) -> str:
     return begun.rpartition(" ")[0] or text[:LONGEST]
 
 
-def refused(task: Task, config: Config, what: str, where: object) -> ValueError:
+def refused(task: TaskFields, config: Config, what: str, where: object) -> ValueError:
     """The one message: task, what is wrong, file and line, contract.
 
     `where` is the exception that was raised, or the module or the factory that is wrong.
@@ -164,7 +165,7 @@ def code_of(factory: object) -> types.CodeType | None:
     return code if isinstance(code, types.CodeType) else None
 
 
-def _check_kind(module: torch.nn.Module, task: Task, config: Config) -> None:
+def _check_kind(module: torch.nn.Module, task: TaskFields, config: Config) -> None:
     for part in module.modules():
         for kind, why in NEVER_A_MEMBERS.items():
             if isinstance(part, kind):
@@ -172,7 +173,7 @@ def _check_kind(module: torch.nn.Module, task: Task, config: Config) -> None:
                 raise refused(task, config, what, module)
 
 
-def _check_parameters(module: torch.nn.Module, task: Task, config: Config) -> None:
+def _check_parameters(module: torch.nn.Module, task: TaskFields, config: Config) -> None:
     parameters = dict(module.named_parameters())
     if not parameters:
         raise refused(task, config, "has no parameters: there is nothing to train", module)
@@ -186,7 +187,7 @@ def _check_parameters(module: torch.nn.Module, task: Task, config: Config) -> No
         raise refused(task, config, rule, module)
 
 
-def _first_type(module: torch.nn.Module, task: Task) -> torch.dtype:
+def _first_type(module: torch.nn.Module, task: TaskFields) -> torch.dtype:
     """What lazy layers are fed at first: what they will keep their numbers in."""
     return torch.int64 if task.inputs == "tokens" else next(module.parameters()).dtype
 

@@ -30,8 +30,9 @@ from studies.commands.options import (
     Workers,
     Workspace,
 )
-from studies.commands.pages import record_of, write_pages
+from studies.commands.pages import write_pages
 from studies.commands.places import as_typed
+from studies.commands.records import record_of
 
 if TYPE_CHECKING:
     from studies.kinds import AnySpec

@@ -20,7 +20,7 @@ from reports.exporting.differences import told
 from reports.plain import from_plain, to_plain
 from reports.recommended import Defaults, content_hash
 from search_spaces.config import digest
-from studies.commands.pages import record_of
+from studies.commands.records import record_of
 from studies.commands.results import as_csv, rows
 from studies.kinds import parse
 from studies.ledger import FILE, Ledger

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from studies.cli import invoke
-from studies.commands.pages import record_of
+from studies.commands.records import record_of
 from studies.commands.replaying import _found
 from studies.commands.results import as_csv, rows
 from studies.database.contract import LedgerDamaged

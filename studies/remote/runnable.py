@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from studies.kinds import AnySpec, load
 from studies.load_spec import with_profile
-from studies.run import Fixed, checked
+from studies.resume_checks import Fixed
+from studies.run import checked
 from studies.searching.spec import SearchSpec
 from trainers.user_tasks import task_book
 

@@ -19,7 +19,8 @@ from studies.kinds import load
 from studies.ledger import Ledger
 from studies.load_spec import parse, shipped
 from studies.resolved import ResolvedStudy
-from studies.run import refuse_changed, run
+from studies.resume_checks import refuse_changed
+from studies.run import run
 from studies.study_file.asking import Asked
 from studies.study_file.mistakes import SpecError
 from studies.study_file.parts import QuestionSpec

@@ -17,7 +17,8 @@ from studies.ledger import Ledger
 from studies.load_spec import parse
 from studies.record import protocol_of, study_record
 from studies.resolved import ResolvedStudy
-from studies.run import RunSummary, differences, run
+from studies.resume_checks import differences
+from studies.run import RunSummary, run
 from studies.study_file.mistakes import SpecError
 from tests.postgres import Postgres
 from trainers.evaluation import EVIDENCE_PHASES

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import statistics
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,26 +10,21 @@ from reports.budget import EXTERNAL, Margin
 from reports.course import Course
 from reports.wording import counted, raced
 from search_spaces.config import digest
-from search_spaces.space import complete
 from studies.chain import Fixed, Memory, Place, check_known, next_members, place
-from studies.challenging import challenge_chains, challenge_notes, expected_challenges
+from studies.challenging import challenge_chains, challenge_notes
 from studies.database.lineage import Seen
-from studies.external import PLAN, VERDICTS, External, Frozen, chains, external_of, freeze, hoped_before
+from studies.expected_work import ExpectedWork, PlannedWork, expected_checks, expected_rows
+from studies.external import PLAN, VERDICTS, External, Frozen, chains, external_of, freeze
 from studies.ledger import Ledger
 from studies.packing import Pack, missing_packs
-from studies.pilot import RECIPES, SEEDS, margin, pilot_members
-from studies.plan import Chain, Plan, Protocol, chains_of, planned_members
+from studies.pilot import margin, pilot_members
+from studies.plan import Chain, Plan, Protocol, chains_of
 from studies.record import study_record
 from studies.training.failing import SET_ASIDE, Failures
 from studies.training.stage import Stage, handed_out
 from trainers.evaluation import Evaluation
 from trainers.member import Member
-from trainers.structure import estimated_flops
 from trainers.task import TaskBook
-
-PILOT_WEIGHT = 4.0
-"""Times as long as another member of its size: a pilot's packs hold only 5, who share the fixed cost of a
-step (measured on one core at width 32: 4 times with 20 hidden layers, 7 times with 2)."""
 
 
 @dataclass(kw_only=True)
@@ -43,22 +36,6 @@ class _Progress:
     done: dict[Place, Evaluation] = field(default_factory=dict)
     """What the ledger holds of it, without curves and diagnostics."""
     memory: Memory = field(default_factory=Memory)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Outlook:
-    """The whole study, as far as is known."""
-
-    members: dict[str, int]
-    """Phase -> planned members."""
-    work: float
-    """Floating-point operations behind them."""
-    there: int
-    """Those of them that the studies before this one have trained,"""
-    there_diverged: int
-    """as many of these as diverged,"""
-    there_work: float
-    """and the work behind these."""
 
 
 class Agenda:
@@ -108,9 +85,9 @@ class Agenda:
         self.pruned = 0
         """Guideline studies train everything to its end: levels are compared, not searched."""
         self._own_work = 0.0
-        self._works: dict[tuple[str, str, str], float] = {}
+        self._expected = ExpectedWork(protocol=protocol, book=book, seen=self._seen)
         for where, count in ledger.chain_counts(self.study).items():
-            self._own_work += count * self._member_work(*where)
+            self._own_work += count * self._expected.of_member(*where)
         self._running: dict[str, Pack] = {}
         self._margins: dict[tuple[str, str], Margin] = {}
         self._pilots: dict[tuple[str, str], int] = {}
@@ -125,7 +102,7 @@ class Agenda:
         """(factor, regime) -> tasks that its race has called for and that are not complete."""
         self._challenges: dict[tuple[str, str], tuple[Chain, ...]] = {}
         """(factor, regime) -> what its 'always' claims are challenged with, once its rows are confirmed."""
-        self._expected: _Outlook | None = None
+        self._planned: PlannedWork | None = None
         """Of the whole study, until a margin changes it."""
         self.plan: Plan | None = None
         """None until the pilot has fixed the margins."""
@@ -138,17 +115,17 @@ class Agenda:
     @property
     def finished(self) -> int:
         """Members in the ledger, of this and earlier runs and of the studies that this one extends."""
-        return self._own + self._outlook().there
+        return self._own + self._planned_work().there
 
     @property
     def diverged(self) -> int:
         """As many of them as diverged."""
-        return self._own_diverged + self._outlook().there_diverged
+        return self._own_diverged + self._planned_work().there_diverged
 
     @property
     def work_done(self) -> float:
         """Floating-point operations behind the members in the ledger, as estimated."""
-        return self._own_work + self._outlook().there_work
+        return self._own_work + self._planned_work().there_work
 
     @property
     def planned(self) -> int:
@@ -157,38 +134,29 @@ class Agenda:
 
     def planned_by_phase(self) -> dict[str, int]:
         """Phase -> members; the same estimate."""
-        return dict(self._outlook().members)
+        return dict(self._planned_work().members)
 
     @property
     def work_planned(self) -> float:
         """Floating-point operations of the whole study, as estimated; the unit of the time left."""
-        return self._outlook().work
+        return self._planned_work().work
 
-    def _outlook(self) -> _Outlook:
+    def _planned_work(self) -> PlannedWork:
         """Asked for ten times a second, so it is kept while nothing changes it."""
-        if self._expected is None:
-            expected = self._expected_chains()
-            own = len(RECIPES) * SEEDS
-            counts = {(c.task, c.regime): own for c in expected if c.factor == EXTERNAL} | self._pilots
-            members = planned_members(self.protocol.spec, expected, sum(counts.values()))
-            pilots = sum(count * self._member_work("", *pair) for pair, count in counts.items())
-            before = [(("", *pair), self._seen.taken_over(("", *pair))) for pair in counts]
-            before += [(chain.place, self._taken_over(chain)) for chain in expected]
-            self._expected = _Outlook(
-                members=members,
-                work=pilots + sum(self._work(chain) for chain in expected),
-                there=sum(count for _, (count, _) in before),
-                there_diverged=sum(diverged for _, (_, diverged) in before),
-                there_work=sum(n * self._member_work(*place) for place, (n, _) in before if n),
+        if self._planned is None:
+            expected = expected_rows(
+                self.protocol,
+                plan=self.plan,
+                margins=self._margins,
+                courses=self._courses,
+                challenges=self._challenges,
             )
-        return self._expected
-
-    def _taken_over(self, chain: Chain) -> tuple[int, int]:
-        """How many members of a chain the studies before this one trained, and how many diverged."""
-        if chain.factor == EXTERNAL or not self._seen.before:
-            return 0, 0
-        blocks, levels = self.protocol.blocks(chain), self.protocol.trained(chain)
-        return self._seen.taken_over(chain.place, itertools.product(blocks, levels))
+            if not self._unchecked:
+                expected += expected_checks(
+                    self.protocol, plan=self.plan, margins=self._margins, external=self._external
+                )
+            self._planned = self._expected.of_study(expected, self._pilots)
+        return self._planned
 
     @property
     def plan_hash(self) -> str:
@@ -277,7 +245,7 @@ class Agenda:
         if not new:
             return
         self._own += new
-        self._own_work += new * self._member_work(pack.factor, pack.task, pack.regime)
+        self._own_work += new * self._expected.of_member(pack.factor, pack.task, pack.regime)
         self._own_diverged += sum(e.status == "diverged" for e in evaluations)
         self.set_aside += sum(e.status == "failed" for e in evaluations)
         progress = self._of(pack)
@@ -319,7 +287,7 @@ class Agenda:
                 progress.done = self._trained(progress.chain)
                 members = self._pilot_members(progress.chain)
                 self._pilots[task, regime] = len(members)
-                self._expected = None
+                self._planned = None
                 self._open(progress, members)
                 if not progress.stage.open:
                     self._settle(progress)
@@ -350,7 +318,7 @@ class Agenda:
         evaluations = tuple(self._trained(chain).values())  # in an order that does not hang on the packs'
         found = margin(self._book[chain.task](), chain.regime, evaluations, root=self.protocol.spec.root)
         self._margins[chain.task, chain.regime] = found
-        self._expected = None
+        self._planned = None
         del self._progress[chain.place]
 
     def _freeze(self) -> None:
@@ -393,12 +361,12 @@ class Agenda:
             fresh = [
                 chain
                 for chain in chains_of(factor, regime, course.called)
-                if chain.task not in queued and counts.get(chain.place, 0) < self._missing(chain)
+                if chain.task not in queued and counts.get(chain.place, 0) < self._expected.missing(chain)
             ]
             self._incomplete[factor, regime] = {chain.task for chain in fresh}
             new += fresh
-        self._expected = None
-        self._waiting.extend(sorted(new, key=self._work, reverse=True))
+        self._planned = None
+        self._waiting.extend(sorted(new, key=self._expected.of_chain, reverse=True))
 
     @property
     def _races(self) -> bool:
@@ -423,14 +391,15 @@ class Agenda:
             return
         chains = challenge_chains(self.plan, *row, self._courses[row], self._seen)
         self._challenges[row] = chains
-        self._expected = None
+        self._planned = None
         if chains:
             counts = self._ledger.chain_counts(self.study)
             own = {chain.task: chain for chain in chains_of(*row, self._courses[row].called)}
             self._waiting.extend(
                 chain
                 for chain in chains
-                if counts.get(chain.place, 0) < self._missing(own[chain.task]) + self._missing(chain)
+                if counts.get(chain.place, 0)
+                < self._expected.missing(own[chain.task]) + self._expected.missing(chain)
             )
 
     # the external check
@@ -454,7 +423,7 @@ class Agenda:
         try:
             found = freeze(self.protocol, study_record(self._ledger, self.study))
         except ValueError as error:
-            self._unchecked, self._expected = str(error), None
+            self._unchecked, self._planned = str(error), None
             return None
         self._ledger.freeze(self.study, VERDICTS, found.hash, found.plain())
         return found
@@ -464,65 +433,11 @@ class Agenda:
         plan = external.plan(self._margins)
         self._ledger.freeze(self.study, PLAN, digest(plan), plan)
         counts = self._ledger.chain_counts(self.study)
-        wanted = sorted(chains(plan["tasks"]), key=self._work, reverse=True)
-        self._waiting.extend(chain for chain in wanted if counts.get(chain.place, 0) < self._size(chain))
-        self._expected = None
-
-    def _size(self, chain: Chain) -> int:
-        return sum(planned_members(self.protocol.spec, [chain], 0).values())
-
-    def _missing(self, chain: Chain) -> int:
-        """Members of a chain that this study itself has to train."""
-        return self._size(chain) - self._taken_over(chain)[0]
-
-    def _work(self, chain: Chain) -> float:
-        """Floating-point operations of a whole chain."""
-        return self._size(chain) * self._member_work(chain.factor, chain.task, chain.regime)
-
-    def _member_work(self, factor: str, task: str, regime: str) -> float:
-        """Floating-point operations of one member there: the mean over levels that change the setting."""
-        where = (factor, task, regime)
-        if where not in self._works:
-            settings = self.protocol.settings("" if factor == EXTERNAL else factor, regime)
-            flops = [
-                estimated_flops(complete({}, setting=s), self._book[task]()) for s in dict.fromkeys(settings)
-            ]
-            self._works[where] = statistics.fmean(flops)
-        return self._works[where] * (1.0 if factor else PILOT_WEIGHT)
-
-    def _expected_chains(self) -> list[Chain]:
-        """The chains that may still come; before the plan is frozen, those that no rejection has removed."""
-        return [*self._expected_rows(), *self._expected_externally()]
-
-    def _expected_externally(self) -> list[Chain]:
-        if self._unchecked:
-            return []
-        if self._external is None:
-            piloted = {(m.task, m.regime): m for m in self.plan.margins} if self.plan else self._margins
-            return hoped_before(self.protocol, piloted)
-        there = self._external
-        return chains({regime: there.hoped(regime, self._margins) for regime in there.frozen.recipes})
-
-    def _expected_rows(self) -> list[Chain]:
-        if self.plan is not None:
-            return [
-                chain
-                for (factor, regime), course in self._courses.items()
-                for chain in (
-                    *chains_of(factor, regime, course.possible),
-                    *self._challenges.get(
-                        (factor, regime),
-                        expected_challenges(self.protocol, factor, regime, tuple(course.possible)),
-                    ),
-                )
-            ]
-        spec = self.protocol.spec
-        return [
-            Chain(factor=question.factor, task=task, regime=regime)
-            for question in spec.asked
-            for regime in question.regimes
-            for task in self.protocol.hoped(question.factor, regime, self._margins)
-        ]
+        wanted = sorted(chains(plan["tasks"]), key=self._expected.of_chain, reverse=True)
+        self._waiting.extend(
+            chain for chain in wanted if counts.get(chain.place, 0) < self._expected.members(chain)
+        )
+        self._planned = None
 
     # the chains
 

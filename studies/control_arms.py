@@ -8,7 +8,6 @@ streams would make an A/A pair equal by construction, and it could not fail.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from reports.controls import ControlKind
 from reports.question import Question
@@ -16,11 +15,10 @@ from search_spaces.change import Change
 from search_spaces.factor import unknown
 from search_spaces.space import complete
 from studies.points import places
+from studies.spec import StudySpec
 from studies.study_file.asking import Asked
 from studies.study_file.mistakes import SpecError, unique
-
-if TYPE_CHECKING:
-    from studies.spec import StudySpec
+from studies.study_file.parts import ControlsSpec
 
 PROFILES = ("standard", "full")
 """Profiles whose studies carry controls unless their file says otherwise."""
@@ -64,9 +62,16 @@ ARMS: Mapping[ControlKind, Asked] = {
 """Kind -> the comparison; the positive control lists its known-better level first."""
 
 
+def controlled(spec: StudySpec) -> ControlsSpec | None:
+    """The controls that are run, by the file or else by its profile; None: the study carries none."""
+    if "controls" in spec.model_fields_set:
+        return spec.controls
+    return ControlsSpec() if spec.budget.profile in PROFILES else None
+
+
 def controls(spec: StudySpec) -> tuple[Question, ...]:
     """The controls of a study as questions; () where it carries none."""
-    said = spec.controlled
+    said = controlled(spec)
     if said is None:
         return ()
     return tuple(
@@ -86,7 +91,7 @@ def controls(spec: StudySpec) -> tuple[Question, ...]:
 
 def regimes(spec: StudySpec) -> tuple[str, ...]:
     """Where the controls are run: in the regimes that the file names, else in the first."""
-    said = spec.controlled
+    said = controlled(spec)
     return said.regimes if said is not None and said.regimes else tuple(spec.regimes)[:1]
 
 
@@ -97,7 +102,7 @@ def salt(question: Question, level: str) -> str:
 
 def check(spec: StudySpec) -> None:
     """SpecError where the controls contradict the rest of the file."""
-    said = spec.controlled
+    said = controlled(spec)
     if said is None:
         return
     unique(spec.file, "controls.kinds", said.kinds)

@@ -19,7 +19,7 @@ from studies.external import hoped_before
 from studies.packing import FLOPS_PER_SECOND, pack_limit
 from studies.pilot import pilot_members
 from studies.plan import Chain, Protocol, chains_of, planned_members, protocol
-from studies.spec import StudySpec
+from studies.resolved import ResolvedStudy
 from studies.study_file.refusals import examine
 from trainers.evaluation import Slot
 from trainers.member import Member
@@ -73,7 +73,7 @@ class Outline:
 
 
 def outline(
-    spec: StudySpec, *, tasks_from: Path | None = None, device: str = "cpu", measured: float | None = None
+    spec: ResolvedStudy, *, tasks_from: Path | None = None, device: str = "cpu", measured: float | None = None
 ) -> Outline:
     """The whole study as it would run if the pilot accepted every task in declared order.
 

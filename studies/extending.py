@@ -45,9 +45,10 @@ from reports.guards import standing
 from studies.database.as_recorded import as_recorded
 from studies.database.comparing import comparable
 from studies.database.lineage import extension, unregistered
+from studies.load_spec import parse
 from studies.network_changes import content_then
 from studies.record import study_file_of, study_record
-from studies.spec import StudySpec, parse
+from studies.resolved import ResolvedStudy
 from studies.study_file.mistakes import SpecError
 from studies.study_file.plain_yaml import plain_text
 from trainers.versions import versions
@@ -73,7 +74,7 @@ def child_spec(
     blocks: int | None = None,
     tasks: Sequence[str] = (),
     name: str | None = None,
-) -> StudySpec:
+) -> ResolvedStudy:
     """The study that extends a complete one; `studies.run.run` takes it, and so does a study file.
 
     Args:
@@ -118,7 +119,7 @@ def child_spec(
     return parse(data, file=f"extension of {parent}")
 
 
-def registered(ledger: Ledger, spec: StudySpec) -> tuple[str, ...]:
+def registered(ledger: Ledger, spec: ResolvedStudy) -> tuple[str, ...]:
     """What an extension does that was not registered, before it is started; () where it will be evidence."""
     assert spec.extends is not None
     parent = spec.extends.study
@@ -127,7 +128,7 @@ def registered(ledger: Ledger, spec: StudySpec) -> tuple[str, ...]:
     return (*reasons, f"{parent} itself is exploratory") if above and above.unregistered else reasons
 
 
-def study_file(spec: StudySpec, workspace: Path) -> Path:
+def study_file(spec: ResolvedStudy, workspace: Path) -> Path:
     """Writes an extension as a study file that `run` takes, `extensions/<name>.yaml`; returns its path.
 
     Raises:

@@ -22,7 +22,7 @@ from search_spaces.factor import Range
 from search_spaces.space import complete, framework_levels, open_ranges
 from studies.plan import Chain, Protocol
 from studies.points import searched
-from studies.spec import StudySpec
+from studies.resolved import ResolvedStudy
 from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class External:
     """Families that took part in anything earlier."""
 
     @property
-    def spec(self) -> StudySpec:
+    def spec(self) -> ResolvedStudy:
         """The study."""
         return self.base.spec
 
@@ -143,7 +143,9 @@ class External:
         """What is tuned in an arm; trial 0 is where its recipe stands."""
         whole = self.frozen.recipes[chain.regime][level]
         held = {name: whole.numbers[name] for name in whole.held}
-        spans = searched(self.spec, Change(levels=whole.levels, numbers=held, setting=whole.setting.plain()))
+        spans = searched(
+            self.spec.spec, Change(levels=whole.levels, numbers=held, setting=whole.setting.plain())
+        )
         return {
             name: replace(span, default=float(whole.numbers.get(name, span.default)))
             for name, span in spans.items()
@@ -256,7 +258,7 @@ def freeze(base: Protocol, record: StudyRecord) -> Frozen:
 def _arms(base: Protocol, table: Defaults, recipe: Recipe) -> dict[str, Whole]:
     """The three recipes of one regime: what nobody asked about is the same in the first two."""
     spec = base.spec
-    stated = {*spec.stated.numbers, *spec.change(recipe.regime).numbers}
+    stated = {*spec.spec.stated.numbers, *spec.spec.change(recipe.regime).numbers}
     for question in spec.asked:
         if not question.control:
             stated |= {name for level in question.levels for name in question.change(level).numbers}

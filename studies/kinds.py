@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.factor import unknown
+from studies.load_spec import parse as parse_guideline
+from studies.load_spec import read
+from studies.resolved import ResolvedStudy
 from studies.searching import spec as searching
 from studies.searching.spec import SearchSpec
-from studies.spec import StudySpec, read
-from studies.spec import parse as parse_guideline
 from studies.study_file.mistakes import SpecError
 from studies.study_file.reserved import refuse_reserved
 
 KINDS = ("guideline", "search")
 
-AnySpec = StudySpec | SearchSpec
+AnySpec = ResolvedStudy | SearchSpec
 
 
 def load(path_or_name: str | Path) -> AnySpec:

@@ -21,8 +21,8 @@ from search_spaces.space import complete, framework_levels, open_ranges
 from studies import control_arms
 from studies.pilot import ACCEPTANCE, RECIPES
 from studies.points import point, searched, taken
+from studies.resolved import ResolvedStudy
 from studies.search import GENERATION
-from studies.spec import StudySpec
 from studies.study_file.mistakes import SpecError
 from studies.study_file.own_networks import network_facts
 from trainers.checks import HONOURED, ONLY_OURS
@@ -78,7 +78,7 @@ class Chain:
 class Protocol:
     """The study, the tasks' content and the rules: hashed before the pilot's first member."""
 
-    spec: StudySpec
+    spec: ResolvedStudy
     facts: Mapping[str, TaskFacts]
     """In the order the study declares its tasks."""
     unhonoured: Mapping[str, frozenset[str]]
@@ -171,7 +171,7 @@ class Protocol:
         place = self.spec.tasks.index(task)
         usual = framework_levels()
         found = {asked.name: usual[asked.name] for asked in self.spec.understood if asked.kind == "factor"}
-        for factor, levels in self.spec.backgrounds(regime).items():
+        for factor, levels in self.spec.spec.backgrounds(regime).items():
             turn, at = divmod(place // 2, len(levels))
             order = stream(self.spec.root, "background", factor, turn).permutation(len(levels))
             found[factor] = levels[0 if place % 2 == 0 else int(order[at])]
@@ -196,7 +196,7 @@ class Protocol:
 
     def searched(self, chain: Chain, level: str) -> dict[str, Range]:
         """The nuisance numbers that are open at this level and the searched settings, in name order."""
-        return searched(self.spec, self._point(chain, level))
+        return searched(self.spec.spec, self._point(chain, level))
 
     def settings(self, factor: str, regime: str) -> tuple[Setting, ...]:
         """The setting of every level of a question in one regime; of the pilot ('') the regime's own."""
@@ -265,7 +265,7 @@ class Protocol:
 
     def _point(self, chain: Chain, level: str) -> Change:
         return point(
-            self.spec,
+            self.spec.spec,
             regime=chain.regime,
             background=self.background(chain.task, chain.regime),
             change=self.question(chain.factor).change(level),
@@ -318,7 +318,7 @@ def chains_of(factor: str, regime: str, cells: Cells) -> list[Chain]:
     return [Chain(factor=factor, task=task, regime=regime, levels=levels) for task, levels in cells.items()]
 
 
-def protocol(spec: StudySpec, book: TaskBook) -> Protocol:
+def protocol(spec: ResolvedStudy, book: TaskBook) -> Protocol:
     """Builds every declared task once, for its facts.
 
     Raises:
@@ -347,7 +347,7 @@ def built(file: str, book: TaskBook, name: str) -> Task:
         raise SpecError(file, "tasks", str(error)) from None
 
 
-def planned_members(spec: StudySpec, chains: Iterable[Chain], pilots: int) -> dict[str, int]:
+def planned_members(spec: ResolvedStudy, chains: Iterable[Chain], pilots: int) -> dict[str, int]:
     """Phase -> members of that many pilot members and these chains; external only where there is some."""
     budget = spec.effective_budget
     levels = {EXTERNAL: len(ARMS), **{q.factor: len(q.levels) for q in spec.asked}}

@@ -5,15 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from search_spaces.change import Change
 from search_spaces.factor import Range
 from search_spaces.space import framework_levels, open_ranges, setting_range
-
-if TYPE_CHECKING:
-    from studies.spec import StudySpec
-    from studies.study_file.asking import Asked
+from studies.spec import StudySpec
+from studies.study_file.asking import Asked
 
 
 @dataclass(frozen=True, kw_only=True)

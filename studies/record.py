@@ -17,8 +17,9 @@ from studies.database.entries import still_given_up
 from studies.database.lineage import Seen, extension
 from studies.external import PLAN, VERDICTS, chains, external_record
 from studies.ledger import Ledger, StudyRow
+from studies.load_spec import parse
 from studies.plan import Chain, Protocol, chains_of, planned_members
-from studies.spec import StudySpec, parse
+from studies.resolved import ResolvedStudy
 from studies.study_file.asking import Asked
 from trainers.evaluation import Evaluation, Slot
 
@@ -97,7 +98,7 @@ def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
         background={name: shared for name, (shared, _) in backgrounds.items()},
         background_in={
             regime: {name: places[regime] for name, (_, places) in backgrounds.items()}
-            for regime in (fixed.spec.regimes if fixed.spec.background_in else ())
+            for regime in (fixed.spec.regimes if fixed.spec.spec.background_in else ())
         },
         nuisance=_limits(fixed, own),
         tasks=tasks,
@@ -175,7 +176,7 @@ def _external(
 def _backgrounds(fixed: Protocol, task: str) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """The task's background: what all regimes share, and what each has of its own."""
     by_regime = {regime: fixed.background(task, regime) for regime in fixed.spec.regimes}
-    changed = {factor for own in fixed.spec.background_in.values() for factor in own}
+    changed = {factor for own in fixed.spec.spec.background_in.values() for factor in own}
     shared = {f: level for f, level in next(iter(by_regime.values())).items() if f not in changed}
     return shared, {
         regime: {f: level for f, level in found.items() if f in changed}
@@ -192,7 +193,7 @@ def protocol_of(plain: Mapping[str, Any]) -> Protocol:
     )
 
 
-def spec_of(resolved: Mapping[str, Any]) -> StudySpec:
+def spec_of(resolved: Mapping[str, Any]) -> ResolvedStudy:
     """The spec whose `resolved()` this is, as far as planning needs it."""
     return parse(study_file_of(resolved), file=f"ledger, study {resolved['study']}")
 

@@ -5,22 +5,18 @@ The same call again takes up where the ledger ends, and trains nothing when the 
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 
-from search_spaces.config import SETTING_NAMES
 from search_spaces.factor import unknown
 from studies.agenda import Agenda
-from studies.database.as_recorded import as_recorded, untouched
-from studies.database.comparing import comparable
 from studies.extending import refuse_unlike
 from studies.kinds import AnySpec
 from studies.ledger import Ledger, StudyRow
@@ -28,13 +24,13 @@ from studies.network_changes import as_started
 from studies.packing import FLOPS_PER_SECOND, Pack, recorded
 from studies.plan import Protocol as StudyProtocol
 from studies.plan import protocol
+from studies.resume_checks import Fixed, refuse_changed, refuse_other_versions, versions_here
 from studies.scoping.agenda import ScopeAgenda
 from studies.scoping.plan import ScopeProtocol, ScopeSpec, refuse_scoped, scope_protocol
 from studies.searching import plan as searching
 from studies.searching.agenda import SearchAgenda
 from studies.searching.plan import SearchProtocol, search_protocol
 from studies.searching.spec import SearchSpec
-from studies.study_file.mistakes import SpecError
 from studies.study_file.refusals import examine
 from studies.study_file.reserved import refuse_reserved
 from studies.training.causes import cause_of, whole_traceback
@@ -43,14 +39,12 @@ from studies.training.work import Work
 from trainers.pack import train_pack
 from trainers.task import TaskBook
 from trainers.user_tasks import task_book
-from trainers.versions import versions
 
 if TYPE_CHECKING:
     from studies.training.cluster import Place
     from studies.training.failing import GivenUp
 
 Engine = Literal["ray", "inline"]
-Fixed = StudyProtocol | SearchProtocol | ScopeProtocol
 
 
 class Watch(Protocol):
@@ -293,7 +287,7 @@ def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
             terms={
                 "flops_per_second": speed,
                 "hardware": f"{kind} ({platform.machine()})",
-                "versions": _versions(),
+                "versions": versions_here(),
                 "shown": {"diagnostics": spec.diagnostics, "tracking": spec.tracking},
             },
             started_ms=time.time_ns() // 1_000_000,
@@ -307,85 +301,3 @@ def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
 def _trained(ledger: Ledger, study: str) -> int:
     """Members that the ledger holds under a study's own name."""
     return sum(ledger.chain_counts(study).values())
-
-
-def refuse_changed(row: StudyRow, fixed: Fixed, place: Path) -> None:
-    """SpecError where a study was started with other values, naming them.
-
-    Args:
-        row: as the ledger has it.
-        fixed: as it is now.
-        place: the ledger's, for the message.
-    """
-    fixed, _ = as_started(fixed, row)
-    untouched(row.name, row.protocol, row.protocol_hash, "protocol")
-    with as_recorded(row.name):
-        then, now = comparable(row.protocol), comparable(fixed.plain())
-    if then == now:
-        return
-    spec, changed = fixed.spec, ", ".join(differences(then, now))
-    raise SpecError(
-        spec.file,
-        "study",
-        f"'{spec.study}' was started in {place} with other values of: {changed}; "
-        "rename the study or use another workspace",
-    )
-
-
-def refuse_other_versions(row: StudyRow) -> None:
-    """ValueError where what is still to be trained would be of other versions than what is there.
-
-    The guards would refuse such a mixture when all of it is paid for.
-    """
-    now, recorded = _versions(), row.terms["versions"]
-    changed = [name for name, version in recorded.items() if now.get(name) != version]
-    if changed:
-        was = ", ".join(f"{name} {recorded[name]}" for name in changed)
-        here = ", ".join(f"{name} {now.get(name, 'missing')}" for name in changed)
-        raise ValueError(
-            f"study '{row.name}' was started with {was}, and here is {here}: results of different versions "
-            "cannot be compared; resume it with the versions it was started with, or run it under another "
-            "name"
-        )
-
-
-def _versions() -> dict[str, str]:
-    """Of all that can move a result."""
-    return {**versions(), "optuna": importlib.metadata.version("optuna")}
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What changed between two protocols, as 'key (old -> new)' with the study file's own keys.
-
-    A setting that changed alike in all regimes is named once, as the key of `setting` it was.
-    """
-    leaves = (dict(_leaves({**whole, **whole["spec"], "spec": {}})) for whole in (old, new))
-    before, after = leaves
-    changed = {
-        key: (before.get(key), after.get(key))
-        for key in dict.fromkeys((*after, *before))
-        if before.get(key) != after.get(key)
-    }
-    regimes = [f"regimes.{regime}." for regime in new["spec"].get("regimes", ())]
-    for name in SETTING_NAMES:
-        everywhere = [changed.get(f"{regime}{name}") for regime in regimes]
-        if everywhere and everywhere[0] is not None and all(change == everywhere[0] for change in everywhere):
-            changed = {key: c for key, c in changed.items() if key not in {f"{r}{name}" for r in regimes}}
-            changed[f"setting.{name}"] = everywhere[0]
-    return [f"{key} ({_short(a)} -> {_short(b)})" for key, (a, b) in changed.items()]
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for name, item in value.items():
-            yield from _leaves(item, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-        for i, item in enumerate(value):
-            yield from _leaves(item, f"{key}[{i}]")
-    else:
-        yield key, value
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,35 +1,24 @@
 """The study file: what to ask, where, on which tasks, at which budget. Data, never code.
 
-A file is read once, checked against the catalogue and frozen; every mistake is one `SpecError` with
-the file, the key, the rule and the allowed values.
+Here is what the file states, and what is read off its own fields alone; `studies.resolved` has what follows
+from it. Every mistake is one `SpecError` with the file, the key, the rule and the allowed values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PrivateAttr, Strict, ValidationError
+from pydantic import Field, PrivateAttr, Strict
 
 from reports.budget import Budget
-from reports.claimed import Claim
 from reports.guards import FIXED_DESIGNS
-from reports.question import Question
 from search_spaces.change import Change
 from search_spaces.config import Setting
-from search_spaces.factor import unknown
-from search_spaces.space import framework_levels, open_ranges
-from studies import control_arms
+from search_spaces.space import framework_levels
 from studies.mirroring.detail import Detail
-from studies.points import places
 from studies.study_file.asking import Asked, change_of, understood
-from studies.study_file.claiming import understood_claims
-from studies.study_file.mistakes import SpecError, unique
 from studies.study_file.parts import (
-    PROFILES,
     BudgetSpec,
     ClaimSpec,
     ControlsSpec,
@@ -38,22 +27,16 @@ from studies.study_file.parts import (
     Many,
     Name,
     Part,
-    Profile,
     QuestionSpec,
     RangeSpec,
     Sampler,
     Text,
 )
-from studies.study_file.plain_yaml import read_plain
-from studies.study_file.rules import check
-from studies.study_file.wrong_shape import first_error
 from trainers.diagnostics.names import Recorded
-
-SPECS = Path(__file__).parent / "specs"
 
 
 class StudySpec(Part):
-    """A checked study file; `load` makes it."""
+    """A checked study file; `studies.load_spec` makes it."""
 
     kind: Literal["guideline"] = "guideline"
     """Levels are compared; a file that says `search` is read by `studies.searching.spec`."""
@@ -115,15 +98,6 @@ class StudySpec(Part):
         )
 
     @cached_property
-    def claimed(self) -> tuple[Claim, ...]:
-        """The claims, read with the questions and regimes.
-
-        Raises:
-            SpecError: a claim that this study could not judge.
-        """
-        return understood_claims(self)
-
-    @cached_property
     def stated(self) -> Change:
         """What is fixed for everyone, as the file states it."""
         return change_of(self.fixed, file=self.file, key="fixed")
@@ -150,38 +124,6 @@ class StudySpec(Part):
     def backgrounds(self, regime: str) -> dict[str, tuple[str, ...]]:
         """Factor -> the levels of the background in one regime."""
         return {**self.background, **self.background_in.get(regime, {})}
-
-    @cached_property
-    def asked(self) -> tuple[Question, ...]:
-        """The questions with the textbook's and the catalogue's part filled in, then the controls."""
-        questions = tuple(
-            Question(
-                factor=asked.name,
-                levels=tuple(asked.changes),
-                regimes=tuple(self.regimes),
-                cost=asked.cost(self._usual(asked)),
-                textbook={r: asked.textbook(self.settings(r).depth) for r in self.regimes},
-                changes=asked.changes,
-                alpha=self.alpha,
-            )
-            for asked in self.understood
-        )
-        return (*questions, *control_arms.controls(self))
-
-    @property
-    def controlled(self) -> ControlsSpec | None:
-        """The controls that are run; None: the study carries none."""
-        if "controls" in self.model_fields_set:
-            return self.controls
-        return ControlsSpec() if self.budget.profile in control_arms.PROFILES else None
-
-    def _usual(self, asked: Asked) -> float | None:
-        """The library default of the number that is asked, at the first place where it is."""
-        if asked.kind != "number":
-            return None
-        first = next(place for place in places(self) if place.factor == asked.name)
-        span = open_ranges(first.point.levels).get(asked.name)
-        return None if span is None else span.default  # a number that no level opens is refused by the rules
 
     @property
     def effective_budget(self) -> Budget:
@@ -212,7 +154,9 @@ class StudySpec(Part):
 
         Without verdicts, or without a row of the textbook's, there is nothing to check.
         """
-        judged = self.sampler in FIXED_DESIGNS and any(any(q.textbook.values()) for q in self.asked)
+        depths = [self.settings(regime).depth for regime in self.regimes]
+        textbook = any(question.textbook(depth) for question in self.understood for depth in depths)
+        judged = textbook and self.sampler in FIXED_DESIGNS
         return self.budget.value("external") if judged else 0
 
     @property
@@ -225,140 +169,3 @@ class StudySpec(Part):
         open_factors |= {*self.background, *(f for change in self._regimes.values() for f in change.levels)}
         levels = {**framework_levels(), **self.stated.levels}
         return {factor: level for factor, level in levels.items() if factor not in open_factors}
-
-    def with_profile(self, profile: Profile) -> StudySpec:
-        """The same study at another profile; numbers the file states itself stay.
-
-        Raises:
-            SpecError: as `load`.
-        """
-        if profile not in PROFILES:
-            raise SpecError(self.file, "budget.profile", str(unknown("profile", profile, PROFILES)))
-        budget = {**self.budget.model_dump(exclude_unset=True), "profile": profile}
-        if self.budget.looks:  # of another profile's families; those beyond them stay beyond
-            own, last = self.families, budget.get("families", PROFILES[profile]["families"])
-            budget["looks"] = [look for look in self.budget.looks if look < last or look > max(own, last)]
-        return parse({**self.model_dump(exclude_unset=True), "budget": budget}, file=self.file)
-
-    def resolved(self) -> dict[str, Any]:
-        """Everything that holds, defaults included, as JSON-ready data: what the protocol hashes."""
-        # Of a factor the levels' names say it all.
-        said = {a.name: {"said": a.said()} if a.kind != "factor" else {} for a in self.understood}
-        questions = [
-            {**{k: v for k, v in asdict(q).items() if k != "changes"}, **said[q.factor]}
-            for q in self.asked
-            if not q.control
-        ]
-        everything = {
-            "study": self.study,
-            "title": self.title,
-            "questions": questions,
-            "regimes": {
-                regime: {**asdict(self.settings(regime)), **self.change(regime).words()}
-                for regime in self.regimes
-            },
-            "fixed": Change(levels=self.held, numbers=self.stated.numbers).words(),
-            "background": self.background,
-            **({"background_in": self.background_in} if self.background_in else {}),
-            "nuisance": {name: span.model_dump() if span else None for name, span in self.nuisance.items()},
-            "tasks": self.tasks,
-            "budget": {
-                **asdict(self.effective_budget),
-                "families": self.families,
-                **({"external": self.external} if self.external else {}),
-            },
-            "sampler": self.sampler,
-            "pack_size": self.pack_size,
-            "alpha": self.alpha,
-        }
-        if said_of := self.controlled:
-            everything["controls"] = {"kinds": said_of.kinds, "regimes": control_arms.regimes(self)}
-        if self.extends:
-            everything["extends"] = self.extends.model_dump()
-        if self.claims:  # the protocol of a study without claims is what it was before there were any
-            everything["claims"] = [claim.plain() for claim in self.claimed]
-        plain: dict[str, Any] = plain_data(everything)
-        return plain
-
-
-def load(path_or_name: str | Path) -> StudySpec:
-    """Reads the file of a guideline study, or one that ships (`load("quickstart")`).
-
-    Raises:
-        SpecError: no such file or name, or anything wrong in it.
-    """
-    return parse(read(path_or_name), file=str(path_or_name))
-
-
-def read(path_or_name: str | Path) -> dict[str, Any]:
-    """A study file's plain data, whatever kind of study it is.
-
-    Raises:
-        SpecError: no such file or name, or a file that is not plain YAML.
-    """
-    file = shipped().get(str(path_or_name), Path(path_or_name))
-    name = str(path_or_name)
-    if not file.is_file():
-        rule = unknown("study file", name, shipped())
-        raise SpecError(name, "", f"no such file, and {rule} ship with the package")
-    return read_plain(file, name)
-
-
-def shipped() -> dict[str, Path]:
-    """Name -> file of the studies that come with the package."""
-    return {file.stem: file for file in sorted(SPECS.glob("*.yaml"))}
-
-
-def parse(data: Mapping[str, Any], *, file: str = "study") -> StudySpec:
-    """A spec from plain data, checked against the catalogue; `file` is named in errors.
-
-    Raises:
-        SpecError: the first thing that is wrong.
-    """
-    data = dict(data)
-    if isinstance(data.get("nuisance"), (list, tuple)):
-        names = data["nuisance"]
-        for name in names:
-            if not isinstance(name, str):
-                raise SpecError(file, "nuisance", f"{name!r} must be the name of a number")
-        unique(file, "nuisance", names)
-        data["nuisance"] = dict.fromkeys(names)
-    if isinstance(data.get("controls"), bool):
-        data["controls"] = {} if data["controls"] else None
-    try:
-        spec = StudySpec.model_validate(data)
-    except ValidationError as error:
-        raise first_error(error, file, StudySpec, _MODELS) from None
-    spec._file = file
-    if "nuisance" not in spec.model_fields_set and "learning_rate" in _stated_numbers(spec):
-        return parse({**data, "nuisance": {}}, file=file)  # nobody asked for it to be tuned
-    check(spec)
-    return spec
-
-
-def _stated_numbers(spec: StudySpec) -> set[str]:
-    """Numbers that are fixed, belong to a regime, or are asked about."""
-    changes = [spec.stated, *map(spec.change, spec.regimes)]
-    asked = {asked.name for asked in spec.understood if asked.kind == "number"}
-    return asked | {name for change in changes for name in change.numbers}
-
-
-# From pydantic's errors to ours.
-
-_MODELS: dict[str, type[BaseModel]] = {
-    "questions": QuestionSpec,
-    "claims": ClaimSpec,
-    "budget": BudgetSpec,
-    "nuisance": RangeSpec,
-    "controls": ControlsSpec,
-    "extends": ExtendsSpec,
-}
-
-
-def plain_data(value: Any) -> Any:
-    """Mappings and lists of scalars: what JSON can hold."""
-    if isinstance(value, Mapping):
-        return {str(key): plain_data(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain_data(item) for item in value]
-    return value

@@ -10,8 +10,8 @@ import yaml
 
 from studies.cli import invoke
 from studies.kinds import load as load_any
+from studies.load_spec import load
 from studies.searching.spec import SearchSpec
-from studies.spec import load
 from trainers.tasks import FAMILIES
 from trainers.user_tasks import load_user_tasks
 

@@ -185,7 +185,7 @@ def _asks(spec: Mapping[str, Any]) -> list[str]:
 def _answered(workspace: Path, study: str, name: str) -> Card:
     from reports import verdicts, wording
     from reports.defaults import defaults
-    from studies.commands.pages import record_of
+    from studies.commands.records import record_of
 
     record: Any = record_of(workspace, study)
     found = verdicts(record)

@@ -21,8 +21,9 @@ from studies.commands.options import (
     Telling,
     Workspace,
 )
-from studies.commands.pages import record_of, write_pages
+from studies.commands.pages import write_pages
 from studies.commands.places import place
+from studies.commands.records import record_of
 
 if TYPE_CHECKING:
     from reports.recommended import Defaults
@@ -102,7 +103,7 @@ def export(
     Of a search study, the best configuration.
     """
     from reports.search_record import SearchRecord
-    from studies.commands.pages import defaults_of, emit, record_of
+    from studies.commands.pages import defaults_of, emit
     from studies.commands.sources import elsewhere
     from studies.searching.telling import exported
 

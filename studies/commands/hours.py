@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from studies.spec import StudySpec
+from studies.load_spec import with_profile
+from studies.resolved import ResolvedStudy
 from studies.study_file.mistakes import SpecError
 from studies.study_file.parts import PROFILES, Profile
 from studies.training.progress import duration
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def outlines(
-    spec: StudySpec, *, tasks_from: Path | None = None, device: str = "cpu"
+    spec: ResolvedStudy, *, tasks_from: Path | None = None, device: str = "cpu"
 ) -> dict[Profile, Outline]:
     """What the study would cost at every profile, from the smallest to the largest."""
     from studies.estimate import measured_speed, outline
@@ -26,7 +27,7 @@ def outlines(
     names = cast("tuple[Profile, ...]", tuple(PROFILES))
     speed = measured_speed(device)
     return {
-        name: outline(spec.with_profile(name), tasks_from=tasks_from, device=device, measured=speed)
+        name: outline(with_profile(spec, name), tasks_from=tasks_from, device=device, measured=speed)
         for name in names
     }
 

@@ -15,17 +15,6 @@ REPORTS = "reports"
 """The folder of a workspace that holds a folder for every study, and the index page."""
 
 
-def record_of(workspace: Path, study: str) -> StudyRecord | SearchRecord:
-    """Everything the ledger knows of a study of either kind; ValueError where it has no plan yet."""
-    from studies.ledger import Ledger
-    from studies.record import study_record
-    from studies.searching.record import is_search, search_record
-
-    with Ledger.open(workspace) as ledger:
-        search = is_search(ledger.study(study))
-        return search_record(ledger, study) if search else study_record(ledger, study)
-
-
 def write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Path, Path | None]:
     """The report, beside it the defaults where the study carries verdicts, and the index of the workspace."""
     from reports import standing, write_report, write_search_report

@@ -10,7 +10,8 @@ from typing import Any
 from reports import settle_probability
 from reports.wording import counted, titled
 from studies.estimate import Outline
-from studies.spec import StudySpec
+from studies.load_spec import with_profile
+from studies.resolved import ResolvedStudy
 from studies.study_file.parts import Profile
 from studies.training.progress import planned_time
 
@@ -21,7 +22,7 @@ Chances = Mapping[str, float]
 """As `reports.settle_probability` gives them."""
 
 
-def lines(study: StudySpec, outlines: Mapping[Profile, Outline], cores: int) -> list[str]:
+def lines(study: ResolvedStudy, outlines: Mapping[Profile, Outline], cores: int) -> list[str]:
     """For a reader: the study at its profile, then all profiles side by side.
 
     Args:
@@ -29,7 +30,7 @@ def lines(study: StudySpec, outlines: Mapping[Profile, Outline], cores: int) -> 
         outlines: of every profile.
         cores: packs trained at the same time.
     """
-    ours = outlines[study.budget.profile]
+    ours = outlines[study.profile]
     said = [titled(ours.study, study.title)]
     for (factor, regime), chance in _rows(study, ours).items():
         said.append(f"  {factor} in {regime}: {', '.join(ours.tasks[factor][regime])}")
@@ -39,7 +40,7 @@ def lines(study: StudySpec, outlines: Mapping[Profile, Outline], cores: int) -> 
         )
     packs = sum(ours.packs.values())
     size = ", ".join([counted(ours.cells, "cell"), counted(ours.total, "member"), counted(packs, "pack")])
-    said.append(f"{size} (profile {study.budget.profile})")
+    said.append(f"{size} (profile {study.profile})")
     for phase, members in ours.members.items():
         said.append(f"  {phase:8} {members:6} members in {counted(ours.packs[phase], 'pack'):>11}")
     looks = study.effective_budget.looks
@@ -56,8 +57,8 @@ def lines(study: StudySpec, outlines: Mapping[Profile, Outline], cores: int) -> 
         "chance that a row settles: clear winner, all equal",
     ]
     for name, found in outlines.items():
-        chance = worst(study.with_profile(name), found)
-        mark = "*" if name == study.budget.profile else " "
+        chance = worst(with_profile(study, name), found)
+        mark = "*" if name == study.profile else " "
         least = planned_time(found.least_seconds / cores)
         time = _span(least, planned_time(found.seconds / cores))
         span = _span(str(found.least_total), str(found.total))
@@ -71,24 +72,24 @@ def lines(study: StudySpec, outlines: Mapping[Profile, Outline], cores: int) -> 
     return said
 
 
-def plain(study: StudySpec, outlines: Mapping[Profile, Outline]) -> dict[str, Any]:
+def plain(study: ResolvedStudy, outlines: Mapping[Profile, Outline]) -> dict[str, Any]:
     """The same for a program."""
-    ours = outlines[study.budget.profile]
+    ours = outlines[study.profile]
     return {
-        "chosen": study.budget.profile,
-        "power": {name: worst(study.with_profile(name), found) for name, found in outlines.items()},
+        "chosen": study.profile,
+        "power": {name: worst(with_profile(study, name), found) for name, found in outlines.items()},
         "looks": list(study.effective_budget.looks),
         "settles": {f"{factor}@{regime}": chance for (factor, regime), chance in _rows(study, ours).items()},
         **asdict(ours),
     }
 
 
-def worst(study: StudySpec, found: Outline) -> Chances:
+def worst(study: ResolvedStudy, found: Outline) -> Chances:
     """The chances of the question with the most levels, if all of its families are accepted."""
     return _settles(study, max(len(q.levels) for q in study.asked), found.families)
 
 
-def _rows(study: StudySpec, found: Outline) -> dict[tuple[str, str], Chances]:
+def _rows(study: ResolvedStudy, found: Outline) -> dict[tuple[str, str], Chances]:
     """(factor, regime) -> its chances, where the pilot accepts every task."""
     levels = {question.factor: len(question.levels) for question in study.asked}
     return {
@@ -99,7 +100,7 @@ def _rows(study: StudySpec, found: Outline) -> dict[tuple[str, str], Chances]:
     }
 
 
-def _settles(study: StudySpec, levels: int, families: int) -> Chances:
+def _settles(study: ResolvedStudy, levels: int, families: int) -> Chances:
     budget = study.effective_budget
     return _simulated(levels, families, budget.blocks, budget.looks, study.alpha)
 

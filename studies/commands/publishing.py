@@ -127,7 +127,7 @@ def _publication(workspace: Path, study: str, file: Path) -> Publication:
     from reports import verdicts
     from reports.defaults import defaults
     from reports.search_record import SearchRecord
-    from studies.commands.pages import record_of
+    from studies.commands.records import record_of
     from studies.commands.sources import read_table
     from studies.ledger import Ledger
 

@@ -30,8 +30,9 @@ from studies.commands.options import (
     Workers,
     Workspace,
 )
-from studies.commands.pages import record_of, write_pages
+from studies.commands.pages import write_pages
 from studies.commands.places import as_typed
+from studies.commands.records import record_of
 
 if TYPE_CHECKING:
     from studies.kinds import AnySpec
@@ -55,6 +56,7 @@ def plan(
     from studies.commands import hours as profiles
     from studies.commands.planning import lines, plain
     from studies.kinds import load
+    from studies.load_spec import with_profile
     from studies.searching.spec import SearchSpec
 
     _one_of(profile, hours)
@@ -65,9 +67,9 @@ def plan(
     outlines = profiles.outlines(study, tasks_from=tasks_from)
     cores = len(os.sched_getaffinity(0))
     if hours is not None:
-        study = study.with_profile(profiles.fitting(outlines, hours, at_once=cores, file=study.file))
+        study = with_profile(study, profiles.fitting(outlines, hours, at_once=cores, file=study.file))
     elif profile:
-        study = study.with_profile(profile.value)
+        study = with_profile(study, profile.value)
     print(
         json.dumps(plain(study, outlines), indent=2) if as_json else "\n".join(lines(study, outlines, cores))
     )
@@ -109,13 +111,14 @@ def run(
 
             place = exits.enter_context(Cluster(workers, gpu_fraction)).start()
         from studies.kinds import load
+        from studies.load_spec import with_profile
         from studies.searching.spec import SearchSpec
 
         study = load(spec)
         if isinstance(study, SearchSpec):
             _no_profile(study, profile, hours)
         elif chosen := fits or (profile.value if profile else None):
-            study = study.with_profile(chosen)
+            study = with_profile(study, chosen)
         complete = _run_here(
             study,
             workspace=workspace,

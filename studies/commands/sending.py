@@ -129,12 +129,12 @@ def _send(
     as_json: bool,
 ) -> None:
     """Checks a study here, then there, and submits it."""
+    from studies.load_spec import shipped
     from studies.remote.reaching import cluster_of
     from studies.remote.runnable import checked_study
     from studies.remote.shipping import parcel
     from studies.service import submit as sent
     from studies.site import site_of
-    from studies.spec import shipped
 
     site = site_of(workspace)
     named: ProfileName | None = profile.value if profile else None

@@ -82,7 +82,7 @@ def _study(name: str, workspace: Path) -> Defaults:
     from reports import verdicts
     from reports.defaults import defaults
     from reports.search_record import SearchRecord
-    from studies.commands.pages import record_of
+    from studies.commands.records import record_of
     from studies.ledger import Ledger
 
     studies: list[str] = []

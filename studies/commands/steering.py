@@ -75,7 +75,7 @@ def status(
     row = _row(study, standing, job)
     lines: list[str] = []
     if standing is not None:
-        from studies.commands.pages import record_of
+        from studies.commands.records import record_of
         from studies.remote.told import told
 
         try:

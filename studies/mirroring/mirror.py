@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from reports.search_record import EXPLORATORY
 from studies.database.lineage import extension
@@ -14,6 +14,7 @@ from studies.ledger import Committed, Ledger, StudyRow
 from studies.mirroring.detail import Detail, shown, with_curve
 from studies.mirroring.report_copies import location_of
 from studies.mirroring.runs import Cell, Run, cell_run_id, member_run, sizes, study_run
+from studies.mirroring.store import Store
 from studies.site import site_of
 from studies.training.failures import by_kind
 
@@ -23,45 +24,6 @@ if TYPE_CHECKING:
 
 PROGRESS_SECONDS = 15.0
 """How often the study run's progress is written."""
-
-
-class Store(Protocol):
-    """One study's experiment in a tracking store; whatever is written again changes nothing."""
-
-    batch: int
-    """Members between two marks."""
-
-    def sequence(self, detail: Detail) -> int:
-        """The ledger's sequence up to which everything is here that this detail shows; asked first."""
-
-    def write(self, runs: Iterable[Run], *, mark: tuple[int, Detail] | None = None) -> None:
-        """Adds runs; what is there already stays, an open run may be closed.
-
-        Args:
-            runs: any, also ones that were written before; a run comes after the one above it.
-            mark: the ledger's sequence up to which everything is then here, and at which detail.
-        """
-
-    def log_datasets(self, tasks: Sequence[Mapping[str, Any]]) -> None:
-        """The study's data sets as inputs of its run."""
-
-    def progress(self, standing: Standing, *, last: bool, answer: str) -> None:
-        """How far the study is, on top of its run."""
-
-    def whole(self) -> bool:
-        """Whether all that this process found and wrote is still there."""
-
-    def ended(self) -> bool:
-        """Whether the study's run has been closed as finished."""
-
-    def settle(self, *, failed: bool) -> None:
-        """Called once all is written; `failed`: something had failed on the way."""
-
-    def put_report(self, folder: Path) -> None:
-        """Copies a report below the study's run, in place of an earlier one."""
-
-    def close(self) -> None:
-        """Ends all that is under way."""
 
 
 def open_store(workspace: Path, row: StudyRow) -> Store:

@@ -36,10 +36,10 @@ from studies.mirroring.mlflow_repairs import Execute, Held, counted, relocate, r
 from studies.mirroring.mlflow_server import client_store
 from studies.mirroring.report_copies import ARTIFACTS, artifacts_of, replace_report
 from studies.mirroring.runs import Run, study_run_id
+from studies.mirroring.store import Store
 
 if TYPE_CHECKING:
     from studies.ledger import StudyRow
-    from studies.mirroring.mirror import Store
     from studies.training.progress import Standing
 
 log = logging.getLogger("groundrules.tracking")

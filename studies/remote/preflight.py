@@ -105,7 +105,7 @@ def _held(workspace: Path, study: CheckedStudy | None) -> dict[str, Any]:
     """What the ledger says of the study; SpecError where it was started with other values."""
     from studies.ledger import Ledger
     from studies.remote.standings import standing_of
-    from studies.run import refuse_changed
+    from studies.resume_checks import refuse_changed
 
     with Ledger.open(workspace, create=True) as ledger:
         row = None if study is None else ledger.find_study(study.spec.study)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studies.kinds import AnySpec, load
-from studies.run import Fixed, checked
+from studies.load_spec import with_profile
+from studies.resume_checks import Fixed
+from studies.run import checked
 from studies.searching.spec import SearchSpec
 from trainers.user_tasks import task_book
 
@@ -45,6 +47,6 @@ def checked_study(
         if isinstance(spec, SearchSpec):
             rule = f"a search study has no profile; its budget is trials = {spec.trials}"
             raise ValueError(f"{spec.file}: {rule}")
-        spec = spec.with_profile(profile)
+        spec = with_profile(spec, profile)
     fixed, notes = checked(spec, task_book(tasks_from))
     return CheckedStudy(spec=spec, fixed=fixed, notes=notes)

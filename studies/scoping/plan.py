@@ -10,10 +10,11 @@ from typing import Any
 from search_spaces.config import digest
 from search_spaces.factor import unknown
 from studies.ledger import Ledger, StudyRow
+from studies.load_spec import parse
 from studies.pilot import pilot_members
 from studies.plan import Chain, Protocol, built, protocol
+from studies.resolved import ResolvedStudy
 from studies.searching.joint import FEWEST
-from studies.spec import StudySpec, parse
 from studies.study_file.mistakes import SpecError, unique
 from trainers.member import Member
 from trainers.task import TaskBook
@@ -31,7 +32,7 @@ TASKS = 3
 class ScopeSpec:
     """The study file as a scope trains it: on other tasks, with one block and a wide search."""
 
-    wide: StudySpec
+    wide: ResolvedStudy
     """Named after the study; without claims, controls and an external check."""
 
     @property
@@ -49,7 +50,7 @@ class ScopeProtocol:
     """The hash under which a ledger has this very scope; earlier versions hashed it in another form."""
 
     @property
-    def spec(self) -> StudySpec:
+    def spec(self) -> ResolvedStudy:
         """The study file as it is trained."""
         return self.fixed.spec
 
@@ -90,7 +91,7 @@ class ScopeProtocol:
 
 
 def scope_of(
-    study: StudySpec, book: TaskBook, *, tasks: Sequence[str] | None = None, points: int = POINTS
+    study: ResolvedStudy, book: TaskBook, *, tasks: Sequence[str] | None = None, points: int = POINTS
 ) -> ScopeSpec:
     """The scope of a study.
 
@@ -114,7 +115,7 @@ def scope_of(
     for name in chosen:
         _check(study, book, name)
     budget = {"families": len(chosen), "blocks": 1, "trials": points, "promoted": 1}
-    own = study.model_dump(exclude_unset=True, exclude={"claims", "extends"})
+    own = study.spec.model_dump(exclude_unset=True, exclude={"claims", "extends"})
     wide = {
         "study": f"{study.study}{SUFFIX}",
         "tasks": chosen,
@@ -135,7 +136,7 @@ def is_scope(row: StudyRow) -> bool:
     return bool(row.protocol["spec"].get("kind") == KIND)
 
 
-def refuse_scoped(study: StudySpec, ledger: Ledger) -> None:
+def refuse_scoped(study: ResolvedStudy, ledger: Ledger) -> None:
     """SpecError where a study would judge on a task by which its ranges were chosen in this workspace."""
     for name in dict.fromkeys((study.study, study.root)):
         row = ledger.find_study(f"{name}{SUFFIX}")
@@ -148,14 +149,14 @@ def refuse_scoped(study: StudySpec, ledger: Ledger) -> None:
                 raise SpecError(study.file, "tasks", rule)
 
 
-def _free(study: StudySpec, book: TaskBook) -> tuple[str, ...]:
+def _free(study: ResolvedStudy, book: TaskBook) -> tuple[str, ...]:
     taken = _families(study, book)
     return tuple(
         name for name, role in ROLES.items() if role == "development" and FAMILIES[name] not in taken
     )
 
 
-def _check(study: StudySpec, book: TaskBook, name: str) -> None:
+def _check(study: ResolvedStudy, book: TaskBook, name: str) -> None:
     if name not in book:
         raise SpecError(study.file, "--tasks", str(unknown("task", name, book)))
     role = ROLES.get(name, "development")
@@ -168,7 +169,7 @@ def _check(study: StudySpec, book: TaskBook, name: str) -> None:
         raise SpecError(study.file, "--tasks", rule)
 
 
-def _families(study: StudySpec, book: TaskBook) -> set[str]:
+def _families(study: ResolvedStudy, book: TaskBook) -> set[str]:
     """Of the tasks that the study declares."""
     return {
         FAMILIES[name] if name in FAMILIES else built(study.file, book, name).family

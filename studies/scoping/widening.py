@@ -11,13 +11,13 @@ from search_spaces.config import SETTING_LIMITS, SETTING_NAMES
 from search_spaces.factor import Range
 from search_spaces.space import open_ranges, setting_range
 from studies.points import places
-from studies.spec import StudySpec
+from studies.resolved import ResolvedStudy
 
 WIDER = 1 / 3
 """An end with too many good points moves out by this share of the range, on the scale it is drawn on."""
 
 
-def proposals(spec: StudySpec, found: Sequence[Searched]) -> tuple[Proposal, ...]:
+def proposals(spec: ResolvedStudy, found: Sequence[Searched]) -> tuple[Proposal, ...]:
     """One proposal for each number of the study's `nuisance`, in the file's order.
 
     A file has one range of a number for all levels, so that what one level needs all of them get. An end
@@ -27,7 +27,7 @@ def proposals(spec: StudySpec, found: Sequence[Searched]) -> tuple[Proposal, ...
                  for name in spec.nuisance)  # fmt: skip
 
 
-def _proposal(spec: StudySpec, name: str, found: Sequence[Searched]) -> Proposal:
+def _proposal(spec: ResolvedStudy, name: str, found: Sequence[Searched]) -> Proposal:
     stated = spec.nuisance[name]
     old: Limits | None = None if stated is None else (stated.low, stated.high)
     flagged = [one for one in found if one.edge.flagged]
@@ -48,12 +48,12 @@ def _proposal(spec: StudySpec, name: str, found: Sequence[Searched]) -> Proposal
     return Proposal(number=name, old=old, new=new, why=why)
 
 
-def _allowed(spec: StudySpec, name: str) -> Range:
+def _allowed(spec: ResolvedStudy, name: str) -> Range:
     """What the catalogue allows at every level and background that opens the number: what a file may say."""
     if name in SETTING_NAMES:
         low, high = SETTING_LIMITS[name]
         return setting_range(name, low, high, low)
-    spans = [open_ranges(place.point.levels) for place in places(spec)]
+    spans = [open_ranges(place.point.levels) for place in places(spec.spec)]
     own = [span[name] for span in spans if name in span]
     return replace(own[0], low=max(span.low for span in own), high=min(span.high for span in own))
 

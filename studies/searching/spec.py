@@ -17,8 +17,8 @@ from search_spaces.space import framework_levels, open_ranges, openers
 from search_spaces.vocabulary import NUMBERS, is_number, kinds
 from search_spaces.vocabulary import read as read_words
 from studies.mirroring.detail import SearchDetail
+from studies.resolved import plain_data
 from studies.searching.space import Limits, Space
-from studies.spec import plain_data
 from studies.study_file.asking import MOST, change_of
 from studies.study_file.ceilings import MAX_PLACES, backgrounds, check_size, member_bytes
 from studies.study_file.mistakes import SpecError, unique

@@ -22,10 +22,11 @@ from reports.record import StudyRecord
 from reports.verdict import verdicts
 from studies.agenda import Agenda
 from studies.ledger import Ledger, StudyRow
+from studies.load_spec import parse
 from studies.plan import protocol
 from studies.record import study_record
+from studies.resolved import ResolvedStudy
 from studies.site import Site
-from studies.spec import StudySpec, parse
 from trainers.evaluation import CurvePoint, Evaluation
 from trainers.member import Member
 from trainers.randomness import stream
@@ -41,7 +42,7 @@ TRIALS = {"sobol": 4, "tpe": 12}
 Counts = dict[str, tuple[int, int]]
 
 
-def study_spec(name: str, sampler: str) -> StudySpec:
+def study_spec(name: str, sampler: str) -> ResolvedStudy:
     """A small study of 8 task families: one question, two levels."""
     return parse(
         {

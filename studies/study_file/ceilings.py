@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 from reports.budget import ARMS
 from search_spaces.change import Change
 from search_spaces.config import SETTING_LIMITS, Setting
 from studies import control_arms
+from studies.spec import StudySpec
 from studies.study_file.mistakes import SpecError
-
-if TYPE_CHECKING:
-    from studies.spec import StudySpec
 
 MAX_CELLS = 100_000
 """Searches; the largest study that ships has 1,920."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reports.claim_types import TYPES
 from reports.claimed import Claim, allowed, catalogued
@@ -11,13 +11,11 @@ from reports.guards import FIXED_DESIGNS
 from search_spaces.change import spelled
 from search_spaces.config import SETTING_LIMITS, SETTING_NAMES
 from search_spaces.factor import unknown
+from studies.spec import StudySpec
+from studies.study_file.asking import Asked
 from studies.study_file.mistakes import SpecError, unique
+from studies.study_file.parts import ClaimSpec
 from trainers.diagnostics.names import SUMMARIES
-
-if TYPE_CHECKING:
-    from studies.spec import StudySpec
-    from studies.study_file.asking import Asked
-    from studies.study_file.parts import ClaimSpec
 
 
 def understood_claims(spec: StudySpec) -> tuple[Claim, ...]:

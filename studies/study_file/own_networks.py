@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search_spaces.config import Config, Setting
 from search_spaces.space import complete
@@ -13,9 +13,6 @@ from trainers.networks import OwnModule, network_for
 from trainers.rehearsal import rehearse, starts_alike, undeclared, unread
 from trainers.structure import structure_key
 from trainers.task import Task
-
-if TYPE_CHECKING:
-    from studies.plan import Protocol
 
 STARTS = ("initializer", "bias", "init_gain")
 
@@ -57,17 +54,6 @@ def rehearsed(configs: Mapping[str, Config], task: Task, known: set[str]) -> Non
         if key not in known:
             known.add(key)
             rehearse(config, task)
-
-
-def regime_configs(fixed: Protocol, factor: str, task: str) -> dict[str, Config]:
-    """Regime -> the configuration of a question's first level there."""
-    from studies.plan import Chain
-
-    question = fixed.question(factor)
-    return {
-        regime: fixed.config(Chain(factor=factor, task=task, regime=regime), question.levels[0])
-        for regime in question.regimes
-    }
 
 
 def noted(configs: Mapping[str, Config], factor: str, task: Task) -> Iterator[str]:

@@ -96,7 +96,7 @@ class BudgetSpec(Part):
 
 
 class ClaimSpec(Part):
-    """A claim of a text that this study puts to the test; `StudySpec.claimed` reads it."""
+    """A claim of a text that this study puts to the test; `ResolvedStudy.claimed` reads it."""
 
     id: Text
     """Of the catalogue of claims (`I5`), or `own-` and a name."""

@@ -7,9 +7,10 @@ from functools import partial
 
 from reports.wording import counted, listed
 from search_spaces.compatibility import indistinct, notes, refusal
+from search_spaces.config import Config
 from studies.plan import Chain, Protocol
 from studies.study_file.mistakes import SpecError
-from studies.study_file.own_networks import misread, noted, regime_configs, rehearsed
+from studies.study_file.own_networks import misread, noted, rehearsed
 from studies.study_file.twins import twins
 from trainers.alike import without_effect
 from trainers.amounts import Amount, amounts, told
@@ -91,11 +92,20 @@ def _check_regimes(fixed: Protocol, factor: str, book: TaskBook) -> None:
         if task.network is None or len(fixed.question(factor).regimes) < 2:
             continue
         try:
-            unread = misread(regime_configs(fixed, factor, name), task)
+            unread = misread(_regime_configs(fixed, factor, name), task)
         except ValueError as error:
             raise SpecError(fixed.spec.file, "regimes", str(error)) from None
         if unread:
             raise SpecError(fixed.spec.file, "regimes", unread)
+
+
+def _regime_configs(fixed: Protocol, factor: str, task: str) -> dict[str, Config]:
+    """Regime -> the configuration of a question's first level there."""
+    question = fixed.question(factor)
+    return {
+        regime: fixed.config(Chain(factor=factor, task=task, regime=regime), question.levels[0])
+        for regime in question.regimes
+    }
 
 
 def _nothing_to_tune(fixed: Protocol, chain: Chain) -> Iterator[str]:

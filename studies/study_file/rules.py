@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reports.compare import FEW_FAMILIES
 from search_spaces.catalog import FACTORS
@@ -13,13 +13,12 @@ from search_spaces.factor import Range, unknown
 from search_spaces.space import complete, open_ranges, openers, setting_range
 from studies import control_arms
 from studies.points import Place, places
+from studies.spec import StudySpec
 from studies.study_file.asking import change_of
 from studies.study_file.ceilings import check_counts, check_sizes
+from studies.study_file.claiming import understood_claims
 from studies.study_file.mistakes import SpecError, unique
-
-if TYPE_CHECKING:
-    from studies.spec import StudySpec
-    from studies.study_file.parts import RangeSpec
+from studies.study_file.parts import RangeSpec
 
 IN_REPORTS = ("index.html",)
 """Names of files beside the studies' folders of reports."""
@@ -48,7 +47,7 @@ def check(spec: StudySpec) -> None:
     _check_numbers(spec, reached)
     _check_nuisance(spec, reached)
     control_arms.check(spec)
-    _ = spec.claimed  # reading them is what checks them
+    understood_claims(spec)  # reading them is what checks them
 
 
 def check_name(file: str, study: str) -> None:

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from studies.packing import Pack
 from studies.training.causes import reason_of
-
-if TYPE_CHECKING:
-    from studies.packing import Pack
-    from studies.training.stage import Stage
+from studies.training.stage import Stage
 
 FEW = 3
 """Failed attempts, all alike, before members are tried alone."""

@@ -12,8 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from studies.packing import Pack, halves, probes
-from studies.training.work import ATTEMPTS, PREEMPTIONS
 
+ATTEMPTS = 3
+"""How often a pack is tried in one run before it is split to find the member that brings it down."""
+PREEMPTIONS = 20
+"""How often a pack may lose its worker for reasons outside it, before that counts as its own fault."""
 ALONE = 2
 """Attempts of a member that stands alone after its pack was split."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from studies.packing import Pack
@@ -10,14 +10,7 @@ from trainers.diagnostics.names import Recorded
 from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from studies.training.failing import Failures
-
-ATTEMPTS = 3
-"""How often a pack is tried in one run before the member that brings it down is looked for."""
-PREEMPTIONS = 20
-"""How often a pack may lose its worker for reasons outside it, before that counts as its own fault."""
 
 
 class Work(Protocol):

@@ -27,9 +27,9 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from studies.load_spec import read
 from studies.mirroring.detail import DETAILS, Detail
 from studies.run import Engine
-from studies.spec import read
 from trainers.evaluation import CurvePoint, Evaluation
 from trainers.member import Member
 from trainers.randomness import stream

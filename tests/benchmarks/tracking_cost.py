@@ -32,8 +32,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from studies.load_spec import read
 from studies.mirroring.detail import Detail
-from studies.spec import read
 
 DETAILS: tuple[Detail, ...] = ("cells", "evidence", "members")
 OFF = "off"
@@ -48,8 +48,8 @@ def study(families: int, blocks: int, detail: str) -> dict[str, Any]:
 
 def one(plain: dict[str, Any], detail: str, workers: int, workspace: Path) -> dict[str, float]:
     """One run in this process: wall clock, the driver's CPU, members."""
+    from studies.load_spec import parse
     from studies.run import run
-    from studies.spec import parse
     from studies.tracking import Tracker
 
     spec = parse(plain)

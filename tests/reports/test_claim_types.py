@@ -11,7 +11,7 @@ from reports.claim_cards import Card, cards
 from reports.claim_types import TYPES, Heard, TypeOfClaim, type_of
 from reports.claimed import Claim, ClaimType
 from reports.guards import FIXED_DESIGNS, standing
-from studies.spec import parse
+from studies.load_spec import parse
 from studies.study_file.mistakes import SpecError
 from studies.study_file.parts import Sampler
 from tests.reports.planted import LEVELS, noisy_errors, planted_study

@@ -20,12 +20,12 @@ from reports.exporting.differences import told
 from reports.plain import from_plain, to_plain
 from reports.recommended import Defaults, content_hash
 from search_spaces.config import digest
-from studies.commands.pages import record_of
+from studies.commands.records import record_of
 from studies.commands.results import as_csv, rows
 from studies.kinds import parse
 from studies.ledger import FILE, Ledger
+from studies.load_spec import shipped
 from studies.site import SCHEMES, site_of
-from studies.spec import shipped
 from studies.study_file.plain_yaml import parse_plain
 from tests.blackbox.program import TINY
 from tests.reports.tables import number, row, table

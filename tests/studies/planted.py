@@ -11,9 +11,10 @@ import numpy as np
 
 from studies.agenda import Agenda
 from studies.ledger import Ledger, StudyRow
+from studies.load_spec import parse
 from studies.packing import Pack
 from studies.plan import Protocol, protocol
-from studies.spec import StudySpec, parse
+from studies.resolved import ResolvedStudy
 from trainers.evaluation import Evaluation, Status
 from trainers.member import Member
 from trainers.randomness import stream
@@ -32,7 +33,7 @@ TINY: Mapping[str, Any] = {
 }
 
 
-def tiny(**changes: Any) -> StudySpec:
+def tiny(**changes: Any) -> ResolvedStudy:
     """The small study with some keys replaced."""
     return parse({**TINY, **changes}, file="tiny.yaml")
 
@@ -46,7 +47,7 @@ def stripes(name: str) -> Task:
 BOOK: TaskBook = {name: cache(lambda name=name: stripes(name)) for name in ("stripes", "rings", "stairs")}
 
 
-def planned(spec: StudySpec | None = None) -> Protocol:
+def planned(spec: ResolvedStudy | None = None) -> Protocol:
     """The protocol of the small study."""
     return protocol(spec or tiny(), BOOK)
 

@@ -11,9 +11,10 @@ from typing import Any
 from reports.record import StudyRecord
 from studies.agenda import Agenda
 from studies.ledger import Ledger
+from studies.load_spec import parse
 from studies.plan import Protocol, protocol
 from studies.record import study_record
-from studies.spec import StudySpec, parse
+from studies.resolved import ResolvedStudy
 from tests.studies.planted import outcome, started, stripes
 from trainers.evaluation import CurvePoint, Evaluation
 from trainers.member import Member
@@ -38,12 +39,12 @@ Lead = Callable[[str, str, int], float]
 """(regime, level, number of the task) -> by how many margins the level's error is above the others'."""
 
 
-def racing(**changes: Any) -> StudySpec:
+def racing(**changes: Any) -> ResolvedStudy:
     """The study with some keys replaced."""
     return parse({**RACING, **changes}, file="racing.yaml")
 
 
-def fixed(spec: StudySpec | None = None) -> Protocol:
+def fixed(spec: ResolvedStudy | None = None) -> Protocol:
     """Its protocol."""
     return protocol(spec or racing(), BOOK)
 

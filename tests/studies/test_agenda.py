@@ -14,7 +14,7 @@ from reports.guards import standing, unjudged
 from studies.agenda import Agenda
 from studies.packing import Pack
 from studies.record import study_record
-from studies.training.work import ATTEMPTS, PREEMPTIONS
+from studies.training.stage import ATTEMPTS, PREEMPTIONS
 from tests.studies.planted import agenda_of, outcome, phases, planned, started, tiny, train, train_all
 from tests.studies.tampering import tamper
 from trainers.evaluation import Evaluation

@@ -16,7 +16,7 @@ from reports.guards import EvidenceError, check, standing
 from reports.record import StudyRecord
 from reports.verdict import verdicts
 from studies.agenda import Agenda
-from studies.spec import StudySpec
+from studies.resolved import ResolvedStudy
 from tests.studies.planted import train, train_all
 from tests.studies.races import Lead, begun, fixed, made, racing, record_in
 
@@ -32,7 +32,7 @@ RUNS = 8
 """Members of one cell: the default, two trials, one promoted, two arms of two confirm seeds."""
 
 
-def always(**changes: Any) -> StudySpec:
+def always(**changes: Any) -> ResolvedStudy:
     """A study of eight families with that claim."""
     return racing(
         **{
@@ -62,7 +62,7 @@ def behind(regime: str, level: str, task: int) -> float:
     return 2.0 if level == "he_normal" else 0.0
 
 
-def ran(workspace: Path, lead: Lead, spec: StudySpec | None = None) -> tuple[Agenda, StudyRecord]:
+def ran(workspace: Path, lead: Lead, spec: ResolvedStudy | None = None) -> tuple[Agenda, StudyRecord]:
     """The whole study with made-up results."""
     ledger, agenda = begun(workspace, fixed(spec or always()))
     with ledger:

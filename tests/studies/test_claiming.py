@@ -11,8 +11,8 @@ import pytest
 from search_spaces.config import digest
 from studies.cli import invoke
 from studies.ledger import Ledger
+from studies.load_spec import load, shipped
 from studies.record import study_record
-from studies.spec import load, shipped
 from studies.study_file.mistakes import SpecError
 from tests.studies.planted import TINY, agenda_of, planned, started, tiny, train_all
 

@@ -18,8 +18,8 @@ import pytest
 import studies.estimate
 from search_spaces.catalog import FACTORS
 from studies.cli import LOG_FILE, invoke
+from studies.load_spec import load
 from studies.run import run
-from studies.spec import load
 from tests.blackbox.program import TINY, groundrules, kill_group, start, survivors
 from tests.studies.planted import agenda_of, started, train_all
 

@@ -26,10 +26,11 @@ from studies.commands.pages import write_pages
 from studies.commands.replaying import replay
 from studies.estimate import outline
 from studies.ledger import Ledger
+from studies.load_spec import parse, with_profile
 from studies.plan import Chain, Protocol, protocol
 from studies.record import spec_of, study_record
+from studies.resolved import ResolvedStudy
 from studies.run import run
-from studies.spec import StudySpec, parse
 from studies.study_file.mistakes import SpecError
 from studies.study_file.parts import Profile
 from tests.studies.planted import (
@@ -77,7 +78,7 @@ def members(workspace: Path, factor: str, level: str) -> list[Evaluation]:
         return [e for e in ledger.evaluations("real") if (e.slot.factor, e.slot.level) == (factor, level)]
 
 
-def made_up(workspace: Path, spec: StudySpec, make: Maker = outcome) -> StudyRecord:
+def made_up(workspace: Path, spec: ResolvedStudy, make: Maker = outcome) -> StudyRecord:
     """That study with made-up results, complete."""
     ledger, fixed = started(workspace, planned(spec))
     with ledger:
@@ -119,7 +120,7 @@ def test_larger_profiles_carry_controls_unless_the_file_says_otherwise() -> None
         budget = {**TINY["budget"], "profile": profile, "promoted": 1}
         assert "controls" in tiny(budget=budget).resolved()
         assert "controls" not in tiny(budget=budget, controls=False).resolved()
-        assert "controls" in tiny(budget={**TINY["budget"], "promoted": 1}).with_profile(profile).resolved()
+        assert "controls" in with_profile(tiny(budget={**TINY["budget"], "promoted": 1}), profile).resolved()
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from reports.export_formats import render
 from studies.cli import invoke
 from studies.commands import replaying, sources
 from studies.ledger import Ledger
+from studies.load_spec import parse
 from studies.run import run
-from studies.spec import parse
 from tests.browser import Browser
 from tests.reports.tables import row, table
 from tests.studies.planted import TINY

@@ -8,9 +8,9 @@ import pytest
 
 from reports.record import StudyRecord
 from studies.ledger import Ledger
+from studies.load_spec import parse
 from studies.record import study_record
 from studies.run import run
-from studies.spec import parse
 from tests.replications.exported_file import Prediction, compared, prediction
 
 STUDY = {

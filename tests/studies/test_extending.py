@@ -21,11 +21,12 @@ from studies.commands.replaying import member_again
 from studies.commands.results import rows
 from studies.extending import child_spec, refuse_unlike, study_file
 from studies.ledger import Ledger
+from studies.load_spec import load, parse
 from studies.plan import protocol
 from studies.record import protocol_of, study_record
 from studies.remote.standings import standing_of
+from studies.resolved import ResolvedStudy
 from studies.run import run_inline
-from studies.spec import StudySpec, load, parse
 from studies.study_file.mistakes import SpecError
 from studies.study_file.plain_yaml import parse_plain, plain_text, read_plain
 from tests.studies.planted import outcome, started, train, train_all
@@ -60,7 +61,7 @@ def made(member: Member) -> Evaluation:
     return replace(outcome(member, error=0.3 + away + noise), curve=curve)
 
 
-def trained(workspace: Path, spec: StudySpec, *, stop: int | None = None) -> tuple[Ledger, int]:
+def trained(workspace: Path, spec: ResolvedStudy, *, stop: int | None = None) -> tuple[Ledger, int]:
     """The study trained with made-up results, or so many packs of it; and how many packs that took."""
     own = protocol(spec, BOOK)
     ledger = Ledger.open(workspace, create=True)
@@ -78,7 +79,7 @@ def trained(workspace: Path, spec: StudySpec, *, stop: int | None = None) -> tup
     return ledger, stop
 
 
-def extended(ledger: Ledger, parent: str = "racing", **grown: Any) -> StudySpec:
+def extended(ledger: Ledger, parent: str = "racing", **grown: Any) -> ResolvedStudy:
     """The extension's spec."""
     return child_spec(ledger, parent, **grown)
 
@@ -363,7 +364,7 @@ def test_a_look_edited_in_by_hand_makes_no_evidence(tmp_path: Path) -> None:
     """Whoever says after the fact that a look was registered is compared with the parent's protocol."""
     ledger, _ = trained(tmp_path, racing(budget={**SMALL, "looks": []}))
     spec = extended(ledger, families=10)
-    data: Mapping[str, Any] = spec.model_dump(exclude_unset=True)
+    data: Mapping[str, Any] = spec.spec.model_dump(exclude_unset=True)
     forged = parse({**data, "budget": {**data["budget"], "looks": [8]}}, file="forged.yaml")
     ledger, _ = trained(tmp_path, forged)
     assert standing(study_record(ledger, forged.study)).kind == "exploratory"
@@ -410,7 +411,7 @@ CHEAP = {"blocks": 2, "trials": 1, "promoted": 1, "promote_seeds": 1, "confirm_s
 def test_real_trainings_of_an_extension_are_those_of_the_larger_study_and_can_be_replayed(
     tmp_path: Path,
 ) -> None:
-    def run(workspace: Path, spec: StudySpec) -> Ledger:
+    def run(workspace: Path, spec: ResolvedStudy) -> Ledger:
         own = protocol(spec, BOOK)
         ledger, own = started(workspace, own)
         run_inline(agenda_of(ledger, own), BOOK)

@@ -24,10 +24,11 @@ from studies.commands.pages import write_pages
 from studies.commands.replaying import replay
 from studies.estimate import outline
 from studies.ledger import Ledger
+from studies.load_spec import parse
 from studies.plan import Protocol, protocol
 from studies.record import spec_of, study_record
+from studies.resolved import ResolvedStudy
 from studies.run import run
-from studies.spec import StudySpec, parse
 from tests.studies.planted import Maker, outcome, started, stripes, train
 from tests.studies.tampering import tamper
 from trainers.evaluation import Evaluation
@@ -50,7 +51,7 @@ CHECKED: Mapping[str, Any] = {
 }
 
 
-def spec(**changes: Any) -> StudySpec:
+def spec(**changes: Any) -> ResolvedStudy:
     return parse({**CHECKED, **changes}, file="checked.yaml")
 
 

@@ -14,12 +14,13 @@ import pytest
 import yaml
 
 from search_spaces.catalog import FACTORS
-from studies import spec as specs
 from studies.database.comparing import comparable
 from studies.kinds import load
 from studies.ledger import Ledger
-from studies.run import refuse_changed, run
-from studies.spec import parse
+from studies.load_spec import parse, shipped
+from studies.resolved import ResolvedStudy
+from studies.resume_checks import refuse_changed
+from studies.run import run
 from studies.study_file.asking import Asked
 from studies.study_file.mistakes import SpecError
 from studies.study_file.parts import QuestionSpec
@@ -65,13 +66,13 @@ _dense = Asked.cost
 
 def test_of_every_factor_a_level_more_moves_no_hash_of_a_study_that_ships() -> None:
     assert all(grown.ADDED in grown.grown(factor).names for factor in FACTORS.values())
-    assert {q.factor for name in specs.shipped() for q in _questions(name)} >= set(FACTORS)
+    assert {q.factor for name in shipped() for q in _questions(name)} >= set(FACTORS)
     assert json.loads(program("hashes")) == grown.hashes()
 
 
 def _questions(name: str) -> tuple[QuestionSpec, ...]:
     spec = load(name)
-    return spec.questions if isinstance(spec, specs.StudySpec) else ()
+    return spec.spec.questions if isinstance(spec, ResolvedStudy) else ()
 
 
 @pytest.mark.timeout(600)

@@ -12,9 +12,10 @@ from search_spaces.bundles import BUNDLES
 from search_spaces.catalog import FACTORS
 from search_spaces.change import Change
 from studies.ledger import Ledger
+from studies.load_spec import load, parse, shipped
 from studies.record import study_record
+from studies.resolved import ResolvedStudy
 from studies.run import run
-from studies.spec import StudySpec, load, parse, shipped
 from studies.study_file.parts import PROFILES
 from trainers.tasks import FAMILIES, ROLES
 
@@ -55,7 +56,7 @@ def test_the_background_begins_with_the_textbooks_recipe_of_each_regime() -> Non
     spec = load("guidelines")
     for regime in spec.regimes:
         depth = spec.settings(regime).depth
-        for factor, levels in spec.backgrounds(regime).items():
+        for factor, levels in spec.spec.backgrounds(regime).items():
             assert levels[0] in FACTORS[factor].textbook(depth), (regime, factor)
             assert len(levels) > 1
 
@@ -94,7 +95,7 @@ def test_a_bundle_of_the_textbook_is_told_from_its_rivals() -> None:
     assert not means(Change(setting={"train_size": 100}))
 
 
-def _small(name: str) -> StudySpec:
+def _small(name: str) -> ResolvedStudy:
     """All rows and levels on one task with a few steps of a narrow network: the way, not the answer."""
     data = yaml.safe_load(shipped()[name].read_text(encoding="utf-8"))
     small = {"width": 16, "steps": 40, "evaluations": 4, "train_size": 300}

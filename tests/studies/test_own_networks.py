@@ -12,11 +12,12 @@ import studies.plan
 from studies.cli import invoke
 from studies.estimate import outline
 from studies.ledger import Ledger
+from studies.load_spec import parse
 from studies.plan import protocol
 from studies.record import protocol_of, study_record
+from studies.resolved import ResolvedStudy
 from studies.run import run
 from studies.searching.spec import parse as parse_search
-from studies.spec import StudySpec, parse
 from studies.study_file.mistakes import SpecError
 from tests.blackbox.program import groundrules
 from trainers.evaluation import Evaluation
@@ -94,7 +95,7 @@ SMALL: dict[str, Any] = {
 DEPTHS = {"shallow": {"depth": 1}, "deep": {"depth": 3}}
 
 
-def small(**changes: Any) -> StudySpec:
+def small(**changes: Any) -> ResolvedStudy:
     return parse({**SMALL, **changes}, file="mine.yaml")
 
 
@@ -105,7 +106,7 @@ def tasks(tmp_path: Path) -> Path:
     return file
 
 
-def notes(spec: StudySpec, tasks: Path) -> tuple[str, ...]:
+def notes(spec: ResolvedStudy, tasks: Path) -> tuple[str, ...]:
     return outline(spec, tasks_from=tasks, measured=1e9).notes
 
 

@@ -15,7 +15,8 @@ from studies.cli import invoke
 from studies.commands.hours import fitting, outlines, started_profile
 from studies.commands.planning import lines, plain
 from studies.estimate import Outline, outline
-from studies.spec import StudySpec, load
+from studies.load_spec import load, with_profile
+from studies.resolved import ResolvedStudy
 from studies.study_file.mistakes import SpecError
 from studies.study_file.parts import Profile
 from tests.blackbox.program import TINY
@@ -25,21 +26,21 @@ Said = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
-def quickstart() -> StudySpec:
+def quickstart() -> ResolvedStudy:
     return load("quickstart")
 
 
 @pytest.fixture(scope="module")
-def costs(quickstart: StudySpec) -> dict[Profile, Outline]:
+def costs(quickstart: ResolvedStudy) -> dict[Profile, Outline]:
     names: tuple[Profile, ...] = ("quick", "full")
-    return {name: outline(quickstart.with_profile(name), measured=1e9) for name in names}
+    return {name: outline(with_profile(quickstart, name), measured=1e9) for name in names}
 
 
 def test_a_race_leaves_open_how_many_members_are_trained(
-    quickstart: StudySpec, costs: dict[Profile, Outline]
+    quickstart: ResolvedStudy, costs: dict[Profile, Outline]
 ) -> None:
     full, quick = costs["full"], costs["quick"]
-    study = quickstart.with_profile("full")
+    study = with_profile(quickstart, "full")
     budget = study.effective_budget
     rows = sum(len(q.levels) * len(q.regimes) for q in study.asked)
     # The first look is after eight families, where controls end too; quickstart declares one task of each.
@@ -50,9 +51,9 @@ def test_a_race_leaves_open_how_many_members_are_trained(
 
 
 def test_a_plan_says_the_range_and_the_chances_of_every_row(
-    quickstart: StudySpec, costs: dict[Profile, Outline]
+    quickstart: ResolvedStudy, costs: dict[Profile, Outline]
 ) -> None:
-    study, full = quickstart.with_profile("full"), costs["full"]
+    study, full = with_profile(quickstart, "full"), costs["full"]
     text = "\n".join(lines(study, costs, 2))
     assert f"from {full.least_total} members, if every row stops at the first look, to {full.total}" in text
     assert f"{full.least_total} to {full.total}" in text
@@ -64,12 +65,12 @@ def test_a_plan_says_the_range_and_the_chances_of_every_row(
 
 
 def test_a_plan_of_one_pack_without_a_title_reads_well(
-    quickstart: StudySpec, costs: dict[Profile, Outline]
+    quickstart: ResolvedStudy, costs: dict[Profile, Outline]
 ) -> None:
     one = replace(
         costs["quick"], packs=dict.fromkeys(costs["quick"].packs, 1), seconds=0.2, least_seconds=0.2
     )
-    untitled = quickstart.model_copy(update={"title": ""})
+    untitled = replace(quickstart, spec=quickstart.spec.model_copy(update={"title": ""}))
     text = lines(untitled, {"quick": one}, 2)
     assert text[0] == one.study
     assert not any(re.search(r"\b1 (packs|members|cells)", line) for line in text)
@@ -77,7 +78,7 @@ def test_a_plan_of_one_pack_without_a_title_reads_well(
     assert any("under a minute " in line for line in text if line.startswith("*quick"))
 
 
-def test_a_study_with_one_look_has_no_range(quickstart: StudySpec, costs: dict[Profile, Outline]) -> None:
+def test_a_study_with_one_look_has_no_range(quickstart: ResolvedStudy, costs: dict[Profile, Outline]) -> None:
     assert "looked at" not in "\n".join(lines(quickstart, {"quick": costs["quick"]}, 2))
 
 
@@ -92,7 +93,7 @@ def test_hours_choose_the_largest_profile_that_fits(
 
 
 def test_profiles_are_compared_at_one_speed_and_of_equal_ones_the_largest_is_taken(
-    quickstart: StudySpec, monkeypatch: pytest.MonkeyPatch
+    quickstart: ResolvedStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A machine that is ten times slower at every measurement would make each smaller profile the dearer one.
     speeds = iter((1e9, 1e8, 1e7))

@@ -16,9 +16,9 @@ import yaml
 from reports.best import best, render
 from reports.processors import mixture
 from studies.cli import invoke
+from studies.load_spec import parse
 from studies.run import run
 from studies.searching.record import search_record
-from studies.spec import parse
 from studies.training.work import Work
 from tests.blackbox.program import groundrules
 from tests.studies import searches

@@ -13,8 +13,8 @@ from reports.defaults import load
 from studies.cli import invoke
 from studies.commands import sources
 from studies.commands.publishing import MARK, main
+from studies.load_spec import parse
 from studies.run import run
-from studies.spec import parse
 from tests.studies.planted import TINY
 from tests.studies.searches import seek
 

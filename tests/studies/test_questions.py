@@ -14,9 +14,10 @@ from reports.defaults import defaults
 from reports.export_formats import render
 from reports.page import build
 from search_spaces.change import Change
+from studies.load_spec import parse
 from studies.plan import Chain, Protocol
 from studies.record import spec_of, study_record
-from studies.spec import StudySpec, parse
+from studies.resolved import ResolvedStudy
 from studies.study_file.mistakes import SpecError
 from studies.study_file.refusals import examine
 from tests.studies.planted import BOOK, TINY, agenda_of, planned, started, tiny, train_all
@@ -59,7 +60,7 @@ STUDIES: dict[str, dict[str, Any]] = {
 }
 
 
-def of(name: str, **more: Any) -> StudySpec:
+def of(name: str, **more: Any) -> ResolvedStudy:
     return tiny(**{**STUDIES[name], **more})
 
 

@@ -17,9 +17,9 @@ from reports.page import build
 from reports.verdict import verdicts
 from studies.commands.evidence_card import card_from_workspace
 from studies.ledger import Ledger
+from studies.load_spec import parse, with_profile
 from studies.packing import Pack
 from studies.run import run_inline
-from studies.spec import parse
 from studies.study_file.mistakes import SpecError
 from studies.training.progress import Pace
 from tests.studies.planted import train, train_all
@@ -263,8 +263,8 @@ def test_a_study_read_from_its_ledger_has_the_looks_it_was_started_with(
 def test_another_profile_keeps_the_looks_that_it_has_families_for() -> None:
     data = {**RACING, "budget": {"profile": "full", "looks": [8, 12, 20]}}
     spec = parse(data, file="racing.yaml")
-    assert spec.with_profile("standard").effective_budget.looks == (8, 12, 16)
-    assert spec.with_profile("quick").effective_budget.looks == (8,)
+    assert with_profile(spec, "standard").effective_budget.looks == (8, 12, 16)
+    assert with_profile(spec, "quick").effective_budget.looks == (8,)
 
 
 # Real trainings: one learning rate is far too small to learn anything in 60 steps.

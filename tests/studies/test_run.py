@@ -14,9 +14,11 @@ import studies
 from studies.agenda import Agenda
 from studies.estimate import outline
 from studies.ledger import Ledger
+from studies.load_spec import parse
 from studies.record import protocol_of, study_record
-from studies.run import RunSummary, differences, run
-from studies.spec import StudySpec, parse
+from studies.resolved import ResolvedStudy
+from studies.resume_checks import differences
+from studies.run import RunSummary, run
 from studies.study_file.mistakes import SpecError
 from tests.postgres import Postgres
 from trainers.evaluation import EVIDENCE_PHASES
@@ -36,11 +38,11 @@ SMALL = {
 }
 
 
-def small(**changes: Any) -> StudySpec:
+def small(**changes: Any) -> ResolvedStudy:
     return parse({**SMALL, **changes}, file="small.yaml")
 
 
-def inline(spec: StudySpec, workspace: Path, **options: Any) -> RunSummary:
+def inline(spec: ResolvedStudy, workspace: Path, **options: Any) -> RunSummary:
     return run(spec, workspace=workspace, engine="inline", **options)
 
 

@@ -18,14 +18,15 @@ from reports.scoped_page import write_scope_page
 from search_spaces.space import open_ranges
 from studies.cli import invoke
 from studies.ledger import FILE, Ledger
+from studies.load_spec import load
 from studies.packing import Pack
 from studies.plan import protocol
+from studies.resolved import ResolvedStudy
 from studies.run import run
 from studies.scoping.agenda import ScopeAgenda
 from studies.scoping.found import scoped
 from studies.scoping.plan import ScopeProtocol, refuse_scoped, scope_of, scope_protocol
 from studies.scoping.telling import lines, plain
-from studies.spec import StudySpec, load
 from studies.study_file.mistakes import SpecError
 from studies.study_file.parts import RangeSpec
 from studies.training.work import Work
@@ -58,7 +59,7 @@ budget: {families: 2, blocks: 1, trials: 3, promoted: 1}
 """
 
 
-def fixed(study: StudySpec | None = None, *, tasks: tuple[str, ...] = FIELDS) -> ScopeProtocol:
+def fixed(study: ResolvedStudy | None = None, *, tasks: tuple[str, ...] = FIELDS) -> ScopeProtocol:
     """What is fixed for the scope of a small study."""
     spec = study or tiny(nuisance=NARROW)
     return scope_protocol(scope_of(spec, BOOK, tasks=tasks, points=POINTS), BOOK)
@@ -206,7 +207,9 @@ def test_a_range_that_is_the_catalogues_cannot_be_widened(workspace: Path) -> No
 
 
 def test_no_proposal_leaves_what_the_catalogue_allows_at_every_level(workspace: Path) -> None:
-    ranges = [open_ranges({"optimizer": name})["learning_rate"] for name in tiny().background["optimizer"]]
+    ranges = [
+        open_ranges({"optimizer": name})["learning_rate"] for name in tiny().spec.background["optimizer"]
+    ]
     most = min(span.high for span in ranges)
     assert most < max(span.high for span in ranges)
     study = tiny(nuisance={"learning_rate": {"low": most / 1.2, "high": most}})

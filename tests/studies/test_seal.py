@@ -16,14 +16,14 @@ import pytest
 import yaml
 
 from studies.cli import invoke
-from studies.commands.pages import record_of
+from studies.commands.records import record_of
 from studies.commands.replaying import _found
 from studies.commands.results import as_csv, rows
 from studies.database.contract import LedgerDamaged
 from studies.ledger import FILE, Ledger
+from studies.load_spec import parse
 from studies.remote.standings import standing_of
 from studies.run import run
-from studies.spec import parse
 from tests.studies import searches, test_external
 from tests.studies.edits import edited, within_and_hash
 from tests.studies.planted import train

@@ -30,7 +30,7 @@ from studies.searching.record import search_record
 from studies.searching.space import Point
 from studies.study_file.mistakes import SpecError
 from studies.training.orders import member_from_plain, member_plain
-from studies.training.work import ATTEMPTS
+from studies.training.stage import ATTEMPTS
 from tests.studies.planted import BOOK, stripes
 from tests.studies.searches import agenda_of, outcome, planned, seek, started, train_all
 from tests.studies.tampering import tamper

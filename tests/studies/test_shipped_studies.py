@@ -13,10 +13,10 @@ from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_NAMES
 from studies.cli import invoke
 from studies.ledger import Ledger
+from studies.load_spec import load, parse, shipped
 from studies.plan import protocol
 from studies.record import study_record
 from studies.run import run
-from studies.spec import load, parse, shipped
 from studies.study_file.refusals import examine
 from trainers.tasks import ROLES
 from trainers.user_tasks import task_book
@@ -74,7 +74,7 @@ def test_it_is_planned_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
 def test_it_runs_to_its_report(name: str, workspace: Path) -> None:
     """All levels, one task, one regime, a few steps of a narrow network: the way, not the answer."""
     data = yaml.safe_load(shipped()[name].read_text(encoding="utf-8"))
-    regime, change = next(iter(load(name).regimes.items()))
+    regime, change = next(iter(load(name).spec.regimes.items()))
     small = {"width": 32, "depth": 4, "steps": 60, "evaluations": 15, "train_size": 300, "batch_size": 32}
     question = load(name).understood[0]
     spec = parse(

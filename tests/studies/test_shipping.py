@@ -46,7 +46,7 @@ def test_what_was_unpacked_runs_by_itself(tmp_path: Path) -> None:
     ) as archive:
         archive.extractall(tmp_path / "there")
     script = (
-        "import search_spaces, trainers.versions, studies, reports; from studies.spec import load;"
+        "import search_spaces, trainers.versions, studies, reports; from studies.load_spec import load;"
         f"print(load('{STUDY}').study, studies.__file__, trainers.versions.versions()['groundrules'])"
     )
     done = subprocess.run(

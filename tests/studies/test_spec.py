@@ -10,7 +10,7 @@ import pytest
 
 from reports.compare import FEW_FAMILIES
 from search_spaces.catalog import FACTORS
-from studies.spec import load, parse, shipped
+from studies.load_spec import load, parse, shipped, with_profile
 from studies.study_file.mistakes import SpecError
 from studies.study_file.parts import PROFILES
 from tests.studies.planted import TINY, tiny
@@ -59,7 +59,7 @@ def test_a_file_reads_as_its_data(tmp_path: Path) -> None:
 
 
 def test_another_profile_keeps_what_the_file_states_itself() -> None:
-    full = tiny(budget={**TINY["budget"], "trials": 12}).with_profile("full")
+    full = with_profile(tiny(budget={**TINY["budget"], "trials": 12}), "full")
     assert full.effective_budget.confirm_seeds == PROFILES["full"]["confirm_seeds"]
     assert (full.effective_budget.trials, full.families) == (12, TINY["budget"]["families"])
     assert tiny(budget={}).effective_budget.runs_per_cell == 15
@@ -192,20 +192,20 @@ def test_an_unknown_study_names_the_shipped_ones(tmp_path: Path) -> None:
 
 def test_diagnostics_are_a_switch_outside_of_what_is_hashed() -> None:
     plain = load("quickstart")
-    silent = parse({**plain.model_dump(exclude_unset=True), "diagnostics": "none"})
+    silent = parse({**plain.spec.model_dump(exclude_unset=True), "diagnostics": "none"})
     assert (plain.diagnostics, silent.diagnostics) == ("evidence", "none")
     assert silent.resolved() == plain.resolved()
     with pytest.raises(SpecError, match=r"diagnostics.*'evidence', 'ends' or 'none'"):
-        parse({**plain.model_dump(exclude_unset=True), "diagnostics": "all"})
+        parse({**plain.spec.model_dump(exclude_unset=True), "diagnostics": "all"})
 
 
 def test_what_mlflow_shows_is_chosen_outside_of_what_is_hashed() -> None:
     plain = tiny()
     assert plain.tracking == "members"
-    brief = parse({**plain.model_dump(exclude_unset=True), "tracking": "cells"})
+    brief = parse({**plain.spec.model_dump(exclude_unset=True), "tracking": "cells"})
     assert brief.tracking == "cells"
     assert plain.resolved() == brief.resolved()
     with pytest.raises(
         SpecError, match=r"tracking.*'everything'.*'curves', 'members', 'evidence' or 'cells'"
     ):
-        parse({**plain.model_dump(exclude_unset=True), "tracking": "everything"})
+        parse({**plain.spec.model_dump(exclude_unset=True), "tracking": "everything"})

@@ -11,11 +11,11 @@ import pytest
 from studies.agenda import Agenda
 from studies.kinds import load, parse
 from studies.ledger import Attempt, Ledger, StudyRow, Trained
+from studies.load_spec import shipped
 from studies.remote.outlook import outlook
 from studies.remote.recorded import study_text
 from studies.remote.standings import failures, pace, standing_of
 from studies.run import checked
-from studies.spec import shipped
 from studies.study_file.plain_yaml import parse_plain
 from tests.studies import races
 from tests.studies import test_external as external

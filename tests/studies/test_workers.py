@@ -16,9 +16,10 @@ import pytest
 
 from studies.agenda import Agenda
 from studies.ledger import Ledger
+from studies.load_spec import parse
 from studies.plan import protocol
+from studies.resolved import ResolvedStudy
 from studies.run import run
-from studies.spec import StudySpec, parse
 from studies.training.causes import cause_of
 from studies.training.cluster import Cluster
 from studies.training.leases import least_seconds
@@ -65,7 +66,7 @@ BUDGET = {
 }  # fmt: skip
 
 
-def small(*tasks: str, **changes: Any) -> StudySpec:
+def small(*tasks: str, **changes: Any) -> ResolvedStudy:
     """A study of one regime on the given tasks."""
     return parse(small_plain(*tasks, **changes), file="small.yaml")
 
@@ -77,7 +78,7 @@ def small_plain(*tasks: str, **changes: Any) -> dict[str, Any]:
     return {**spec, **changes}
 
 
-def open_study(workspace: Path, spec: StudySpec, tasks_from: Path) -> tuple[Ledger, Agenda]:
+def open_study(workspace: Path, spec: ResolvedStudy, tasks_from: Path) -> tuple[Ledger, Agenda]:
     """A started study with the user's tasks."""
     book = task_book(tasks_from)
     ledger, fixed = started(workspace, protocol(spec, book))

@@ -20,7 +20,7 @@ from mnist1d.utils import ObjectView
 from scipy.stats import multivariate_normal
 from sklearn import datasets
 
-from studies.spec import load
+from studies.load_spec import load
 from trainers.inspection import RACED_FROM, inspect
 from trainers.task import Task
 from trainers.tasks import (

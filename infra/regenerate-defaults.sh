@@ -19,7 +19,7 @@ shift 2
 
 file=$study
 if [ ! -f "$file" ]; then
-    file=$(python -P -c 'import sys; from studies.load_spec import SPECS; print(SPECS / f"{sys.argv[1]}.yaml")' "$study")
+    file=$(python -P -c 'import sys; from studies.spec.load import SPECS; print(SPECS / f"{sys.argv[1]}.yaml")' "$study")
 fi
 study=$(basename "$study" .yaml)
 name="$study-${STAMP:-$(date -u +%Y-%m)}"

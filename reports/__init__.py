@@ -1,8 +1,8 @@
 """What the evidence says: questions, comparisons, verdicts, defaults, pages.
 
 The doors are found here by name and loaded on first use, so that a worker which only needs a noun does not
-import statistics and drawing. The submodule `reports.defaults` holds `defaults` and `load`;
-`reports.export_formats` holds `render`.
+import statistics and drawing. The submodule `reports.defaults.defaults_file` holds `defaults` and `load`;
+`reports.export.formats` holds `render`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 runpy.run_path(str(Path(__file__).parents[1] / "search_spaces" / "precedence.py"))["claim"](__name__)
 
 if TYPE_CHECKING:
-    from reports.guards import EvidenceError
-    from reports.page import write_report
-    from reports.power import settle_probability
-    from reports.search_page import write_search_report
-    from reports.validity import standing
-    from reports.verdict import verdicts
+    from reports.evidence.fairness_checks import EvidenceError
+    from reports.evidence.validity import standing
+    from reports.pages.search_page import write_search_report
+    from reports.pages.study_page import write_report
+    from reports.verdicts.families_needed import settle_probability
+    from reports.verdicts.verdict import verdicts
 
 __all__ = [
     "EvidenceError",
@@ -32,12 +32,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EvidenceError": "reports.guards",
-    "settle_probability": "reports.power",
-    "standing": "reports.validity",
-    "verdicts": "reports.verdict",
-    "write_report": "reports.page",
-    "write_search_report": "reports.search_page",
+    "EvidenceError": "reports.evidence.fairness_checks",
+    "settle_probability": "reports.verdicts.families_needed",
+    "standing": "reports.evidence.validity",
+    "verdicts": "reports.verdicts.verdict",
+    "write_report": "reports.pages.study_page",
+    "write_search_report": "reports.pages.search_page",
 }
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from search_spaces.catalog import FACTORS
-from search_spaces.change import Value, spelled
 from search_spaces.config import Config
 from search_spaces.initializers import zero_bias
+from search_spaces.overrides import Value, spelled
 from search_spaces.schedules import warms_up
 from search_spaces.space import decay_kind
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from search_spaces.catalog import FACTORS
-from search_spaces.change import Change, Kind
 from search_spaces.config import SETTING_LIMITS, SETTING_NAMES, Setting
 from search_spaces.factor import rounded, unknown
+from search_spaces.overrides import Change, Kind
 
 NUMBERS: tuple[str, ...] = tuple(
     dict.fromkeys(

@@ -14,7 +14,7 @@ The functions import what they need when they are called: a ledger can be read w
 
 from __future__ import annotations
 
-import studies.surroundings  # noqa: F401 - first: from here on the program hears Ctrl-C
+import studies.process_setup  # noqa: F401 - first: from here on the program hears Ctrl-C
 
 # isort: split
 import runpy
@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 runpy.run_path(str(Path(__file__).parents[1] / "search_spaces" / "precedence.py"))["claim"](__name__)
 
 if TYPE_CHECKING:
-    from reports.recommended import Defaults
-    from reports.record import StudyRecord
-    from reports.search_record import SearchRecord
-    from reports.verdict_model import Verdict
-    from studies.commands.replaying import Replay
-    from studies.kinds import AnySpec
+    from reports.defaults.schema import Defaults
+    from reports.evidence.search_record import SearchRecord
+    from reports.evidence.study_record import StudyRecord
+    from reports.verdicts.model import Verdict
+    from studies.commands.replay import Replay
+    from studies.load_study import AnySpec
     from studies.run import RunSummary
 
 __all__ = ["WORKSPACE", "defaults", "load", "read_record", "read_search", "replay", "run_study", "verdicts"]
@@ -39,8 +39,8 @@ WORKSPACE = Path("groundrules-workspace")
 
 
 def load(path_or_name: str | Path) -> AnySpec:
-    """Reads a study file of either kind, or one that ships; see `studies.kinds.load`."""
-    from studies.kinds import load
+    """Reads a study file of either kind, or one that ships; see `studies.load_study.load`."""
+    from studies.load_study import load
 
     return load(path_or_name)
 
@@ -53,9 +53,9 @@ def run_study(spec: AnySpec | str | Path, *, workspace: Path = WORKSPACE, **opti
 
 
 def read_record(study: str, *, workspace: Path = WORKSPACE) -> StudyRecord:
-    """Everything the ledger knows of a study, for `reports`; see `studies.record.study_record`."""
-    from studies.ledger import Ledger
-    from studies.record import study_record
+    """Everything the ledger knows of a study, for `reports`; see `studies.comparison.record.study_record`."""
+    from studies.comparison.record import study_record
+    from studies.ledger.ledger import Ledger
 
     with Ledger.open(Path(workspace)) as ledger:
         return study_record(ledger, study)
@@ -63,8 +63,8 @@ def read_record(study: str, *, workspace: Path = WORKSPACE) -> StudyRecord:
 
 def read_search(study: str, *, workspace: Path = WORKSPACE) -> SearchRecord:
     """Everything the ledger knows of a search study; `.best` is the best trial. Exploratory."""
-    from studies.ledger import Ledger
-    from studies.searching.record import search_record
+    from studies.ledger.ledger import Ledger
+    from studies.search.record import search_record
 
     with Ledger.open(Path(workspace)) as ledger:
         return search_record(ledger, study)
@@ -78,14 +78,14 @@ def verdicts(study: str, *, workspace: Path = WORKSPACE) -> tuple[Verdict, ...]:
 
 
 def defaults(study: str, *, workspace: Path = WORKSPACE, previous: Defaults | None = None) -> Defaults:
-    """What a study recommends, with its evidence; `reports.export_formats.render` writes it in any format."""
-    from reports.defaults import defaults
+    """What a study recommends, with its evidence; `reports.export.formats.render` writes it in any format."""
+    from reports.defaults.defaults_file import defaults
 
     return defaults(read_record(study, workspace=workspace), verdicts(study, workspace=workspace), previous)
 
 
 def replay(evaluation: str, *, workspace: Path = WORKSPACE, **options: Any) -> Replay:
-    """Trains one evaluation again, alone, and compares; `options`: see `studies.commands.replaying`."""
-    from studies.commands.replaying import replay
+    """Trains one evaluation again, alone, and compares; `options`: see `studies.commands.replay`."""
+    from studies.commands.replay import replay
 
     return replay(Path(workspace), evaluation, **options)

@@ -21,14 +21,14 @@ from pathlib import Path
 
 import typer
 
-from reports.characters import harmless
-from reports.files import DiskFull, LinkInTheWay, appending
-from studies import surroundings
-from studies.commands import finished, preparing, running, sending, steering
+from reports.io.control_characters import harmless
+from reports.io.safe_paths import DiskFull, LinkInTheWay, appending
+from studies import process_setup
+from studies.commands import cluster_jobs, prepare, results_commands, run, submit
 from studies.commands.options import DEFAULT_WORKSPACE
-from studies.database.contract import LedgerDamaged, LedgerLost
-from studies.training import anew
-from studies.training.failures import ClusterLost, WorkersCannotStart
+from studies.execution import restart
+from studies.execution.failure_kinds import ClusterLost, WorkersCannotStart
+from studies.ledger.contract import LedgerDamaged, LedgerLost
 
 log = logging.getLogger("groundrules")
 
@@ -42,29 +42,29 @@ app = typer.Typer(
 )
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "init": preparing.init,
-    "catalog": preparing.catalog,
-    "download": preparing.download,
-    "plan": running.plan,
-    "scope": preparing.scope,
-    "run": running.run,
-    "extend": running.extend,
-    "report": finished.report,
-    "results": finished.results,
-    "export": finished.export,
-    "diff": finished.diff,
-    "why": finished.why,
-    "claims": finished.claims,
-    "replay": finished.replay,
-    "check": finished.check,
-    "ui": finished.ui,
-    "simulate": preparing.simulate,
-    "submit": sending.submit,
-    "list": steering.listing,
-    "status": steering.status,
-    "logs": steering.logs,
-    "stop": steering.stop,
-    "resume": sending.resume,
+    "init": prepare.init,
+    "catalog": prepare.catalog,
+    "download": prepare.download,
+    "plan": run.plan,
+    "scope": prepare.scope,
+    "run": run.run,
+    "extend": run.extend,
+    "report": results_commands.report,
+    "results": results_commands.results,
+    "export": results_commands.export,
+    "diff": results_commands.diff,
+    "why": results_commands.why,
+    "claims": results_commands.claims,
+    "replay": results_commands.replay,
+    "check": results_commands.check,
+    "ui": results_commands.ui,
+    "simulate": prepare.simulate,
+    "submit": submit.submit,
+    "list": cluster_jobs.listing,
+    "status": cluster_jobs.status,
+    "logs": cluster_jobs.logs,
+    "stop": cluster_jobs.stop,
+    "resume": submit.resume,
 }
 """In the order of the help."""
 for name, command in COMMANDS.items():
@@ -88,15 +88,15 @@ LONGEST_MESSAGE = 20_000
 def main(arguments: Sequence[str] | None = None) -> None:
     """The program: runs one command and exits; to take apart all that is loaded would take seconds."""
     if arguments is None:
-        anew.allow()
-    surroundings.open_missing()
-    surroundings.soften()
-    surroundings.interrupt_on_signals()
+        restart.allow()
+    process_setup.open_missing()
+    process_setup.soften()
+    process_setup.interrupt_on_signals()
     try:
         code = invoke(arguments)
-        surroundings.ignore_signals()
+        process_setup.ignore_signals()
     except KeyboardInterrupt:  # a second one, while the first was told
-        code = surroundings.exit_code()
+        code = process_setup.exit_code()
     with suppress(OSError):  # nobody reads any more
         atexit._run_exitfuncs()
         sys.stdout.flush()
@@ -129,9 +129,9 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     except Exception as error:  # noqa: BLE001 - the last resort of every command
-        if surroundings.heard:  # in the middle of an import, that has made something else of it
+        if process_setup.heard:  # in the middle of an import, that has made something else of it
             return _interrupted()
-        if isinstance(error, surroundings.OutputLost):
+        if isinstance(error, process_setup.OutputLost):
             return _silent(error)
         if said := told_of_the_machine(error):
             code, sentence = said
@@ -156,8 +156,8 @@ def _run(words: list[str]) -> int:
 
 
 def _interrupted() -> int:
-    print(surroundings.sentence(), file=sys.stderr)
-    return surroundings.exit_code()
+    print(process_setup.sentence(), file=sys.stderr)
+    return process_setup.exit_code()
 
 
 def _internal(error: BaseException, words: Sequence[str]) -> int:
@@ -168,7 +168,7 @@ def _internal(error: BaseException, words: Sequence[str]) -> int:
     return 1
 
 
-def _silent(lost: surroundings.OutputLost) -> int:
+def _silent(lost: process_setup.OutputLost) -> int:
     """After standard output was lost: a reader that has seen enough is told nothing, all others why."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again at exit

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from reports.budget import TaskFacts
-from studies.database.as_recorded import as_recorded
-from studies.plan import Protocol
-from studies.scoping.plan import ScopeProtocol
-from studies.searching.plan import SearchProtocol
-from studies.study_file.mistakes import SpecError
+from reports.evidence.budget import TaskFacts
+from studies.comparison.protocol import Protocol
+from studies.ledger.protocol_hash import as_recorded
+from studies.range_scan.protocol import ScopeProtocol
+from studies.search.protocol import SearchProtocol
+from studies.spec.errors import SpecError
 
 if TYPE_CHECKING:
-    from studies.ledger import StudyRow
+    from studies.ledger.ledger import StudyRow
 
 Fixed = Protocol | SearchProtocol | ScopeProtocol
 

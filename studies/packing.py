@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from search_spaces.config import Config, digest
-from studies.structures import structures
+from studies.structure_cache import structures
 from trainers.diagnostics.names import Recorded, Switch
 from trainers.evaluation import LOOKED_INTO, Phase
+from trainers.loop.structure import activation_bytes, estimated_flops
 from trainers.member import Member
-from trainers.structure import activation_bytes, estimated_flops
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 PACK_SECONDS = 90.0
 """A pack is sized to take at most so long by what is declared below, so that a kill loses little. Packs of 50
@@ -30,7 +30,7 @@ study is started, or two runs of it would differ in the last bits. The ledger ke
 class Pack:
     """Members of one structure that are trained as one stack and committed whole, or not at all.
 
-    Activations and update rules are no part of a structure, unless `trainers.structure` says so.
+    Activations and update rules are no part of a structure, unless `trainers.loop.structure` says so.
     """
 
     id: str

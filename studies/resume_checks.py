@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.config import SETTING_NAMES
-from studies.database.as_recorded import as_recorded, untouched
-from studies.database.comparing import comparable
-from studies.ledger import StudyRow
+from studies.comparison.protocol import Protocol as StudyProtocol
+from studies.ledger.ledger import StudyRow
+from studies.ledger.protocol_comparison import comparable
+from studies.ledger.protocol_hash import as_recorded, untouched
 from studies.network_changes import as_started
-from studies.plan import Protocol as StudyProtocol
-from studies.scoping.plan import ScopeProtocol
-from studies.searching.plan import SearchProtocol
-from studies.study_file.mistakes import SpecError
+from studies.range_scan.protocol import ScopeProtocol
+from studies.search.protocol import SearchProtocol
+from studies.spec.errors import SpecError
 from trainers.versions import versions
 
 Fixed = StudyProtocol | SearchProtocol | ScopeProtocol

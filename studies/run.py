@@ -16,33 +16,33 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 
 from search_spaces.factor import unknown
-from studies.agenda import Agenda
-from studies.extending import refuse_unlike
-from studies.kinds import AnySpec
-from studies.ledger import Ledger, StudyRow
+from studies.comparison.extension import refuse_unlike
+from studies.comparison.meaningless_levels import examine
+from studies.comparison.protocol import Protocol as StudyProtocol
+from studies.comparison.protocol import protocol
+from studies.comparison.scheduler import Agenda
+from studies.execution.failure_causes import cause_of, whole_traceback
+from studies.execution.failure_kinds import ClusterLost, by_kind, of_exception
+from studies.execution.scheduler_protocol import Work
+from studies.ledger.ledger import Ledger, StudyRow
+from studies.load_study import AnySpec
 from studies.network_changes import as_started
 from studies.packing import FLOPS_PER_SECOND, Pack, recorded
-from studies.plan import Protocol as StudyProtocol
-from studies.plan import protocol
+from studies.range_scan.protocol import ScopeProtocol, ScopeSpec, refuse_scoped, scope_protocol
+from studies.range_scan.scheduler import ScopeAgenda
 from studies.resume_checks import Fixed, refuse_changed, refuse_other_versions, versions_here
-from studies.scoping.agenda import ScopeAgenda
-from studies.scoping.plan import ScopeProtocol, ScopeSpec, refuse_scoped, scope_protocol
-from studies.searching import plan as searching
-from studies.searching.agenda import SearchAgenda
-from studies.searching.plan import SearchProtocol, search_protocol
-from studies.searching.spec import SearchSpec
-from studies.study_file.refusals import examine
-from studies.study_file.reserved import refuse_reserved
-from studies.training.causes import cause_of, whole_traceback
-from studies.training.failures import ClusterLost, by_kind, of_exception
-from studies.training.work import Work
-from trainers.pack import train_pack
-from trainers.task import TaskBook
-from trainers.user_tasks import task_book
+from studies.search import protocol as searching
+from studies.search.protocol import SearchProtocol, search_protocol
+from studies.search.scheduler import SearchAgenda
+from studies.search.spec import SearchSpec
+from studies.spec.reserved_names import refuse_reserved
+from trainers.loop.pack import train_pack
+from trainers.tasks.task import TaskBook
+from trainers.tasks.user_tasks import task_book
 
 if TYPE_CHECKING:
-    from studies.training.cluster import Place
-    from studies.training.failing import GivenUp
+    from studies.execution.failure_handling import GivenUp
+    from studies.execution.local_cluster import Place
 
 Engine = Literal["ray", "inline"]
 
@@ -54,7 +54,7 @@ class Watch(Protocol):
 
 
 class Tracking(Protocol):
-    """Whoever mirrors the ledger elsewhere while the study runs (`studies.tracking.Tracker`)."""
+    """Whoever mirrors the ledger elsewhere while the study runs (`studies.tracking.tracker.Tracker`)."""
 
     def start(self) -> None:
         """Called once the study is in the ledger, before the first member is trained."""
@@ -116,7 +116,7 @@ def run(
     """Trains what the ledger does not hold yet.
 
     Args:
-        spec: from `studies.kinds.load`, or from `studies.scoping.plan.scope_of`.
+        spec: from `studies.load_study.load`, or from `studies.range_scan.protocol.scope_of`.
         workspace: folder of the ledger; made where missing.
         tasks_from: a Python file with the user's own tasks.
         engine: 'ray' (worker processes) or 'inline' (this process, for debugging and small studies).
@@ -143,7 +143,7 @@ def run(
         )
     began = time.monotonic()
     if cluster is not None:
-        import studies.workers  # noqa: F401 - takes a second that the cluster needs anyway
+        import studies.execution.ray_workers  # noqa: F401 - takes a second that the cluster needs anyway
 
         with suppress(ClusterLost):  # one that could not start is replaced later, or named as the reason
             cluster.wait()  # before the user's tasks are run
@@ -170,7 +170,9 @@ def run(
         if engine == "inline":
             run_inline(agenda, book, device, watch)
         elif not agenda.done:
-            from studies.training.supervising import run_supervised  # loads Ray, which only this branch needs
+            from studies.execution.supervision import (
+                run_supervised,  # loads Ray, which only this branch needs
+            )
 
             run_supervised(
                 agenda,

@@ -16,8 +16,8 @@ from pathlib import Path
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from search_spaces.factor import unknown
-from studies.study_file.mistakes import SpecError
-from studies.study_file.plain_yaml import read_plain
+from studies.spec.errors import SpecError
+from studies.spec.yaml_reader import read_plain
 
 FILE = "site.yaml"
 POSTGRESQL = "postgresql"

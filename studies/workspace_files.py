@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reports.files import refuse_database_links, refuse_link
+from reports.io.safe_paths import refuse_database_links, refuse_link
 from studies.commands.pages import REPORTS
-from studies.database.sqlite import FILE
-from studies.mirroring.mlflow_database import DATABASE
-from studies.mirroring.report_copies import ARTIFACTS
+from studies.ledger.sqlite import FILE
+from studies.tracking.database import DATABASE
+from studies.tracking.report_artifacts import ARTIFACTS
 
 PAGES = ("index.html", "summary.json", "defaults.yaml", "claims.json", "claims.csv")
 

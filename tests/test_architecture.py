@@ -17,28 +17,28 @@ LINE = ("search_spaces", "trainers", "reports", "studies")
 """Each package may import itself and the ones to its left."""
 
 DOORS: dict[str, frozenset[str]] = {
-    "optuna": frozenset({"studies/search.py", "studies/searching/joint.py"}),
+    "optuna": frozenset({"studies/samplers.py", "studies/search/optuna_study.py"}),
     "ray": frozenset(
         (
-            "studies/workers.py",
-            *(f"studies/training/{part}.py" for part in ("attached", "cluster", "trainable")),
+            "studies/execution/ray_workers.py",
+            *(f"studies/execution/{part}.py" for part in ("attached", "cluster", "trainable")),
         )
     ),
-    "mlflow": frozenset(f"studies/mirroring/mlflow_{part}.py" for part in ("books", "database", "server")),
-    "fsspec": frozenset({"studies/mirroring/report_copies.py", "trainers/fetching.py"}),
-    "sqlite3": frozenset({"studies/database/sqlite.py", "studies/mirroring/mlflow_sqlite.py"}),
-    "psycopg": frozenset({"studies/database/postgresql.py", "studies/database/sessions.py"}),
+    "mlflow": frozenset(f"studies/tracking/mlflow_{part}.py" for part in ("books", "database", "server")),
+    "fsspec": frozenset({"studies/tracking/report_artifacts.py", "trainers/tasks/download.py"}),
+    "sqlite3": frozenset({"studies/ledger/sqlite.py", "studies/tracking/sqlite.py"}),
+    "psycopg": frozenset({"studies/ledger/postgresql.py", "studies/ledger/sessions.py"}),
     "sqlalchemy": frozenset(),
     "yaml": frozenset(
         (
-            "studies/study_file/plain_yaml.py",
+            "studies/spec/yaml_reader.py",
             *(f"reports/{part}.py" for part in ("yaml_limits", "defaults", "export_formats", "best")),
         )
     ),
     "pydantic": frozenset(
         (
-            *("studies/spec.py", "studies/load_spec.py", "studies/searching/spec.py"),
-            *("studies/study_file/parts.py", "studies/study_file/wrong_shape.py"),
+            *("studies/spec/study_spec.py", "studies/spec/load.py", "studies/search/spec.py"),
+            *("studies/spec/sections.py", "studies/spec/pydantic_errors.py"),
         )
     ),
     "typer": frozenset(
@@ -51,10 +51,10 @@ DOORS: dict[str, frozenset[str]] = {
         )
     ),
     "click": frozenset(),
-    "rich": frozenset({"studies/training/progress.py"}),
-    "matplotlib": frozenset({"reports/figures.py"}),
+    "rich": frozenset({"studies/execution/progress.py"}),
+    "matplotlib": frozenset({"reports/pages/figures.py"}),
     "torchvision": frozenset({"trainers/tasks/images.py"}),
-    "jinja2": frozenset({"reports/page.py", "reports/exporting/torch_file.py"}),
+    "jinja2": frozenset({"reports/pages/study_page.py", "reports/export/torch_file.py"}),
 }
 """Library -> the only files that may import it."""
 
@@ -62,18 +62,28 @@ VAGUE = frozenset(
     ("core", "common", "util", "utils", "helper", "helpers", "base", "manager", "managers", "handler", "misc")
 )
 
-TORCH_FREE = ("search_spaces.factor", "search_spaces.config", "trainers.evaluation", "studies.ledger")
+TORCH_FREE = ("search_spaces.factor", "search_spaces.config", "trainers.evaluation", "studies.ledger.ledger")
 """Modules that read and judge, besides those of `reports`: they must work where torch is not loaded."""
 
 READ_THE_CATALOGUE = frozenset(
     (
-        *("reports.numbers", "reports.recipes", "reports.defaults", "reports.page", "reports.search_page"),
-        "reports.export_formats",
-        *("reports.exporting.saying", "reports.exporting.torch_parts", "reports.exporting.torch_file"),
-        "reports.exporting.torch_regime",
-        *("reports.exporting.optuna_file", "reports.exporting.differences", "reports.changes"),
-        *("reports.index_page", "reports.claim_pages", "reports.boundary"),
-        *("reports.scoped", "reports.scoped_page", "reports.references"),
+        *(
+            "reports.verdicts.hyperparameter_values",
+            "reports.defaults.recipes",
+            "reports.defaults.defaults_file",
+            "reports.pages.study_page",
+            "reports.pages.search_page",
+        ),
+        "reports.export.formats",
+        *("reports.defaults.provenance", "reports.export.torch_levels", "reports.export.torch_file"),
+        "reports.export.torch_regime",
+        *("reports.export.optuna_file", "reports.export.diff_text", "reports.defaults.diff"),
+        *("reports.pages.index_page", "reports.pages.claim_pages", "reports.evidence.range_edges"),
+        *(
+            "reports.evidence.range_scan_record",
+            "reports.pages.range_scan_page",
+            "reports.defaults.reference_tables",
+        ),
     )
 )
 """They name ranges from the catalogue, whose rows hold functions of torch."""
@@ -123,14 +133,14 @@ def test_imports_run_one_way_and_through_the_doors() -> None:
 @pytest.mark.parametrize(
     ("file", "line", "rule"),
     [
-        ("search_spaces/a.py", "from trainers.pack import train_pack", "trainers comes later"),
-        ("trainers/a.py", "def f():\n    import reports.page", "reports comes later"),
-        ("reports/a.py", "import matplotlib.pyplot as plt", "its door is reports/figures.py"),
+        ("search_spaces/a.py", "from trainers.loop.pack import train_pack", "trainers comes later"),
+        ("trainers/a.py", "def f():\n    import reports.pages.study_page", "reports comes later"),
+        ("reports/a.py", "import matplotlib.pyplot as plt", "its door is reports/pages/figures.py"),
         ("studies/a.py", "from sqlalchemy import text", "its door is closed"),
         (
             "studies/a.py",
             "import importlib\nimportlib.import_module('ray.tune')",
-            "its door is studies/training/attached.py",
+            "its door is studies/execution/existing_cluster.py",
         ),
         ("studies/a.py", "from . import plan", "relatively"),
         ("trainers/a.py", "import tests.conftest", "nobody imports tests"),

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from studies.cli import invoke
-from studies.kinds import load as load_any
-from studies.load_spec import load
-from studies.searching.spec import SearchSpec
+from studies.load_study import load as load_any
+from studies.search.spec import SearchSpec
+from studies.spec.load import load
 from trainers.tasks import FAMILIES
-from trainers.user_tasks import load_user_tasks
+from trainers.tasks.user_tasks import load_user_tasks
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

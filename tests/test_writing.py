@@ -10,26 +10,26 @@ import pytest
 
 from tests.test_architecture import ROOT, modules
 
-DOOR = "trainers/writing.py"
+DOOR = "trainers/atomic_files.py"
 ELSEWHERE = {
     "studies/cli.py": {"tempfile.mkstemp", "os.open"},  # a log of a name that nobody can guess; /dev/null
-    "studies/surroundings.py": {"os.open"},  # the null device, in the place of a closed stream
-    "studies/training/scratch.py": {  # the private folder of a run of Ray's, which mkdtemp has just made
+    "studies/process_setup.py": {"os.open"},  # the null device, in the place of a closed stream
+    "studies/execution/scratch_folder.py": {  # the private folder of a run of Ray's, which mkdtemp has just made
         "tempfile.mkdtemp", "shutil.rmtree", "os.open", "mkdir",
     },
-    "studies/training/cluster.py": {"os.open", "write_text"},  # files of that folder
-    "studies/training/watchdog.py": {"shutil.rmtree"},  # that folder, when its driver is gone
-    "studies/training/attached.py": {"tempfile.mkdtemp", "shutil.rmtree"},  # likewise
-    "studies/training/traces.py": {"open"},  # a file of that folder, named by Ray's id of the trial
-    "studies/workers.py": {"mkdir", "touch"},  # likewise
-    "studies/database/sqlite.py": {"sqlite3.connect", "truncate"},  # after `refuse_database_links`; its lock
-    "studies/mirroring/mlflow_sqlite.py": {"sqlite3.connect"},  # likewise
-    "studies/mirroring/mlflow_database.py": {"tempfile.TemporaryDirectory"},  # where MLflow makes its tables
-    "studies/commands/sending.py": {"tempfile.TemporaryDirectory"},  # for the file of a submission
-    "studies/simulation/whole.py": {"tempfile.TemporaryDirectory"},  # for the ledger of a simulated study
-    "studies/mirroring/report_copies.py": {"makedirs"},  # of an object store
-    "trainers/fetching.py": {"shutil.copyfile"},  # into the file that `replacing` has made
-    "reports/figures.py": {"savefig"},  # into memory
+    "studies/execution/local_cluster.py": {"os.open", "write_text"},  # files of that folder
+    "studies/execution/watchdog.py": {"shutil.rmtree"},  # that folder, when its driver is gone
+    "studies/execution/existing_cluster.py": {"tempfile.mkdtemp", "shutil.rmtree"},  # likewise
+    "studies/execution/crash_traces.py": {"open"},  # a file of that folder, named by Ray's id of the trial
+    "studies/execution/ray_workers.py": {"mkdir", "touch"},  # likewise
+    "studies/ledger/sqlite.py": {"sqlite3.connect", "truncate"},  # after `refuse_database_links`; its lock
+    "studies/tracking/sqlite.py": {"sqlite3.connect"},  # likewise
+    "studies/tracking/database.py": {"tempfile.TemporaryDirectory"},  # where MLflow makes its tables
+    "studies/commands/submit.py": {"tempfile.TemporaryDirectory"},  # for the file of a submission
+    "studies/simulation/full_studies.py": {"tempfile.TemporaryDirectory"},  # for the ledger of a simulated study
+    "studies/tracking/report_artifacts.py": {"makedirs"},  # of an object store
+    "trainers/tasks/download.py": {"shutil.copyfile"},  # into the file that `replacing` has made
+    "reports/pages/figures.py": {"savefig"},  # into memory
     "studies/commands/results.py": {"write_table"},  # likewise
 }  # fmt: skip
 """Module -> what it may do beside the door, and why."""

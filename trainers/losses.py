@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from trainers.task_fields import Kind
+from trainers.tasks.task_fields import Kind
 
 REGISTER = 16
 """Numbers that one vector register of a CPU holds at most, in float32."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_info
 
-from trainers.products import on_amd
+from trainers.tensors.matmul import on_amd
 
 
 def processor(device: torch.device) -> dict[str, str]:

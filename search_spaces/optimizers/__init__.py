@@ -6,13 +6,7 @@ from search_spaces.factor import Factor, Level, Source
 from search_spaces.optimizers.adam_variants import adamax, amsgrad, nadam, radam
 from search_spaces.optimizers.adaptive import adagrad, adam, adam_fused, rmsprop
 from search_spaces.optimizers.factored import adafactor, adafactor_sizes
-from search_spaces.optimizers.gradient_descent import (
-    momentum,
-    momentum_fused,
-    nesterov,
-    nesterov_fused,
-    sgd,
-)
+from search_spaces.optimizers.gradient_descent import momentum, momentum_fused, nesterov, nesterov_fused, sgd
 from search_spaces.optimizers.muon import muon, muon_matched, needs_a_matrix
 from search_spaces.optimizers.numbers import (
     ADAGRAD_EPS,

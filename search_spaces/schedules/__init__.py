@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from search_spaces.factor import Factor, Level, Range, Source
 from search_spaces.schedules.cycles import one_cycle, one_cycle_fixed_momentum, one_cycle_linear
-from search_spaces.schedules.falls import (
+from search_spaces.schedules.decays import (
     constant,
     cosine,
     cosine_restarts,

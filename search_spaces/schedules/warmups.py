@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from search_spaces.factor import Factor, Level, Range, Source
-from search_spaces.schedules.falls import cosine, linear
+from search_spaces.schedules.decays import cosine, linear
 from search_spaces.schedules.schedule import Schedule, Table
 
 WARMUP_START = 0.1

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from studies.commands.places import DEFAULT_WORKSPACE as DEFAULT_WORKSPACE
-from studies.commands.places import WORKSPACE_VARIABLE, output_place, place, workspace_place
+from studies.commands.path_arguments import DEFAULT_WORKSPACE as DEFAULT_WORKSPACE
+from studies.commands.path_arguments import WORKSPACE_VARIABLE, output_place, place, workspace_place
 
 
 class Engine(StrEnum):

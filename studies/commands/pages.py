@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reports.recommended import Defaults
-    from reports.record import StudyRecord
-    from reports.search_record import SearchRecord
+    from reports.defaults.schema import Defaults
+    from reports.evidence.search_record import SearchRecord
+    from reports.evidence.study_record import StudyRecord
 
 REPORTS = "reports"
 """The folder of a workspace that holds a folder for every study, and the index page."""
@@ -18,10 +18,10 @@ REPORTS = "reports"
 def write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Path, Path | None]:
     """The report, beside it the defaults where the study carries verdicts, and the index of the workspace."""
     from reports import standing, write_report, write_search_report
-    from reports.claim_pages import refresh
-    from reports.files import own_folder, write
-    from reports.index_page import noted, write_index
-    from reports.search_record import SearchRecord
+    from reports.evidence.search_record import SearchRecord
+    from reports.io.safe_paths import own_folder, write
+    from reports.pages.claim_pages import refresh
+    from reports.pages.index_page import noted, write_index
 
     folder = workspace.absolute() / REPORTS / record.name
     defaults: Path | None
@@ -49,9 +49,9 @@ def write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Pa
 def defaults_text(record: StudyRecord, format: str, previous: Path | None = None) -> str:
     """A study's recommended defaults as a file; arguments as of `defaults_of`.
 
-    `format` is one of `reports.export_formats.FORMATS`.
+    `format` is one of `reports.export.formats.FORMATS`.
     """
-    from reports.export_formats import render
+    from reports.export.formats import render
 
     return render(defaults_of(record, previous), format)
 
@@ -64,8 +64,8 @@ def defaults_of(record: StudyRecord, previous: Path | None = None) -> Defaults:
         previous: the file of the last release, or `published`: its levels stay while they are admissible.
     """
     from reports import verdicts
-    from reports.defaults import defaults
-    from studies.commands.sources import PUBLISHED, published, read_table
+    from reports.defaults.defaults_file import defaults
+    from studies.commands.defaults_sources import PUBLISHED, published, read_table
 
     old = None
     if previous is not None:
@@ -75,7 +75,7 @@ def defaults_of(record: StudyRecord, previous: Path | None = None) -> Defaults:
 
 def emit(text: str, output: Path | None) -> None:
     """To the screen (also as `-`), or to a file; ValueError where that cannot be written."""
-    from reports.files import save
+    from reports.io.safe_paths import save
 
     if output is None or str(output) == "-":
         sys.stdout.write(text)

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reports.record import StudyRecord
-    from reports.search_record import SearchRecord
+    from reports.evidence.search_record import SearchRecord
+    from reports.evidence.study_record import StudyRecord
 
 
 def record_of(workspace: Path, study: str) -> StudyRecord | SearchRecord:
     """Everything the ledger holds of a study of either kind; ValueError where it has no plan yet."""
-    from studies.ledger import Ledger
-    from studies.record import study_record
-    from studies.searching.record import is_search, search_record
+    from studies.comparison.record import study_record
+    from studies.ledger.ledger import Ledger
+    from studies.search.record import is_search, search_record
 
     with Ledger.open(workspace) as ledger:
         search = is_search(ledger.study(study))

@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from reports.characters import cell
-from reports.files import save
-from reports.processors import NOT_RECORDED
+from reports.evidence.processors import NOT_RECORDED
+from reports.io.control_characters import cell
+from reports.io.safe_paths import save
 from search_spaces.factor import unknown
-from studies.database.lineage import Seen
-from studies.ledger import Ledger
+from studies.ledger.ledger import Ledger
+from studies.ledger.lineage import Seen
 from trainers.diagnostics.names import fit, summaries
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation
 

@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 
 from search_spaces.factor import unknown
-from studies.simulation.rows import ROWS, Check, Row
+from studies.simulation.scenarios import ROWS, Check, Row
 
 STUDIES = 1000
 PART = 250

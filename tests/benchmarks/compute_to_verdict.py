@@ -2,7 +2,7 @@
 
 The fixed design trains the same 16 points of every level with 10 seeds on each of 24 tasks and judges once,
 at the end. Ours searches 16 points per block, promotes, confirms, looks after 8, 16 and 24 tasks, drops
-levels and stops. Both are drawn from the same planted bowls (`studies.simulation.surface`) and judged by the
+levels and stops. Both are drawn from the same planted bowls (`studies.simulation.planted_truth`) and judged by the
 real analysis. All members train equally long, so that member-epochs are members times one constant.
 
 Targets: at most a third of the fixed design's member-epochs where a winner is clear, at most 0.85 on ties,
@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from reports.compare import Array
-from studies.simulation.judged import BLOCKS, LOOKS, Judged, judged
-from studies.simulation.surface import Bowl, Effort, Numbers, chosen_of_fixed, searched
-from studies.study_file.parts import PROFILES
+from reports.statistics.compare import Array
+from studies.simulation.analysis import BLOCKS, LOOKS, Judged, judged
+from studies.simulation.planted_truth import Bowl, Effort, Numbers, chosen_of_fixed, searched
+from studies.spec.sections import PROFILES
 
 POINTS, SEEDS, TASKS = 16, 10, LOOKS[-1]
 """The fixed design."""

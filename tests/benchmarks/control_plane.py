@@ -27,13 +27,13 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from studies.load_spec import read
-from studies.mirroring.detail import DETAILS, Detail
 from studies.run import Engine
+from studies.spec.load import read
+from studies.spec.tracking_detail import DETAILS, Detail
 from trainers.evaluation import CurvePoint, Evaluation
 from trainers.member import Member
 from trainers.randomness import stream
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 TASKS = (
     "digits", "satimage", "penbased", "magic", "texture", "spambase", "shells", "gaussians",
@@ -99,16 +99,16 @@ def measure(
 ) -> dict[str, float]:
     """Runs and resumes one study; seconds, and what the process peaked at."""
     import studies.run
-    from studies.kinds import parse
+    from studies.load_study import parse
 
     setattr(studies.run, "train_pack", answers)  # noqa: B010 - the one part that is replaced
     if engine == "ray":
-        import studies.workers
+        import studies.execution.ray_workers
 
-        setattr(studies.workers, "PackTrainer", _no_op_trainer(studies.workers))  # noqa: B010
+        setattr(studies.execution.ray_workers, "PackTrainer", _no_op_trainer(studies.execution.ray_workers))  # noqa: B010
     tracker = None
     if mlflow:
-        from studies.tracking import Tracker
+        from studies.tracking.tracker import Tracker
 
         tracker = Tracker(workspace, "control-plane", detail=mlflow)
     study = parse(search(members) if kind == "search" else spec(members))
@@ -136,7 +136,7 @@ def measure(
 def tell(workspace: Path) -> dict[str, float]:
     """Lists the workspace's studies with their standing, and writes the report; seconds, and the peak."""
     from studies.cli import invoke
-    from studies.ledger import Ledger
+    from studies.ledger.ledger import Ledger
 
     def listing() -> int:
         with Ledger.open(workspace) as ledger:
@@ -162,7 +162,7 @@ def _timed(call: Callable[[], int]) -> float:
 def _no_op_trainer(workers: Any) -> Any:
     """A Tune trainable that answers at once; defined here, so that it travels by value."""
 
-    from studies.training.orders import member_from_plain
+    from studies.execution.pack_payload import member_from_plain
 
     class NoOpTrainer(workers.PackTrainer):  # type: ignore[misc]
         def answered(self, order: str) -> str:

@@ -15,8 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from trainers.loop.pack import single_threaded
 from trainers.networks.convolution import convolve_grouped, convolve_looped, convolve_unfolded
-from trainers.pack import single_threaded
 
 Form = Callable[[Tensor, Tensor, Tensor, tuple[int, int]], Tensor]
 

@@ -94,7 +94,7 @@ def run_command(file: Path, workspace: Path) -> list[str]:
 
 def ours(seed: int, asked: argparse.Namespace) -> dict[str, float]:
     """One search as a user runs it."""
-    from studies.ledger import Ledger
+    from studies.ledger.ledger import Ledger
 
     with tempfile.TemporaryDirectory() as folder:
         file, workspace = Path(folder) / "study.yaml", Path(folder) / "workspace"

@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from studies.ledger import Ledger
+from studies.ledger.ledger import Ledger
 from trainers.evaluation import PHASES
 
 

@@ -27,8 +27,8 @@ import torch
 from search_spaces.config import Precision
 from tests.benchmarks.pack_curve import CASES, Case, clocked, members, solo
 from tests.trainers import test_every_level as walk
+from trainers.loop.pack import train_pack
 from trainers.member import Member
-from trainers.pack import train_pack
 from trainers.tasks import TASKS
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")

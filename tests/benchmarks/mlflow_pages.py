@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 from studies.cli import invoke
-from studies.mirroring.mlflow_database import postgresql_uri
-from studies.tracking import Tracker
+from studies.tracking.database import postgresql_uri
+from studies.tracking.tracker import Tracker
 from tests.browser import browser
 from tests.mlflow_pages import seconds_to_show, study_pages
 from tests.mlflow_server import mlflow_server

@@ -23,8 +23,8 @@ from torch import nn
 from search_spaces.config import Setting
 from search_spaces.space import complete
 from trainers.evaluation import Slot
+from trainers.loop.pack import train_pack
 from trainers.member import Member
-from trainers.pack import train_pack
 from trainers.tasks import TASKS
 
 PACKS = (1, 2, 4, 8, 16, 32, 64, 128)

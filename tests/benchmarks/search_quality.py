@@ -22,12 +22,12 @@ import torch
 from torch import nn
 
 from search_spaces.optimizers import OPTIMIZER
-from studies.kinds import parse
-from studies.ledger import Ledger
+from studies.ledger.ledger import Ledger
+from studies.load_study import parse
 from studies.run import run
-from studies.searching.record import search_record
-from trainers.task import Task
+from studies.search.record import search_record
 from trainers.tasks import TASKS
+from trainers.tasks.task import Task
 
 SETTING = {"depth": 2, "width": 64, "steps": 300, "evaluations": 15, "train_size": 1000, "batch_size": 32}
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}

@@ -32,8 +32,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from studies.load_spec import read
-from studies.mirroring.detail import Detail
+from studies.spec.load import read
+from studies.spec.tracking_detail import Detail
 
 DETAILS: tuple[Detail, ...] = ("cells", "evidence", "members")
 OFF = "off"
@@ -48,9 +48,9 @@ def study(families: int, blocks: int, detail: str) -> dict[str, Any]:
 
 def one(plain: dict[str, Any], detail: str, workers: int, workspace: Path) -> dict[str, float]:
     """One run in this process: wall clock, the driver's CPU, members."""
-    from studies.load_spec import parse
     from studies.run import run
-    from studies.tracking import Tracker
+    from studies.spec.load import parse
+    from studies.tracking.tracker import Tracker
 
     spec = parse(plain)
 
@@ -187,8 +187,8 @@ def _worker_of(driver: int) -> int:
 
 def compare(workspace: Path) -> str:
     """The members and points of curves in MLflow against the ledger's, by the default detail."""
-    from studies.ledger import Ledger
-    from studies.mirroring.detail import shown, with_curve
+    from studies.ledger.ledger import Ledger
+    from studies.spec.tracking_detail import shown, with_curve
 
     with Ledger.open(workspace) as ledger:
         (row,) = ledger.studies()

@@ -25,11 +25,11 @@ from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
 
-import studies.workers
+import studies.execution.ray_workers
+from studies.execution.local_cluster import OBJECT_STORE_BYTES, Cluster
+from studies.execution.pack_payload import member_from_plain
+from studies.execution.ray_workers import PackTrainer, run_ray
 from studies.packing import Pack
-from studies.training.cluster import OBJECT_STORE_BYTES, Cluster
-from studies.training.orders import member_from_plain
-from studies.workers import PackTrainer, run_ray
 from tests.benchmarks.control_plane import answer
 from tests.benchmarks.pack_curve import CASES, members
 from trainers.diagnostics.names import Recorded
@@ -149,7 +149,7 @@ def throughput(workers: int, packs: int, raylets: bool) -> dict[str, float]:
     kind = Raylets if raylets else Cluster
     with ExitStack() as exits:
         os.environ[MEETING] = f"{exits.enter_context(TemporaryDirectory())}:{workers}"
-        exits.enter_context(patch.object(studies.workers, "PackTrainer", SleepingTrainer))
+        exits.enter_context(patch.object(studies.execution.ray_workers, "PackTrainer", SleepingTrainer))
         cluster = exits.enter_context(kind(workers))
         began = time.perf_counter()
         run_ray(work, cluster=cluster.start())  # type: ignore[arg-type]

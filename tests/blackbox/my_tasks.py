@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from search_spaces.config import Config
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 
 def rings() -> Task:

@@ -47,7 +47,7 @@ TASK_FILES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("mine", "the disk is gone"),
     ),
     "NaN in the data": (
-        "import numpy as np\nfrom trainers.task import Task\n"
+        "import numpy as np\nfrom trainers.tasks.task import Task\n"
         "def mine():\n"
         "    x = np.ones((60, 2)); x[7, 1] = np.nan\n"
         "    return Task.from_arrays(x, np.arange(60) % 2, kind='classification', name='mine')\n"
@@ -55,7 +55,7 @@ TASK_FILES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("mine", "NaN"),
     ),
     "one class only": (
-        "import numpy as np\nfrom trainers.task import Task\n"
+        "import numpy as np\nfrom trainers.tasks.task import Task\n"
         "def mine():\n"
         "    x = np.random.default_rng(0).normal(size=(60, 2))\n"
         "    return Task.from_arrays(x, np.zeros(60), kind='classification', name='mine')\n"
@@ -66,7 +66,7 @@ TASK_FILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "something else than a task": ("def mine(): return 3\nTASKS = [mine]\n", ("mine", "Task")),
     "an error of syntax": ("TASKS = [\n", ("line",)),
     "a name that ships": (
-        "import numpy as np\nfrom trainers.task import Task\n"
+        "import numpy as np\nfrom trainers.tasks.task import Task\n"
         "def wine():\n"
         "    x = np.random.default_rng(0).normal(size=(60, 2))\n"
         "    return Task.from_arrays(x, np.arange(60) % 2, kind='classification', name='wine')\n"

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from studies.ledger import Ledger
+from studies.ledger.ledger import Ledger
 from tests.blackbox.program import Ran, contents, groundrules
 from tests.studies.tampering import tamper
 
 TASKS = """
     import numpy as np
     import torch
-    from trainers.task import Task
+    from trainers.tasks.task import Task
 
     class Own(torch.nn.Module):
         def __init__(self, inputs, outputs, config):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.mirroring.runs import study_run_id
+from studies.tracking.runs import study_run_id
 from tests.blackbox.program import TINY, Ran, contents, invoked
 
 RUN = f"artifacts/tiny/{study_run_id('tiny')}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.ledger import Ledger
+from studies.ledger.ledger import Ledger
 from tests.blackbox.program import PROGRAM, Ran, environment
 from tests.rehearsal.client import Client
 from tests.rehearsal.ray_nodes import RayNodes
@@ -171,7 +171,10 @@ def test_a_package_that_was_imported_before_ours_is_named_as_what_is_in_the_way(
 
 def test_a_script_that_needs_no_reports_keeps_its_own(tmp_path: Path) -> None:
     package(tmp_path, "reports", "mine = 1\n")
-    ran = script(tmp_path, "import reports, trainers.task; print(reports.mine, trainers.task.Task.__name__)")
+    ran = script(
+        tmp_path,
+        "import reports, trainers.tasks.task; print(reports.mine, trainers.tasks.task.Task.__name__)",
+    )
     assert (ran.code, ran.out) == (0, "1 Task\n"), ran.said
 
 

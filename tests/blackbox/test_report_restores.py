@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.mirroring.runs import study_run_id
+from studies.tracking.runs import study_run_id
 from tests.blackbox.program import TINY, contents, invoked
 from tests.studies.mlflow_tables import held, sqlite
 

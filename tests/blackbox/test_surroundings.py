@@ -182,8 +182,8 @@ def test_names_that_mean_something_else_are_refused(
 
 
 def test_a_ledger_that_holds_such_a_name_stays_readable(copied: Path) -> None:
-    from studies.kinds import parse
-    from studies.study_file.plain_yaml import read_plain
+    from studies.load_study import parse
+    from studies.spec.yaml_reader import read_plain
 
     spec = parse({**read_plain(TINY, "tiny.yaml"), "study": "published"})
     assert spec.study == "published", "what is recorded is read without asking"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.mirroring.runs import study_run_id
+from studies.tracking.runs import study_run_id
 from tests.blackbox.program import TINY, Ran, contents, environment, groundrules, invoked
 from tests.surroundings import do_without
 

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from studies.ledger import Ledger
+from studies.ledger.ledger import Ledger
 from trainers.evaluation import Evaluation
 
 SPLIT_TOLERANCE = 1e-2

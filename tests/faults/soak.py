@@ -22,7 +22,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from studies.database.sqlite import FILE
+from studies.ledger.sqlite import FILE
 from tests.faults.outcome import Outcome, compared, outcome_of
 from tests.faults.program import PATIENCE, Place, Running, code, nothing_left
 from tests.faults.rows.row import at_work_after, at_work_again

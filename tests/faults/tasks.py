@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 DEED: dict[str, Any] = json.loads(os.environ.get("FAULTS_DEED", "{}"))
 """`task` and `learning_rate` (of the member that is hit; 0 for all of the task), and `what`."""

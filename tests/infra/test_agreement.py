@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from studies.mirroring.ui import LEAN_SERVER
 from studies.site import KEYS, SECRETS, site_of
+from studies.tracking.ui import LEAN_SERVER
 from tests.infra.operators_files import (
     INFRA,
     README,

@@ -10,7 +10,7 @@ import yaml
 from typer.main import get_group
 
 from studies.cli import app
-from studies.remote.looking_there import ENVIRONMENT
+from studies.cluster.remote_preflight import ENVIRONMENT
 from tests.infra.operators_files import INFRA, document, manifest, shell_blocks
 
 OURS = re.compile(r"(?:run --rm client|(?:^|-- |&& )groundrules) +([a-z]+\b[^|&;#>\n]*)", re.MULTILINE)

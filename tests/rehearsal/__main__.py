@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from studies.load_spec import shipped
+from studies.spec.load import shipped
 from tests.rehearsal.mistakes import mistakes
 from tests.rehearsal.scenes import (
     Outcome,

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from studies.ledger import Ledger
-from studies.remote.job_api import JobApi
+from studies.cluster.ray_jobs import JobApi
+from studies.ledger.ledger import Ledger
 from tests.mlflow_server import MlflowServer
 from tests.postgres import PASSWORD, Postgres, serving
 from tests.rehearsal.client import Client

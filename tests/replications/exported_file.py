@@ -19,14 +19,14 @@ import numpy as np
 from scipy import stats
 
 from reports import verdicts
-from reports.defaults import defaults
-from reports.export_formats import render
-from reports.record import StudyRecord
-from studies.ledger import Ledger
-from studies.record import study_record
+from reports.defaults.defaults_file import defaults
+from reports.evidence.study_record import StudyRecord
+from reports.export.formats import render
+from studies.comparison.record import study_record
+from studies.ledger.ledger import Ledger
 from tests.reports.alone import handed_over, trained_alone
-from trainers.task import TaskBook
 from trainers.tasks import TASKS
+from trainers.tasks.task import TaskBook
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,12 +15,12 @@ from search_spaces.config import Setting
 from search_spaces.space import complete
 from tests.replications.trained import Trained, trained
 from trainers.evaluation import Slot
-from trainers.fusing import fused
+from trainers.loop.pack import train_pack
 from trainers.member import Member
+from trainers.networks.fold_batch_norm import fused
 from trainers.networks.network import Noise, Pass
-from trainers.pack import train_pack
-from trainers.probes import Probe
 from trainers.tasks import TASKS
+from trainers.tools.signal_probes import Probe
 
 RATES = (0.003, 0.01, 0.03, 0.1)
 SMALL = Setting(

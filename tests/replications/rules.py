@@ -13,10 +13,10 @@ from torch import Tensor
 
 from search_spaces.config import Setting
 from search_spaces.space import complete
-from trainers.layout import Layout
-from trainers.probes import Probe
-from trainers.surfaces import SURFACES, descend, rates
-from trainers.updates import Updates
+from trainers.loop.updates import Updates
+from trainers.tensors.layout import Layout
+from trainers.tools.signal_probes import Probe
+from trainers.tools.test_functions import SURFACES, descend, rates
 
 Gradient = Callable[[int, Tensor], Tensor]
 """(0-based step, parameters [P]) -> gradient [P]."""

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainers.feed import Feed
+from trainers.loop.feed import Feed
+from trainers.loop.noise import NoiseSource
+from trainers.loop.stack import Stack
+from trainers.loop.updates import Updates
 from trainers.losses import member_losses
 from trainers.member import Member
 from trainers.networks import network_for
 from trainers.networks.network import Pass
 from trainers.networks.perceptron import Perceptron
-from trainers.noise import NoiseSource
-from trainers.stack import Stack
-from trainers.task import Task
-from trainers.updates import Updates
+from trainers.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)

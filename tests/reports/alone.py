@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from trainers.task import Task
-from trainers.task_fields import Split
+from trainers.tasks.task import Task
+from trainers.tasks.task_fields import Split
 
 ALONE = """
 import sys

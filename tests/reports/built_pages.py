@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from reports.page import write_report
-from reports.record import StudyRecord
+from reports.evidence.study_record import StudyRecord
+from reports.pages.study_page import write_report
 from tests.reports import reference, reference_row
 from tests.reports.discriminating import discriminating
 from tests.reports.pages import Page

@@ -16,9 +16,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.budget import Budget, Margin, TaskFacts
-from reports.question import Question
-from reports.record import StudyRecord
+from reports.evidence.budget import Budget, Margin, TaskFacts
+from reports.evidence.question import Question
+from reports.evidence.study_record import StudyRecord
 from search_spaces.config import Config, digest
 from tests.reports.planted import BACKGROUND, SETTINGS, VERSIONS
 from trainers.evaluation import CurvePoint, Evaluation, Phase, Slot

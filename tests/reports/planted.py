@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.budget import Budget, Margin, TaskFacts
-from reports.question import Question
-from reports.record import StudyRecord
+from reports.evidence.budget import Budget, Margin, TaskFacts
+from reports.evidence.question import Question
+from reports.evidence.study_record import StudyRecord
 from search_spaces.config import Config, Setting, digest
 from trainers.evaluation import Arm, CurvePoint, Evaluation, Phase, Slot
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.record import StudyRecord
+from reports.evidence.study_record import StudyRecord
 from tests.reports.reference_row import Table, table_of
 from trainers.evaluation import Evaluation
 
@@ -25,7 +25,7 @@ Places = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """As `reports.numbers.TunedNumber`."""
+    """As `reports.verdicts.hyperparameter_values.TunedNumber`."""
 
     name: str
     optimizer: str

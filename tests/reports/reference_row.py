@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from reports.record import StudyRecord
+from reports.evidence.study_record import StudyRecord
 from tests.reports import reference
 from tests.reports.reference import Pairs
 

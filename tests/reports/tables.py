@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reports.recommended import Defaults, Gain, Number, Plan, Reading, Recipe, Regret, Row, sealed
-from reports.scope import Scope
+from reports.defaults.schema import Defaults, Gain, Number, Plan, Reading, Recipe, Regret, Row, sealed
+from reports.verdicts.validity_scope import Scope
 from search_spaces.config import Setting
 from search_spaces.space import complete
 

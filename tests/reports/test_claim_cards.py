@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reports import challenge, claims
-from reports.claim_cards import Card, cards, read_cards
-from reports.claim_ledger import entries, workspace_entries
-from reports.claim_pages import refresh
-from reports.claimed import Claim
-from reports.compare import compare
-from reports.index_page import noted, write_index
-from reports.page import build, write_report
-from reports.record import StudyRecord
+from reports.claims.cards import Card, cards, read_cards
+from reports.claims.ledger import entries, workspace_entries
+from reports.evidence.claim import Claim
+from reports.evidence.study_record import StudyRecord
+from reports.pages.claim_pages import refresh
+from reports.pages.index_page import noted, write_index
+from reports.pages.study_page import build, write_report
+from reports.statistics import claim_rules, reversals
+from reports.statistics.compare import compare
 from tests.browser import Browser
 from tests.reports import reference
 from tests.reports.planted import LEVELS, noisy_errors, planted_study
-from tests.reports.test_page import HOSTILE, VERDICT_WORDS, Outline
+from tests.reports.test_study_page import HOSTILE, VERDICT_WORDS, Outline
 
 TORCH, GLOROT, HE = LEVELS
 
@@ -163,7 +163,7 @@ def test_a_claim_is_bounded_by_its_own_levels_not_by_those_of_its_question() -> 
     errors = noisy_errors([2, 0.9, 0], seed=4)
     all_three = compare(errors, np.full(8, 0.02), np.arange(8), alpha=0.05)
     two = compare(errors[..., [2, 1]], np.full(8, 0.02), np.arange(8), alpha=0.05)
-    assert claims.between(two, 0, 1).lower > claims.between(all_three, 2, 1).lower
+    assert claim_rules.between(two, 0, 1).lower > claim_rules.between(all_three, 2, 1).lower
 
 
 def test_a_contradicted_claim_names_tasks_learning_rates_and_a_replay() -> None:
@@ -171,7 +171,7 @@ def test_a_contradicted_claim_names_tasks_learning_rates_and_a_replay() -> None:
     found = card_of(record)
     assert found.verdict == "contradicted"
     values = [w.margins for w in found.witnesses]
-    assert len(values) == challenge.WORST
+    assert len(values) == reversals.WORST
     assert values == sorted(values)
     assert values[0] < 0
     witness = found.witnesses[0]

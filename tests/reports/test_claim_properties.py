@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reports.claim_effects import pair as blocks_of
-from reports.claim_tests import Challenge, Outcome
-from reports.claim_types import Heard, type_of
-from reports.claimed import Claim
-from reports.evidence import Evidence
-from reports.question import Question
+from reports.claims.claim_types import Heard, type_of
+from reports.claims.effects import pair as blocks_of
+from reports.claims.outcome import Challenge, Outcome
+from reports.evidence.arrays import Evidence
+from reports.evidence.claim import Claim
+from reports.evidence.question import Question
 from tests.reports import reference_claims
 from tests.reports.reference_claims import Expected, Row
 

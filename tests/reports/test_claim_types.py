@@ -7,13 +7,13 @@ from typing import Any, cast, get_args
 
 import pytest
 
-from reports.claim_cards import Card, cards
-from reports.claim_types import TYPES, Heard, TypeOfClaim, type_of
-from reports.claimed import Claim, ClaimType
-from reports.guards import FIXED_DESIGNS, standing
-from studies.load_spec import parse
-from studies.study_file.mistakes import SpecError
-from studies.study_file.parts import Sampler
+from reports.claims.cards import Card, cards
+from reports.claims.claim_types import TYPES, Heard, TypeOfClaim, type_of
+from reports.evidence.claim import Claim, ClaimType
+from reports.evidence.fairness_checks import FIXED_DESIGNS, standing
+from studies.spec.errors import SpecError
+from studies.spec.load import parse
+from studies.spec.sections import Sampler
 from tests.reports.planted import LEVELS, noisy_errors, planted_study
 from tests.reports.test_claim_cards import card_of, claim, study
 from tests.studies.planted import TINY
@@ -51,7 +51,7 @@ def test_a_card_is_made_by_the_judge_of_its_type(type_: str, monkeypatch: pytest
 
     rows = cast(dict[str, TypeOfClaim], TYPES)
     monkeypatch.setitem(rows, type_, replace(rows[type_], judge=judge))
-    monkeypatch.setattr("reports.claim_cards.challenge_of", lambda *_: None)
+    monkeypatch.setattr("reports.claims.cards.challenge_of", lambda *_: None)
     record = study(*(made(one) for one in TYPES))
     found: dict[str, Card] = {card.type: card for card in cards(record)}
     assert heard == [type_]

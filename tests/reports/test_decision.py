@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from reports.compare import Comparison, compare, prediction_half_width, sign_flip_p
-from reports.decision import admissible, labels, relation, worse
+from reports.statistics.compare import Comparison, compare, prediction_half_width, sign_flip_p
+from reports.statistics.decision import admissible, labels, relation, worse
 
 
 def bound_by_hand(

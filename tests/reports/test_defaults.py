@@ -11,13 +11,13 @@ import jsonschema  # type: ignore[import-untyped,unused-ignore]
 import pytest
 import yaml
 
-from reports.defaults import Defaults, defaults, load
-from reports.export_formats import render
-from reports.guards import EvidenceError
-from reports.json_schema import json_schema
-from reports.recommended import sealed
-from reports.record import StudyRecord
-from reports.verdict import verdicts
+from reports.defaults.defaults_file import Defaults, defaults, load
+from reports.defaults.json_schema import json_schema
+from reports.defaults.schema import sealed
+from reports.evidence.fairness_checks import EvidenceError
+from reports.evidence.study_record import StudyRecord
+from reports.export.formats import render
+from reports.verdicts.verdict import verdicts
 from search_spaces.catalog import FACTORS
 from search_spaces.space import open_ranges
 from tests.reports.planted import noisy_errors, planted_study
@@ -74,7 +74,7 @@ def test_the_file_has_the_shape_that_people_were_promised(file: Defaults) -> Non
 @pytest.mark.parametrize("format", ["yaml", "json"])
 def test_a_file_satisfies_the_published_schema(file: Defaults, format: str) -> None:
     published = json.loads(resources.files("reports").joinpath("schemas/defaults-1.json").read_text("utf-8"))
-    assert published == json_schema(), "write it anew with: python -m reports.json_schema"
+    assert published == json_schema(), "write it anew with: python -m reports.defaults.json_schema"
     text = render(file, format)
     data = json.loads(text) if format == "json" else yaml.safe_load(text)
     jsonschema.Draft202012Validator.check_schema(published)
@@ -359,7 +359,7 @@ def test_data_that_a_user_brings_are_never_called_generated(
 
 
 def test_the_page_calls_a_users_data_their_own(study: StudyRecord) -> None:
-    from reports.page import build
+    from reports.pages.study_page import build
 
     facts = {name: replace(fact, licence="", real=False) for name, fact in study.facts.items()}
     html, _ = build(replace(study, facts=facts))
@@ -371,9 +371,9 @@ def test_the_page_calls_a_users_data_their_own(study: StudyRecord) -> None:
 
 def test_shipped_tasks_are_measured_or_generated_by_their_licence() -> None:
     """The rule by which a page tells our rules' items from a user's, over every task that ships."""
-    from reports.budget import GENERATED
+    from reports.evidence.budget import GENERATED
     from trainers.tasks import ROWS
-    from trainers.tasks.procedure import Procedure
+    from trainers.tasks.synthetic import Procedure
 
     for row in ROWS:
         assert isinstance(row, Procedure) == str(row.licence).startswith(GENERATED), row.name

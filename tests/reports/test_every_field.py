@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.defaults import defaults
-from reports.evidence import Evidence, from_rows, gather
-from reports.headline import other_orders
-from reports.numbers import tuned_numbers
-from reports.record import StudyRecord
-from reports.robustness import Robustness, robustness
-from reports.verdict import Decision, verdicts
-from reports.verdict_model import Verdict
-from search_spaces.change import Change
+from reports.defaults.defaults_file import defaults
+from reports.evidence.arrays import Evidence, from_rows, gather
+from reports.evidence.study_record import StudyRecord
+from reports.verdicts.headline import other_orders
+from reports.verdicts.hyperparameter_values import tuned_numbers
+from reports.verdicts.model import Verdict
+from reports.verdicts.robustness import Robustness, robustness
+from reports.verdicts.verdict import Decision, verdicts
+from search_spaces.overrides import Change
 from tests.reports import reference, reference_numbers, reference_row
 from tests.reports.discriminating import discriminating
 from tests.reports.reference_row import Table, decided, table_of

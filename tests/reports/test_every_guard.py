@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from reports import guards
-from reports.evidence import from_rows
-from reports.guards import EvidenceError
-from reports.record import StudyRecord
+from reports.evidence import fairness_checks
+from reports.evidence.arrays import from_rows
+from reports.evidence.fairness_checks import EvidenceError
+from reports.evidence.study_record import StudyRecord
 from search_spaces.config import Setting
 from tests.reports.discriminating import discriminating
 from trainers.evaluation import Evaluation
@@ -204,12 +204,12 @@ GUARDS: Mapping[str, tuple[Change, str]] = {
 
 def refusal(record: StudyRecord) -> EvidenceError:
     with pytest.raises(EvidenceError) as caught:
-        guards.check(record)
+        fairness_checks.check(record)
     return caught.value
 
 
 def test_without_a_change_nothing_is_refused() -> None:
-    guards.check(sound())
+    fairness_checks.check(sound())
 
 
 @pytest.mark.parametrize("wrong", GUARDS)
@@ -242,8 +242,8 @@ def not_evidence() -> EvidenceError:
 
 
 def test_every_refusal_of_the_guards_is_reached() -> None:
-    """Each `raise` of reports/guards.py, by the line at which a change above ends."""
-    text = Path(str(guards.__file__)).read_text(encoding="utf-8")
+    """Each `raise` of reports/evidence/fairness_checks.py, by the line at which a change above ends."""
+    text = Path(str(fairness_checks.__file__)).read_text(encoding="utf-8")
     raises = {
         (node.lineno, node.end_lineno or node.lineno)
         for node in ast.walk(ast.parse(text))
@@ -256,10 +256,10 @@ def test_every_refusal_of_the_guards_is_reached() -> None:
 
 
 def _end(error: EvidenceError) -> int:
-    """The last line of reports/guards.py that an error went through."""
+    """The last line of reports/evidence/fairness_checks.py that an error went through."""
     lines, here = [], error.__traceback__
     while here is not None:
-        if here.tb_frame.f_code.co_filename == guards.__file__:
+        if here.tb_frame.f_code.co_filename == fairness_checks.__file__:
             lines.append(here.tb_lineno)
         here = here.tb_next
     return lines[-1]

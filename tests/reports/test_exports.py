@@ -14,11 +14,11 @@ import optuna
 import pytest
 import torch
 
-from reports.defaults import load
-from reports.export_formats import FORMATS, render
-from reports.exporting.latex import escaped
-from reports.recommended import Defaults, LevelEffect, Recipe
-from reports.references import reference
+from reports.defaults.defaults_file import load
+from reports.defaults.reference_tables import reference
+from reports.defaults.schema import Defaults, LevelEffect, Recipe
+from reports.export.formats import FORMATS, render
+from reports.export.latex import escaped
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Setting
 from tests.reports.tables import number, recipe, row, table

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from reports.index_page import build, noted, summarized, write_index
-from reports.page import write_report
-from reports.record import StudyRecord
+from reports.evidence.study_record import StudyRecord
+from reports.pages.index_page import build, noted, summarized, write_index
+from reports.pages.study_page import write_report
 from tests.reports.discriminating import discriminating
 from tests.reports.planted import noisy_errors, planted_study
 from tests.reports.reference_row import decided, table_of
 from tests.reports.test_every_field import STUDIES
-from tests.reports.test_page import HOSTILE, Outline
+from tests.reports.test_study_page import HOSTILE, Outline
 
 
 @pytest.fixture(scope="module")

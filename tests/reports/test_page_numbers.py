@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from reports.record import StudyRecord
+from reports.evidence.study_record import StudyRecord
 from tests.reports import reference_numbers, reference_row
 from tests.reports.built_pages import (
     LABELS,

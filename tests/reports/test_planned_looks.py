@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reports.budget import Budget, Margin
-from reports.course import Course, course_of
-from reports.evidence import Evidence
-from reports.question import Question
-from reports.verdict import decide
+from reports.evidence.arrays import Evidence
+from reports.evidence.budget import Budget, Margin
+from reports.evidence.question import Question
+from reports.evidence.race_progress import Course, course_of
+from reports.verdicts.verdict import decide
 from search_spaces.config import Config
 from tests.reports import reference
 from trainers.evaluation import Evaluation, Slot

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reports.compare import compare
-from reports.decision import labels
-from reports.evidence import gather
-from reports.guards import standing
-from reports.page import build
-from reports.racing import Race, looks_within, race
-from reports.record import StudyRecord
-from reports.robustness import robustness
-from reports.verdict import decide, verdicts
+from reports.evidence.arrays import gather
+from reports.evidence.fairness_checks import standing
+from reports.evidence.study_record import StudyRecord
+from reports.pages.study_page import build
+from reports.statistics.compare import compare
+from reports.statistics.decision import labels
+from reports.statistics.racing import Race, looks_within, race
+from reports.verdicts.robustness import robustness
+from reports.verdicts.verdict import decide, verdicts
 from tests.reports import reference
 from tests.reports.planted import BUDGET, noisy_errors, planted_study
 from trainers.evaluation import Phase

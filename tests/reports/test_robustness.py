@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.evidence import gather
-from reports.page import write_report
-from reports.robustness import Robustness, robustness
-from reports.verdict import decide, verdicts
+from reports.evidence.arrays import gather
+from reports.pages.study_page import write_report
+from reports.verdicts.robustness import Robustness, robustness
+from reports.verdicts.verdict import decide, verdicts
 from tests.reports.planted import noisy_errors, planted_study
 
 

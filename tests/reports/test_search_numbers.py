@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reports.best import best, render
-from reports.index_page import summarized
-from reports.search_page import write_search_report
-from reports.search_record import SearchRecord
+from reports.defaults.best_configuration import best, render
+from reports.evidence.search_record import SearchRecord
+from reports.pages.index_page import summarized
+from reports.pages.search_page import write_search_report
 from tests.reports.pages import Page
 from tests.reports.test_search_page import record as planted_search
 from trainers.evaluation import Evaluation

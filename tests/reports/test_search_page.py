@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from reports.best import FORMATS, best, render
-from reports.budget import TaskFacts
-from reports.search_figures import best_tenth, ends
-from reports.search_page import build, write_search_report
-from reports.search_record import EXPLORATORY, Dimension, SearchRecord
+from reports.defaults.best_configuration import FORMATS, best, render
+from reports.evidence.budget import TaskFacts
+from reports.evidence.search_record import EXPLORATORY, Dimension, SearchRecord
+from reports.pages.search_figures import best_tenth, ends
+from reports.pages.search_page import build, write_search_report
 from search_spaces.config import Config, Setting
 from tests.browser import Browser
-from tests.reports.test_page import HOSTILE, VERDICT_WORDS, Outline
+from tests.reports.test_study_page import HOSTILE, VERDICT_WORDS, Outline
 from trainers.evaluation import CurvePoint, Evaluation, Slot, Status
 
 SPACE = (

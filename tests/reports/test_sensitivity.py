@@ -8,17 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reports.bayesian import PRIOR, signed_rank
-from reports.evidence import Evidence, gather
-from reports.headline import decided, other_orders
-from reports.pace import pace_of
-from reports.record import StudyRecord
-from reports.robustness import robustness
-from reports.sensitivity import Line, last_step, sensitivity
-from reports.time_to_target import targets
-from reports.tuning import REGRET_SHOWN, Trial, best_so_far
-from reports.verdict import judge, verdicts
-from reports.verdict_model import Verdict
+from reports.evidence.arrays import Evidence, gather
+from reports.evidence.study_record import StudyRecord
+from reports.evidence.tuning_curves import REGRET_SHOWN, Trial, best_so_far
+from reports.statistics.bayesian import PRIOR, signed_rank
+from reports.verdicts.headline import decided, other_orders
+from reports.verdicts.model import Verdict
+from reports.verdicts.robustness import robustness
+from reports.verdicts.sensitivity import Line, last_step, sensitivity
+from reports.verdicts.speed_profile import pace_of
+from reports.verdicts.time_to_target import targets
+from reports.verdicts.verdict import judge, verdicts
 from tests.reports.planted import LEVELS, noisy_errors, planted_study
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reports.compare import compare
-from reports.record import StudyRecord
-from reports.time_to_target import (
+from reports.evidence.study_record import StudyRecord
+from reports.statistics.compare import compare
+from reports.verdicts.time_to_target import (
     MARGIN,
     Times,
     log_rank_p,

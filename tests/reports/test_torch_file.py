@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from reports.export_formats import render
-from reports.exporting import torch_parts
-from reports.exporting.torch_file import identifiers, left_out, to_know, torch_file
-from reports.recommended import Recipe
+from reports.defaults.schema import Recipe
+from reports.export import torch_levels
+from reports.export.formats import render
+from reports.export.torch_file import identifiers, left_out, to_know, torch_file
 from search_spaces.activations import ACTIVATION
 from search_spaces.config import Config, Setting
 from search_spaces.initializers import INITIALIZER
@@ -25,9 +25,9 @@ from search_spaces.optimizers import OPTIMIZER
 from search_spaces.regularizers import WEIGHT_DECAY
 from tests.reports.alone import handed_over, trained_alone
 from tests.reports.tables import recipe, row, table
+from trainers.loop.updates import schedule
 from trainers.networks.perceptron import Perceptron
 from trainers.tasks import TASKS
-from trainers.updates import schedule
 
 SMALL = Setting(depth=3, width=6, steps=20, batch_size=8, evaluations=4)
 
@@ -53,7 +53,7 @@ def items(n: int = 40, features: int = 5) -> tuple[Tensor, Tensor]:
     return x, (x[:, 0] > 3).long()
 
 
-@pytest.mark.parametrize("level", torch_parts.ACTIVATIONS)
+@pytest.mark.parametrize("level", torch_levels.ACTIVATIONS)
 def test_a_written_activation_is_the_level_it_is_named_for(level: str) -> None:
     made = exported({"activation": level})
     layer = made.build_model(5, 2).layers[1].eval()
@@ -64,7 +64,7 @@ def test_a_written_activation_is_the_level_it_is_named_for(level: str) -> None:
     assert torch.allclose(layer(z), ours, atol=1e-6)
 
 
-@pytest.mark.parametrize("level", torch_parts.INITIALIZERS)
+@pytest.mark.parametrize("level", torch_levels.INITIALIZERS)
 def test_written_initial_weights_have_the_levels_variance_and_limits(level: str) -> None:
     torch.manual_seed(0)
     made = exported({"initializer": level, "activation": "tanh"}, setting=Setting(depth=2, width=160))
@@ -72,7 +72,7 @@ def test_written_initial_weights_have_the_levels_variance_and_limits(level: str)
     assert drawn.shape == (160, 160)
     build = INITIALIZER.level(level).build
     ours = torch.from_numpy(build.weight(160, 160, np.random.default_rng(0)).astype(np.float32))
-    gain = torch_parts.gain({"initializer": level, "activation": "tanh"}, {})[1]
+    gain = torch_levels.gain({"initializer": level, "activation": "tanh"}, {})[1]
     ours = ours * gain * SMALL.batch_size**0 * Setting().batch_size ** build.batch_power
     assert float(drawn.std()) == pytest.approx(float(ours.std()), rel=0.03, abs=1e-9)
     assert float(drawn.mean()) == pytest.approx(float(ours.mean()), abs=3e-2 * float(ours.std()) + 1e-9)
@@ -80,11 +80,11 @@ def test_written_initial_weights_have_the_levels_variance_and_limits(level: str)
         assert float(drawn.abs().max()) == pytest.approx(float(ours.abs().max()), rel=0.03)
 
 
-@pytest.mark.parametrize("level", [*torch_parts.SCHEDULES, *torch_parts.ONE_CYCLES])
+@pytest.mark.parametrize("level", [*torch_levels.SCHEDULES, *torch_levels.ONE_CYCLES])
 @pytest.mark.parametrize("optimizer", ["nesterov", "adam", "rmsprop"])
 @pytest.mark.parametrize("warmup", ["none", "linear"])
 def test_a_written_schedule_takes_the_same_rates(level: str, optimizer: str, warmup: str) -> None:
-    if warmup == "linear" and (level in torch_parts.ONE_CYCLES or level.startswith("warmup")):
+    if warmup == "linear" and (level in torch_levels.ONE_CYCLES or level.startswith("warmup")):
         return  # refused, or not asked for: these have a warm-up of their own
     levels = {"schedule": level, "optimizer": optimizer, "warmup": warmup}
     made = exported(levels)
@@ -109,13 +109,13 @@ def config_of(levels: Mapping[str, str]) -> Config:
     return Config(levels=made.levels, numbers=made.numbers, setting=SMALL)
 
 
-@pytest.mark.parametrize("optimizer", sorted(set(OPTIMIZER.names) - set(torch_parts.MUONS)))
+@pytest.mark.parametrize("optimizer", sorted(set(OPTIMIZER.names) - set(torch_levels.MUONS)))
 @pytest.mark.parametrize("decay", [level.name for level in WEIGHT_DECAY.levels])
 @pytest.mark.parametrize("scope", ["everything", "weights"])
 def test_a_written_update_is_ours(optimizer: str, decay: str, scope: str) -> None:
     """Three updates with everything that pulls, against the trainer's own (Muon's: `test_torch_walk`)."""
-    from trainers.layout import Layout
-    from trainers.updates import Updates
+    from trainers.loop.updates import Updates
+    from trainers.tensors.layout import Layout
 
     levels = {
         "optimizer": optimizer,
@@ -152,7 +152,7 @@ def test_a_written_update_is_ours(optimizer: str, decay: str, scope: str) -> Non
         assert torch.allclose(flat(model.weight, model.bias), rows, atol=2e-6), step
 
 
-@pytest.mark.parametrize("level", torch_parts.NORMALIZATIONS)
+@pytest.mark.parametrize("level", torch_levels.NORMALIZATIONS)
 @pytest.mark.parametrize("activation", ["relu", "swiglu"])
 @pytest.mark.parametrize("shape", ["plain", "residual", "funnel"])
 def test_a_written_network_has_as_many_parameters_as_ours(level: str, activation: str, shape: str) -> None:
@@ -179,7 +179,7 @@ def test_dropped_weights_are_scaled_up_in_training_and_whole_afterwards() -> Non
     assert float(kept.float().mean()) == pytest.approx(0.75, abs=0.05)
 
 
-@pytest.mark.parametrize("level", [level for level in torch_parts.DROPOUTS if level != "dropconnect"])
+@pytest.mark.parametrize("level", [level for level in torch_levels.DROPOUTS if level != "dropconnect"])
 def test_written_dropout_stands_where_the_level_drops(level: str) -> None:
     model = exported({"dropout": level}, {} if level == "none" else {"dropout_rate": 0.3}).build_model(5, 2)
     names = [type(layer).__name__ for layer in model.layers]
@@ -199,7 +199,7 @@ def test_written_dropout_stands_where_the_level_drops(level: str) -> None:
 def test_inputs_are_scaled_by_the_training_items_and_targets_of_a_regression_too() -> None:
     x, _ = items()
     y = 7 * x[:, 0] + 100
-    for level in torch_parts.SCALINGS:
+    for level in torch_levels.SCALINGS:
         made = exported({"input_scaling": level, "optimizer": "adam"}, {"learning_rate": 0.02})
         model = made.build_model(5, 1)
         history = made.fit(model, x, y, x, y)

@@ -11,22 +11,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from reports.exporting import torch_parts
-from reports.exporting.torch_file import TABLES, left_out, torch_file
+from reports.export import torch_levels
+from reports.export.torch_file import TABLES, left_out, torch_file
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Config, Setting
 from search_spaces.input_scaling import INPUT_SCALING
 from search_spaces.space import complete
 from tests.reports.tables import recipe, table
 from tests.reports.test_torch_file import ran
-from trainers.looks import Plateau
+from trainers.loop.stack import Stack
+from trainers.loop.updates import Updates
+from trainers.loop.validation_log import Plateau
 from trainers.losses import member_losses
 from trainers.networks.network import Pass
 from trainers.networks.perceptron import Perceptron
 from trainers.randomness import StreamKey
-from trainers.stack import Stack
-from trainers.task_fields import Kind
-from trainers.updates import Updates
+from trainers.tasks.task_fields import Kind
 
 STEPS = 12
 SETTING = Setting(depth=3, width=6, steps=STEPS, batch_size=10, evaluations=4)
@@ -65,7 +65,7 @@ def test_a_level_trains_as_ours_does_or_is_named_with_its_reason(factor: str, le
     if level not in TABLES[factor]:  # type: ignore[operator]
         defaults = table(recipes=(recipe(levels=levels),))
         (note,) = [note for note in left_out(defaults) if note.startswith(f"{factor} {level} of regime deep")]
-        assert torch_parts.LEFT_OUT[factor, level] in note
+        assert torch_levels.LEFT_OUT[factor, level] in note
         assert note in " ".join(torch_file(defaults).split('"""')[1].split())
         return
     # A noisy activation draws in training, and only there.
@@ -102,7 +102,7 @@ def test_the_comparison_sees_another_level() -> None:
 
 def test_every_level_left_out_has_a_reason_and_is_one_of_few() -> None:
     absent = {(f, level) for f, level in LEVELS if level not in TABLES[f]}  # type: ignore[operator]
-    assert absent == set(torch_parts.LEFT_OUT)
+    assert absent == set(torch_levels.LEFT_OUT)
     assert {factor for factor, _ in absent} == {"augmentation"}
     assert set(TABLES) == set(FACTORS)
 

@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from reports import verdicts
-from reports.boundary import audit, flagged
-from reports.certificate import certify
-from reports.controls import ControlKind, control_states, fails
-from reports.guards import EvidenceError
-from reports.page import write_report
-from reports.record import StudyRecord
-from reports.validity import controls, standing
+from reports.evidence.control_arms import ControlKind, control_states, fails
+from reports.evidence.fairness_checks import EvidenceError
+from reports.evidence.range_edges import audit, flagged
+from reports.evidence.study_record import StudyRecord
+from reports.evidence.validity import controls, standing
+from reports.pages.study_page import write_report
+from reports.verdicts.fairness_certificate import certify
 from tests.reports.planted import noisy_errors, planted_study
 from trainers.evaluation import Evaluation
 

@@ -8,10 +8,10 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from reports.record import StudyRecord
-from reports.verdict import verdicts
-from reports.verdict_model import Effect, Verdict
-from reports.wording import answer
+from reports.evidence.study_record import StudyRecord
+from reports.verdicts.model import Effect, Verdict
+from reports.verdicts.sentences import answer
+from reports.verdicts.verdict import verdicts
 from tests.reports.planted import LEVELS, TRIVIAL, noisy_errors, planted_study
 
 TORCH, GLOROT, HE = LEVELS

@@ -27,7 +27,7 @@ from search_spaces.parts import place
 from search_spaces.schedules import SCHEDULE, Schedule
 from search_spaces.schedules.warmups import Warmup
 from search_spaces.weight_constraints import WeightConstraint
-from trainers.layout import Layout
+from trainers.tensors.layout import Layout
 
 K, B, F, P, STEPS = 3, 5, 8, 17, 12
 

@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 
+from search_spaces.activation_gains import activation_gain
 from search_spaces.catalog import FACTORS
-from search_spaces.change import Change
 from search_spaces.compatibility import EQUAL, NOTED, REFUSED, Rule, indistinct, notes, refusal
 from search_spaces.config import Config, Setting
-from search_spaces.gains import activation_gain
+from search_spaces.overrides import Change
 from search_spaces.space import complete
 from search_spaces.vocabulary import read
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from search_spaces.optimizers import OPTIMIZER, Step
 from search_spaces.optimizers.muon import NEWTON_SCHULZ, needs_a_matrix, orthogonal
 from search_spaces.parts import Part, inner, place, view
-from trainers.layout import Layout
+from trainers.tensors.layout import Layout
 
 K, STEPS = 3, 50
 

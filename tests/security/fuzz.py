@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from studies.database.contract import LedgerDamaged
+from studies.ledger.contract import LedgerDamaged
 from tests.security.targets import Target, targets
 from tests.security.watch import WATCH, scratch_root
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from studies.tracking import Tracker
+from studies.tracking.tracker import Tracker
 from tests.blackbox.program import kill_group, start, survivors
 from tests.security.attack import Attack, marker
 from tests.security.calls import ask, free_port, listening, wait_for

@@ -140,7 +140,7 @@ TASKS = """
 import os
 from pathlib import Path
 import numpy as np
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 Path({folder!r}, f"seen-{{os.getpid()}}").write_text(repr(dict(os.environ)), encoding="utf-8")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from studies.execution.local_cluster import _token_file
 from studies.site import SECRETS, Site, masked, site_of
-from studies.training.cluster import _token_file
 from tests.blackbox.program import TINY, Ran, contents, invoked
 from tests.security.attack import Attack, refused_site
 

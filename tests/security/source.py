@@ -17,25 +17,25 @@ EXECUTING = frozenset(
 )
 """Modules that make code of data, unpack archives or run commands."""
 ALLOWED: Mapping[str, frozenset[str]] = {
-    "exec": frozenset({"trainers/user_tasks.py"}),  # the file that the command line names
-    "compile": frozenset({"trainers/user_tasks.py"}),
+    "exec": frozenset({"trainers/tasks/user_tasks.py"}),  # the file that the command line names
+    "compile": frozenset({"trainers/tasks/user_tasks.py"}),
     # The exception of a broken .npz; what a job is sent, which is only written.
-    "zipfile": frozenset({"trainers/tasks/stored.py", "studies/remote/shipping.py"}),
+    "zipfile": frozenset({"trainers/tasks/bundled_tables.py", "studies/cluster/package_upload.py"}),
     # MLflow's pages; the watchdog over Ray's processes.
-    "subprocess": frozenset({"studies/mirroring/ui.py", "studies/training/cluster.py"}),
+    "subprocess": frozenset({"studies/tracking/ui.py", "studies/execution/local_cluster.py"}),
     # A file of ours by its path, before anything of our names is imported.
     "runpy": frozenset(
         (
             *(f"{package}/__init__.py" for package in ("trainers", "reports", "studies")),
-            "studies/training/trainable.py",
+            "studies/execution/trainable.py",
         )
     ),
     # The trainer's class, from our own driver by way of Ray, which pickles all that it carries.
-    "pickle": frozenset({"studies/training/trainable.py"}),
+    "pickle": frozenset({"studies/execution/trainable.py"}),
     # Templates of Python text, in which everything that goes in is a literal (an attack of this list).
-    "Environment without autoescape": frozenset({"reports/exporting/torch_file.py"}),
-    "os.execv": frozenset({"studies/training/anew.py"}),  # this Python, with the words it was begun with
-    "Markup": frozenset({"reports/page.py"}),  # pictures drawn by us
+    "Environment without autoescape": frozenset({"reports/export/torch_file.py"}),
+    "os.execv": frozenset({"studies/execution/restart.py"}),  # this Python, with the words it was begun with
+    "Markup": frozenset({"reports/pages/study_page.py"}),  # pictures drawn by us
 }
 """What may stand in one place only."""
 
@@ -128,7 +128,7 @@ def has_doors_for_code(folder: Path) -> str:
         "studies/i.py": "os.system('x')",
         "trainers/j.py": "torch.load('x')",
         "trainers/k.py": "np.load(f, allow_pickle=True)",
-        "trainers/tasks/stored.py": "zipfile.ZipFile(name)",
+        "trainers/tasks/bundled_tables.py": "zipfile.ZipFile(name)",
         "reports/l.py": "import yaml\nyaml.load(x, Loader=yaml.Loader)",
         "reports/m.py": "Environment(autoescape=False)",
         "studies/n.py": "os.execv('x', [])",

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.claim_cards import FILE as CARDS
-from reports.claim_pages import FIRST, LAST, refresh
-from reports.defaults import load
-from reports.export_formats import render
+from reports.claims.cards import FILE as CARDS
+from reports.defaults.defaults_file import load
+from reports.export.formats import render
+from reports.pages.claim_pages import FIRST, LAST, refresh
 from studies.commands.pages import REPORTS
-from studies.ledger import FILE, Ledger
+from studies.ledger.ledger import FILE, Ledger
 from tests.blackbox.program import TINY, invoked
 from tests.reports.tables import row, table
 from tests.security.attack import Attack, marker, refused, refused_site
 from tests.studies.planted import agenda_of, planned, started, tiny, train_all
-from trainers.tasks.stored import load as load_stored
+from trainers.tasks.bundled_tables import load as load_stored
 
 READERS = ("report tiny", "results tiny", "export tiny", "claims", "replay 00", "why initializer@deep")
 

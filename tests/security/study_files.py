@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from studies.kinds import parse
+from studies.load_study import parse
 from studies.site import site_of
-from studies.study_file.plain_yaml import parse_plain
+from studies.spec.yaml_reader import parse_plain
 from tests.blackbox.program import TINY, invoked
 from tests.security.attack import Attack, marker, refused, refused_site, refused_study
 

@@ -13,20 +13,20 @@ from typing import Any
 
 import yaml
 
-from reports.changes import differences
-from reports.defaults import load as load_defaults
-from reports.export_formats import render
-from reports.exporting.differences import told
-from reports.plain import from_plain, to_plain
-from reports.recommended import Defaults, content_hash
+from reports.defaults.defaults_file import load as load_defaults
+from reports.defaults.diff import differences
+from reports.defaults.schema import Defaults, content_hash
+from reports.export.diff_text import told
+from reports.export.formats import render
+from reports.io.dataclass_files import from_plain, to_plain
 from search_spaces.config import digest
 from studies.commands.records import record_of
 from studies.commands.results import as_csv, rows
-from studies.kinds import parse
-from studies.ledger import FILE, Ledger
-from studies.load_spec import shipped
+from studies.ledger.ledger import FILE, Ledger
+from studies.load_study import parse
 from studies.site import SCHEMES, site_of
-from studies.study_file.plain_yaml import parse_plain
+from studies.spec.load import shipped
+from studies.spec.yaml_reader import parse_plain
 from tests.blackbox.program import TINY
 from tests.reports.tables import number, row, table
 from tests.security.mutations import as_json, changed_bytes, changed_data

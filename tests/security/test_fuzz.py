@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reports.defaults import load
-from studies.kinds import parse
+from reports.defaults.defaults_file import load
+from studies.load_study import parse
 from studies.site import KEYS, site_of
-from studies.study_file.plain_yaml import parse_plain
+from studies.spec.yaml_reader import parse_plain
 from tests.blackbox.program import TINY
 from tests.security.fuzz import fuzz, outcome
 from tests.security.targets import Target, targets

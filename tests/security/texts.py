@@ -12,13 +12,13 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-from reports.changes import differences
-from reports.export_formats import render
-from reports.exporting.differences import told
-from reports.index_page import build as build_index
-from reports.index_page import noted
-from reports.page import build, write_report
-from reports.record import StudyRecord
+from reports.defaults.diff import differences
+from reports.evidence.study_record import StudyRecord
+from reports.export.diff_text import told
+from reports.export.formats import render
+from reports.pages.index_page import build as build_index
+from reports.pages.index_page import noted
+from reports.pages.study_page import build, write_report
 from studies.cli import _keep_traceback, _warn_on_stderr
 from studies.commands.results import as_csv
 from tests.blackbox.program import TINY, invoked

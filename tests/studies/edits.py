@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from studies.database.stored import COLUMNS, content_hash
+from studies.ledger.row_codec import COLUMNS, content_hash
 
 Cursor = sqlite3.Connection
 Edit = Callable[[Cursor, random.Random], str]

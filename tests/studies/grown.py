@@ -48,8 +48,8 @@ def written(workspace: Path) -> None:
 def hashes() -> dict[str, str]:
     """Every study that ships -> the hash of its resolved file."""
     from search_spaces.config import digest
-    from studies.kinds import load
-    from studies.load_spec import shipped
+    from studies.load_study import load
+    from studies.spec.load import shipped
 
     return {name: digest(load(name).resolved()) for name in shipped()}
 

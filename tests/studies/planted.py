@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from studies.agenda import Agenda
-from studies.ledger import Ledger, StudyRow
-from studies.load_spec import parse
+from studies.comparison.protocol import Protocol, protocol
+from studies.comparison.scheduler import Agenda
+from studies.ledger.ledger import Ledger, StudyRow
 from studies.packing import Pack
-from studies.plan import Protocol, protocol
-from studies.resolved import ResolvedStudy
+from studies.spec.load import parse
+from studies.spec.resolved import ResolvedStudy
 from trainers.evaluation import Evaluation, Status
 from trainers.member import Member
 from trainers.randomness import stream
-from trainers.task import Task, TaskBook
+from trainers.tasks.task import Task, TaskBook
 
 TINY: Mapping[str, Any] = {
     "study": "tiny",

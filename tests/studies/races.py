@@ -8,18 +8,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from reports.record import StudyRecord
-from studies.agenda import Agenda
-from studies.ledger import Ledger
-from studies.load_spec import parse
-from studies.plan import Protocol, protocol
-from studies.record import study_record
-from studies.resolved import ResolvedStudy
+from reports.evidence.study_record import StudyRecord
+from studies.comparison.protocol import Protocol, protocol
+from studies.comparison.record import study_record
+from studies.comparison.scheduler import Agenda
+from studies.ledger.ledger import Ledger
+from studies.spec.load import parse
+from studies.spec.resolved import ResolvedStudy
 from tests.studies.planted import outcome, started, stripes
 from trainers.evaluation import CurvePoint, Evaluation
 from trainers.member import Member
 from trainers.randomness import stream
-from trainers.task import TaskBook
+from trainers.tasks.task import TaskBook
 
 FAMILIES = 10
 LEVELS = ("torch_default", "glorot_normal", "he_normal")

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from studies.ledger import Ledger, StudyRow
-from studies.searching.agenda import SearchAgenda
-from studies.searching.plan import SearchProtocol, search_protocol
-from studies.searching.spec import SearchSpec, parse
+from studies.ledger.ledger import Ledger, StudyRow
+from studies.search.protocol import SearchProtocol, search_protocol
+from studies.search.scheduler import SearchAgenda
+from studies.search.spec import SearchSpec, parse
 from tests.studies.planted import BOOK
 from trainers.evaluation import CurvePoint, Evaluation
-from trainers.looks import look_steps
+from trainers.loop.validation_log import look_steps
 from trainers.member import Member
 from trainers.randomness import stream
 

@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import studies.training.attached
-import studies.training.cluster  # before Ray: it decides how Ray is imported
+import studies.execution.existing_cluster
+import studies.execution.local_cluster  # before Ray: it decides how Ray is imported
 
 # isort: split
 import ray
 
-from studies.kinds import AnySpec
+from studies.load_study import AnySpec
+from studies.range_scan.protocol import ScopeSpec, scope_of
 from studies.run import run
-from studies.scoping.plan import ScopeSpec, scope_of
 from tests.studies.searches import SMALL, seek
-from tests.studies.test_workers import small, user_file
-from trainers.task import TaskBook
-from trainers.user_tasks import task_book
+from tests.studies.test_ray_workers import small, user_file
+from trainers.tasks.task import TaskBook
+from trainers.tasks.user_tasks import task_book
 
 OF_RAY = ("ActorHandle", "ObjectRef", "ObjectRefGenerator", "ActorMethod")
 """What tells Ray's library when Python frees it."""
@@ -92,11 +92,11 @@ def main(folder: Path, kinds: list[str]) -> None:
         with (
             patch("ray.shutdown", shut_down),
             # All but one kind: with the collection before the end taken away, nothing may be left to it.
-            patch("studies.training.cluster.collect", gc.collect if kind == "cycle" else lambda: None),
-            patch("studies.training.attached.collect", lambda: None),
+            patch("studies.execution.local_cluster.collect", gc.collect if kind == "cycle" else lambda: None),
+            patch("studies.execution.existing_cluster.collect", lambda: None),
         ):
             try:
-                place = studies.training.attached.Attached(1) if kind == "attached" else None
+                place = studies.execution.existing_cluster.Attached(1) if kind == "attached" else None
                 try:
                     done = run(
                         study_of(kind, task_book(file)), workspace=folder / kind, tasks_from=file,

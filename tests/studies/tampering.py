@@ -6,8 +6,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from studies.database.sqlite import FILE
-from studies.ledger import Ledger
+from studies.ledger.ledger import Ledger
+from studies.ledger.sqlite import FILE
 
 
 def tamper(ledger: Ledger, statement: str) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-import studies.estimate
+import studies.comparison.cost_estimate
 from search_spaces.catalog import FACTORS
 from studies.cli import LOG_FILE, invoke
-from studies.load_spec import load
 from studies.run import run
+from studies.spec.load import load
 from tests.blackbox.program import TINY, groundrules, kill_group, start, survivors
 from tests.studies.planted import agenda_of, started, train_all
 
@@ -76,7 +76,7 @@ def test_our_own_failure_is_exit_1_and_keeps_the_details(
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("a cog is missing")
 
-    monkeypatch.setattr(studies.estimate, "outline", broken)
+    monkeypatch.setattr(studies.comparison.cost_estimate, "outline", broken)
     assert invoke(["plan", "quickstart", "--workspace", str(filled)]) == 1
     said = capsys.readouterr().err
     assert "a cog is missing" in said

@@ -11,28 +11,28 @@ import numpy as np
 import pytest
 
 from reports import standing, verdicts
-from reports.certificate import certify
-from reports.defaults import defaults
-from reports.export_formats import render
-from reports.guards import EvidenceError
-from reports.index_page import write_index
-from reports.page import build
-from reports.record import StudyRecord
-from reports.validity import controls
-from studies import control_arms
-from studies.agenda import Agenda
-from studies.chain import next_members
+from reports.defaults.defaults_file import defaults
+from reports.evidence.fairness_checks import EvidenceError
+from reports.evidence.study_record import StudyRecord
+from reports.evidence.validity import controls
+from reports.export.formats import render
+from reports.pages.index_page import write_index
+from reports.pages.study_page import build
+from reports.verdicts.fairness_certificate import certify
 from studies.commands.pages import write_pages
-from studies.commands.replaying import replay
-from studies.estimate import outline
-from studies.ledger import Ledger
-from studies.load_spec import parse, with_profile
-from studies.plan import Chain, Protocol, protocol
-from studies.record import spec_of, study_record
-from studies.resolved import ResolvedStudy
+from studies.commands.replay import replay
+from studies.comparison.cost_estimate import outline
+from studies.comparison.protocol import Chain, Protocol, protocol
+from studies.comparison.record import spec_of, study_record
+from studies.comparison.scheduler import Agenda
+from studies.comparison.stages import next_members
+from studies.ledger.ledger import Ledger
 from studies.run import run
-from studies.study_file.mistakes import SpecError
-from studies.study_file.parts import Profile
+from studies.spec import control_arms
+from studies.spec.errors import SpecError
+from studies.spec.load import parse, with_profile
+from studies.spec.resolved import ResolvedStudy
+from studies.spec.sections import Profile
 from tests.studies.planted import (
     BOOK,
     TINY,
@@ -46,8 +46,8 @@ from tests.studies.planted import (
     train_all,
 )
 from trainers.evaluation import Evaluation
+from trainers.loop.pack import train_pack
 from trainers.member import Member
-from trainers.pack import train_pack
 from trainers.tasks import TASKS
 
 REAL: Mapping[str, Any] = {

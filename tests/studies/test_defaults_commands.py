@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from reports.defaults import load
-from reports.export_formats import render
+from reports.defaults.defaults_file import load
+from reports.export.formats import render
 from studies.cli import invoke
-from studies.commands import replaying, sources
-from studies.ledger import Ledger
-from studies.load_spec import parse
+from studies.commands import defaults_sources, replay
+from studies.ledger.ledger import Ledger
 from studies.run import run
+from studies.spec.load import parse
 from tests.browser import Browser
 from tests.reports.tables import row, table
 from tests.studies.planted import TINY
@@ -148,7 +148,7 @@ def test_every_mistake_about_tables_is_one_clear_line(
 
 
 def test_what_is_published_ships_or_says_that_it_does_not(capsys: Said) -> None:
-    if sources.PUBLISHED_FILE.is_file():
+    if defaults_sources.PUBLISHED_FILE.is_file():
         assert invoke(["export", "published", "--format", "python"]) == 0
         assert invoke(["diff", "published", "published"]) == 0
         assert "--previous" in mistaken(["export", "published", "--previous", "a.yaml"], capsys)
@@ -160,7 +160,7 @@ def test_what_is_published_ships_or_says_that_it_does_not(capsys: Said) -> None:
 def test_what_ships_is_exported_compared_and_explained(
     finished: Path, file: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "PUBLISHED_FILE", file)
+    monkeypatch.setattr(defaults_sources, "PUBLISHED_FILE", file)
     assert invoke(["export", "published", "--format", "python"]) == 0
     compile(capsys.readouterr().out, "exported.py", "exec")
     assert invoke(["diff", "published", str(file)]) == 0
@@ -230,7 +230,7 @@ def test_every_kind_of_evaluation_is_trained_again_to_the_same_end(finished: Pat
     assert {phase for _, phase, *_ in kinds} == {"pilot", "retune", "promote", "confirm", "search"}
     assert {"pruned"} <= {e.status for e in kinds.values()}
     for e in kinds.values():
-        found = replaying.replay(finished, e.id)
+        found = replay.replay(finished, e.id)
         assert found.same, (e.slot, found.lines())
         assert found.now.curve[0].train_loss == pytest.approx(e.curve[0].train_loss, rel=1e-4)
     assert invoke(["replay", everything[0].id[:12], "--workspace", str(finished)]) == 0
@@ -245,15 +245,15 @@ def test_a_replay_that_comes_out_differently_says_so(
     finished: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = next(e for e in evaluations(finished) if e.slot.phase == "confirm")
-    real = replaying.member_again
+    real = replay.member_again
 
     def other(*arguments: Any) -> Any:
         from dataclasses import replace
 
         return replace(real(*arguments), salt="another stream", seed_index=77)
 
-    monkeypatch.setattr(replaying, "member_again", other)
-    monkeypatch.setattr(replaying, "SHARE_OF_MARGIN", 0.0)
+    monkeypatch.setattr(replay, "member_again", other)
+    monkeypatch.setattr(replay, "SHARE_OF_MARGIN", 0.0)
     assert invoke(["replay", chosen.id, "--workspace", str(finished)]) == 1
     assert "NOT the same" in capsys.readouterr().out
 
@@ -268,14 +268,14 @@ def test_mistakes_about_evaluations_are_one_clear_line(
     assert "no ledger here" in mistaken(["replay", "f" * 20, "--workspace", "/nowhere"], capsys)
     one = evaluations(finished)[0].id
     assert "device 'cuda:9'" in mistaken(["replay", one, "--device", "cuda:9", *place], capsys)
-    monkeypatch.setattr(replaying, "SHORTEST", 1)
+    monkeypatch.setattr(replay, "SHORTEST", 1)
     assert "begin with" in mistaken(["replay", one[0], *place], capsys)
     from trainers.tasks import TASKS
 
-    monkeypatch.setattr(replaying, "task_book", lambda _: {**TASKS, "wine": TASKS["digits"]})
+    monkeypatch.setattr(replay, "task_book", lambda _: {**TASKS, "wine": TASKS["digits"]})
     wine = next(e for e in evaluations(finished) if e.slot.task == "wine")
     assert "has other data than study 'tiny'" in mistaken(["replay", wine.id, *place], capsys)
-    monkeypatch.setattr(replaying, "task_book", lambda _: {"digits": TASKS["digits"]})
+    monkeypatch.setattr(replay, "task_book", lambda _: {"digits": TASKS["digits"]})
     assert "--tasks-from FILE.py" in mistaken(["replay", wine.id, *place], capsys)
 
 

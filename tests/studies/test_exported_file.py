@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from reports.record import StudyRecord
-from studies.ledger import Ledger
-from studies.load_spec import parse
-from studies.record import study_record
+from reports.evidence.study_record import StudyRecord
+from studies.comparison.record import study_record
+from studies.ledger.ledger import Ledger
 from studies.run import run
+from studies.spec.load import parse
 from tests.replications.exported_file import Prediction, compared, prediction
 
 STUDY = {

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from reports.defaults import load
-from reports.export_formats import FORMATS, render
-from reports.recommended import Defaults
+from reports.defaults.defaults_file import load
+from reports.defaults.schema import Defaults
+from reports.export.formats import FORMATS, render
 from search_spaces.config import Setting
 from studies.cli import invoke
 from tests.reports.tables import number, recipe, row, table

@@ -14,16 +14,16 @@ import pytest
 import yaml
 
 from search_spaces.catalog import FACTORS
-from studies.database.comparing import comparable
-from studies.kinds import load
-from studies.ledger import Ledger
-from studies.load_spec import parse, shipped
-from studies.resolved import ResolvedStudy
+from studies.ledger.ledger import Ledger
+from studies.ledger.protocol_comparison import comparable
+from studies.load_study import load
 from studies.resume_checks import refuse_changed
 from studies.run import run
-from studies.study_file.asking import Asked
-from studies.study_file.mistakes import SpecError
-from studies.study_file.parts import QuestionSpec
+from studies.spec.errors import SpecError
+from studies.spec.load import parse, shipped
+from studies.spec.questions import Asked
+from studies.spec.resolved import ResolvedStudy
+from studies.spec.sections import QuestionSpec
 from tests.studies import grown
 from tests.studies.planted import planned, started, tiny
 from tests.studies.searches import seek

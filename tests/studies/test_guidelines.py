@@ -8,15 +8,15 @@ import pytest
 import yaml
 
 from reports import standing, verdicts
-from search_spaces.bundles import BUNDLES
 from search_spaces.catalog import FACTORS
-from search_spaces.change import Change
-from studies.ledger import Ledger
-from studies.load_spec import load, parse, shipped
-from studies.record import study_record
-from studies.resolved import ResolvedStudy
+from search_spaces.overrides import Change
+from search_spaces.regularization_rows import BUNDLES
+from studies.comparison.record import study_record
+from studies.ledger.ledger import Ledger
 from studies.run import run
-from studies.study_file.parts import PROFILES
+from studies.spec.load import load, parse, shipped
+from studies.spec.resolved import ResolvedStudy
+from studies.spec.sections import PROFILES
 from trainers.tasks import FAMILIES, ROLES
 
 TEXTBOOK_ROWS = ("initializer", "activation", "normalization", "regularization", "optimizer", "schedule")

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from studies.database.contract import LedgerLost
-from studies.ledger import Ledger
+from studies.ledger.contract import LedgerLost
+from studies.ledger.ledger import Ledger
 from studies.packing import Pack
 from tests.postgres import Postgres
 from tests.studies.planted import agenda_of, outcome, started, train_all
@@ -162,7 +162,7 @@ def test_a_second_holder_is_told_who_holds_and_the_right_ends_with_its_process(w
     ledger, _ = started(workspace)
     script = f"""
         from pathlib import Path
-        from studies.ledger import Ledger
+        from studies.ledger.ledger import Ledger
         ledger = Ledger.open(Path({str(workspace)!r}), create=True)
         with ledger.hold("tiny"):
             print("held", flush=True)

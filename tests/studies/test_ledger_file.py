@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from studies.cli import invoke
-from studies.database.contract import WAIT, LedgerDamaged, LedgerLost
-from studies.ledger import FILE, Ledger
+from studies.ledger.contract import WAIT, LedgerDamaged, LedgerLost
+from studies.ledger.ledger import FILE, Ledger
 from studies.packing import Pack
 from tests.studies.planted import agenda_of, outcome, started, train, train_all
 from tests.studies.tampering import unseal
@@ -128,7 +128,7 @@ def test_a_wait_is_a_number_of_seconds(workspace: Path, monkeypatch: pytest.Monk
 LIMITED = """
     import resource, sys
     from pathlib import Path
-    from studies.database.contract import LedgerLost
+    from studies.ledger.contract import LedgerLost
     from tests.studies.planted import agenda_of, started, train_all
     ledger, fixed = started(Path(sys.argv[1]))
     most = sum(file.stat().st_size for file in Path(sys.argv[1]).glob("ledger.sqlite-wal")) + 100_000

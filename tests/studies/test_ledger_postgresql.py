@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 
 from studies.cli import invoke
-from studies.database.contract import WAIT, LedgerDamaged, LedgerLost
-from studies.database.entries import Attempt
-from studies.database.schema import SCHEMA_VERSION
-from studies.database.sessions import Session
-from studies.ledger import Ledger
+from studies.ledger.contract import WAIT, LedgerDamaged, LedgerLost
+from studies.ledger.ledger import Ledger
+from studies.ledger.rows import Attempt
+from studies.ledger.schema import SCHEMA_VERSION
+from studies.ledger.sessions import Session
 from studies.packing import Pack
 from studies.site import Site, site_of
 from tests.postgres import PASSWORD, Postgres

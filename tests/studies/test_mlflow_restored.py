@@ -14,14 +14,14 @@ import pytest
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
-from studies.ledger import Ledger
-from studies.mirroring import mlflow_sqlite
-from studies.mirroring.bulk_rows import KEYS
-from studies.mirroring.mirror import open_store
-from studies.mirroring.mlflow_database import DATABASE, DatabaseStore, database_uri
-from studies.mirroring.mlflow_experiment import LARGEST
-from studies.mirroring.runs import Point, Run, study_run_id
-from studies.tracking import Tracker, log_report
+from studies.ledger.ledger import Ledger
+from studies.tracking import sqlite as mlflow_sqlite
+from studies.tracking.bulk_rows import KEYS
+from studies.tracking.database import DATABASE, DatabaseStore, database_uri
+from studies.tracking.experiment import LARGEST
+from studies.tracking.runs import Point, Run, study_run_id
+from studies.tracking.sync import open_store
+from studies.tracking.tracker import Tracker, log_report
 from tests.studies.mlflow_tables import Held, held, sqlite
 from tests.studies.planted import agenda_of, started, train, train_all
 from tests.studies.test_tracking import curved, mirror
@@ -198,7 +198,7 @@ def test_a_file_from_before_it_was_noted_how_much_there_is(mirrored: Path, fault
 def test_what_is_removed_in_the_middle_of_a_run_is_there_at_its_end(
     workspace: Path, template: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studies.tracking.LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("studies.tracking.tracker.LOOK_SECONDS", 0.2)
     ledger, fixed = started(workspace)
     with ledger:
         agenda = agenda_of(ledger, fixed)
@@ -330,7 +330,7 @@ def test_tables_that_no_test_has_seen_are_written_by_mlflows_own_client(
     written: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(mlflow_sqlite, "SEEN", frozenset())
-        patch.setattr("studies.tracking.SEEN", frozenset())
+        patch.setattr("studies.tracking.tracker.SEEN", frozenset())
         patch.setattr(DatabaseStore, "write", lambda *args, **more: written.append("directly"))
         assert again(other) == ""
         assert (here(other), written) == (should, [])

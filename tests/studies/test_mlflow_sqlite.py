@@ -13,10 +13,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from infra.make_mlflow_tables import tables_made
-from studies.ledger import Ledger
-from studies.mirroring import mlflow_sqlite
-from studies.mirroring.mlflow_database import DATABASE, database_uri
-from studies.tracking import Tracker
+from studies.ledger.ledger import Ledger
+from studies.tracking import sqlite
+from studies.tracking.database import DATABASE, database_uri
+from studies.tracking.tracker import Tracker
 from tests.studies.planted import agenda_of, started, train_all
 from tests.studies.test_tracking import curved, mirror
 
@@ -56,7 +56,7 @@ def schema(tables: str) -> set[tuple[str, ...]]:
 
 
 def test_the_tables_that_ship_are_those_that_mlflow_makes(tmp_path: Path) -> None:
-    ours = mlflow_sqlite.tables_here()
+    ours = sqlite.tables_here()
     if ours is None:
         pytest.skip("no tables are kept of the installed version of MLflow, which makes its own")
     assert schema(ours) == schema(tables_made(tmp_path))
@@ -75,7 +75,7 @@ def test_the_file_holds_what_mlflow_itself_would_have_written(
     assert len(without["inputs"]) == len(without["datasets"]) > 1
     (workspace / DATABASE).unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(mlflow_sqlite, "tables_here", lambda: None)
+        patch.setattr(sqlite, "tables_here", lambda: None)
         assert mirror(workspace, agenda=agenda).problem == ""
     assert rows(workspace / DATABASE) == without
 
@@ -87,7 +87,7 @@ def test_a_file_that_mlflow_has_begun_is_gone_on_with(
     with ledger:
         train_all(agenda_of(ledger, fixed), make=curved)
     with monkeypatch.context() as patch:
-        patch.setattr(mlflow_sqlite, "tables_here", lambda: None)
+        patch.setattr(sqlite, "tables_here", lambda: None)
         assert mirror(workspace, detail="cells").problem == ""
     client = MlflowClient(database_uri(workspace))
     experiment = client.get_experiment_by_name("tiny")

@@ -8,27 +8,27 @@ from typing import Any
 
 import pytest
 
-import studies.plan
+import studies.comparison.protocol
 from studies.cli import invoke
-from studies.estimate import outline
-from studies.ledger import Ledger
-from studies.load_spec import parse
-from studies.plan import protocol
-from studies.record import protocol_of, study_record
-from studies.resolved import ResolvedStudy
+from studies.comparison.cost_estimate import outline
+from studies.comparison.protocol import protocol
+from studies.comparison.record import protocol_of, study_record
+from studies.ledger.ledger import Ledger
 from studies.run import run
-from studies.searching.spec import parse as parse_search
-from studies.study_file.mistakes import SpecError
+from studies.search.spec import parse as parse_search
+from studies.spec.errors import SpecError
+from studies.spec.load import parse
+from studies.spec.resolved import ResolvedStudy
 from tests.blackbox.program import groundrules
 from trainers.evaluation import Evaluation
-from trainers.task import Task
-from trainers.user_tasks import task_book
+from trainers.tasks.task import Task
+from trainers.tasks.user_tasks import task_book
 
 FILE = '''
 import numpy as np
 import torch
 from torch import nn
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 X = np.random.default_rng(7).normal(size=(300, 4))
 
@@ -264,7 +264,7 @@ def test_an_edited_network_is_never_mixed_with_old_results(
 
 def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks are not recorded, as before they were."""
-    monkeypatch.setattr(studies.plan, "network_facts", lambda task, settings: None)
+    monkeypatch.setattr(studies.comparison.protocol, "network_facts", lambda task, settings: None)
     monkeypatch.setattr(Task, "content_hash", property(lambda task: task.data_hash))
 
 

@@ -12,14 +12,14 @@ from search_spaces.activations import ACTIVATION
 from search_spaces.config import Config, Setting
 from search_spaces.optimizers import OPTIMIZER
 from search_spaces.space import complete
+from studies.comparison.protocol import Chain
 from studies.packing import ACTIVATION_BYTES, PACK_SECONDS, Pack, equal_parts, pack_limit, packs, recorded
-from studies.plan import Chain
 from tests.studies.planted import BOOK, planned, tiny
 from trainers.diagnostics.names import Recorded
 from trainers.evaluation import PHASES, Slot
+from trainers.loop.structure import activation_bytes, estimated_flops, structure_key
 from trainers.member import Member
-from trainers.structure import activation_bytes, estimated_flops, structure_key
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 LEVELS = ("nesterov", "adamw", "adam")
 POSITIONS = {level: i for i, level in enumerate(LEVELS)}

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from reports.budget import Margin
-from studies.pilot import RECIPES, SEEDS, margin, pilot_members
+from reports.evidence.budget import Margin
+from studies.comparison.pilot import RECIPES, SEEDS, margin, pilot_members
 from tests.studies.planted import outcome, stripes, tiny
 from trainers.evaluation import Evaluation
-from trainers.feed import trivial_error
+from trainers.loop.feed import trivial_error
 from trainers.member import Member
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 TASK = stripes("stripes")
 LINE = Task.from_arrays(TASK.x, TASK.x[:, 0] * 3 + TASK.x[:, 1], kind="regression", name="stripes", n_test=60)

@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
-import studies.workers
+import studies.execution.ray_workers
+from studies.execution.failure_kinds import ClusterLost
+from studies.execution.local_cluster import gpus, sharing, started_too_slowly
+from studies.execution.pack_payload import member_from_plain
+from studies.execution.prestart import is_new
+from studies.execution.ray_workers import PackTrainer, run_ray
 from studies.run import run
-from studies.training.cluster import gpus, sharing, started_too_slowly
-from studies.training.early import is_new
-from studies.training.failures import ClusterLost
-from studies.training.orders import member_from_plain
-from studies.workers import PackTrainer, run_ray
 from tests.studies.planted import outcome
-from tests.studies.test_workers import open_study, small, user_file
+from tests.studies.test_ray_workers import open_study, small, user_file
 
 MEETING = "GROUNDRULES_TEST_MEETING"
 WORKERS, SHARE = 4, 0.5
@@ -88,7 +88,7 @@ def test_workers_share_gpus_by_fractions_and_live_as_long_as_the_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MEETING, str(tmp_path))
-    monkeypatch.setattr(studies.workers, "PackTrainer", PlacedTrainer)
+    monkeypatch.setattr(studies.execution.ray_workers, "PackTrainer", PlacedTrainer)
     spec = small("stripes", "specks", regimes={"shallow": {"depth": 1}, "deep": {"depth": 3}})
     file = user_file(tmp_path, "specks")
     ledger, agenda = open_study(tmp_path / "ws", spec, file)
@@ -109,7 +109,7 @@ def test_a_worker_that_starts_late_is_waited_for_not_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MEETING, str(tmp_path))
-    monkeypatch.setattr(studies.workers, "PackTrainer", LateTrainer)
+    monkeypatch.setattr(studies.execution.ray_workers, "PackTrainer", LateTrainer)
     file = user_file(tmp_path, "specks")
     ledger, agenda = open_study(tmp_path / "ws", small("stripes", "specks"), file)
     with ledger:

@@ -13,13 +13,13 @@ import pytest
 import torch
 import yaml
 
-from reports.best import best, render
-from reports.processors import mixture
+from reports.defaults.best_configuration import best, render
+from reports.evidence.processors import mixture
 from studies.cli import invoke
-from studies.load_spec import parse
+from studies.execution.scheduler_protocol import Work
 from studies.run import run
-from studies.searching.record import search_record
-from studies.training.work import Work
+from studies.search.record import search_record
+from studies.spec.load import parse
 from tests.blackbox.program import groundrules
 from tests.studies import searches
 from tests.studies.planted import agenda_of, outcome, started, train_all

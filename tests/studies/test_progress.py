@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from studies.training.progress import Display, Pace, duration
+from studies.execution.progress import Display, Pace, duration
 
 
 @dataclass

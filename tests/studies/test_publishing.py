@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from reports.defaults import load
+from reports.defaults.defaults_file import load
 from studies.cli import invoke
-from studies.commands import sources
-from studies.commands.publishing import MARK, main
-from studies.load_spec import parse
+from studies.commands import defaults_sources
+from studies.commands.publish import MARK, main
 from studies.run import run
+from studies.spec.load import parse
 from tests.studies.planted import TINY
 from tests.studies.searches import seek
 
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
     """A copy of the package's own, with nothing in it but its README."""
     found = tmp_path / "published"
     found.mkdir()
-    shutil.copy(sources.PUBLISHED_FILE.parent / "README.md", found)
+    shutil.copy(defaults_sources.PUBLISHED_FILE.parent / "README.md", found)
     return found
 
 
@@ -65,8 +65,8 @@ def test_the_first_study_is_what_published_means_and_all_have_tables(
     assert {file.name for file in folder.iterdir()} == {
         "README.md", "defaults.yaml", "tiny.md", "beside.yaml", "beside.md",
     }  # fmt: skip
-    monkeypatch.setattr(sources, "PUBLISHED_FILE", folder / "defaults.yaml")
-    assert sources.published().table == "tiny"
+    monkeypatch.setattr(defaults_sources, "PUBLISHED_FILE", folder / "defaults.yaml")
+    assert defaults_sources.published().table == "tiny"
     assert invoke(["diff", "published", "tiny", "--workspace", str(workspace)]) == 0
     assert load((folder / "beside.yaml").read_text(encoding="utf-8"), "beside.yaml").table == "beside"
 
@@ -75,7 +75,7 @@ def test_its_readme_says_n_versions_and_hardware_from_the_ledger(workspace: Path
     before = (folder / "README.md").read_text(encoding="utf-8").partition(MARK)[0]
     assert published(workspace, folder, "tiny") == 0
     head, _, said = (folder / "README.md").read_text(encoding="utf-8").partition(MARK)
-    table = sources.read_table(folder / "defaults.yaml")
+    table = defaults_sources.read_table(folder / "defaults.yaml")
     assert head == before
     assert f"torch {table.versions['torch']}" in said
     assert "1 task family a row, 2 blocks, 2 seeds" in said

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from reports import standing, verdicts
-from reports.defaults import defaults
-from reports.export_formats import render
-from reports.page import build
-from search_spaces.change import Change
-from studies.load_spec import parse
-from studies.plan import Chain, Protocol
-from studies.record import spec_of, study_record
-from studies.resolved import ResolvedStudy
-from studies.study_file.mistakes import SpecError
-from studies.study_file.refusals import examine
+from reports.defaults.defaults_file import defaults
+from reports.export.formats import render
+from reports.pages.study_page import build
+from search_spaces.overrides import Change
+from studies.comparison.meaningless_levels import examine
+from studies.comparison.protocol import Chain, Protocol
+from studies.comparison.record import spec_of, study_record
+from studies.spec.errors import SpecError
+from studies.spec.load import parse
+from studies.spec.resolved import ResolvedStudy
 from tests.studies.planted import BOOK, TINY, agenda_of, planned, started, tiny, train_all
 
 COMBINATIONS = {

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.certificate import certify
-from reports.guards import CHAIN, EvidenceError, check, standing
-from reports.page import build
-from reports.verdict import verdicts
-from studies.commands.evidence_card import card_from_workspace
-from studies.ledger import Ledger
-from studies.load_spec import parse, with_profile
+from reports.evidence.fairness_checks import CHAIN, EvidenceError, check, standing
+from reports.pages.study_page import build
+from reports.verdicts.fairness_certificate import certify
+from reports.verdicts.verdict import verdicts
+from studies.commands.why import card_from_workspace
+from studies.execution.progress import Pace
+from studies.ledger.ledger import Ledger
 from studies.packing import Pack
 from studies.run import run_inline
-from studies.study_file.mistakes import SpecError
-from studies.training.progress import Pace
+from studies.spec.errors import SpecError
+from studies.spec.load import parse, with_profile
 from tests.studies.planted import train, train_all
 from tests.studies.races import (
     BOOK,

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from studies.database.contract import LedgerDamaged
-from studies.ledger import FILE, Ledger
-from studies.record import study_record
+from studies.comparison.record import study_record
+from studies.ledger.contract import LedgerDamaged
+from studies.ledger.ledger import FILE, Ledger
 from tests.studies.planted import agenda_of, started, train_all
 from tests.studies.tampering import unseal
 

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 import studies
-from studies.agenda import Agenda
-from studies.estimate import outline
-from studies.ledger import Ledger
-from studies.load_spec import parse
-from studies.record import protocol_of, study_record
-from studies.resolved import ResolvedStudy
+from studies.comparison.cost_estimate import outline
+from studies.comparison.record import protocol_of, study_record
+from studies.comparison.scheduler import Agenda
+from studies.ledger.ledger import Ledger
 from studies.resume_checks import differences
 from studies.run import RunSummary, run
-from studies.study_file.mistakes import SpecError
+from studies.spec.errors import SpecError
+from studies.spec.load import parse
+from studies.spec.resolved import ResolvedStudy
 from tests.postgres import Postgres
 from trainers.evaluation import EVIDENCE_PHASES
 from trainers.tasks import TASKS
@@ -204,7 +204,7 @@ def test_tracking_is_started_and_stopped_whatever_happens(workspace: Path) -> No
 MINE = """
 import numpy as np
 import torch
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 class Fragile(torch.nn.Module):
     def __init__(self, inputs, outputs, config):

@@ -12,31 +12,31 @@ from pathlib import Path
 
 import pytest
 
-from reports.guards import EvidenceError, only_evidence
-from reports.scoped import Scoped
-from reports.scoped_page import write_scope_page
+from reports.evidence.fairness_checks import EvidenceError, only_evidence
+from reports.evidence.range_scan_record import Scoped
+from reports.pages.range_scan_page import write_scope_page
 from search_spaces.space import open_ranges
 from studies.cli import invoke
-from studies.ledger import FILE, Ledger
-from studies.load_spec import load
+from studies.comparison.protocol import protocol
+from studies.execution.scheduler_protocol import Work
+from studies.ledger.ledger import FILE, Ledger
 from studies.packing import Pack
-from studies.plan import protocol
-from studies.resolved import ResolvedStudy
+from studies.range_scan.protocol import ScopeProtocol, refuse_scoped, scope_of, scope_protocol
+from studies.range_scan.results import scoped
+from studies.range_scan.scheduler import ScopeAgenda
+from studies.range_scan.summary import lines, plain
 from studies.run import run
-from studies.scoping.agenda import ScopeAgenda
-from studies.scoping.found import scoped
-from studies.scoping.plan import ScopeProtocol, refuse_scoped, scope_of, scope_protocol
-from studies.scoping.telling import lines, plain
-from studies.study_file.mistakes import SpecError
-from studies.study_file.parts import RangeSpec
-from studies.training.work import Work
+from studies.spec.errors import SpecError
+from studies.spec.load import load
+from studies.spec.resolved import ResolvedStudy
+from studies.spec.sections import RangeSpec
 from tests.studies.planted import outcome, stripes, tiny
 from tests.studies.planted import started as started_study
 from tests.studies.tampering import unseal
 from trainers.evaluation import Evaluation
 from trainers.member import Member
-from trainers.task import TaskBook
 from trainers.tasks import ROLES, TASKS
+from trainers.tasks.task import TaskBook
 
 Said = pytest.CaptureFixture[str]
 Maker = Callable[[Member], Evaluation]

@@ -16,15 +16,15 @@ import pytest
 import yaml
 
 from studies.cli import invoke
+from studies.cluster.status import standing_of
 from studies.commands.records import record_of
-from studies.commands.replaying import _found
+from studies.commands.replay import _found
 from studies.commands.results import as_csv, rows
-from studies.database.contract import LedgerDamaged
-from studies.ledger import FILE, Ledger
-from studies.load_spec import parse
-from studies.remote.standings import standing_of
+from studies.ledger.contract import LedgerDamaged
+from studies.ledger.ledger import FILE, Ledger
 from studies.run import run
-from tests.studies import searches, test_external
+from studies.spec.load import parse
+from tests.studies import searches, test_external_check
 from tests.studies.edits import edited, within_and_hash
 from tests.studies.planted import train
 from tests.studies.tampering import unseal
@@ -38,8 +38,8 @@ STUDIES = ("checked", "seek")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete study with an external check and a failed attempt, and a search beside it."""
     workspace = tmp_path_factory.mktemp("sealed")
-    ledger, fixed = test_external.opened(workspace)
-    agenda = test_external.agenda_of(ledger, fixed)
+    ledger, fixed = test_external_check.opened(workspace)
+    agenda = test_external_check.agenda_of(ledger, fixed)
     first = agenda.next_pack()
     assert first is not None
     ledger.attempt("checked", first, kind="preempted", cause="the node is gone", worker="w", seconds=2.0)

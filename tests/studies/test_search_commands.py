@@ -12,9 +12,9 @@ import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 
-from reports.search_record import EXPLORATORY
+from reports.evidence.search_record import EXPLORATORY
 from studies.cli import invoke
-from studies.tracking import Tracker, database_uri
+from studies.tracking.tracker import Tracker, database_uri
 from tests.studies.searches import agenda_of, started, train_all
 
 Said = pytest.CaptureFixture[str]

@@ -13,10 +13,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.factor import Range
-from studies.search import Search
-from studies.searching.generations import Memory, members_of, open_generations
-from studies.searching.joint import Conversation
-from studies.searching.plan import SearchProtocol
+from studies.samplers import Search
+from studies.search.generations import Memory, members_of, open_generations
+from studies.search.optuna_study import Conversation
+from studies.search.protocol import SearchProtocol
 from tests.studies.searches import outcome, planned, seek
 from trainers.evaluation import Evaluation
 

@@ -13,31 +13,31 @@ import pytest
 from optuna.samplers import TPESampler
 
 import studies
-from search_spaces.change import Value
 from search_spaces.config import Setting
-from studies.commands.replaying import member_again
-from studies.kinds import load
-from studies.ledger import Ledger
+from search_spaces.overrides import Value
+from studies.commands.replay import member_again
+from studies.comparison.record import study_record
+from studies.execution.pack_payload import member_from_plain, member_plain
+from studies.execution.retries import ATTEMPTS
+from studies.ledger.ledger import Ledger
+from studies.load_study import load
 from studies.packing import Pack
-from studies.record import study_record
 from studies.run import run
-from studies.searching import joint
-from studies.searching.generations import Memory, members_of, open_generations
-from studies.searching.halving import rung_looks, rungs
-from studies.searching.joint import Conversation, Told, importances
-from studies.searching.plan import protocol_of, search_protocol
-from studies.searching.record import search_record
-from studies.searching.space import Point
-from studies.study_file.mistakes import SpecError
-from studies.training.orders import member_from_plain, member_plain
-from studies.training.stage import ATTEMPTS
+from studies.search import optuna_study
+from studies.search.generations import Memory, members_of, open_generations
+from studies.search.optuna_study import Conversation, Told, importances
+from studies.search.protocol import protocol_of, search_protocol
+from studies.search.record import search_record
+from studies.search.space import Point
+from studies.search.successive_halving import rung_looks, rungs
+from studies.spec.errors import SpecError
 from tests.studies.planted import BOOK, stripes
 from tests.studies.searches import agenda_of, outcome, planned, seek, started, train_all
 from tests.studies.tampering import tamper
 from trainers.evaluation import Evaluation
+from trainers.loop.pack import train_pack
 from trainers.member import Member
-from trainers.pack import train_pack
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 SAMPLERS = ("tpe", "gp", "random", "qmc")
 
@@ -193,9 +193,9 @@ def test_what_is_kept_between_trials_changes_no_point_of_tpe(
     train_all(agenda_of(ours, fixed))
 
     def plain(seed: int, inner: object) -> TPESampler:
-        return TPESampler(seed=seed, n_startup_trials=joint.STARTUP, group=True, constant_liar=True)
+        return TPESampler(seed=seed, n_startup_trials=optuna_study.STARTUP, group=True, constant_liar=True)
 
-    monkeypatch.setattr(joint, "GroupedTPE", plain)
+    monkeypatch.setattr(optuna_study, "GroupedTPE", plain)
     theirs, _ = started(tmp_path / "theirs")
     train_all(agenda_of(theirs, fixed))
     last = [row.config for row in ours.evaluations("seek") if row.slot.index >= 18]
@@ -355,7 +355,7 @@ def test_importance_finds_the_parameter_that_decides() -> None:
 def test_a_search_reads_no_test_item(tmp_path: Path) -> None:
     file = tmp_path / "tasks.py"
     file.write_text(
-        "import numpy as np\nfrom trainers.task import Task\n"
+        "import numpy as np\nfrom trainers.tasks.task import Task\n"
         "def stripes():\n"
         "    x = np.random.default_rng(0).normal(size=(200, 3)).astype('float32')\n"
         "    x[140:] = 1e30\n"  # whoever read these would diverge

@@ -19,15 +19,15 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from studies import tracking
-from studies.agenda import Agenda
 from studies.cli import invoke
-from studies.ledger import Ledger
-from studies.mirroring import mlflow_server as over_http
-from studies.mirroring.mlflow_database import database_uri, postgresql_uri
-from studies.plan import Protocol
+from studies.comparison.protocol import Protocol
+from studies.comparison.scheduler import Agenda
+from studies.ledger.ledger import Ledger
 from studies.site import site_of
-from studies.tracking import Tracker, log_report
+from studies.tracking import server as over_http
+from studies.tracking import tracker as tracking
+from studies.tracking.database import database_uri, postgresql_uri
+from studies.tracking.tracker import Tracker, log_report
 from tests.browser import Browser
 from tests.faults.proxy import Behaviour, FaultyProxy, faulty_proxy
 from tests.mlflow_pages import study_pages
@@ -586,8 +586,8 @@ def test_tables_that_no_test_has_seen_are_written_by_mlflows_calls(
     trained(site(workspace, tracking=database.address), study)
     should = own(workspace, study)
     with monkeypatch.context() as patch:
-        patch.setattr("studies.mirroring.mlflow_sqlite.SEEN", frozenset())
-        patch.setattr("studies.mirroring.mlflow_database.DatabaseStore.write", None)
+        patch.setattr("studies.tracking.sqlite.SEEN", frozenset())
+        patch.setattr("studies.tracking.database.DatabaseStore.write", None)
         assert mirror(workspace, study).problem == ""
         assert held(database.ask, study) == should
     assert mirror(workspace, study).problem == "", "what they have begun, they go on with"

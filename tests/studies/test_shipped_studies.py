@@ -8,18 +8,18 @@ import pytest
 import yaml
 
 from reports import standing, verdicts
-from reports.page import write_report
+from reports.pages.study_page import write_report
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_NAMES
 from studies.cli import invoke
-from studies.ledger import Ledger
-from studies.load_spec import load, parse, shipped
-from studies.plan import protocol
-from studies.record import study_record
+from studies.comparison.meaningless_levels import examine
+from studies.comparison.protocol import protocol
+from studies.comparison.record import study_record
+from studies.ledger.ledger import Ledger
 from studies.run import run
-from studies.study_file.refusals import examine
+from studies.spec.load import load, parse, shipped
 from trainers.tasks import ROLES
-from trainers.user_tasks import task_book
+from trainers.tasks.user_tasks import task_book
 
 BOOK = task_book(None)
 OF_SEVERAL = ["guidelines", "crossover"]

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports import decision, evidence, guards, racing
-from reports.compare import Array, Comparison, compare
-from reports.scores import scores
+from reports.evidence import arrays as evidence
+from reports.evidence import fairness_checks
+from reports.evidence.test_errors import scores
+from reports.statistics import decision, racing
+from reports.statistics.compare import Array, Comparison, compare
 from studies.cli import invoke
-from studies.simulation import whole
-from studies.simulation.rows import ROWS, Check
-from studies.simulation.surface import Bowl, Effort, searched
+from studies.simulation import full_studies
+from studies.simulation.planted_truth import Bowl, Effort, searched
+from studies.simulation.scenarios import ROWS, Check
 from studies.simulation.table import Measured, simulate, text
 from trainers.evaluation import Evaluation
 
@@ -115,7 +117,7 @@ def test_without_a_guard_its_row_fails(
     def asleep(*_: object) -> None:
         """Lets everything pass."""
 
-    monkeypatch.setattr(guards, guard, asleep)
+    monkeypatch.setattr(fairness_checks, guard, asleep)
     assert failing(measured(row, studies=1)) == [(row, name)]
 
 
@@ -123,7 +125,7 @@ def test_a_look_beyond_the_plan_is_guarded_twice(monkeypatch: pytest.MonkeyPatch
     def asleep(*_: object) -> None:
         """Lets everything pass."""
 
-    monkeypatch.setattr(guards, "_called_for", asleep)
+    monkeypatch.setattr(fairness_checks, "_called_for", asleep)
     assert not failing(measured("V15", studies=1))
 
 
@@ -173,8 +175,8 @@ def test_the_simulated_search_chooses_as_a_chain_does() -> None:
 
 
 def test_whole_studies_are_complete_and_judged() -> None:
-    record = whole.whole_study("sound")
-    assert not whole.refused(record)
+    record = full_studies.whole_study("sound")
+    assert not full_studies.refused(record)
     assert len(record.evaluations) == sum(record.planned.values())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from studies.site import Site, shown, site_of
-from studies.study_file.mistakes import SpecError
+from studies.spec.errors import SpecError
 
 SITE = """
 cluster: http://head:8265

@@ -14,9 +14,9 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from studies.ledger import Ledger
-from studies.mirroring.runs import study_run_id
-from studies.tracking import Tracker, database_uri
+from studies.ledger.ledger import Ledger
+from studies.tracking.runs import study_run_id
+from studies.tracking.tracker import Tracker, database_uri
 from tests.studies.planted import agenda_of, outcome, started, train, train_all
 from trainers.evaluation import CurvePoint, Evaluation
 from trainers.member import Member

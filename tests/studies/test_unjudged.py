@@ -12,7 +12,7 @@ from studies.cli import invoke
 
 TASKS = """
 import numpy as np
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 
 def task(name, share, shift):

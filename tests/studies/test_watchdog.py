@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.training import watchdog
+from studies.execution import watchdog
 
 PROCESS = "import sys, time; file = open(sys.argv[1], sys.argv[2]); print(flush=True); time.sleep(600)"
 

@@ -11,7 +11,7 @@ from search_spaces.config import Setting
 from search_spaces.space import complete
 from trainers.evaluation import Evaluation, Phase, Slot
 from trainers.member import Member
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 TINY = Setting(depth=2, width=8, batch_size=8, steps=20, train_size=64, evaluations=4, precision="float64")
 

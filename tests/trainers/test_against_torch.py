@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from tests.trainers.packs import TINY, blobs, member
-from trainers.feed import Feed
+from trainers.loop.feed import Feed
+from trainers.loop.pack import train_pack
 from trainers.networks import network_for
-from trainers.pack import train_pack
 
 STEPS = 100
 SETTING = dataclasses.replace(TINY, depth=3, width=12, steps=STEPS, evaluations=5)

@@ -15,15 +15,15 @@ from search_spaces.config import Architecture, Setting
 from search_spaces.initializers import zero_bias
 from search_spaces.schedules import Schedule
 from tests.trainers.packs import TINY, blobs, member, pictures
-from trainers.augmenting import moved
-from trainers.effective import check
-from trainers.effective.reading import Wiring
-from trainers.looks import Patience
+from trainers.config_audit import check
+from trainers.config_audit.reading import Wiring
+from trainers.loop.augmentation import moved
+from trainers.loop.pack import _Training
+from trainers.loop.updates import Pace, Updates
+from trainers.loop.validation_log import Patience
 from trainers.networks.linear import Start
-from trainers.pack import _Training
-from trainers.scaling import Scaling
-from trainers.task import Task
-from trainers.updates import Pace, Updates
+from trainers.tasks.input_scaling import Scaling
+from trainers.tasks.task import Task
 
 SETTING = dataclasses.replace(TINY, width=16, batch_size=16, precision="float32")
 
@@ -86,7 +86,7 @@ def without_cycle(updates: Updates, made: Callable[[Updates], Pace] = Updates._p
             "dropout_rate.inputs",
             {"dropout": "dropout_inputs"},
             {},
-            "trainers.noise.NoiseSource._of_inputs",
+            "trainers.loop.noise.NoiseSource._of_inputs",
             nothing,
         ),
         (
@@ -100,7 +100,7 @@ def without_cycle(updates: Updates, made: Callable[[Updates], Pace] = Updates._p
             "dropout_rate.weights",
             {"dropout": "dropconnect"},
             {},
-            "trainers.noise.NoiseSource._of_weights",
+            "trainers.loop.noise.NoiseSource._of_weights",
             nothing,
         ),
         (
@@ -110,71 +110,71 @@ def without_cycle(updates: Updates, made: Callable[[Updates], Pace] = Updates._p
             "trainers.networks.block.Block.weight",
             lambda self, name, parameters, how: parameters[name],
         ),
-        ("dropout_scale", {"dropout": "alpha_dropout"}, {}, "trainers.noise.SELU_LIMIT", 0.0),
-        ("activation.noisy", {"activation": "rrelu"}, {}, "trainers.noise.NoiseSource._draws", nothing),
-        ("weight_decay.pull", {"weight_decay": "l1"}, {}, "trainers.decay.Decay.add_penalty", nothing),
+        ("dropout_scale", {"dropout": "alpha_dropout"}, {}, "trainers.loop.noise.SELU_LIMIT", 0.0),
+        ("activation.noisy", {"activation": "rrelu"}, {}, "trainers.loop.noise.NoiseSource._draws", nothing),
+        ("weight_decay.pull", {"weight_decay": "l1"}, {}, "trainers.loop.decay.Decay.add_penalty", nothing),
         (
             "weight_decay.pull",
             {"weight_decay": "l1", "optimizer": "adam", "clipping": "norm"},
             {"l1_strength": 1e-2, "clip_norm": 0.1},
-            "trainers.decay.Decay.add_penalty",
+            "trainers.loop.decay.Decay.add_penalty",
             nothing,
         ),
         (
             "weight_decay.pull",
             {"weight_decay": "l2", "optimizer": "adam"},
             {},
-            "trainers.decay.Decay.add_coupled",
+            "trainers.loop.decay.Decay.add_coupled",
             nothing,
         ),
-        ("weight_decay.share", {"optimizer": "adamw"}, {}, "trainers.decay.Decay.shrink", nothing),
+        ("weight_decay.share", {"optimizer": "adamw"}, {}, "trainers.loop.decay.Decay.shrink", nothing),
         (
             "weight_decay.share_of_others",
             {"weight_decay": "decoupled", "decay_scope": "weights"},
             {"weight_decay": 0.5, "learning_rate": 0.5},
-            "trainers.decay.Decay._scope",
+            "trainers.loop.decay.Decay._scope",
             nothing,
         ),
         (
             "weight_decay.pull_of_others",
             {"weight_decay": "l1", "decay_scope": "weights", "optimizer": "adam"},
             {},
-            "trainers.decay.Decay._scope",
+            "trainers.loop.decay.Decay._scope",
             nothing,
         ),
         (
             "max_norm_radius",
             {"weight_constraint": "max_norm"},
             {},
-            "trainers.updates.Updates._constraining",
+            "trainers.loop.updates.Updates._constraining",
             no_list,
         ),
         (
             "smoothing",
             {"label_smoothing": "label_smoothing"},
             {},
-            "trainers.pack._Training._smoothing",
+            "trainers.loop.pack._Training._smoothing",
             nothing,
         ),
         (
             "stop_patience",
             {"early_stopping": "patience"},
             {},
-            "trainers.pack._Training._patience",
+            "trainers.loop.pack._Training._patience",
             lambda self: Patience(torch.full((2,), torch.inf)),
         ),
         (
             "stop_patience",
             {},
             {},
-            "trainers.pack._Training._patience",
+            "trainers.loop.pack._Training._patience",
             lambda self: Patience(torch.ones(2)),
         ),
         (
             "plateau_patience",
             {"schedule": "performance"},
             {},
-            "trainers.updates.schedule",
+            "trainers.loop.updates.schedule",
             lambda config: Schedule(multiplier=np.ones(config.setting.steps)),
         ),
         (
@@ -195,7 +195,7 @@ def without_cycle(updates: Updates, made: Callable[[Updates], Pace] = Updates._p
             "momentum_number",
             {"schedule": "one_cycle", "optimizer": "adam"},
             {},
-            "trainers.updates.Updates._pace",
+            "trainers.loop.updates.Updates._pace",
             without_cycle,
         ),
         (
@@ -209,22 +209,22 @@ def without_cycle(updates: Updates, made: Callable[[Updates], Pace] = Updates._p
             "augmented",
             {"augmentation": "flip"},
             {},
-            "trainers.augmenting.Augmenter.augment",
+            "trainers.loop.augmentation.Augmenter.augment",
             lambda self, x, epoch, place: x,
         ),
-        ("augmentation", {"augmentation": "shift"}, {}, "trainers.augmenting.moved", flips_instead),
+        ("augmentation", {"augmentation": "shift"}, {}, "trainers.loop.augmentation.moved", flips_instead),
         (
             "augmentation",
             {"augmentation": "rotation"},
             {},
-            "trainers.augmenting.turned",
+            "trainers.loop.augmentation.turned",
             lambda x, *_: x.flip(3),
         ),
         (
             "own_items_once_an_epoch",
             {},
             {},
-            "trainers.feed.Feed._shuffled",
+            "trainers.loop.feed.Feed._shuffled",
             lambda self, epoch: torch.zeros(self.steps_per_epoch, 2 * self.batch_size, dtype=torch.long),
         ),
     ],
@@ -249,7 +249,9 @@ def test_items_scaled_in_another_way_are_noticed(asked: str, monkeypatch: pytest
     scaled = Scaling.of
     for task in (blobs(), pictures()):
         check(built({"input_scaling": asked}, task=task))
-    monkeypatch.setattr("trainers.feed.Scaling.of", lambda task, train, level: scaled(task, train, other))
+    monkeypatch.setattr(
+        "trainers.loop.feed.Scaling.of", lambda task, train, level: scaled(task, train, other)
+    )
     with pytest.raises(ValueError, match="input_scaling was asked to be"):
         check(built({"input_scaling": asked}))
 
@@ -261,7 +263,7 @@ def test_lost_clipping_is_noticed_under_every_optimizer(
 ) -> None:
     levels = {"optimizer": optimizer, "clipping": clipping}
     check(built(levels))
-    monkeypatch.setattr("trainers.updates.Updates._clipping", no_list)
+    monkeypatch.setattr("trainers.loop.updates.Updates._clipping", no_list)
     with pytest.raises(ValueError, match="clipping was asked to be"):
         check(built(levels))
 
@@ -331,7 +333,7 @@ def test_a_momentum_of_running_statistics_that_got_lost_is_noticed(
     setting = dataclasses.replace(SETTING, network=network)
     levels, numbers = {"normalization": norm}, {"norm_momentum": 0.02}
     check(built(levels, numbers, setting=setting))
-    monkeypatch.setattr("trainers.stack.Stack.numbers", {})
+    monkeypatch.setattr("trainers.loop.stack.Stack.numbers", {})
     with pytest.raises(ValueError, match="norm_momentum was asked to be"):
         check(built(levels, numbers, setting=setting))
 
@@ -367,6 +369,6 @@ def test_an_augmentation_that_reaches_its_neighbour_is_noticed(monkeypatch: pyte
         return training.wiring(*training.feed.batch(0), training.noise.at(0))
 
     check(wiring())
-    monkeypatch.setattr("trainers.augmenting.Augmenter.augment", lambda self, x, *_: x.flip(0))
+    monkeypatch.setattr("trainers.loop.augmentation.Augmenter.augment", lambda self, x, *_: x.flip(0))
     with pytest.raises(ValueError, match="augmented was asked to be False"):
         check(wiring())

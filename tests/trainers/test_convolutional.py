@@ -14,13 +14,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.config import Setting
 from tests.trainers.packs import TINY, member, numbers_of
-from trainers.feed import Feed
+from trainers.loop.feed import Feed
+from trainers.loop.pack import train_pack
 from trainers.member import Member
 from trainers.networks import Convolutional, Noise, Pass, network_for
 from trainers.networks.convolution import convolve, convolve_grouped, convolve_looped, convolve_unfolded
 from trainers.networks.linear import Floats, Start
-from trainers.pack import train_pack
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 SMALL = dataclasses.replace(TINY, network="cnn", depth=3, width=4, steps=30, evaluations=3)
 

@@ -13,9 +13,9 @@ from trainers.diagnostics.calibration import HeldOutView, calibration, trivial_l
 from trainers.diagnostics.flow import flow
 from trainers.diagnostics.names import PROFILES, SUMMARIES, factor, fit, profiles, summaries
 from trainers.diagnostics.weights import sparsity, spectral_radius, update_ratios
-from trainers.layout import Layout
+from trainers.loop.pack import train_pack
 from trainers.networks import network_for
-from trainers.pack import train_pack
+from trainers.tensors.layout import Layout
 
 DEEP = dataclasses.replace(TINY, depth=4, width=8)
 

@@ -13,11 +13,11 @@ from search_spaces.catalog import FACTORS
 from search_spaces.config import Precision
 from search_spaces.dropout import DROPOUT
 from tests.trainers.packs import TINY, blobs, member, numbers_of
+from trainers.loop.noise import NoiseSource
+from trainers.loop.pack import train_pack
 from trainers.member import Member
 from trainers.networks import Noise, Pass, network_for
 from trainers.networks.block import dropped
-from trainers.noise import NoiseSource
-from trainers.pack import train_pack
 
 DEEP = dataclasses.replace(TINY, depth=5, width=11)
 LEVELS = DROPOUT.names

@@ -9,9 +9,9 @@ import torch
 
 from tests.trainers.packs import TINY, blobs, member, numbers_of
 from trainers.evaluation import Evaluation
-from trainers.looks import Patience
+from trainers.loop.pack import train_pack
+from trainers.loop.validation_log import Patience
 from trainers.member import Member
-from trainers.pack import train_pack
 
 LOOKS, EVERY = 20, 5
 SETTING = dataclasses.replace(TINY, steps=LOOKS * EVERY, evaluations=LOOKS)

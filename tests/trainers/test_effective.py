@@ -12,10 +12,10 @@ import torch
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Architecture
 from tests.trainers.packs import TINY, blobs, member, pictures
-from trainers.effective import check, effective
-from trainers.effective.reading import Reading, Wiring
+from trainers.config_audit import check, effective
+from trainers.config_audit.reading import Reading, Wiring
+from trainers.loop.pack import _Training, train_pack
 from trainers.member import Member
-from trainers.pack import _Training, train_pack
 
 LEVELS = {
     "initializer": "he_normal",
@@ -153,7 +153,7 @@ def test_members_that_got_each_others_numbers_are_noticed(
 
 
 def test_a_broken_wire_fails_the_training_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainers.updates.Updates._clipping", lambda self: [])
+    monkeypatch.setattr("trainers.loop.updates.Updates._clipping", lambda self: [])
     with pytest.raises(ValueError, match=r"task 'blobs'.*clipping was asked to be"):
         train_pack(members(levels={"clipping": "norm"}, numbers={}), blobs())
 

@@ -17,10 +17,10 @@ from search_spaces.catalog import FACTORS
 from search_spaces.config import Architecture
 from tests.trainers.packs import TINY, blobs, member, pictures
 from trainers.evaluation import Evaluation
+from trainers.loop.pack import train_pack
+from trainers.loop.structure import structure_key
 from trainers.member import Member
-from trainers.pack import train_pack
-from trainers.structure import structure_key
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 SETTING = dataclasses.replace(TINY, width=4, steps=6, train_size=32, evaluations=2)
 NETWORKS: tuple[Architecture, ...] = get_args(Architecture)

@@ -9,8 +9,8 @@ import pytest
 from search_spaces.config import SETTING_LIMITS
 from search_spaces.input_scaling import INPUT_SCALING
 from tests.trainers.packs import TINY, blobs, member, pictures
-from trainers.pack import train_pack
-from trainers.task import Task
+from trainers.loop.pack import train_pack
+from trainers.tasks.task import Task
 
 FEWEST = SETTING_LIMITS["train_size"][0]
 

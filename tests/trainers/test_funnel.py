@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.trainers.packs import TINY, blobs, member
+from trainers.loop.pack import train_pack
 from trainers.networks import network_for
 from trainers.networks.perceptron import funnel
-from trainers.pack import train_pack
 
 
 def test_a_funnel_goes_from_the_width_to_twice_the_outputs() -> None:

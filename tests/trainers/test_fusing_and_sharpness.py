@@ -9,8 +9,8 @@ import torch
 
 from tests.trainers.packs import TINY, blobs, member
 from trainers.diagnostics.sharpness import RADIUS, sharpness
-from trainers.fusing import FOLDABLE, fused
 from trainers.networks import network_for
+from trainers.networks.fold_batch_norm import FOLDABLE, fused
 from trainers.networks.network import Pass
 from trainers.networks.perceptron import Perceptron
 

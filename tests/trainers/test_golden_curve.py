@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainers.packs import TINY, blobs, member
-from trainers.pack import train_pack
+from trainers.loop.pack import train_pack
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "curve.json"
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Config
 from tests.trainers.packs import TINY, blobs, member
-from trainers.feed import Feed
-from trainers.layout import Layout
+from trainers.loop.feed import Feed
+from trainers.loop.pack import train_pack
 from trainers.networks import Pass, Perceptron, network_for
 from trainers.networks.block import Block
-from trainers.pack import train_pack
+from trainers.tensors.layout import Layout
 
 STEPS, WIDTH = 50, 12
 SETTING = dataclasses.replace(TINY, depth=3, width=WIDTH, steps=STEPS, evaluations=5)

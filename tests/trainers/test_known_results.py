@@ -8,7 +8,7 @@ import pytest
 
 from tests.replications.nets import nets
 from tests.replications.rules import rules
-from trainers.probes import Probe
+from trainers.tools.signal_probes import Probe
 
 KNOWN = {"O1", "O3", "O9", "O13", "O14", "G4", "G6", "R4", "N1", "N7", "N9", "I5", "I8", "I10"}
 """Claims of the table that a known result stands behind."""

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import pytest
 
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 ITEMS = 200
 X = np.random.default_rng(5).normal(size=(ITEMS, 3))

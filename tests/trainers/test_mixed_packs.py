@@ -16,14 +16,14 @@ from search_spaces.config import Architecture, Precision, Setting
 from search_spaces.optimizers import OPTIMIZER
 from tests.trainers.packs import TINY, blobs, member, numbers_of, pictures
 from tests.trainers.test_pack import assert_close
-from trainers import written_out
-from trainers.effective import check
-from trainers.effective.reading import Wiring
+from trainers.config_audit import check
+from trainers.config_audit.reading import Wiring
+from trainers.loop import manual_backward
+from trainers.loop.pack import _Training, train_pack
+from trainers.loop.structure import structure_key
 from trainers.member import Member
 from trainers.networks.perceptron import Perceptron
-from trainers.pack import _Training, train_pack
-from trainers.runs import Run, runs, side_by_side
-from trainers.structure import structure_key
+from trainers.tensors.groups import Run, runs, side_by_side
 
 SETTING = replace(TINY, precision="float32", width=16, batch_size=16, depth=3)
 SHARING = [level.name for level in ACTIVATION.levels if level.build.shares]
@@ -174,7 +174,7 @@ def test_runs_that_end_leave_the_others_to_the_bit(
     ]
     together = train_pack(pack, blobs(items=400))
     assert {e.steps for e in together} >= {5, 10, 20}
-    monkeypatch.setattr("trainers.stack.WORTHWHILE", 0)
+    monkeypatch.setattr("trainers.loop.stack.WORTHWHILE", 0)
     assert [numbers_of(e) for e in train_pack(pack, blobs(items=400))] == [numbers_of(e) for e in together]
 
 
@@ -249,7 +249,7 @@ def test_one_member_that_got_another_level_is_noticed(key: str, factor: str, lev
         check(dataclasses.replace(wired(have), members=asked))
 
 
-@pytest.mark.parametrize("place", ["trainers.networks.block.runs", "trainers.updates.runs"])
+@pytest.mark.parametrize("place", ["trainers.networks.block.runs", "trainers.loop.updates.runs"])
 def test_slices_that_are_one_off_are_noticed(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rules that have the same numbers, so that nothing else can tell."""
     pack = pack_of(sorted(itertools.product(("tanh", "relu", "silu"), ("adam", "radam"))) * 2)
@@ -263,12 +263,12 @@ def test_slices_that_are_one_off_are_noticed(place: str, monkeypatch: pytest.Mon
 def test_a_slice_that_the_written_out_pass_gets_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     pack = pack_of(sorted(THREE_BY_TWO * 2))
 
-    made = written_out._layer
+    made = manual_backward._layer
 
     def all_alike(network: Perceptron, *rest: Any) -> Any:
         return made(dataclasses.replace(network, block=dataclasses.replace(network.block, runs=())), *rest)
 
-    monkeypatch.setattr(written_out, "_layer", all_alike)
+    monkeypatch.setattr(manual_backward, "_layer", all_alike)
     with pytest.raises(ValueError, match="distance from autograd's gradient was asked to be 0"):
         check(wired(pack))
 

@@ -8,16 +8,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-import trainers.precision
-import trainers.stack
+import trainers.loop.stack
+import trainers.tensors.precision
 from search_spaces.config import Precision
 from tests.trainers.packs import TINY, blobs, member, numbers_of
 from trainers.evaluation import Evaluation, Phase
+from trainers.loop.pack import train_pack
+from trainers.loop.stack import LEAST, Stack
 from trainers.member import Member
 from trainers.networks import network_for
-from trainers.pack import train_pack
-from trainers.precision import LossScale
-from trainers.stack import LEAST, Stack
+from trainers.tensors.precision import LossScale
 
 SETTING = replace(TINY, precision="float32", width=16, steps=60, evaluations=12)
 
@@ -65,7 +65,7 @@ def trained(
     with monkeypatch.context() as patch:
         patch.setattr(Stack, "narrowed", narrowed)
         if not narrow:
-            patch.setattr(trainers.stack, "WORTHWHILE", 0)
+            patch.setattr(trainers.loop.stack, "WORTHWHILE", 0)
         return train_pack(pack, blobs(items=400)), min(sizes, default=len(pack))
 
 
@@ -88,8 +88,8 @@ def test_nobodys_numbers_change_to_the_bit(
 
 def test_loss_scales_of_float16_go_with_their_members(monkeypatch: pytest.MonkeyPatch) -> None:
     """From a scale that overflows, and with one that grows soon, so that members differ in theirs."""
-    monkeypatch.setattr(trainers.precision, "FIRST_SCALE", 2.0**24)
-    monkeypatch.setattr(trainers.precision, "GROWTH_INTERVAL", 5)
+    monkeypatch.setattr(trainers.tensors.precision, "FIRST_SCALE", 2.0**24)
+    monkeypatch.setattr(trainers.tensors.precision, "GROWTH_INTERVAL", 5)
     overflows: list[tuple[int, int]] = []
     unscale = LossScale.unscale
 

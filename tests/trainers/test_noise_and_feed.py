@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-import trainers.noise
+import trainers.loop.noise
 from tests.trainers.packs import TINY, blobs, member
-from trainers.feed import Feed, trivial_error
+from trainers.loop.feed import Feed, trivial_error
+from trainers.loop.noise import Draws, Kept, NoiseSource
 from trainers.member import Member
 from trainers.networks import Noise, network_for
-from trainers.noise import Draws, Kept, NoiseSource
 
 DEVICE = torch.device("cpu")
 
@@ -50,7 +50,7 @@ def test_a_member_draws_the_same_bits_alone_and_in_company() -> None:
 def test_bits_do_not_depend_on_how_they_are_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = noise([3], [0.4])
     reference = [masks(whole, step) for step in range(12)]
-    monkeypatch.setattr(trainers.noise, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(trainers.loop.noise, "CHUNK_BYTES", 1)
     small = noise([3], [0.4])
     assert all(torch.equal(masks(small, step), reference[step]) for step in range(12))
 

@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from search_spaces.config import Config
 from search_spaces.space import complete
 from tests.trainers.packs import TINY, blobs, member, numbers_of
-from trainers.feed import Feed
+from trainers.loop.feed import Feed
+from trainers.loop.pack import _Training, train_pack
 from trainers.member import Member
 from trainers.networks import OwnModule, Pass, network_for
-from trainers.pack import _Training, train_pack
 from trainers.randomness import StreamKey
-from trainers.rehearsal import rehearse, starts_alike, undeclared, unread
-from trainers.task import Task
-from trainers.user_tasks import load_user_tasks
+from trainers.tasks.task import Task
+from trainers.tasks.user_tasks import load_user_tasks
+from trainers.tools.rehearsal import rehearse, starts_alike, undeclared, unread
 
 FLOAT32 = dataclasses.replace(TINY, precision="float32")
 Module = Callable[..., nn.Module]
@@ -349,7 +349,7 @@ IMPORTED = """
 import numpy as np, torch
 from pathlib import Path
 from torch import nn
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 X = np.random.default_rng(7).normal(size=(80, 4))
 BEFORE
@@ -967,7 +967,7 @@ FILE = '''
 import numpy as np
 import torch
 from torch import nn
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 RATE = 0.25
 

@@ -13,9 +13,9 @@ from search_spaces.catalog import FACTORS
 from search_spaces.config import Setting
 from tests.trainers.packs import TINY, blobs, member, numbers_of, suited
 from trainers.evaluation import PHASES, Evaluation
+from trainers.loop.pack import train_pack
+from trainers.loop.structure import structure_key
 from trainers.member import Member
-from trainers.pack import train_pack
-from trainers.structure import structure_key
 
 EVERY_LEVEL = [(factor.name, level.name) for factor in FACTORS.values() for level in factor.levels]
 

@@ -14,18 +14,18 @@ import pytest
 import torch
 from torch import nn
 
-import trainers.precision
-import trainers.stack
+import trainers.loop.stack
+import trainers.tensors.precision
 from search_spaces.config import Config, Precision
 from tests.trainers.packs import TINY, blobs, member, numbers_of
 from trainers.evaluation import Evaluation
-from trainers.feed import Feed, trivial_error
-from trainers.looks import Plateau
+from trainers.loop.feed import Feed, trivial_error
+from trainers.loop.pack import train_pack
+from trainers.loop.stack import Stack
+from trainers.loop.validation_log import Plateau
 from trainers.member import Member
-from trainers.pack import train_pack
-from trainers.precision import LossScale
-from trainers.stack import Stack
-from trainers.task import Task
+from trainers.tasks.task import Task
+from trainers.tensors.precision import LossScale
 
 SETTING = replace(TINY, precision="float32", width=16, batch_size=16, steps=64, evaluations=16)
 SEEDS = (0, 1)
@@ -109,10 +109,10 @@ class Spied:
         with self._patch.context() as patch:
             patch.setattr(Stack, "narrowed", narrowing)
             patch.setattr(LossScale, "unscale", unscaling)
-            patch.setattr(trainers.precision, "FIRST_SCALE", STEEP)
-            patch.setattr(trainers.precision, "GROWTH_INTERVAL", OFTEN)
+            patch.setattr(trainers.tensors.precision, "FIRST_SCALE", STEEP)
+            patch.setattr(trainers.tensors.precision, "GROWTH_INTERVAL", OFTEN)
             if not self._narrow:
-                patch.setattr(trainers.stack, "WORTHWHILE", 0)
+                patch.setattr(trainers.loop.stack, "WORTHWHILE", 0)
             return train_pack(pack, task)
 
     def happened(self, done: list[Evaluation], precision: Precision) -> None:

@@ -9,10 +9,10 @@ import torch
 
 from search_spaces.config import Precision
 from tests.trainers.packs import TINY, blobs, member, numbers_of
-from trainers.layout import EMPTY
-from trainers.pack import train_pack
-from trainers.precision import FIRST_SCALE, GROWTH_INTERVAL, LossScale, autocast, element_type
-from trainers.updates import Updates
+from trainers.loop.pack import train_pack
+from trainers.loop.updates import Updates
+from trainers.tensors.layout import EMPTY
+from trainers.tensors.precision import FIRST_SCALE, GROWTH_INTERVAL, LossScale, autocast, element_type
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 X = np.random.default_rng(2).normal(size=(300, 6)).astype(np.float32)
 

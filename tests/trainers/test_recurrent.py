@@ -11,10 +11,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.trainers.packs import TINY, member, numbers_of
-from trainers.feed import Feed
+from trainers.loop.feed import Feed
+from trainers.loop.pack import train_pack
 from trainers.networks import Noise, Pass, Recurrent, network_for
-from trainers.pack import train_pack
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 SMALL = dataclasses.replace(TINY, network="rnn", depth=2, width=6, steps=30, evaluations=3)
 

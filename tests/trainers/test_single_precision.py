@@ -12,8 +12,8 @@ import torch
 from torch.utils.data import TensorDataset
 
 from tests.trainers.packs import TINY, member
-from trainers.pack import train_pack
-from trainers.task import Task
+from trainers.loop.pack import train_pack
+from trainers.tasks.task import Task
 
 ITEMS = 400
 RNG = np.random.default_rng(3)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from search_spaces.activation_gains import activation_gain
 from search_spaces.catalog import FACTORS
-from search_spaces.gains import activation_gain
 from tests.trainers.packs import TINY, blobs, member
 from trainers.networks import network_for
 from trainers.networks.linear import Start

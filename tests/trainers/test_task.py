@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from trainers.inspection import inspect
-from trainers.task import Task
+from trainers.tasks.task import Task
+from trainers.tools.task_report import inspect
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((200, 3))

@@ -20,9 +20,7 @@ from mnist1d.utils import ObjectView
 from scipy.stats import multivariate_normal
 from sklearn import datasets
 
-from studies.load_spec import load
-from trainers.inspection import RACED_FROM, inspect
-from trainers.task import Task
+from studies.spec.load import load
 from trainers.tasks import (
     FAMILIES,
     ON_REQUEST,
@@ -31,14 +29,16 @@ from trainers.tasks import (
     TASKS,
     mixtures,
     pictures,
-    procedure,
     sequences,
     surfaces,
+    synthetic,
 )
-from trainers.tasks.procedure import N_TEST, Procedure
+from trainers.tasks.bundled_tables import STORED
 from trainers.tasks.roles import Role
-from trainers.tasks.stored import STORED
+from trainers.tasks.synthetic import N_TEST, Procedure
 from trainers.tasks.tables import TABLES
+from trainers.tasks.task import Task
+from trainers.tools.task_report import RACED_FROM, inspect
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = {table.name for table in TABLES} | {table.name for table in STORED}
@@ -190,7 +190,7 @@ def test_the_version_moves_the_items() -> None:
 
 def test_wrong_labels_are_as_many_as_asked_and_of_any_other_class() -> None:
     true = np.arange(30_000) % 3
-    seen = procedure.with_wrong_labels(np.random.default_rng(0), true, share=0.1, classes=3)
+    seen = synthetic.with_wrong_labels(np.random.default_rng(0), true, share=0.1, classes=3)
     # SD of a share of 30,000 at 0.1 is 0.0017.
     assert abs((seen != true).mean() - 0.1) < 0.007
     assert set(((seen - true) % 3)[seen != true].tolist()) == {1, 2}
@@ -199,7 +199,7 @@ def test_wrong_labels_are_as_many_as_asked_and_of_any_other_class() -> None:
 def test_declared_noise_is_the_error_of_the_surface_itself() -> None:
     rng = np.random.default_rng(0)
     surface = rng.standard_normal(50_000)
-    y, bayes = procedure.with_noise(rng, surface, share=0.5)
+    y, bayes = synthetic.with_noise(rng, surface, share=0.5)
     error = np.sqrt(((y - surface) ** 2).mean()) / y.std()
     assert bayes == pytest.approx(error, rel=0.02)
     assert bayes == pytest.approx(0.5 / 1.25**0.5, rel=0.02)

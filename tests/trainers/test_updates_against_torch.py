@@ -19,11 +19,11 @@ from torch.optim import lr_scheduler
 
 from search_spaces.optimizers import OPTIMIZER
 from tests.trainers.packs import TINY, blobs, member
-from trainers.feed import Feed
+from trainers.loop.feed import Feed
+from trainers.loop.pack import train_pack
+from trainers.loop.updates import schedule
 from trainers.member import Member
 from trainers.networks import network_for
-from trainers.pack import train_pack
-from trainers.updates import schedule
 
 STEPS, WIDTH, DEPTH, PEAK, DECAY = 50, 10, 3, 0.02, 0.3
 SETTING = dataclasses.replace(TINY, depth=DEPTH, width=WIDTH, steps=STEPS, evaluations=STEPS)

@@ -12,14 +12,14 @@ from textwrap import dedent
 import pytest
 
 from trainers.tasks import TASKS
-from trainers.user_tasks import load_user_tasks, task_book
+from trainers.tasks.user_tasks import load_user_tasks, task_book
 
 ROOT = Path(__file__).parents[2]
 
 GOOD = """
 import numpy as np
 from dataclasses import dataclass
-from trainers.task import Task
+from trainers.tasks.task import Task
 
 @dataclass
 class Source:
@@ -158,10 +158,10 @@ def test_folders_of_the_user_named_like_ours_shadow_nothing(tmp_path: Path) -> N
     script = elsewhere / "start.py"  # as an installed command: its folder is on the path, not the user's
     script.write_text(
         dedent("""
-            from trainers.user_tasks import task_book
+            from trainers.tasks.user_tasks import task_book
             book = task_book("my_tasks.py")
-            import reports, trainers, trainers.task
-            assert type(book["lines"]()) is trainers.task.Task
+            import reports, trainers, trainers.tasks.task
+            assert type(book["lines"]()) is trainers.tasks.task.Task
             print(reports.__file__, trainers.__file__)
         """)
     )

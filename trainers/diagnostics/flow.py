@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainers.losses import member_losses
 from trainers.networks.network import Network, Pass
-from trainers.task_fields import Kind
+from trainers.tasks.task_fields import Kind
 
 
 @dataclass

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from search_spaces.factor import rounded
-from trainers.batch_check import single_batch_check
+from trainers.diagnostics.batch_check import single_batch_check
 from trainers.diagnostics.calibration import HeldOutView, trivial_loss
 from trainers.diagnostics.flow import flow
 from trainers.diagnostics.names import EXPLODED, factor
 from trainers.diagnostics.sharpness import sharpness
 from trainers.diagnostics.weights import linear_maps, sparsity, spectral_radius, update_ratios
-from trainers.layout import Layout
 from trainers.networks.network import Network
-from trainers.task import Task
+from trainers.tasks.task import Task
+from trainers.tensors.layout import Layout
 
 KEPT = 256
 """Steps whose losses are kept until they are looked at together: one by one took 0.15 ms a step."""

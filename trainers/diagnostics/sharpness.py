@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainers.losses import member_losses
 from trainers.networks.network import Network, Pass
-from trainers.task_fields import Kind
+from trainers.tasks.task_fields import Kind
 
 RADIUS = 0.05
 """Length of the step up, as in sharpness-aware minimization (Foret et al. 2021, arXiv:2010.01412)."""

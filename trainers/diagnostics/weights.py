@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainers.layout import Layout
+from trainers.tensors.layout import Layout
 
 TINY = 1e-3
 """A weight below it counts as none (claims R5, R6)."""

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_WORDS, Config
-from trainers.checks import ONLY_OURS
 from trainers.networks.convolutional import Convolutional
 from trainers.networks.network import Network, Noise, Pass, Sites
 from trainers.networks.own_module import OwnModule
 from trainers.networks.perceptron import Perceptron
 from trainers.networks.recurrent import Recurrent
-from trainers.task import Task
+from trainers.tasks.checks import ONLY_OURS
+from trainers.tasks.task import Task
 
 __all__ = [
     "Convolutional",

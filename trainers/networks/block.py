@@ -20,10 +20,10 @@ from search_spaces.activations import ACTIVATION, Activation
 from search_spaces.config import Config
 from search_spaces.factor import Level
 from search_spaces.normalizations import NORM_MOMENTUM, NORMALIZATION, Normalization
-from trainers.layout import Role
 from trainers.networks.linear import symmetrized
 from trainers.networks.network import Noise, Pass
-from trainers.runs import Run, runs
+from trainers.tensors.groups import Run, runs
+from trainers.tensors.layout import Role
 
 HALF = (torch.bfloat16, torch.float16)
 """What autocast leaves behind; the moments of a norm are taken in float32."""

@@ -37,8 +37,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from trainers.layout import ALIGNMENT
 from trainers.networks.linear import affine
+from trainers.tensors.layout import ALIGNMENT
 
 GROUPED_PLACES, GROUPED_NUMBERS = 64, 1024
 """Up to so many places (rows times columns), and numbers at them (times channels), of an item a stack of

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from search_spaces.config import Config
-from trainers.layout import Layout
 from trainers.networks.block import Block
 from trainers.networks.convolution import convolve, pooled
 from trainers.networks.linear import Start, equal_parameters, filled, to_outputs
 from trainers.networks.network import Pass, Sites
 from trainers.randomness import StreamKey
+from trainers.tensors.layout import Layout
 
 SIDE = 3
 """Rows and columns of a kernel."""

@@ -11,12 +11,12 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
+from search_spaces.activation_gains import activation_gain
 from search_spaces.bias import BIAS
 from search_spaces.config import Config
-from search_spaces.gains import activation_gain
 from search_spaces.initializers import INITIALIZER, Draw, Initializer
-from trainers.layout import Layout
-from trainers.products import by_numpy, product
+from trainers.tensors.layout import Layout
+from trainers.tensors.matmul import by_numpy, product
 
 Floats = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ from typing import Protocol
 from torch import Tensor
 
 from search_spaces.config import Config
-from trainers.layout import Layout
 from trainers.randomness import StreamKey
+from trainers.tensors.layout import Layout
 
 Watch = Callable[[str, Tensor], Tensor]
 """(name, tensor) -> the tensor to go on with: a tap on what flows through a network."""

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from search_spaces.config import Config
-from trainers.layout import Layout
-from trainers.network_contract import build, check_outputs, items, reported
 from trainers.networks.linear import Start, filled
 from trainers.networks.network import Pass, Sites
-from trainers.networks.own_starts import norms_of, redrawn
+from trainers.networks.own_initialization import norms_of, redrawn
 from trainers.randomness import StreamKey
-from trainers.task import Task
+from trainers.tasks.network_contract import build, check_outputs, items, reported
+from trainers.tasks.task import Task
+from trainers.tensors.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class OwnModule:
         """Builds the module once for its graph.
 
         Raises:
-            ValueError: it cannot be built, or does not give what `trainers.network_contract` asks.
+            ValueError: it cannot be built, or does not give what `trainers.tasks.network_contract` asks.
         """
         assert task.network is not None
         module = build(task.network, config, task, seed=0)
@@ -90,7 +90,7 @@ class OwnModule:
     def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:
         """The module's own start; levels other than the framework's redraw weights or biases.
 
-        `trainers.networks.own_starts` says of which layers. Which map reads the inputs is not known: all
+        `trainers.networks.own_initialization` says of which layers. Which map reads the inputs is not known: all
         are taken to read activations.
         """
         seed = int(streams.stream("weights").integers(2**62))

@@ -14,11 +14,11 @@ import numpy as np
 from torch import Tensor
 
 from search_spaces.config import Config
-from trainers.layout import Layout
 from trainers.networks.block import Block
 from trainers.networks.linear import Start, affine, equal_parameters, filled, to_outputs
 from trainers.networks.network import Pass, Sites
 from trainers.randomness import StreamKey
+from trainers.tensors.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from search_spaces.config import Config
 from search_spaces.normalizations import NORM_MOMENTUM
-from trainers.layout import Layout
 from trainers.networks.block import Block
 from trainers.networks.linear import Start, affine, equal_parameters, filled, to_outputs
 from trainers.networks.network import Pass, Sites
 from trainers.randomness import StreamKey
+from trainers.tensors.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from search_spaces.config import Config
-from trainers.network_contract import build, code_of, refused
-from trainers.task import Task
-from trainers.user_tasks import MODULE_PREFIX, load_user_tasks
+from trainers.tasks.network_contract import build, code_of, refused
+from trainers.tasks.task import Task
+from trainers.tasks.user_tasks import MODULE_PREFIX, load_user_tasks
 
 
 def check_reproducible(config: Config, task: Task) -> None:

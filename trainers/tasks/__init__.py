@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
-from trainers.task import TaskBook
-from trainers.tasks import boundaries, images, mixtures, pictures, rules, sequences, surfaces
+from trainers.tasks import boolean_rules, boundaries, images, mixtures, pictures, sequences, surfaces
+from trainers.tasks.bundled_tables import STORED, StoredTable
 from trainers.tasks.images import ImageSet
-from trainers.tasks.procedure import Procedure
 from trainers.tasks.roles import Role
-from trainers.tasks.stored import STORED, StoredTable
+from trainers.tasks.synthetic import Procedure
 from trainers.tasks.tables import TABLES, Table
+from trainers.tasks.task import TaskBook
 
 ROWS: tuple[Table | StoredTable | Procedure | ImageSet, ...] = (
     *TABLES,
@@ -20,7 +20,7 @@ ROWS: tuple[Table | StoredTable | Procedure | ImageSet, ...] = (
     *pictures.PROCEDURES,
     *boundaries.PROCEDURES,
     *mixtures.PROCEDURES,
-    *rules.PROCEDURES,
+    *boolean_rules.PROCEDURES,
     *surfaces.PROCEDURES,
     *images.IMAGE_SETS,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainers.tasks.procedure import Draw, Procedure, by_quantile, rotation, with_wrong_labels
+from trainers.tasks.synthetic import Draw, Procedure, by_quantile, rotation, with_wrong_labels
 
 
 def teacher(rng: np.random.Generator, n: int) -> Draw:

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.factor import unknown
-from trainers.task import Task
-from trainers.task_fields import Kind
+from trainers.atomic_files import fresh_folder, make_folder, own_folder, room_for, take_in
 from trainers.tasks.roles import Role
-from trainers.writing import fresh_folder, make_folder, own_folder, room_for, take_in
+from trainers.tasks.task import Task
+from trainers.tasks.task_fields import Kind
 
 UNREADABLE = (AssertionError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 """What torchvision raises at files that are not what it expects."""

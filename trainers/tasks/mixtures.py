@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from trainers.tasks.procedure import Draw, Floats, Procedure
+from trainers.tasks.synthetic import Draw, Floats, Procedure
 
 
 def gaussians(rng: np.random.Generator, n: int) -> Draw:

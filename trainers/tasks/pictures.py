@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainers.tasks.procedure import Draw, Floats, Procedure, with_wrong_labels
+from trainers.tasks.synthetic import Draw, Floats, Procedure, with_wrong_labels
 
 SIDE = 12
 """Height and width: small enough that a study of convolutional networks takes minutes."""

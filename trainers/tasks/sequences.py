@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainers.tasks.procedure import Draw, Floats, Integers, Procedure, with_noise
+from trainers.tasks.synthetic import Draw, Floats, Integers, Procedure, with_noise
 
 
 def mnist1d(rng: np.random.Generator, n: int) -> Draw:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainers.tasks.procedure import Draw, Procedure, with_noise
+from trainers.tasks.synthetic import Draw, Procedure, with_noise
 
 NOISE = 0.2
 """SD of the noise in SDs of the surface, unless the source says otherwise."""

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.task import Task
-from trainers.task_fields import Kind
 from trainers.tasks.roles import Role
+from trainers.tasks.task import Task
+from trainers.tasks.task_fields import Kind
 
 
 @dataclass(frozen=True, kw_only=True)

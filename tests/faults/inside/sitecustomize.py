@@ -64,7 +64,7 @@ def once(name: str, times: int = 1) -> bool:
 
 
 def _journaled(module: ModuleType) -> None:
-    """`trainers.pack`: what is trained, when and by whom; and what goes wrong around it."""
+    """`trainers.loop.pack`: what is trained, when and by whom; and what goes wrong around it."""
     train = module.train_pack
     deeds = PLAN.get("deeds", {})
 
@@ -135,7 +135,7 @@ def _skewed(module: Any) -> None:
 
 
 def _main() -> None:
-    hooks: dict[str, Callable[[ModuleType], None]] = {"trainers.pack": _journaled}
+    hooks: dict[str, Callable[[ModuleType], None]] = {"trainers.loop.pack": _journaled}
     deeds = PLAN.get("deeds", {})
     worker = any(word.endswith("default_worker.py") for word in sys.orig_argv)
     if "statement" in deeds and not worker:

@@ -12,7 +12,7 @@ from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from studies.cli import invoke
-from studies.database.sqlite import FILE
+from studies.ledger.sqlite import FILE
 from tests.faults.outcome import outcome_of
 from tests.faults.program import Place, Running
 from tests.faults.rows.driver import at_a_statement

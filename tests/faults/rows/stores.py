@@ -8,7 +8,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from studies.database.sqlite import FILE
+from studies.ledger.sqlite import FILE
 from tests.faults.proxy import Behaviour, FaultyProxy
 from tests.faults.rows.row import Bench, Found, Row
 from tests.mlflow_server import mlflow_server

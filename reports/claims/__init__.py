@@ -1,0 +1,1 @@
+"""What texts claim, and what the evidence says of it."""

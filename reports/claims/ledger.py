@@ -1,0 +1,52 @@
+"""The ledger of claims: all that the studies of a workspace tested, under one rate of false verdicts.
+
+Each tested claim brings one p-value (method.md 2.9). What a study alone says stands only where the adjusted p
+is at most 0.05; a claim that was not tested brings nothing and takes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from reports.claims.cards import FILE, Card, Word, read_cards
+from reports.statistics.decision import Label
+from reports.statistics.false_discovery import Adjusted, adjudicate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One card, and what becomes of it beside all others."""
+
+    card: Card
+    adjusted: Adjusted | None
+    """None where the claim was not tested."""
+    tested: int
+    """Claims that brought a p-value."""
+
+    @property
+    def verdict(self) -> Word:
+        """What the ledger says."""
+        return self.adjusted.label if self.adjusted else "not_tested"
+
+
+def entries(found: Iterable[Card]) -> tuple[Entry, ...]:
+    """The ledger of these cards, in their order."""
+    found = tuple(found)
+    tested = [card for card in found if card.tested]
+    judged = iter(adjudicate([cast(Label, card.verdict) for card in tested], [card.p for card in tested]))
+    return tuple(
+        Entry(card=card, adjusted=next(judged) if card.tested else None, tested=len(tested)) for card in found
+    )
+
+
+def workspace_entries(reports: Path) -> tuple[Entry, ...]:
+    """The ledger over all reports of a folder, by the studies' folder names.
+
+    A card that names another study than its folder's is left out: pages are found, and written, by that name.
+    """
+    folders = sorted(path.parent for path in reports.glob(f"*/{FILE}"))
+    found = (card for folder in folders for card in read_cards(folder) if card.study == folder.name)
+    return entries(found)

@@ -1,0 +1,319 @@
+"""One claim put to the test: its verdict by its type, and the p-value it brings to the ledger.
+
+The words are those of method.md 2.8, which `reports.statistics.claim_rules` gives; here the evidence of a study is laid out
+for them. A claim about L levels has bounds at alpha / (L * looks), whatever else its question compares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.claims.effects import Blocks, Found, difference, pair, points, slope
+from reports.evidence.arrays import Evidence
+from reports.evidence.claim import Claim
+from reports.statistics import claim_rules
+from reports.statistics.compare import Array, block_effects, compare, family_effects
+from reports.statistics.decision import Label
+from reports.statistics.false_discovery import state_p
+from reports.verdicts.sentences import listed, signed
+
+NO_CHALLENGE = -1
+"""What `claims.always_claim` takes where the challenge stage was not run."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Counterexample:
+    """Where to look for what speaks against a contradicted claim."""
+
+    regime: str
+    levels: tuple[str, str]
+    """The one that was claimed to be better, and the one that was."""
+    blocks: Blocks
+    """Below 0: against the claim."""
+    fresh: bool = False
+    """These are blocks of the challenge stage."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Challenge:
+    """What the fresh blocks of an 'always' claim say (`reports.claims.challenge`)."""
+
+    blocks: Blocks
+    """[C, R] effects on the challenged tasks, worst of the confirm phase first; above 0: for the claim."""
+    reversed: NDArray[np.bool_]
+    """[C] proved reversed beyond the margin, Holm over C."""
+    p: float
+    """The least p of a reversal, times C."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What one study alone says of one claim."""
+
+    label: Label
+    p: float
+    """Of the state behind the label; 1 where there is none."""
+    sentence: str
+    found: Found | None = None
+    """The effect in margins, above 0 where it speaks for the claim; None where margins mean nothing."""
+    blocks: Blocks | None = None
+    points: float | None = None
+    """The same in percentage points of error (regression: hundredths of the target's SD)."""
+    against: Counterexample | None = None
+    proved: tuple[str, ...] = ()
+    """Of an ordering: the pairs that are proved."""
+
+
+def _level(evidence: Evidence, count: int, looks: int) -> float:
+    return evidence.question.alpha / (count * looks)
+
+
+def _p(found: Found) -> float:
+    return float(state_p(found.bounds, claim_rules.states(found.bounds), found.freedom))
+
+
+Word = Callable[[Found, Blocks], claim_rules.Strings]
+"""The verdict on one pair of levels."""
+
+
+def pair_outcome(
+    claim: Claim, evidence: Evidence, looks: int, word: Word, *, either_way: bool = False
+) -> Outcome:
+    """Two levels in one regime.
+
+    Args:
+        claim: of them.
+        evidence: of these two.
+        looks: how often the plan allows the data to be looked at.
+        word: the verdict.
+        either_way: neither of the two is claimed to be better: whichever is speaks against the claim.
+    """
+    a, b = claim.levels
+    blocks = pair(evidence)
+    found = blocks.found(level=_level(evidence, 2, looks))
+    label = word(found, blocks)
+    verdict = _label(label)
+    turned = either_way and found.bounds.mean > 0
+    raw = points(evidence)
+    return Outcome(
+        label=verdict,
+        p=_p(found) if verdict != "insufficient" else 1.0,
+        sentence=f"{_higher(b, a, found)} ({abs(raw):.2f} points).",
+        found=found,
+        blocks=blocks,
+        points=raw,
+        against=Counterexample(
+            regime=evidence.regime,
+            levels=(b, a) if turned else (a, b),
+            blocks=blocks.mirrored() if turned else blocks,
+        ),
+    )
+
+
+def always_word(found: Found, blocks: Blocks, challenge: Challenge | None) -> claim_rules.Strings:
+    """Of an 'always' claim, whose fresh blocks may not have been trained."""
+    prediction = blocks.prediction()
+    low = prediction[0] if prediction else -math.inf
+    turned_over = NO_CHALLENGE if challenge is None else int(challenge.reversed.sum())
+    return claim_rules.always_claim(found.bounds, np.array(low), np.array(turned_over))
+
+
+def usually_word(found: Found, blocks: Blocks) -> claim_rules.Strings:
+    """Of a 'usually' claim."""
+    improve = blocks.improve()
+    return claim_rules.usually_claim(found.bounds, np.array(improve.low if improve else 0.0))
+
+
+def challenged_outcome(outcome: Outcome, claim: Claim, challenge: Challenge) -> Outcome:
+    """With what the fresh blocks say; a reversal that they prove is what contradicts the claim."""
+    blocks = challenge.blocks
+    means = [f"{task} {signed(mean)}" for task, mean in zip(blocks.tasks, blocks.by_task, strict=True)]
+    turned = [task for task, is_so in zip(blocks.tasks, challenge.reversed, strict=True) if is_so]
+    verdict = (
+        f"reversed beyond the margin on {listed(turned)}" if turned else "none reversed beyond the margin"
+    )
+    sentence = (
+        f"{outcome.sentence} Challenged on its {len(means)} worst tasks with {blocks.values.shape[1]} fresh "
+        f"blocks each ({', '.join(means)} margins): {verdict}."
+    )
+    if not turned:
+        return replace(outcome, sentence=sentence)
+    at = [blocks.tasks.index(task) for task in turned]
+    return replace(
+        outcome,
+        sentence=sentence,
+        p=challenge.p,
+        against=Counterexample(
+            regime=claim.regimes[0],
+            levels=(claim.levels[0], claim.levels[1]),
+            blocks=replace(
+                blocks,
+                values=blocks.values[at],
+                tasks=tuple(turned),
+                family=np.arange(len(at)),
+                overlap=blocks.overlap[at],
+            ),
+            fresh=True,
+        ),
+    )
+
+
+def ordering_outcome(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
+    """Every adjacent pair, and Page's trend over all."""
+    count, alpha = len(claim.levels), evidence.question.alpha
+    comparison = compare(
+        evidence.tuned, evidence.delta, evidence.family, alpha=alpha, looks=looks, over=evidence.over,
+        overlap=evidence.overlap,
+    )  # fmt: skip
+    trend = claim_rules.trend_p(_ranked(evidence), tuple(range(count)))
+    order = tuple(range(count))
+    verdict = _label(claim_rules.ordering_claim(comparison, order, np.array(trend), alpha=alpha / looks))
+    steps = [pair(evidence, i, j) for i, j in pairwise(order)]
+    each = [step.found(level=_level(evidence, count, looks)) for step in steps]
+    states = [str(claim_rules.states(found.bounds)) for found in each]
+    p = [_p(found) for found in each]
+    worst = min(range(len(steps)), key=lambda i: float(each[i].bounds.mean))
+    reversed_p = [value for value, state in zip(p, states, strict=True) if state == "worse"]
+    ends = pair(evidence, 0, count - 1)
+    found = ends.found(level=_level(evidence, count, looks))
+    partial = claim_rules.partial_order(comparison)
+    return Outcome(
+        label=verdict,
+        p={
+            "confirmed": max(trend, *p),
+            "tied": max(p),
+            "contradicted": min(1.0, len(p) * min(reversed_p, default=1.0)),
+        }.get(verdict, 1.0),
+        sentence=(
+            f"Of {len(p)} adjacent pairs {states.count('better')} proved as claimed, {states.count('tied')} "
+            f"tied, {states.count('worse')} reversed. From first to last: "
+            f"{_higher(claim.levels[-1], claim.levels[0], found)}."
+        ),
+        found=found,
+        blocks=ends,
+        points=points(evidence, 0, count - 1),
+        against=Counterexample(
+            regime=evidence.regime,
+            levels=(claim.levels[worst], claim.levels[worst + 1]),
+            blocks=steps[worst],
+        ),
+        proved=tuple(f"{claim.levels[a]} over {claim.levels[b]}" for a, b in partial),
+    )
+
+
+def dose_outcome(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
+    """A straight line over equal steps from the first level to the last, and Page's trend."""
+    alpha, count = evidence.question.alpha, len(claim.levels)
+    falls = claim.direction == "better"
+    line = slope(evidence) if falls else slope(evidence).mirrored()
+    found = line.found(level=_level(evidence, 2, looks))
+    # Page's test wants the least error first.
+    order = tuple(range(count))[:: -1 if falls else 1]
+    trend = claim_rules.trend_p(_ranked(evidence), order)
+    steps = [pair(evidence, i, j) for i, j in pairwise(order)]
+    each = [step.found(level=_level(evidence, count, looks)) for step in steps]
+    against = [one for one in each if claim_rules.states(one.bounds) == "worse"]
+    verdict = _label(
+        claim_rules.dose_claim(found.bounds, np.array(bool(against)), np.array(trend), alpha=alpha / looks)
+    )
+    if claim_rules.states(found.bounds) == "worse":
+        reversed_p = _p(found)
+    else:
+        reversed_p = min(1.0, len(each) * min(map(_p, against), default=1.0))
+    worst = min(range(len(steps)), key=lambda i: float(each[i].bounds.mean))
+    a, b = (claim.levels[order[worst]], claim.levels[order[worst + 1]])
+    better, worse = (claim.levels[-1], claim.levels[0]) if falls else (claim.levels[0], claim.levels[-1])
+    return Outcome(
+        label=verdict,
+        p={"confirmed": max(trend, _p(found)), "tied": _p(found), "contradicted": reversed_p}.get(
+            verdict, 1.0
+        ),
+        sentence=(
+            f"Along a straight line from {claim.levels[0]} to {claim.levels[-1]}: "
+            f"{_higher(worse, better, found)}."
+        ),
+        found=found,
+        blocks=line,
+        points=points(evidence, count - 1, 0) if falls else points(evidence, 0, count - 1),
+        against=Counterexample(regime=evidence.regime, levels=(a, b), blocks=steps[worst]),
+    )
+
+
+def regime_outcome(claim: Claim, here: Evidence, there: Evidence, looks: int) -> Outcome:
+    """The first level leads in the first regime, the second in the second: difference of differences."""
+    a, b = claim.levels
+    level = _level(here, 2, looks)
+    arms = pair(here), pair(there)
+    gap = difference(*arms)
+    if gap is None:
+        return Outcome(
+            label="insufficient", p=1.0, sentence="No task was judged in both regimes: nothing is paired."
+        )
+    first, second, whole = (each.found(level=level) for each in (*arms, gap))
+    verdict = _label(claim_rules.regime_claim(whole.bounds, first.bounds, second.bounds))
+    wrong = claim_rules.states(first.bounds) == "worse", claim_rules.states(second.bounds) == "better"
+    reversed_p = [p for p, is_wrong in zip((_p(first), _p(second)), wrong, strict=True) if is_wrong]
+    superior = float(state_p(whole.bounds, np.array("better"), whole.freedom))
+    at_first = wrong[0] or not wrong[1]
+    return Outcome(
+        label=verdict,
+        p={
+            "confirmed": superior,
+            "tied": max(_p(first), _p(second)),
+            "contradicted": min(1.0, 2 * min(reversed_p, default=1.0)),
+        }.get(verdict, 1.0),
+        sentence=(
+            f"In {claim.regimes[0]}: {_higher(b, a, first)}. In {claim.regimes[1]}: "
+            f"{_higher(a, b, _turned(second))}. The effects differ by {_margins(whole)}."
+        ),
+        found=whole,
+        blocks=gap,
+        points=points(here) - points(there),
+        against=Counterexample(
+            regime=(here if at_first else there).regime,
+            levels=(a, b) if at_first else (b, a),
+            blocks=arms[0] if at_first else arms[1].mirrored(),
+        ),
+    )
+
+
+def _ranked(evidence: Evidence) -> Array:
+    """[F, L] errors of each family above those of its first level, in margins.
+
+    Of fewer than 8 families one row per block: then only these tasks are spoken of.
+    """
+    effects = block_effects(evidence.tuned, evidence.delta)[..., :, 0]
+    if evidence.over == "splits":
+        return effects.reshape(-1, effects.shape[-1])
+    units: Array = family_effects(effects.mean(axis=1)[:, None, :], evidence.family)[:, 0, :]
+    return units
+
+
+def _turned(found: Found) -> Found:
+    low, high = found.interval
+    return Found(bounds=found.bounds.mirrored(), freedom=found.freedom, interval=(-high, -low))
+
+
+def _higher(worse: str, better: str, found: Found) -> str:
+    """Whose error is higher, and by how many margins, with the 95 % interval."""
+    if found.bounds.mean < 0:
+        return _higher(better, worse, _turned(found))
+    return f"the error of {worse} is {_margins(found)} higher than that of {better}"
+
+
+def _margins(found: Found) -> str:
+    low, high = found.interval
+    if not math.isfinite(low):
+        return f"{signed(float(found.bounds.mean))} margins (no interval: one block only)"
+    return f"{signed(float(found.bounds.mean))} margins [{signed(low)}, {signed(high)}]"
+
+
+def _label(found: object) -> Label:
+    return cast(Label, str(found))

@@ -1,0 +1,1 @@
+"""Recommended defaults: the file, its schema, and how two of them differ."""

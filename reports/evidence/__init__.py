@@ -1,0 +1,1 @@
+"""What was measured: records of studies, their arrays, and the checks of fairness."""

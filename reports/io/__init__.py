@@ -1,0 +1,1 @@
+"""Files and text from outside: how they are read and written safely."""

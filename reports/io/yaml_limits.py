@@ -1,0 +1,55 @@
+"""How much a YAML file from outside may hold: told while it is read, before anything is made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from reports.io.control_characters import acting
+
+MAX_NESTING = 20
+MAX_TEXT = 5000
+"""Characters of one name or value."""
+
+
+class Excess(ValueError):
+    """What a file holds too much of, or what it may not hold at all."""
+
+    def __init__(self, line: int, rule: str) -> None:
+        super().__init__(f"line {line}: {rule}")
+        self.line, self.rule = line, rule
+
+
+def examine(text: str, loader: type[Any], *, most: int) -> None:
+    """Reads a text event by event, which neither recurses nor keeps anything.
+
+    Args:
+        text: YAML.
+        loader: the class of PyYAML's that is to read it afterwards.
+        most: names and values, lists and mappings, in all.
+
+    Raises:
+        Excess: nested too deep, too many or too long values, characters that act, anchors and aliases (a
+            short file of those stands for a huge one), tags (they say what is made of a value).
+        yaml.YAMLError: not YAML.
+    """
+    depth = count = 0
+    for event in yaml.parse(text, Loader=loader):
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise Excess(line, "anchors and aliases are not allowed; write the value out")
+        if (tag := getattr(event, "tag", None)) not in (None, "!"):
+            raise Excess(line, f"the tag {tag:.80} is not allowed; such files are plain data")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_NESTING:
+            raise Excess(line, f"nested deeper than {MAX_NESTING}")
+        count += isinstance(event, yaml.NodeEvent)
+        if count > most:
+            raise Excess(line, f"more than {most} names and values; such a file has at most {most}")
+        if isinstance(event, yaml.ScalarEvent):
+            if len(event.value) > MAX_TEXT:
+                rule = f"a name or value of {len(event.value)} characters; one has at most {MAX_TEXT}"
+                raise Excess(line, rule)
+            if code := acting(event.value):
+                raise Excess(line, f"the control character {code} is not allowed")

@@ -1,0 +1,1 @@
+"""Statistics: comparisons, races, regret, false discovery."""

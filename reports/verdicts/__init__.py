@@ -1,0 +1,1 @@
+"""Verdicts: what the evidence of one question says, in numbers and sentences."""

@@ -1,0 +1,217 @@
+"""The commands before a run: catalog, download, init, scope; and simulate, how far to trust what follows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from studies.commands.options import (
+    DEFAULT_WORKSPACE,
+    Device,
+    Engine,
+    EngineOption,
+    GpuFraction,
+    Json,
+    Listing,
+    Spec,
+    TasksFrom,
+    Workers,
+    Workspace,
+)
+from studies.commands.path_arguments import as_typed, place
+
+if TYPE_CHECKING:
+    from search_spaces.factor import Factor
+
+
+def catalog(
+    factor: Annotated[str | None, typer.Argument(help="One factor; default: all.")] = None,
+    kind: Annotated[Listing, typer.Option("--format", help="How to list them.")] = Listing.plain,
+    as_json: Json = False,
+) -> None:
+    """List what can vary: factors, levels, ranges, sources."""
+    from search_spaces.catalog import FACTORS
+    from search_spaces.catalogue_text import catalogue, markdown, meaning, span_text
+    from search_spaces.factor import unknown
+
+    if factor is not None and factor not in FACTORS:
+        raise unknown("factor", factor, FACTORS)
+    chosen = [FACTORS[factor]] if factor else list(FACTORS.values())
+    if as_json:
+        print(json.dumps({f.name: _factor_plain(f) for f in chosen}, indent=2))
+        return
+    if kind is Listing.markdown:
+        print(markdown(chosen) if factor else catalogue(chosen), end="")
+        return
+    for f in chosen:
+        print(f"{f.name}: {f.meaning}")
+        shallow, deep = " or ".join(f.textbook_shallow), " or ".join(f.textbook_deep)
+        book = f"{shallow} if shallow, {deep} if deep" if shallow or deep else "no row"
+        print(f"  textbook: {book}; framework default: {f.framework_default}")
+        for level in f.levels:
+            print(f"  {level.name:18} {level.source.document}: {level.source.claim}")
+            if factor:
+                print(f"  {'':18} {meaning(level)}")
+            if factor and level.note:
+                print(f"  {'':18} {level.note}")
+            for span in level.ranges if factor else ():
+                print(f"  {'':18} {span_text(span)}")
+
+
+def download(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Image sets, such as mnist.")],
+) -> None:
+    """Fetch published image sets.
+
+    They go into the data folder (GROUNDRULES_DATA; default: your cache).
+    """
+    from trainers.tasks.images import download as fetch
+    from trainers.tasks.images import image_set
+
+    for row in [image_set(name) for name in names]:  # all names are right before the first byte comes
+        print(f"{row.name} is in {fetch(row.name)}")
+
+
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", parser=place, help="Made where missing.")
+    ] = Path(),
+) -> None:
+    """Write files to start from; nothing is overwritten.
+
+    A commented study file and a file of tasks.
+    """
+    from studies.commands.start import write_templates
+
+    files = write_templates(folder)
+    for file in files:
+        print(f"wrote {file}")
+    study, tasks = files
+    print(f"next  {as_typed('plan', study, '--tasks-from', tasks)}")
+
+
+def scope(
+    spec: Spec,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    tasks_from: TasksFrom = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            "--tasks", metavar="NAME,...", help="Development tasks, or your own; default: 3 that ship."
+        ),
+    ] = None,
+    points: Annotated[int, typer.Option("--points", help="Of every level on every task.")] = 32,
+    engine: EngineOption = Engine.ray,
+    workers: Workers = None,
+    device: Device = "cpu",
+    gpu_fraction: GpuFraction = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Look at a study's ranges before it is run.
+
+    On tasks that are never judged; the same command again resumes.
+    """
+    from reports.io.safe_paths import own_folder
+    from reports.pages.range_scan_page import write_scope_page
+    from studies.cluster.status_text import told_given_up
+    from studies.commands.pages import REPORTS
+    from studies.execution.interrupts import interrupted_by_sigterm
+    from studies.execution.progress import Display, duration
+    from studies.ledger.ledger import Ledger
+    from studies.load_study import load
+    from studies.range_scan.protocol import scope_of
+    from studies.range_scan.results import scoped
+    from studies.range_scan.summary import lines, plain
+    from studies.run import run
+    from studies.search.spec import SearchSpec
+    from studies.workspace_files import refuse_links
+    from trainers.tasks.user_tasks import task_book
+
+    study = load(spec)
+    if isinstance(study, SearchSpec):
+        raise ValueError(
+            f"{study.file}: a search study compares no levels; widen its `space` by its own page"
+        )
+    names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
+    wide = scope_of(study, task_book(tasks_from), tasks=names, points=points)
+    refuse_links(workspace, wide.study)
+    with interrupted_by_sigterm(), Display() as display:
+        summary = run(
+            wide,
+            workspace=workspace,
+            tasks_from=tasks_from,
+            engine=engine.value,
+            workers=workers,
+            device=device,
+            gpu_fraction=gpu_fraction,
+            watch=display,
+        )
+    with Ledger.open(workspace) as ledger:
+        found = scoped(ledger, wide.study)
+    page = write_scope_page(found, own_folder(workspace.absolute(), REPORTS, found.name))
+    if as_json:
+        print(json.dumps({**plain(found), "trained": summary.trained, "page": str(page)}, indent=2))
+    else:
+        for line in (*(f"note: {note}" for note in summary.notes), *lines(found)):
+            print(line)
+        print(f"trained {summary.trained} of {summary.planned} members ({duration(summary.seconds)})")
+        print(f"page      {page}")
+    if not summary.complete:
+        for line in told_given_up(summary, as_typed("logs", wide.study, workspace=workspace)):
+            print(line, file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def simulate(
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="ROW", help="One row (V3); may be repeated.")
+    ] = None,
+    studies: Annotated[int, typer.Option(min=1, help="Simulated studies per row.")] = 1000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    as_json: Json = False,
+) -> None:
+    """Measure how often the verdict rule is wrong.
+
+    On simulated studies whose truth is known.
+    """
+    from studies.simulation import table
+
+    found = table.simulate(only or (), studies=studies, workers=workers, watch=_say_part)
+    print(json.dumps(table.plain(found), indent=2) if as_json else table.text(found))
+    if not all(one.holds for one in found):
+        raise typer.Exit(1)
+
+
+def _factor_plain(factor: Factor[Any]) -> dict[str, Any]:
+    return {
+        "meaning": factor.meaning,
+        "framework_default": factor.framework_default,
+        "textbook": {"shallow": factor.textbook_shallow, "deep": factor.textbook_deep},
+        "levels": {
+            level.name: {
+                "source": vars(level.source),
+                "cost_rank": level.cost_rank,
+                "enters": level.enters,
+                "note": level.note,
+                "ranges": [vars(span) for span in level.ranges],
+            }
+            for level in factor.levels
+        },
+    }
+
+
+def _say_part(done: int, parts: int, row: str) -> None:
+    """Progress on standard error: the table alone is the output."""
+    if sys.stderr.isatty():
+        print(
+            f"\r{done} of {parts} parts ({row})  ",
+            end="\n" if done == parts else "",
+            file=sys.stderr,
+            flush=True,
+        )
+    elif done == parts or done % 20 == 0:
+        print(f"{done} of {parts} parts ({row})", file=sys.stderr, flush=True)

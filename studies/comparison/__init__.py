@@ -1,0 +1,1 @@
+"""Studies that compare levels: protocol, stages and scheduler."""

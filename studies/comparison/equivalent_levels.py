@@ -1,0 +1,67 @@
+"""Levels of a question that train alike: to ask between them is to ask nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from search_spaces.factor import Range
+from studies.comparison.protocol import Chain, Protocol
+from trainers.config_audit.effective_values import amounts, told
+from trainers.config_audit.equivalence import trained
+from trainers.tasks.task import Task
+
+End = Literal["default", "low", "high"]
+START = ("initializer", "bias", "init_gain")
+"""What first parameters hang on."""
+
+
+def twins(fixed: Protocol, chain: Chain, task: Task) -> str:
+    """Which levels of a chain's question train alike on its task, and why; '' where all differ.
+
+    They do whatever is searched: where all levels search a number, at its default and at both of its ends;
+    where one level searches a number of its own, wherever that is.
+    """
+    items = len(task.split(fixed.spec.root, 0).train)
+    levels = fixed.levels_of(chain.factor)
+    searched = {level: fixed.searched(chain, level) for level in levels}
+    shared = set.intersection(*(set(spans) for spans in searched.values()))
+    usual = {level: fixed.config(chain, level) for level in levels}
+    starts = {tuple({**one.levels, **one.numbers}.get(name) for name in START) for one in usual.values()}
+
+    def key(level: str, end: End) -> str:
+        """Of what is trained; unlike any other where it depends on a number that not all levels search."""
+        spans = searched[level]
+        base = {} if end == "default" else {name: _at(spans[name], end) for name in shared}
+        points = [base]
+        for name in set(spans) - shared:
+            points += [{**base, name: spans[name].low}, {**base, name: spans[name].high}]
+        draws = len(starts) > 1 or any("init_gain" in spans for spans in searched.values())
+        keys = {
+            trained(fixed.config(chain, level, point), task, items=items, starts=draws) for point in points
+        }
+        return keys.pop() if len(keys) == 1 else f"level {level}"
+
+    alike = _alike({level: key(level, "default") for level in levels})
+    if alike and shared:
+        alike = _alike({level: key(level, "low") + key(level, "high") for level in alike})
+    if not alike:
+        return ""
+    cuts = [amounts(usual[level], items=items) for level in alike]
+    own = dict.fromkeys(cut for each in cuts for cut in each if any(cut not in other for other in cuts))
+    why = told({task.name: own})
+    names = f"{', '.join(alike[:-1])} and {alike[-1]}"
+    said = f"{names} come to the same training (in {chain.regime}, task {task.name})"
+    return f"{said}: {'; '.join(why)}" if why else said
+
+
+def _at(span: Range, end: End) -> float:
+    return span.low if end == "low" else span.high
+
+
+def _alike(keys: Mapping[str, str]) -> tuple[str, ...]:
+    """The first levels that share a key; () where none do."""
+    found: dict[str, list[str]] = {}
+    for level, key in keys.items():
+        found.setdefault(key, []).append(level)
+    return next((tuple(levels) for levels in found.values() if len(levels) > 1), ())

@@ -1,0 +1,171 @@
+"""The study file: what to ask, where, on which tasks, at which budget. Data, never code.
+
+Here is what the file states, and what is read off its own fields alone; `studies.spec.resolved` has what follows
+from it. Every mistake is one `SpecError` with the file, the key, the rule and the allowed values.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr, Strict
+
+from reports.evidence.budget import Budget
+from reports.evidence.fairness_checks import FIXED_DESIGNS
+from search_spaces.config import Setting
+from search_spaces.overrides import Change
+from search_spaces.space import framework_levels
+from studies.spec.questions import Asked, change_of, understood
+from studies.spec.sections import (
+    BudgetSpec,
+    ClaimSpec,
+    ControlsSpec,
+    ExtendsSpec,
+    Listed,
+    Many,
+    Name,
+    Part,
+    QuestionSpec,
+    RangeSpec,
+    Sampler,
+    Text,
+)
+from studies.spec.tracking_detail import Detail
+from trainers.diagnostics.names import Recorded
+
+
+class StudySpec(Part):
+    """A checked study file; `studies.spec.load` makes it."""
+
+    kind: Literal["guideline"] = "guideline"
+    """Levels are compared; a file that says `search` is read by `studies.search.spec`."""
+    study: Name
+    """The study's name: streams, the ledger and the tracking store are keyed by it."""
+    title: Annotated[Text, Field(max_length=500)] = ""
+    questions: tuple[QuestionSpec, ...] = Field(min_length=1, max_length=100)
+    claims: tuple[ClaimSpec, ...] = Field(default=(), max_length=100)
+    """What texts say of these questions: fixed before training, judged after it."""
+    regimes: dict[Name, dict[Text, Any]] = Field(min_length=1, max_length=100)
+    """Regime -> what it changes: settings, levels and numbers."""
+    setting: dict[Text, Any] = Field(default_factory=dict)
+    """What all regimes share, over the defaults of `search_spaces.config.Setting`."""
+    fixed: dict[Text, Any] = Field(default_factory=dict)
+    """Levels and numbers held for everyone."""
+    background: dict[Text, Listed] = Field(default_factory=dict)
+    background_in: dict[Name, dict[Text, Listed]] = Field(default_factory=dict)
+    """Regime -> factor -> levels that stand there in place of the background's: a textbook's recipe for deep
+    networks is another than that for shallow ones."""
+    nuisance: dict[Text, RangeSpec | None] = Field(default={"learning_rate": None})
+    """Number -> its own limits, or None for the catalogue's; whole-numbered setting -> its limits."""
+    tasks: tuple[Name, ...] = Field(min_length=1, max_length=1000)
+    budget: BudgetSpec = BudgetSpec()
+    controls: ControlsSpec | None = None
+    """In a file also `true` (all of them) or `false`; not said, it is the profile that decides."""
+    extends: ExtendsSpec | None = None
+    """None for a study of its own."""
+    sampler: Sampler = "sobol"
+    pack_size: Many = 64
+    alpha: Annotated[float, Strict(), Field(gt=0, lt=0.5)] = 0.05
+    diagnostics: Recorded = "evidence"
+    """Of whose inside something is recorded. It changes no result, so it is no part of the protocol: a
+    study may be resumed with another value."""
+    tracking: Detail = "members"
+    """How much MLflow shows; no part of the protocol either."""
+
+    _file: str = PrivateAttr("study")
+
+    @property
+    def file(self) -> str:
+        """Where it was read from, for messages."""
+        return self._file
+
+    @property
+    def root(self) -> str:
+        """The study whose name keys streams, designs and data splits: its own, or that of what it extends."""
+        return self.extends.root if self.extends else self.study
+
+    @cached_property
+    def understood(self) -> tuple[Asked, ...]:
+        """The questions, read with the catalogue.
+
+        Raises:
+            SpecError: a name, level or value that it does not know.
+        """
+        return tuple(
+            understood(q.factor, q.levels, file=self.file, key=f"questions[{i}]")
+            for i, q in enumerate(self.questions)
+        )
+
+    @cached_property
+    def stated(self) -> Change:
+        """What is fixed for everyone, as the file states it."""
+        return change_of(self.fixed, file=self.file, key="fixed")
+
+    @cached_property
+    def _regimes(self) -> dict[str, Change]:
+        return {
+            name: change_of(said, file=self.file, key=f"regimes.{name}")
+            for name, said in self.regimes.items()
+        }
+
+    def change(self, regime: str) -> Change:
+        """What one regime changes."""
+        return self._regimes[regime]
+
+    def settings(self, regime: str) -> Setting:
+        """The complete setting of one regime, before a question's level changes it."""
+        return Setting(**{**self.setting, **self.change(regime).setting})
+
+    def settings_of(self, point: Change) -> Setting:
+        """The complete setting of a point."""
+        return Setting(**point.setting)
+
+    def backgrounds(self, regime: str) -> dict[str, tuple[str, ...]]:
+        """Factor -> the levels of the background in one regime."""
+        return {**self.background, **self.background_in.get(regime, {})}
+
+    @property
+    def effective_budget(self) -> Budget:
+        """The profile with this study's own numbers.
+
+        An adaptive sampler gives no verdict, so that no level can be dropped by one: a single look.
+        """
+        b = self.budget
+        return Budget(
+            profile=b.profile,
+            blocks=b.value("blocks"),
+            trials=b.value("trials"),
+            promoted=b.value("promoted"),
+            promote_seeds=b.value("promote_seeds"),
+            confirm_seeds=b.value("confirm_seeds"),
+            looks=b.every_look if self.sampler in FIXED_DESIGNS else (self.families,),
+            families=self.families,
+        )
+
+    @property
+    def families(self) -> int:
+        """Task families judged in each regime, where so many are declared and trainable."""
+        return self.budget.value("families")
+
+    @property
+    def external(self) -> int:
+        """Task families of the external check; 0: there is none.
+
+        Without verdicts, or without a row of the textbook's, there is nothing to check.
+        """
+        depths = [self.settings(regime).depth for regime in self.regimes]
+        textbook = any(question.textbook(depth) for question in self.understood for depth in depths)
+        judged = textbook and self.sampler in FIXED_DESIGNS
+        return self.budget.value("external") if judged else 0
+
+    @property
+    def held(self) -> dict[str, str]:
+        """Factor -> level for every factor that is not asked, in the background, or changed by a regime.
+
+        What the file does not fix sits at the framework's default level.
+        """
+        open_factors = {asked.name for asked in self.understood if asked.kind == "factor"}
+        open_factors |= {*self.background, *(f for change in self._regimes.values() for f in change.levels)}
+        levels = {**framework_levels(), **self.stated.levels}
+        return {factor: level for factor, level in levels.items() if factor not in open_factors}

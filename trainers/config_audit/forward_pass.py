@@ -1,0 +1,64 @@
+"""Forward passes through a built network that leave it as it is.
+
+Shape letters: K members, B items, F features, P flat parameters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from trainers.config_audit.reading import Wiring
+from trainers.networks.network import Noise, Pass
+
+NO_NOISE = Noise()
+
+
+class _Enough(Exception):
+    """The last tensor that is of interest has come by."""
+
+
+class Probe:
+    """A watch that replaces some tensors and keeps all as they came."""
+
+    def __init__(
+        self, replaced: Mapping[str, Tensor] | None = None, *, silent: bool = False, until: str = ""
+    ):
+        """The pass ends where `until` comes by, if it is named."""
+        self.replaced = replaced or {}
+        self.silent = silent
+        """Hidden outputs that are not replaced become zero."""
+        self.until = until
+        self.seen: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, z: Tensor) -> Tensor:
+        """For `Pass.watch`."""
+        self.seen[name] = z
+        if name == self.until:
+            raise _Enough
+        if name in self.replaced:
+            return self.replaced[name].to(z.dtype).expand_as(z)
+        return torch.zeros_like(z) if self.silent and name.startswith("hidden") else z
+
+
+def forward(
+    wiring: Wiring,
+    probe: Probe,
+    x_KBF: Tensor,
+    *,
+    training: bool = False,
+    noise: Noise = NO_NOISE,
+    params_KP: Tensor | None = None,
+    buffers_KP: Tensor | None = None,
+) -> Tensor:
+    """The running statistics [K, P] after one pass over `x_KBF`; those given stay as they are."""
+    network = wiring.network
+    left_KP = (wiring.buffers_KP if buffers_KP is None else buffers_KP).clone()
+    parameters = network.parameters.views(wiring.params_KP if params_KP is None else params_KP)
+    how = Pass(training=training, numbers=wiring.numbers, watch=probe, noise=noise)
+    with wiring.autocast(), contextlib.suppress(_Enough):
+        network.forward(parameters, network.buffers.views(left_KP), x_KBF, how)
+    return left_KP

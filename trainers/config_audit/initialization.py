@@ -1,0 +1,82 @@
+"""What a built network starts from: the size of first weights and biases against the levels' own laws.
+
+Shape letters: K members.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from search_spaces.activation_gains import activation_gain
+from search_spaces.activations import ACTIVATION
+from search_spaces.bias import BIAS
+from search_spaces.config import Config
+from search_spaces.initializers import INITIALIZER
+from trainers.config_audit.reading import Reading, Wiring
+from trainers.networks.convolutional import Convolutional
+
+FEW = 8
+"""Numbers in a first weight or bias from which its root mean square is looked at."""
+
+
+def start_readings(wiring: Wiring) -> Iterator[Reading]:
+    """Root mean squares of first weights and biases.
+
+    A fresh draw of the same shape stands for the law; their ratio varies by about 1 / sqrt(n), and fewer
+    than eight numbers say nothing but whether they are zero.
+    """
+    network, configs = wiring.network, wiring.configs
+    layout = network.parameters
+    views = layout.views(wiring.params_KP)
+    last = [s for s in layout.segments if s.role == "weight"][-1].name
+    kernel = math.prod(network.kernel) if isinstance(network, Convolutional) else 1
+    gated = ACTIVATION.level(configs[0].levels["activation"]).build.gated
+    for segment in layout.segments:
+        if segment.role not in ("weight", "bias"):
+            continue
+        name = segment.name.replace("bias", "weight")
+        fan_in, sums = views[name].shape[1:]
+        maps = 2 if gated and name != last else 1
+        columns = int(sums) // maps
+        taps = kernel if name != last else 1
+        found = views[segment.name].double().square().flatten(1).mean(1).sqrt().tolist()
+        shape = (int(fan_in), columns * taps, columns, maps)
+        asked = [_law(c, segment.role, *shape, reads_inputs=name == "weight0") for c in configs]
+        if segment.role == "bias":
+            nothing = [[size == 0.0 for size in sizes] for sizes in (asked, found)]
+            yield Reading(key=f"{segment.name}.zero", asked=nothing[0], found=nothing[1])
+        if segment.size >= FEW:
+            near = min(0.95, 5 / math.sqrt(segment.size))
+            yield Reading(key=f"initializer.{segment.name}", asked=asked, found=found, near=near)
+
+
+def _law(
+    config: Config, role: str, fan_in: int, fan_out: int, columns: int, maps: int, *, reads_inputs: bool
+) -> float:
+    """Root mean square that the config's levels ask of one map's weights or biases."""
+    level, bias = config.levels["initializer"], config.levels["bias"]
+    if role == "bias":
+        return _size(level, bias, fan_in, fan_out, columns, maps)[1]
+    build = INITIALIZER.level(level).build
+    gain = config.numbers.get("init_gain", 1.0) * config.setting.batch_size**build.batch_power
+    if build.follows_activation and not reads_inputs:
+        gain *= activation_gain(config.levels["activation"], config.numbers)
+    return float(gain * _size(level, bias, fan_in, fan_out, columns, maps)[0])
+
+
+@lru_cache(maxsize=4096)
+def _size(
+    initializer: str, bias: str, fan_in: int, fan_out: int, columns: int, maps: int
+) -> tuple[float, float]:
+    """Root mean squares of a fresh draw of weights and biases, without gains."""
+    draws = np.random.default_rng(0)
+    build = INITIALIZER.level(initializer).build
+    biases = BIAS.level(bias).build or build.bias
+    weight = np.stack([build.weight(fan_in, fan_out, draws, columns=columns) for _ in range(maps)])
+    offset = np.stack([biases(fan_in, columns, draws) for _ in range(maps)])
+    squares = [(drawn.astype(np.float64) ** 2).mean() for drawn in (weight, offset)]
+    return math.sqrt(squares[0]), math.sqrt(squares[1])

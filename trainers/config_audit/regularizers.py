@@ -1,0 +1,110 @@
+"""What pulls at a built pack's parameters when nothing is learned: decay, penalties and constraints.
+
+Shape letters: K members, P flat parameters, S segments, T steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from search_spaces.clipping import CLIPPING
+from search_spaces.config import Config
+from search_spaces.optimizers import Step
+from search_spaces.space import decay_kind
+from trainers.config_audit.reading import Reading, Wiring
+from trainers.loop.updates import Updates
+from trainers.tensors.layout import Segment
+
+HEAVY = 8.0
+"""The one parameter of every segment that is not zero: above every radius that can be asked for."""
+
+HELD = ("none", "symmetric", "max_norm")
+"""Constraints of which it is known what they do to a heavy weight."""
+
+
+def pull_readings(wiring: Wiring, rates_TK: Tensor) -> Iterator[Reading]:
+    """One step without gradients, with a recorder in the rule's place.
+
+    Of every segment the first parameter is heavy and all others are zero, so that a unit's norm is that of
+    one weight and an L1 penalty's gradient is small. A few numbers stand for the row.
+    """
+    configs, segments = wiring.configs, wiring.network.parameters.segments
+    if not segments:
+        return
+    step = int(rates_TK.mean(1).argmax())  # where decoupled decay is largest
+    starts = torch.tensor([s.start for s in segments], device=wiring.params_KP.device)
+    params_KP = torch.zeros_like(wiring.params_KP)
+    params_KP[:, starts] = HEAVY
+    decayed: list[tuple[Tensor, Tensor]] = []
+
+    def seen(params: Tensor, grads: Tensor, state: dict[str, Tensor], now: Step) -> None:
+        decayed.append((params[:, starts].double(), grads[:, starts].double()))
+
+    move(wiring.updates.rehearsal(seen), step, params_KP, torch.zeros_like(params_KP))
+    left_KS, pulled_KS = (torch.cat(rows) for rows in zip(*decayed, strict=True))
+    held_KS = params_KP[:, starts].double()
+    rates = rates_TK[step].tolist()
+    weights = [_is_weight(s) for s in segments]
+    l1 = [_penalty(config, weights) for config in configs]
+    for others in (False, True):
+        which = torch.tensor([w != others for w in weights], device=starts.device)
+        if not which.any():
+            continue
+        end = "_of_others" if others else ""
+        active = [not others or c.levels["decay_scope"] == "everything" for c in configs]
+        share = [r * _strength(c, "decoupled") * on for r, c, on in zip(rates, configs, active, strict=True)]
+        found = _furthest(share, 1 - left_KS[:, which] / HEAVY)
+        # A number in single precision is known to about 1e-7 of itself.
+        yield Reading(key=f"weight_decay.share{end}", asked=share, found=found, least=3e-7)
+        pull = [
+            (HEAVY * _strength(c, "coupled") + penalty) * on
+            for c, penalty, on in zip(configs, l1, active, strict=True)
+        ]
+        found = _furthest(pull, pulled_KS[:, which])
+        yield Reading(key=f"weight_decay.pull{end}", asked=pull, found=found, least=1e-11)
+        if not all(c.levels["weight_constraint"] in HELD for c in configs):
+            continue
+        left = [HEAVY * (1 - s) for s in share]
+        if not others:
+            left = [min(a, c.numbers.get("max_norm_radius", a)) for a, c in zip(left, configs, strict=True)]
+        found = _furthest(left, held_KS[:, which])
+        yield Reading(key=f"max_norm_radius{end}", asked=left, found=found)
+
+
+def _is_weight(segment: Segment) -> bool:
+    """What is decayed in any case, and constrained: of a user's module all that is no vector."""
+    return segment.role == "weight" or (segment.role == "own" and len(segment.shape) > 1)
+
+
+def _strength(config: Config, kind: str) -> float:
+    """Of the member's decay if it is of that kind."""
+    return config.numbers["weight_decay"] if decay_kind(config.levels) == kind else 0.0
+
+
+def _penalty(config: Config, weights: Sequence[bool]) -> float:
+    """What an L1 penalty adds to the gradient of a heavy weight, as clipping leaves it."""
+    if decay_kind(config.levels) != "l1":
+        return 0.0
+    strength = config.numbers["l1_strength"]
+    level = CLIPPING.level(config.levels["clipping"])
+    if level.build is None:
+        return strength
+    pulled = sum(weights) if config.levels["decay_scope"] == "weights" else len(weights)
+    row = torch.full((1, pulled), strength, dtype=torch.float64)
+    return float(level.build(row, **{r.name: config.numbers[r.name] for r in level.ranges})[0, 0])
+
+
+def _furthest(asked: Sequence[float], found_KS: Tensor) -> list[float]:
+    """Of each member's numbers the one that is furthest from what was asked."""
+    wanted_K1 = torch.tensor(asked, dtype=found_KS.dtype, device=found_KS.device)[:, None]
+    worst_K1 = (found_KS - wanted_K1).abs().nan_to_num(nan=torch.inf).argmax(1, keepdim=True)
+    numbers: list[float] = found_KS.gather(1, worst_K1).squeeze(1).tolist()
+    return numbers
+
+
+def move(updates: Updates, step: int, params_KP: Tensor, grads_KP: Tensor) -> None:
+    """One update, no learning rate cut."""
+    updates.step(step, params_KP, grads_KP, torch.ones_like(params_KP[:, 0]))

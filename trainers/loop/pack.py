@@ -1,0 +1,401 @@
+"""Train members together as one stack: the only place that adds the leading member axis.
+
+Shape letters: K members of the pack, S of the stack that still trains, B items of a batch, V held-out
+items, C outputs, P flat parameters, T steps. A single run is a pack of one.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache, partial
+
+import torch
+from threadpoolctl import ThreadpoolController
+from torch import Tensor
+
+from trainers.config_audit import Wiring, check
+from trainers.diagnostics.calibration import HeldOutView
+from trainers.diagnostics.names import Switch
+from trainers.diagnostics.recorder import Recorder
+from trainers.evaluation import CurvePoint, Evaluation, Status
+from trainers.loop.batch_norm_statistics import recompute
+from trainers.loop.evaluate import Judge
+from trainers.loop.feed import Feed
+from trainers.loop.manual_backward import Rows, WrittenOut, written_out
+from trainers.loop.noise import NoiseSource
+from trainers.loop.stack import Stack
+from trainers.loop.structure import structure_key
+from trainers.loop.updates import Updates
+from trainers.loop.validation_log import Log, Patience, Plateau, look_steps
+from trainers.losses import losses_and_gradient, member_losses
+from trainers.member import Member
+from trainers.networks import Network, OwnModule, Pass, network_of_stack
+from trainers.networks.network import Noise
+from trainers.processor import processor
+from trainers.tasks.task import Task
+from trainers.tensors.groups import side_by_side
+from trainers.tensors.member_columns import Columns
+from trainers.tensors.precision import LossScale, autocast, element_type
+from trainers.versions import versions
+
+Progress = Callable[[float], None]
+
+
+def train_pack(
+    members: Sequence[Member],
+    task: Task,
+    *,
+    device: str = "cpu",
+    diagnostics: Switch = "ends",
+    on_progress: Progress | None = None,
+) -> list[Evaluation]:
+    """Train members of one structure on one task and judge each of them.
+
+    Their activations and update rules may differ: each acts on the rows of those who have it, and all else is
+    one stack. A member's result does not depend on its companions: its streams are its own, every operation
+    acts within its slice, and a diverged member only loses its own slice.
+
+    Args:
+        members: at least one, all with the same `structure_key` on this task.
+        task: the data; members of several blocks may train together.
+        device: a torch device ('cpu', 'cuda', 'cuda:0', ...). Never yet run on a GPU.
+        diagnostics: whether to record what happens inside the members; it changes nothing else.
+        on_progress: called with the share of steps done, at every look at the validation items.
+
+    Returns:
+        One evaluation per member, in the order of `members`.
+
+    Raises:
+        ValueError: no members, different structures, or a config the task's network cannot realise.
+    """
+    if not members:
+        raise ValueError("a pack needs at least one member")
+    keys = {structure_key(m.config, task) for m in members}
+    if len(keys) > 1:
+        raise ValueError(f"a pack trains one structure; these {len(members)} members have {len(keys)}")
+    order = side_by_side([m.config for m in members])
+    with single_threaded(), torch.random.fork_rng(devices=[]):
+        training = _Training([members[k] for k in order], task, torch.device(device), diagnostics)
+        found = dict(zip(order, training.run(on_progress), strict=True))
+    return [found[k] for k in range(len(members))]
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """One thread and no denormals: packs run side by side, and a result must not hang on either."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        with _products_of_numpy().limit(limits=1, user_api="blas"), warnings.catch_warnings():
+            # Gradients accumulate into strided rows on purpose; a dense layout measured no faster.
+            warnings.filterwarnings("ignore", message="grad and param do not obey")
+            yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
+
+
+@cache
+def _products_of_numpy() -> ThreadpoolController:
+    """Found once: it looks at every library that is loaded."""
+    return ThreadpoolController()
+
+
+class _Training:
+    """The state of one pack while it trains."""
+
+    def __init__(self, members: Sequence[Member], task: Task, device: torch.device, diagnostics: Switch):
+        self.members, self.task, self.device = members, task, device
+        configs = [m.config for m in members]
+        self.configs = configs
+        self.setting = configs[0].setting
+        self.dtype = element_type(self.setting.precision)
+        self.network: Network = network_of_stack(configs, task)
+        self.module_seeds: list[int] | None = None
+        if isinstance(self.network, OwnModule):
+            self.network.module.to(device=device, dtype=self.dtype)
+            self.module_seeds = [int(m.streams.stream("module").integers(2**62)) for m in members]
+        self.feed = Feed(members, task, device=device, dtype=self.dtype)
+        self.judge = Judge(task, self.feed.source_K, self._autocast)
+        self.noise = NoiseSource(
+            members,
+            self.network,
+            items=self.feed.batch_size,
+            steps_per_epoch=self.feed.steps_per_epoch,
+            dtype=self.dtype,
+            device=device,
+        )
+        starts = [self.network.start(m.config, m.streams) for m in members]
+        params, buffers = (torch.stack(rows).to(device, self.dtype) for rows in zip(*starts, strict=True))
+        self.stack = Stack(
+            network=self.network,
+            configs=configs,
+            rows_S=torch.arange(len(members), device=device),
+            params_SP=params,
+            buffers_SP=buffers,
+        )
+        self.written = self._written_out()
+        """What makes the gradients of the stack that trains; None: autograd."""
+        self.everybody = self.stack
+        """The stack before anybody ended."""
+        self.log = Log(self.stack)
+        self.updates = Updates(configs, self.network.parameters, self.stack.params_SP)
+        self.smoothing_K = self._smoothing()
+        self.patience = self._patience()
+        scaled = self.setting.precision == "float16"
+        self.loss_scale = LossScale(len(members), device) if scaled else None
+        self.recorder = None
+        if diagnostics != "none":
+            self.recorder = Recorder(self.network, task, numbers=self.stack.numbers, autocast=self._autocast)
+
+    def _smoothing(self) -> Tensor | None:
+        """How much each member's training labels are smoothed; None where nobody's are."""
+        shares = [c.numbers.get("smoothing", 0.0) for c in self.configs]
+        if not any(shares):
+            return None
+        return Columns(configs=self.configs, dtype=self.dtype, device=self.device).of(shares, trailing=0)
+
+    def _patience(self) -> Patience:
+        """Early stopping; who does not ask for it waits for ever."""
+        looks = [c.numbers.get("stop_patience", math.inf) for c in self.configs]
+        columns = Columns(configs=self.configs, dtype=self.dtype, device=self.device)
+        return Patience(columns.of(looks, trailing=0).floor())
+
+    # -- training ----------------------------------------------------------------------------
+
+    def run(self, on_progress: Progress | None) -> list[Evaluation]:
+        """All steps, with a look at the validation items at evenly spaced ones."""
+        log, count = self.log, len(self.members)
+        plateau = Plateau(self.updates.pace.patience_K, self.updates.pace.factor_K)
+        steps = self.setting.steps
+        looks = set(look_steps(self.setting))
+        middle = min(looks, key=lambda look: abs(look - steps / 2))
+        rungs = self._rungs()
+        for step in range(steps):
+            before_SP = self.stack.params_SP.clone() if self.recorder and step + 1 == middle else None
+            losses_K = self.stack.spread(self._step(step, plateau.scale_K), count, math.nan)
+            if self.recorder is not None:
+                self.recorder.loss(torch.where(log.training_K, losses_K, 0.0))
+                if before_SP is not None:
+                    rows = (before_SP, self.stack.params_SP)
+                    before_KP, after_KP = (self.stack.spread(row, count, math.nan) for row in rows)
+                    going_K1 = log.training_K[:, None]
+                    self.recorder.moved(torch.where(going_K1, before_KP, math.nan), after_KP)
+            log.add(losses_K, step + 1)
+            if step + 1 in looks:
+                found = self.judge.judge(self.stack, self.feed.validation)
+                rate_S = self.updates.pace.rate_TK1[step, :, 0] * plateau.scale_K[self.stack.rows_S]
+                metric_K, loss_K, rate_K = (self.stack.spread(v, count, math.nan) for v in (*found, rate_S))
+                log.look(step + 1, metric_K, loss_K, rate_K)
+                better_K = log.keep_best(metric_K, loss_K, self.stack)
+                plateau.look(loss_K)
+                log.stop(self.patience.look(better_K), step + 1, self.stack, pruned=False)
+                if step + 1 in rungs:
+                    log.stop(metric_K > rungs[step + 1], step + 1, self.stack, pruned=True)
+                if on_progress is not None:
+                    on_progress((step + 1) / steps)
+                if not log.training_K.any():
+                    break
+                self._narrow()
+        tests = self._tests()
+        curves = [log.curve(k) for k in range(count)]
+        inside = self._inside(curves)
+        return [self._evaluation(k, tests, curves[k], inside[k]) for k in range(count)]
+
+    def _rungs(self) -> dict[int, Tensor]:
+        """Step -> the largest validation metric [K] with which each member goes on after it."""
+        found: dict[int, Tensor] = {}
+        for k, member in enumerate(self.members):
+            for step, metric in member.rungs:
+                none = torch.full((len(self.members),), math.inf, dtype=self.dtype, device=self.device)
+                found.setdefault(step, none)[k] = metric
+        return found
+
+    def _narrow(self) -> None:
+        """Members that have ended leave the stack once they are many enough; nobody's numbers change."""
+        kept_S = self.stack.leaving(self.log.training_K)
+        if kept_S is None:
+            return
+        self.stack = self.stack.narrowed(kept_S)
+        self.written = self._written_out()
+        self.updates = self.updates.narrowed(kept_S, self.stack.params_SP)
+        if self.loss_scale is not None:
+            self.loss_scale = self.loss_scale.narrowed(kept_S)
+
+    def _step(self, step: int, scale_K: Tensor) -> Tensor:
+        """One update of every member of the stack; the losses [S] before it."""
+        stack = self.stack
+        rows_S = None if stack is self.everybody else stack.rows_S
+        x_SBF, y_SB = self.feed.batch(step, rows_S)
+        noise = self.noise.at(step, rows_S)
+        how = Pass(training=True, numbers=stack.numbers, noise=noise, seeds=self._seeds(step))
+        if step == 0:
+            check(self.wiring(x_SBF, y_SB, noise))
+            if self.recorder is not None:
+                self.recorder.begin(stack.params_SP, stack.buffers_SP, x_SBF, y_SB)
+        losses_S = self._gradients(x_SBF, y_SB, how)
+        overflowed_S = None
+        if self.loss_scale is not None:
+            overflowed_S = self.loss_scale.unscale(stack.grads_SP)
+            self.loss_scale.learn(overflowed_S)
+        with torch.no_grad():
+            scale_S = scale_K if rows_S is None else scale_K[rows_S]
+            self.updates.step(step, stack.params_SP, stack.grads_SP, scale_S, overflowed_S)
+        return losses_S
+
+    def _gradients(self, x_SBF: Tensor, y_SB: Tensor, how: Pass) -> Tensor:
+        """Losses [S] of a batch; their gradients, times the loss scale, are left in `grads_SP`."""
+        if self.written is None or how.noise.weights:
+            return self._by_autograd(x_SBF, y_SB, how)
+        self.stack.clear_gaps()
+        return self.written.gradients(x_SBF, how, partial(self._losses_and_gradient, y_SB=y_SB))
+
+    def _by_autograd(self, x_SBF: Tensor, y_SB: Tensor, how: Pass) -> Tensor:
+        stack = self.stack
+        with self._autocast():
+            outputs_SBC = stack.network.forward(stack.leaves, stack.buffers, x_SBF, how)
+        losses_S = self._losses(outputs_SBC, y_SB)
+        stack.grads_SP.zero_()
+        scaled_S = losses_S if self.loss_scale is None else losses_S * self.loss_scale.scale_K
+        torch.autograd.backward(scaled_S.sum())
+        return losses_S.detach()
+
+    def _both_gradients(self, x_SBF: Tensor, y_SB: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Gradients [S, P] as training makes them and by autograd alone; nothing is changed."""
+        stack, found = self.stack, []
+        how = Pass(training=True, numbers=stack.numbers, noise=noise, seeds=self._seeds(0))
+        for make in (self._gradients, self._by_autograd):
+            before_SP = stack.buffers_SP.clone()
+            make(x_SBF, y_SB, how)
+            found.append(stack.grads_SP.clone())
+            stack.buffers_SP.copy_(before_SP)
+        return found[0], found[1]
+
+    def _written_out(self) -> WrittenOut | None:
+        if self.setting.precision not in ("float32", "float64"):
+            return None
+        stack = self.stack
+        rows = Rows(parameters=stack.parameters, gradients=stack.gradients, buffers=stack.buffers)
+        return written_out(stack.network, rows, items=self.feed.batch_size)
+
+    def _losses(self, outputs_SBC: Tensor, y_SB: Tensor) -> Tensor:
+        """What the stack is trained on, [S]."""
+        return member_losses(outputs_SBC.to(self.dtype), y_SB, self.task.kind, self._smoothing_S)
+
+    def _losses_and_gradient(self, outputs_SBC: Tensor, y_SB: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and its derivative with respect to the outputs."""
+        return losses_and_gradient(outputs_SBC, y_SB, self.task.kind, self._smoothing_S)
+
+    @property
+    def _smoothing_S(self) -> Tensor | None:
+        return None if self.smoothing_K is None else self.smoothing_K[self.stack.rows_S]
+
+    def wiring(self, x_KBF: Tensor, y_KB: Tensor, noise: Noise) -> Wiring:
+        """What was built, for `trainers.config_audit` to read back."""
+        return Wiring(
+            members=self.members,
+            task=self.task,
+            network=self.network,
+            params_KP=self.stack.params_SP,
+            buffers_KP=self.stack.buffers_SP,
+            numbers=self.stack.numbers,
+            updates=self.updates,
+            losses=self._losses,
+            patience=self.patience,
+            feed=self.feed,
+            x_KBF=x_KBF,
+            noise=noise,
+            gradients=partial(self._both_gradients, x_KBF, y_KB, noise) if self.written else None,
+            autocast=self._autocast,
+        )
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return autocast(self.setting.precision, self.device)
+
+    def _seeds(self, step: int) -> Sequence[int] | None:
+        """What a user's module draws its own noise from: each member's stream, a step further on."""
+        if self.module_seeds is None:
+            return None
+        return [self.module_seeds[k] + step for k in self.stack.rows_S.tolist()]
+
+    # -- judging -----------------------------------------------------------------------------
+
+    def _best(self) -> Stack:
+        """Everybody at the best validation step."""
+        return self.everybody.holding(self.log.best_params_KP, self.log.best_buffers_KP)
+
+    def _tests(self) -> dict[str, Tensor] | None:
+        """One read of the test items, its read-outs: the best validation step and the last step.
+
+        Where a network of ours keeps running statistics, a third: the best validation step once more,
+        with the statistics of all training items.
+        """
+        test = self.feed.test
+        if test is None:
+            return None
+        found = {}
+        view = HeldOutView() if self.recorder else None
+        found["best_validation"], _ = self.judge.judge(self._best(), test, view)
+        if self.recorder and view:
+            self.recorder.held_out("test", view, test.y_RV[self.feed.source_K])
+        found["last"], _ = self.judge.judge(self.everybody.holding(*self.log.last(self.stack)), test)
+        if self.network.buffers.segments and not isinstance(self.network, OwnModule):
+            whole = self._best()
+            rows = (whole.params_SP, whole.buffers_SP)
+            recompute(whole.network, *rows, self.feed.training_items, whole.numbers, self._autocast)
+            found["recomputed"], _ = self.judge.judge(whole, test)
+        return found
+
+    def _inside(self, curves: Sequence[Sequence[CurvePoint]]) -> list[dict[str, float]]:
+        """The members' diagnostics; those that diverged have no end."""
+        if self.recorder is None:
+            return [{} for _ in self.members]
+        view = HeldOutView(units=True)
+        self.judge.judge(self._best(), self.feed.validation, view)
+        self.recorder.held_out("validation", view, self.feed.validation.y_RV[self.feed.source_K])
+        last = self.everybody.holding(*self.log.last(self.stack))
+        self.recorder.end(last.params_SP, last.buffers_SP)
+        _, train_loss_K = self.judge.judge(last, self.feed.training)
+        losses = [curve[-1].validation_loss if curve else math.nan for curve in curves]
+        validation_loss_K = torch.tensor(losses, dtype=self.dtype, device=self.device)
+        self.recorder.fitted(train_loss_K, validation_loss_K, self.feed.training.y_RV[self.feed.source_K])
+        return [
+            {name: value for name, value in row.items() if alive or name.startswith(("init.", "loss."))}
+            for row, alive in zip(self.recorder.per_member(), self.log.alive_K.tolist(), strict=True)
+        ]
+
+    def _evaluation(
+        self,
+        k: int,
+        tests: Mapping[str, Tensor] | None,
+        curve: tuple[CurvePoint, ...],
+        inside: Mapping[str, float],
+    ) -> Evaluation:
+        member, log = self.members[k], self.log
+        finished = bool(log.alive_K[k])
+        pruned = bool(log.pruned_K[k])
+        status: Status = "diverged" if not finished else "pruned" if pruned else "finished"
+        trivial = self.feed.trivial[member.slot.block]
+        test = None
+        if tests is not None and member.reads_test:
+            test = {name: float(value[k]) if finished else math.inf for name, value in tests.items()}
+        return Evaluation(
+            slot=member.slot,
+            arm=member.arm,
+            config=member.config,
+            status=status,
+            cause="" if finished else log.cause(k),
+            validation_metric=float(log.best_metric_K[k]) if finished else trivial,
+            validation_loss=float(log.best_loss_K[k]) if finished else math.inf,
+            best_step=int(log.best_step_K[k]) if finished else 0,
+            test=test,
+            curve=curve,
+            steps=int(log.ended_at_K[k]) or self.setting.steps,
+            diagnostics=inside,
+            versions={**versions(), "device": self.device.type},
+            processor=processor(self.device),
+        )

@@ -1,0 +1,1 @@
+"""How the tensors of many members lie in memory."""

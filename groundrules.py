@@ -11,7 +11,7 @@ except KeyboardInterrupt:
 
 
 def leave_early(number: int, frame: object) -> None:
-    """A handler of signals until `studies.process_setup`, which imports take a while to reach, has its own."""
+    """A handler of signals until `studies.process_setup`, which takes a while to import, has its own."""
     word, code = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
     os.write(2, f"{word}; what was finished is kept: resume with the same command\n".encode())
     os._exit(code)

@@ -16,7 +16,7 @@ runpy.run_path(str(Path(__file__).parents[1] / "search_spaces" / "precedence.py"
 
 if TYPE_CHECKING:
     from reports.evidence.fairness_checks import EvidenceError
-    from reports.evidence.validity import standing
+    from reports.evidence.validity import validity_status
     from reports.pages.search_page import write_search_report
     from reports.pages.study_page import write_report
     from reports.verdicts.families_needed import settle_probability
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EvidenceError",
     "settle_probability",
-    "standing",
+    "validity_status",
     "verdicts",
     "write_report",
     "write_search_report",
@@ -34,7 +34,7 @@ __all__ = [
 _HOMES = {
     "EvidenceError": "reports.evidence.fairness_checks",
     "settle_probability": "reports.verdicts.families_needed",
-    "standing": "reports.evidence.validity",
+    "validity_status": "reports.evidence.validity",
     "verdicts": "reports.verdicts.verdict",
     "write_report": "reports.pages.study_page",
     "write_search_report": "reports.pages.search_page",

@@ -18,7 +18,7 @@ Into = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
+class WithDerivative:
     """An activation with its derivative written out, for who does without autograd."""
 
     apply: Into
@@ -75,31 +75,31 @@ aten = torch.ops.aten
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 """Those of torch and of Klambauer et al. 2017."""
 
-WRITTEN: Mapping[str, Written] = {
-    "relu": Written(
+WRITTEN: Mapping[str, WithDerivative] = {
+    "relu": WithDerivative(
         apply=lambda x, place: torch.clamp_min(x, 0, out=place),
         pull=lambda dy, _, y: aten.threshold_backward.grad_input(dy, y, 0, grad_input=dy),
     ),
-    "logistic": Written(
+    "logistic": WithDerivative(
         apply=lambda x, place: torch.sigmoid(x, out=place),
         pull=lambda dy, _, y: aten.sigmoid_backward.grad_input(dy, y, grad_input=dy),
     ),
-    "tanh": Written(
+    "tanh": WithDerivative(
         apply=tanh_into,
         pull=lambda dy, _, y: aten.tanh_backward.grad_input(dy, y, grad_input=dy),
     ),
-    "selu": Written(
+    "selu": WithDerivative(
         apply=lambda x, place: aten.elu.out(x, SELU_ALPHA, SELU_SCALE, 1, out=place),
         pull=lambda dy, _, y: aten.elu_backward.grad_input(
             dy, SELU_ALPHA, SELU_SCALE, 1, True, y, grad_input=dy
         ),
     ),
-    "silu": Written(
+    "silu": WithDerivative(
         apply=lambda x, place: aten.silu.out(x, out=place),
         pull=lambda dy, x, _: aten.silu_backward.grad_input(dy, x, grad_input=dy),
         reads_sums=True,
     ),
-    "gelu": Written(
+    "gelu": WithDerivative(
         apply=lambda x, place: aten.gelu.out(x, out=place),
         pull=lambda dy, x, _: aten.gelu_backward.grad_input(dy, x, grad_input=dy),
         reads_sums=True,

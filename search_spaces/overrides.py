@@ -15,7 +15,7 @@ Value = str | float | int | bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class Overrides:
     """What is stated; everything else is left as it is. `search_spaces.vocabulary.read` checks it."""
 
     levels: Mapping[str, str] = field(default_factory=dict)
@@ -25,9 +25,9 @@ class Change:
     setting: Mapping[str, Any] = field(default_factory=dict)
     """Field of `search_spaces.config.Setting` -> value."""
 
-    def over(self, base: Change) -> Change:
+    def over(self, base: Overrides) -> Overrides:
         """Both together; where both state something, this one holds."""
-        return Change(
+        return Overrides(
             levels={**base.levels, **self.levels},
             numbers={**base.numbers, **self.numbers},
             setting={**base.setting, **self.setting},

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from search_spaces.catalog import FACTORS
 from search_spaces.factor import Source
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Bundle:
             for level in levels:
                 FACTORS[factor].level(level)
 
-    def means(self, change: Change) -> bool:
+    def means(self, change: Overrides) -> bool:
         """Whether a combination states nothing but levels that the row speaks of."""
         stated = change.levels.items()
         return not change.setting and all(level in self.allows.get(factor, ()) for factor, level in stated)

@@ -9,7 +9,7 @@ from typing import Any
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_LIMITS, SETTING_NAMES, Setting
 from search_spaces.factor import rounded, unknown
-from search_spaces.overrides import Change, Kind
+from search_spaces.overrides import Kind, Overrides
 
 NUMBERS: tuple[str, ...] = tuple(
     dict.fromkeys(
@@ -21,7 +21,7 @@ NUMBERS: tuple[str, ...] = tuple(
 LARGEST_WHOLE = 2**63
 
 
-def read(data: Mapping[str, Any]) -> Change:
+def read(data: Mapping[str, Any]) -> Overrides:
     """The change that a mapping of names and values states.
 
     Where a factor and a number share a name (weight_decay), text is a level, a number is the number, and
@@ -31,7 +31,7 @@ def read(data: Mapping[str, Any]) -> Change:
     Raises:
         ValueError: an unknown name, level or setting, or a value of the wrong kind.
     """
-    change = Change()
+    change = Overrides()
     for name, value in data.items():
         change = _one(name, value).over(change)
     return change
@@ -62,20 +62,20 @@ def is_number(value: object) -> bool:
     return abs(value) < LARGEST_WHOLE if isinstance(value, int) else math.isfinite(value)
 
 
-def _one(name: str, value: Any) -> Change:
+def _one(name: str, value: Any) -> Overrides:
     can_be = kinds(name)
     if "setting" in can_be:
         # The largest number of steps, so that only the value itself can be wrong.
         Setting(**{"steps": SETTING_LIMITS["steps"][1], "evaluations": 1, name: value})
-        return Change(setting={name: value})
+        return Overrides(setting={name: value})
     if isinstance(value, list) and len(value) == 2 and can_be == ("factor", "number"):
         level, number = value
         if isinstance(level, str) and is_number(number):
             return _one(name, level).over(_one(name, number))
     if "factor" in can_be and isinstance(value, str):
-        return Change(levels={name: FACTORS[name].level(value).name})
+        return Overrides(levels={name: FACTORS[name].level(value).name})
     if "number" in can_be and is_number(value):
-        return Change(numbers={name: rounded(float(value))})
+        return Overrides(numbers={name: rounded(float(value))})
     takes = {
         ("factor",): "the name of a level",
         ("number",): "a number",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.factor import Factor, Level, Range, Source
-from search_spaces.parts import Part, by_unit, is_weight, view
+from search_spaces.parts import TensorSpan, by_unit, is_weight, view
 
 Constrain = Callable[..., None]
 """f(params [..., P], parts, **own numbers): in place, after every step."""
@@ -29,7 +29,7 @@ class WeightConstraint:
     """Square matrices of hidden layers are W + W^T, up to a factor, in every forward pass."""
 
 
-def max_norm(params: Tensor, parts: Sequence[Part], *, max_norm_radius: Tensor | float) -> None:
+def max_norm(params: Tensor, parts: Sequence[TensorSpan], *, max_norm_radius: Tensor | float) -> None:
     """Each unit's incoming weights * min(1, max_norm_radius / their Euclidean norm).
 
     An infinite radius leaves them as they are to the bit.

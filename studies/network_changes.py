@@ -7,16 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reports.evidence.budget import TaskFacts
+from studies.comparison.own_networks import without_network
 from studies.comparison.protocol import Protocol
 from studies.ledger.protocol_hash import as_recorded
-from studies.range_scan.protocol import ScopeProtocol
+from studies.range_scan.protocol import RangeScanProtocol
 from studies.search.protocol import SearchProtocol
 from studies.spec.errors import SpecError
 
 if TYPE_CHECKING:
     from studies.ledger.ledger import StudyRow
 
-Fixed = Protocol | SearchProtocol | ScopeProtocol
+Fixed = Protocol | SearchProtocol | RangeScanProtocol
 
 PARTS = {
     "source": "its source",
@@ -45,7 +46,7 @@ def as_started(fixed: Fixed, row: StudyRow | None) -> tuple[Fixed, tuple[str, ..
         if then is None or now.network is None:
             continue
         if "network" not in then:
-            facts[i] = as_before(now)
+            facts[i] = without_network(now)
             notes.append(
                 f"task {now.name}: the study began before networks were recorded, so nobody can say whether "
                 "its network is still the one that it began with"
@@ -62,25 +63,13 @@ def as_started(fixed: Fixed, row: StudyRow | None) -> tuple[Fixed, tuple[str, ..
     return (_with(fixed, facts) if notes else fixed), tuple(notes)
 
 
-def as_before(now: TaskFacts) -> TaskFacts:
-    """A task's facts as they were recorded before networks were."""
-    if not now.network or now.network["inputs"] != "numbers":
-        return now
-    return replace(now, network=None, content_hash=now.network["data"])
-
-
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs between two networks, in words."""
     return [words for part, words in PARTS.items() if then.get(part) != now.get(part)]
 
 
-def content_then(now: TaskFacts, then: Mapping[str, Any]) -> str:
-    """The content hash of a task as a study of that time recorded it."""
-    return as_before(now).content_hash if "network" not in then else now.content_hash
-
-
 def _facts(fixed: Fixed) -> Iterator[TaskFacts]:
-    if isinstance(fixed, ScopeProtocol):
+    if isinstance(fixed, RangeScanProtocol):
         yield from fixed.fixed.facts.values()
     elif isinstance(fixed, SearchProtocol):
         yield fixed.facts
@@ -92,7 +81,7 @@ def _with(fixed: Fixed, facts: list[TaskFacts]) -> Fixed:
     if isinstance(fixed, SearchProtocol):
         return replace(fixed, facts=facts[0])
     by_name = {fact.name: fact for fact in facts}
-    if isinstance(fixed, ScopeProtocol):
+    if isinstance(fixed, RangeScanProtocol):
         return replace(fixed, fixed=replace(fixed.fixed, facts=by_name))
     return replace(fixed, facts=by_name)
 

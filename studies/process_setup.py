@@ -48,7 +48,7 @@ class Output(io.TextIOWrapper):
             raise OutputLost(error.errno, error.strerror) from error
 
 
-class Unfailing(io.TextIOWrapper):
+class TolerantStream(io.TextIOWrapper):
     """Standard error: what cannot be said there is not said, and the work goes on."""
 
     def write(self, text: str, /) -> int:
@@ -100,8 +100,8 @@ def soften() -> None:
             line_buffering=out.line_buffering,
             write_through=out.write_through,
         )
-    if isinstance(err, io.TextIOWrapper) and not isinstance(err, Unfailing):
-        sys.stderr = Unfailing(
+    if isinstance(err, io.TextIOWrapper) and not isinstance(err, TolerantStream):
+        sys.stderr = TolerantStream(
             err.buffer, encoding=err.encoding, errors="backslashreplace", line_buffering=True
         )
 

@@ -13,12 +13,12 @@ from studies.ledger.ledger import StudyRow
 from studies.ledger.protocol_comparison import comparable
 from studies.ledger.protocol_hash import as_recorded, untouched
 from studies.network_changes import as_started
-from studies.range_scan.protocol import ScopeProtocol
+from studies.range_scan.protocol import RangeScanProtocol
 from studies.search.protocol import SearchProtocol
 from studies.spec.errors import SpecError
 from trainers.versions import versions
 
-Fixed = StudyProtocol | SearchProtocol | ScopeProtocol
+Fixed = StudyProtocol | SearchProtocol | RangeScanProtocol
 """A protocol of any kind of study."""
 
 

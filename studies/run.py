@@ -20,20 +20,20 @@ from studies.comparison.extension import refuse_unlike
 from studies.comparison.meaningless_levels import examine
 from studies.comparison.protocol import Protocol as StudyProtocol
 from studies.comparison.protocol import protocol
-from studies.comparison.scheduler import Agenda
+from studies.comparison.scheduler import ComparisonScheduler
 from studies.execution.failure_causes import cause_of, whole_traceback
 from studies.execution.failure_kinds import ClusterLost, by_kind, of_exception
-from studies.execution.scheduler_protocol import Work
+from studies.execution.scheduler_protocol import Scheduler
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.load_study import AnySpec
 from studies.network_changes import as_started
 from studies.packing import FLOPS_PER_SECOND, Pack, recorded
-from studies.range_scan.protocol import ScopeProtocol, ScopeSpec, refuse_scoped, scope_protocol
-from studies.range_scan.scheduler import ScopeAgenda
+from studies.range_scan.protocol import RangeScanProtocol, RangeScanSpec, refuse_range_scan, scope_protocol
+from studies.range_scan.scheduler import RangeScanScheduler
 from studies.resume_checks import Fixed, refuse_changed, refuse_other_versions, versions_here
 from studies.search import protocol as searching
 from studies.search.protocol import SearchProtocol, search_protocol
-from studies.search.scheduler import SearchAgenda
+from studies.search.scheduler import SearchScheduler
 from studies.search.spec import SearchSpec
 from studies.spec.reserved_names import refuse_reserved
 from trainers.loop.pack import train_pack
@@ -41,8 +41,8 @@ from trainers.tasks.task import TaskBook
 from trainers.tasks.user_tasks import task_book
 
 if TYPE_CHECKING:
-    from studies.execution.failure_handling import GivenUp
-    from studies.execution.local_cluster import Place
+    from studies.execution.failure_handling import AbandonedPack
+    from studies.execution.local_cluster import WorkerPool
 
 Engine = Literal["ray", "inline"]
 
@@ -50,7 +50,7 @@ Engine = Literal["ray", "inline"]
 class Watch(Protocol):
     """Whoever shows progress: called with the agenda after every commit or failure, and on ticks."""
 
-    def __call__(self, agenda: Work, /) -> None: ...
+    def __call__(self, agenda: Scheduler, /) -> None: ...
 
 
 class Tracking(Protocol):
@@ -81,7 +81,7 @@ class RunSummary:
     """Packs given up in this run; the next run tries them again."""
     seconds: float
     """Of this run, wall clock."""
-    given_up: tuple[GivenUp, ...] = ()
+    given_up: tuple[AbandonedPack, ...] = ()
     """The same packs with their causes, and whether trying again can help."""
     in_vain: str = ""
     """The cause for which all that was tried failed, so that the run ended early; '' where it did not."""
@@ -101,7 +101,7 @@ class RunSummary:
 
 
 def run(
-    spec: AnySpec | ScopeSpec,
+    spec: AnySpec | RangeScanSpec,
     *,
     workspace: Path,
     tasks_from: Path | None = None,
@@ -111,7 +111,7 @@ def run(
     gpu_fraction: float = 0.0,
     watch: Watch | None = None,
     tracking: Tracking | None = None,
-    cluster: Place | None = None,
+    cluster: WorkerPool | None = None,
 ) -> RunSummary:
     """Trains what the ledger does not hold yet.
 
@@ -153,7 +153,7 @@ def run(
         ledger = exits.enter_context(Ledger.open(Path(workspace), create=True))
         exits.enter_context(ledger.hold(spec.study))
         if isinstance(fixed, StudyProtocol):
-            refuse_scoped(fixed.spec, ledger)
+            refuse_range_scan(fixed.spec, ledger)
             refuse_unlike(fixed, ledger)
         fixed, known = as_started(fixed, ledger.find_study(spec.study))
         row = _start(ledger, fixed, device)
@@ -202,7 +202,7 @@ def run(
         )
 
 
-def run_inline(agenda: Work, book: TaskBook, device: str = "cpu", watch: Watch | None = None) -> None:
+def run_inline(agenda: Scheduler, book: TaskBook, device: str = "cpu", watch: Watch | None = None) -> None:
     """Trains pack after pack in this process until the agenda has nothing ready.
 
     An error of the training counts as a failed attempt; an interrupt leaves the pack untouched.
@@ -221,13 +221,13 @@ def run_inline(agenda: Work, book: TaskBook, device: str = "cpu", watch: Watch |
             watch(agenda)
 
 
-def checked(spec: AnySpec | ScopeSpec, book: TaskBook) -> tuple[Fixed, tuple[str, ...]]:
+def checked(spec: AnySpec | RangeScanSpec, book: TaskBook) -> tuple[Fixed, tuple[str, ...]]:
     """What is fixed before training, and what a user should know of it.
 
     Raises:
         SpecError: an unknown task, or a combination that cannot mean anything.
     """
-    if isinstance(spec, ScopeSpec):
+    if isinstance(spec, RangeScanSpec):
         scope = scope_protocol(spec, book)
         return scope, examine(scope.fixed, book)
     if isinstance(spec, SearchSpec):
@@ -237,13 +237,13 @@ def checked(spec: AnySpec | ScopeSpec, book: TaskBook) -> tuple[Fixed, tuple[str
     return guideline, examine(guideline, book)
 
 
-def _agenda(fixed: Fixed, ledger: Ledger, book: TaskBook, speed: float) -> Work:
+def _agenda(fixed: Fixed, ledger: Ledger, book: TaskBook, speed: float) -> Scheduler:
     """The order of work, taken up where the ledger left it."""
     if isinstance(fixed, SearchProtocol):
-        return SearchAgenda(fixed, ledger, book, flops_per_second=speed)
-    if isinstance(fixed, ScopeProtocol):
-        return ScopeAgenda(fixed, ledger, book, flops_per_second=speed)
-    return Agenda(fixed, ledger, book, flops_per_second=speed)
+        return SearchScheduler(fixed, ledger, book, flops_per_second=speed)
+    if isinstance(fixed, RangeScanProtocol):
+        return RangeScanScheduler(fixed, ledger, book, flops_per_second=speed)
+    return ComparisonScheduler(fixed, ledger, book, flops_per_second=speed)
 
 
 def _check_place(engine: str, workers: int | None, gpu_fraction: float) -> None:
@@ -275,7 +275,7 @@ def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
     spec = fixed.spec
     row = ledger.find_study(spec.study)
     if row is None:
-        if not isinstance(fixed, ScopeProtocol):
+        if not isinstance(fixed, RangeScanProtocol):
             refuse_reserved(spec.file, spec.study)
         kind = device.split(":")[0]
         speed = FLOPS_PER_SECOND.get(kind, FLOPS_PER_SECOND["cpu"])

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from search_spaces.factor import unknown
 from studies.spec.errors import SpecError
-from studies.spec.yaml_reader import read_plain
+from studies.spec.yaml_reader import read_yaml
 
 FILE = "site.yaml"
 POSTGRESQL = "postgresql"
@@ -99,7 +99,7 @@ def site_of(workspace: Path) -> Site:
     file = Path(named) if named else Path(workspace) / FILE
     said: dict[str, str] = {}
     if named or file.is_file():
-        for key, value in read_plain(file, str(file)).items():
+        for key, value in read_yaml(file, str(file)).items():
             if key not in KEYS:
                 raise SpecError(str(file), key, str(unknown("key", key, KEYS)))
             if not isinstance(value, str):

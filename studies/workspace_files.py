@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from reports.io.safe_paths import refuse_database_links, refuse_link
-from studies.commands.pages import REPORTS
 from studies.ledger.sqlite import FILE
 from studies.tracking.database import DATABASE
 from studies.tracking.report_artifacts import ARTIFACTS
 
+REPORTS = "reports"
+"""The folder of a workspace that holds a folder for every study, and the index page."""
 PAGES = ("index.html", "summary.json", "defaults.yaml", "claims.json", "claims.csv")
 
 

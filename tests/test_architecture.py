@@ -21,10 +21,10 @@ DOORS: dict[str, frozenset[str]] = {
     "ray": frozenset(
         (
             "studies/execution/ray_workers.py",
-            *(f"studies/execution/{part}.py" for part in ("attached", "cluster", "trainable")),
+            *(f"studies/execution/{part}.py" for part in ("existing_cluster", "local_cluster", "trainable")),
         )
     ),
-    "mlflow": frozenset(f"studies/tracking/mlflow_{part}.py" for part in ("books", "database", "server")),
+    "mlflow": frozenset(f"studies/tracking/{part}.py" for part in ("client", "database", "server")),
     "fsspec": frozenset({"studies/tracking/report_artifacts.py", "trainers/tasks/download.py"}),
     "sqlite3": frozenset({"studies/ledger/sqlite.py", "studies/tracking/sqlite.py"}),
     "psycopg": frozenset({"studies/ledger/postgresql.py", "studies/ledger/sessions.py"}),
@@ -32,7 +32,9 @@ DOORS: dict[str, frozenset[str]] = {
     "yaml": frozenset(
         (
             "studies/spec/yaml_reader.py",
-            *(f"reports/{part}.py" for part in ("yaml_limits", "defaults", "export_formats", "best")),
+            "reports/io/yaml_limits.py",
+            "reports/export/formats.py",
+            *(f"reports/defaults/{part}.py" for part in ("defaults_file", "best_configuration")),
         )
     ),
     "pydantic": frozenset(
@@ -46,7 +48,17 @@ DOORS: dict[str, frozenset[str]] = {
             "studies/cli.py",
             *(
                 f"studies/commands/{part}.py"
-                for part in ("options", "places", "preparing", "running", "finished", "sending", "steering")
+                for part in (
+                    *(
+                        "options",
+                        "path_arguments",
+                        "prepare",
+                        "run",
+                        "results_commands",
+                        "submit",
+                        "cluster_jobs",
+                    ),
+                )
             ),
         )
     ),

@@ -14,7 +14,7 @@ DOOR = "trainers/atomic_files.py"
 ELSEWHERE = {
     "studies/cli.py": {"tempfile.mkstemp", "os.open"},  # a log of a name that nobody can guess; /dev/null
     "studies/process_setup.py": {"os.open"},  # the null device, in the place of a closed stream
-    "studies/execution/scratch_folder.py": {  # the private folder of a run of Ray's, which mkdtemp has just made
+    "studies/execution/scratch_folder.py": {  # the private folder of a run, which mkdtemp has just made
         "tempfile.mkdtemp", "shutil.rmtree", "os.open", "mkdir",
     },
     "studies/execution/local_cluster.py": {"os.open", "write_text"},  # files of that folder
@@ -26,7 +26,7 @@ ELSEWHERE = {
     "studies/tracking/sqlite.py": {"sqlite3.connect"},  # likewise
     "studies/tracking/database.py": {"tempfile.TemporaryDirectory"},  # where MLflow makes its tables
     "studies/commands/submit.py": {"tempfile.TemporaryDirectory"},  # for the file of a submission
-    "studies/simulation/full_studies.py": {"tempfile.TemporaryDirectory"},  # for the ledger of a simulated study
+    "studies/simulation/full_studies.py": {"tempfile.TemporaryDirectory"},  # for a simulated study
     "studies/tracking/report_artifacts.py": {"makedirs"},  # of an object store
     "trainers/tasks/download.py": {"shutil.copyfile"},  # into the file that `replacing` has made
     "reports/pages/figures.py": {"savefig"},  # into memory

@@ -18,15 +18,15 @@ from typing import Any, Literal
 import numpy as np
 
 from reports.claims.challenge import challenge_of
-from reports.claims.claim_types import Heard, type_of
+from reports.claims.claim_types import ClaimEvidence, type_of
 from reports.claims.outcome import Counterexample, Outcome
 from reports.evidence.arrays import Evidence
 from reports.evidence.claim import Claim, ClaimType
 from reports.evidence.fairness_checks import unjudged, untrained
 from reports.evidence.study_record import StudyRecord
-from reports.evidence.validity import answering, standing
+from reports.evidence.validity import answering, validity_status
 from reports.io.control_characters import cell
-from reports.io.dataclass_files import from_plain, to_plain
+from reports.io.dataclass_files import from_dict, to_dict
 from reports.io.safe_paths import read_bounded, write
 from reports.statistics.compare import FEW_FAMILIES
 from trainers.evaluation import Evaluation
@@ -58,7 +58,7 @@ class Witness:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
+class ClaimCard:
     """One claim and what one study says of it, plan and price included."""
 
     study: str
@@ -114,11 +114,11 @@ class Card:
         return self.verdict != "not_tested"
 
 
-def cards(record: StudyRecord) -> tuple[Card, ...]:
+def cards(record: StudyRecord) -> tuple[ClaimCard, ...]:
     """A card for every claim of the study, in the order of its file; never raises for a weak study."""
     if not record.claims:
         return ()
-    now = standing(record)
+    now = validity_status(record)
     rows: dict[tuple[str, str], Evidence] = {}
     if now.kind == "evidence":
         rows = {(row.question.factor, row.regime): row for row in answering(record)}
@@ -148,7 +148,9 @@ def _untestable(record: StudyRecord, claim: Claim, kind: str, reason: str) -> st
     return ""
 
 
-def _card(record: StudyRecord, claim: Claim, rows: Mapping[tuple[str, str], Evidence], reason: str) -> Card:
+def _card(
+    record: StudyRecord, claim: Claim, rows: Mapping[tuple[str, str], Evidence], reason: str
+) -> ClaimCard:
     kind = type_of(claim)
     its = {regime: rows[claim.factor, regime] for regime in claim.regimes} if not reason else {}
     members = [
@@ -164,7 +166,7 @@ def _card(record: StudyRecord, claim: Claim, rows: Mapping[tuple[str, str], Evid
     elif its:
         chosen = [row for row in members if row.slot.phase == "confirm" and row.arm == "tuned"]
         looks = max(1, len(record.budget.looks))
-        outcome = kind.judge(claim, Heard(rows=its, members=chosen, looks=looks, challenge=challenge))
+        outcome = kind.judge(claim, ClaimEvidence(rows=its, members=chosen, looks=looks, challenge=challenge))
         reason = "" if outcome else "nothing was recorded of the inside of its trainings"
     families = min((len(row.families) for row in its.values()), default=0)
     tasks = tuple(dict.fromkeys(task for row in its.values() for task in row.tasks))
@@ -176,7 +178,7 @@ def _card(record: StudyRecord, claim: Claim, rows: Mapping[tuple[str, str], Evid
         for level in claim.levels
     ]
     spent = [one for one in seconds if one is not None]
-    return Card(
+    return ClaimCard(
         study=record.name,
         plan_hash=record.plan_hash,
         id=claim.id,
@@ -274,19 +276,19 @@ def _capital(text: str) -> str:
 # Beside the page.
 
 
-def write_cards(found: Sequence[Card], folder: Path) -> None:
+def write_cards(found: Sequence[ClaimCard], folder: Path) -> None:
     """Leaves the cards beside the page as JSON and CSV; where there are none, no files."""
     if found:
-        text = json.dumps([to_plain(card) for card in found], indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps([to_dict(card) for card in found], indent=2, ensure_ascii=False, allow_nan=False)
         write(folder / FILE, text + "\n")
         write(folder / TABLE, as_csv(found))
 
 
-def read_cards(folder: Path) -> tuple[Card, ...]:
+def read_cards(folder: Path) -> tuple[ClaimCard, ...]:
     """The cards beside a page; () where there are none, or another version wrote them."""
     try:
         data = json.loads(read_bounded(folder / FILE, LONGEST))
-        return tuple(from_plain(Card, one, f"{folder.name}[{i}]") for i, one in enumerate(data))
+        return tuple(from_dict(ClaimCard, one, f"{folder.name}[{i}]") for i, one in enumerate(data))
     except (OSError, ValueError, TypeError, RecursionError):
         return ()
 
@@ -299,7 +301,7 @@ COLUMNS = (
 )
 
 
-def as_csv(found: Sequence[Card]) -> str:
+def as_csv(found: Sequence[ClaimCard]) -> str:
     """One row for each card, with a header."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -308,7 +310,7 @@ def as_csv(found: Sequence[Card]) -> str:
     return out.getvalue()
 
 
-def _row(card: Card) -> tuple[Any, ...]:
+def _row(card: ClaimCard) -> tuple[Any, ...]:
     none = (None, None)
     return (
         *(card.study, card.id, card.source, card.type, card.factor),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.claims.effects import Blocks, pair
+from reports.claims.effects import BlockEffects, pair
 from reports.claims.outcome import Challenge
 from reports.evidence.arrays import from_rows
 from reports.evidence.claim import Claim
@@ -70,7 +70,7 @@ def challenged(
     if len(names) < FEW_FAMILIES:
         return ()
     delta = np.array([margins[task].delta for task in tasks])
-    effects = Blocks(
+    effects = BlockEffects(
         values=block_effects(errors[there].mean(axis=-1), delta)[..., 1, 0],
         tasks=tuple(tasks),
         family=np.array([names.index(families[task]) for task in tasks], dtype=np.int64),

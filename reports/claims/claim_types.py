@@ -31,7 +31,7 @@ PAIR, TREND = (2, 2), (3, 100)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Heard:
+class ClaimEvidence:
     """What one study has of a claim."""
 
     rows: Mapping[str, Evidence]
@@ -51,7 +51,7 @@ class Heard:
 class Judge(Protocol):
     """What decides on a claim; None where nothing was recorded that could."""
 
-    def __call__(self, claim: Claim, heard: Heard, /) -> Outcome | None: ...
+    def __call__(self, claim: Claim, heard: ClaimEvidence, /) -> Outcome | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +85,13 @@ def type_of(claim: Claim) -> TypeOfClaim:
 
 
 def _pair(word: Word, *, either_way: bool = False) -> Judge:
-    def judge(claim: Claim, heard: Heard) -> Outcome:
+    def judge(claim: Claim, heard: ClaimEvidence) -> Outcome:
         return pair_outcome(claim, heard.first(claim), heard.looks, word, either_way=either_way)
 
     return judge
 
 
-def _always(claim: Claim, heard: Heard) -> Outcome:
+def _always(claim: Claim, heard: ClaimEvidence) -> Outcome:
     challenge = heard.challenge
     outcome = pair_outcome(
         claim, heard.first(claim), heard.looks, lambda found, blocks: always_word(found, blocks, challenge)
@@ -99,25 +99,25 @@ def _always(claim: Claim, heard: Heard) -> Outcome:
     return outcome if challenge is None else challenged_outcome(outcome, claim, challenge)
 
 
-def _ordering(claim: Claim, heard: Heard) -> Outcome:
+def _ordering(claim: Claim, heard: ClaimEvidence) -> Outcome:
     return ordering_outcome(claim, heard.first(claim), heard.looks)
 
 
-def _dose(claim: Claim, heard: Heard) -> Outcome:
+def _dose(claim: Claim, heard: ClaimEvidence) -> Outcome:
     return dose_outcome(claim, heard.first(claim), heard.looks)
 
 
-def _regime(claim: Claim, heard: Heard) -> Outcome:
+def _regime(claim: Claim, heard: ClaimEvidence) -> Outcome:
     there = measured(heard.rows[claim.regimes[1]], claim.levels)
     return regime_outcome(claim, heard.first(claim), there, heard.looks)
 
 
-def _success_rate(claim: Claim, heard: Heard) -> Outcome | None:
+def _success_rate(claim: Claim, heard: ClaimEvidence) -> Outcome | None:
     alpha = heard.rows[claim.regimes[0]].question.alpha / heard.looks
     return success_outcome(claim, heard.members, alpha=alpha)
 
 
-def _exact(claim: Claim, heard: Heard) -> Outcome | None:
+def _exact(claim: Claim, heard: ClaimEvidence) -> Outcome | None:
     return exact_outcome(claim, heard.members)
 
 

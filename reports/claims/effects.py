@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from reports.evidence.arrays import Evidence
 from reports.statistics.bootstrap import Improvement, improvement, shares
-from reports.statistics.claim_rules import Bounds
+from reports.statistics.claim_rules import EffectBounds
 from reports.statistics.compare import (
     FEW_FAMILIES,
     Array,
@@ -27,7 +27,7 @@ from reports.statistics.compare import (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Blocks:
+class BlockEffects:
     """One effect per task and block, and how tasks form families."""
 
     values: Array
@@ -58,7 +58,7 @@ class Blocks:
         """[F] mean over the tasks of each family."""
         return np.array([self.by_task[self.family == f].mean() for f in range(self.families)])
 
-    def found(self, *, level: float) -> Found:
+    def found(self, *, level: float) -> OverallEffect:
         """Mean, bounds at one-sided `level` and 95 % interval."""
         effects = self.values[..., None, None]
         if self.general:
@@ -68,8 +68,8 @@ class Blocks:
             mean, error, each = over_splits(effects, self.family, self.overlap)
             free = float(each[0, 0])
         at = bounded(mean, error, free, level=level)
-        return Found(
-            bounds=Bounds(
+        return OverallEffect(
+            bounds=EffectBounds(
                 mean=at.mean[0, 0], error=at.error[0, 0], lower=at.lower[0, 0], upper=at.upper[0, 0]
             ),
             freedom=free,
@@ -88,16 +88,16 @@ class Blocks:
         """P(improve) over families; None where they are too few."""
         return improvement(shares(self.values, self.family)) if self.general else None
 
-    def mirrored(self) -> Blocks:
+    def mirrored(self) -> BlockEffects:
         """The same with the sign turned."""
         return replace(self, values=-self.values)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
+class OverallEffect:
     """An effect over all tasks."""
 
-    bounds: Bounds
+    bounds: EffectBounds
     freedom: float
     interval: tuple[float, float]
     """Two-sided 95 %."""
@@ -116,13 +116,13 @@ def measured(evidence: Evidence, levels: Sequence[str]) -> Evidence:
     )
 
 
-def pair(evidence: Evidence, a: int = 0, b: int = 1) -> Blocks:
+def pair(evidence: Evidence, a: int = 0, b: int = 1) -> BlockEffects:
     """How much worse level number `b` is than `a`: above 0 speaks for `a`."""
     effects = block_effects(evidence.tuned[..., [a, b]], evidence.delta)[..., 1, 0]
     return _blocks(evidence, effects)
 
 
-def slope(evidence: Evidence) -> Blocks:
+def slope(evidence: Evidence) -> BlockEffects:
     """What the error falls by from the first level to the last, along a straight line over equal steps."""
     effects = block_effects(evidence.tuned, evidence.delta)[..., :, 0]  # [T, R, L] above the first level
     places = np.arange(len(evidence.levels)) - (len(evidence.levels) - 1) / 2
@@ -130,7 +130,7 @@ def slope(evidence: Evidence) -> Blocks:
     return _blocks(evidence, -rise)
 
 
-def difference(here: Blocks, there: Blocks) -> Blocks | None:
+def difference(here: BlockEffects, there: BlockEffects) -> BlockEffects | None:
     """The effect in one regime minus the effect in the other, on their common tasks, block by block.
 
     None where no task was judged in both.
@@ -141,7 +141,7 @@ def difference(here: Blocks, there: Blocks) -> Blocks | None:
     rows = [here.tasks.index(task) for task in common]
     others = [there.tasks.index(task) for task in common]
     numbers = list(dict.fromkeys(here.family[rows].tolist()))
-    return Blocks(
+    return BlockEffects(
         values=here.values[rows] - there.values[others],
         tasks=tuple(common),
         family=np.array([numbers.index(f) for f in here.family[rows]], dtype=np.int64),
@@ -156,5 +156,5 @@ def points(evidence: Evidence, a: int = 0, b: int = 1) -> float:
     return float(100 * np.mean(units))
 
 
-def _blocks(evidence: Evidence, values: Array) -> Blocks:
-    return Blocks(values=values, tasks=evidence.tasks, family=evidence.family, overlap=evidence.overlap)
+def _blocks(evidence: Evidence, values: Array) -> BlockEffects:
+    return BlockEffects(values=values, tasks=evidence.tasks, family=evidence.family, overlap=evidence.overlap)

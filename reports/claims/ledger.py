@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from reports.claims.cards import FILE, Card, Word, read_cards
+from reports.claims.cards import FILE, ClaimCard, Word, read_cards
 from reports.statistics.decision import Label
 from reports.statistics.false_discovery import Adjusted, adjudicate
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class ClaimEntry:
     """One card, and what becomes of it beside all others."""
 
-    card: Card
+    card: ClaimCard
     adjusted: Adjusted | None
     """None where the claim was not tested."""
     tested: int
@@ -32,17 +32,18 @@ class Entry:
         return self.adjusted.label if self.adjusted else "not_tested"
 
 
-def entries(found: Iterable[Card]) -> tuple[Entry, ...]:
+def entries(found: Iterable[ClaimCard]) -> tuple[ClaimEntry, ...]:
     """The ledger of these cards, in their order."""
     found = tuple(found)
     tested = [card for card in found if card.tested]
     judged = iter(adjudicate([cast(Label, card.verdict) for card in tested], [card.p for card in tested]))
     return tuple(
-        Entry(card=card, adjusted=next(judged) if card.tested else None, tested=len(tested)) for card in found
+        ClaimEntry(card=card, adjusted=next(judged) if card.tested else None, tested=len(tested))
+        for card in found
     )
 
 
-def workspace_entries(reports: Path) -> tuple[Entry, ...]:
+def workspace_entries(reports: Path) -> tuple[ClaimEntry, ...]:
     """The ledger over all reports of a folder, by the studies' folder names.
 
     A card that names another study than its folder's is left out: pages are found, and written, by that name.

@@ -1,7 +1,8 @@
 """One claim put to the test: its verdict by its type, and the p-value it brings to the ledger.
 
-The words are those of method.md 2.8, which `reports.statistics.claim_rules` gives; here the evidence of a study is laid out
-for them. A claim about L levels has bounds at alpha / (L * looks), whatever else its question compares.
+The words are those of method.md 2.8, which `reports.statistics.claim_rules` gives; here the evidence of a
+study is laid out for them. A claim about L levels has bounds at alpha / (L * looks), whatever else its
+question compares.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.claims.effects import Blocks, Found, difference, pair, points, slope
+from reports.claims.effects import BlockEffects, OverallEffect, difference, pair, points, slope
 from reports.evidence.arrays import Evidence
 from reports.evidence.claim import Claim
 from reports.statistics import claim_rules
@@ -35,7 +36,7 @@ class Counterexample:
     regime: str
     levels: tuple[str, str]
     """The one that was claimed to be better, and the one that was."""
-    blocks: Blocks
+    blocks: BlockEffects
     """Below 0: against the claim."""
     fresh: bool = False
     """These are blocks of the challenge stage."""
@@ -45,7 +46,7 @@ class Counterexample:
 class Challenge:
     """What the fresh blocks of an 'always' claim say (`reports.claims.challenge`)."""
 
-    blocks: Blocks
+    blocks: BlockEffects
     """[C, R] effects on the challenged tasks, worst of the confirm phase first; above 0: for the claim."""
     reversed: NDArray[np.bool_]
     """[C] proved reversed beyond the margin, Holm over C."""
@@ -61,9 +62,9 @@ class Outcome:
     p: float
     """Of the state behind the label; 1 where there is none."""
     sentence: str
-    found: Found | None = None
+    found: OverallEffect | None = None
     """The effect in margins, above 0 where it speaks for the claim; None where margins mean nothing."""
-    blocks: Blocks | None = None
+    blocks: BlockEffects | None = None
     points: float | None = None
     """The same in percentage points of error (regression: hundredths of the target's SD)."""
     against: Counterexample | None = None
@@ -75,11 +76,11 @@ def _level(evidence: Evidence, count: int, looks: int) -> float:
     return evidence.question.alpha / (count * looks)
 
 
-def _p(found: Found) -> float:
+def _p(found: OverallEffect) -> float:
     return float(state_p(found.bounds, claim_rules.states(found.bounds), found.freedom))
 
 
-Word = Callable[[Found, Blocks], claim_rules.Strings]
+Word = Callable[[OverallEffect, BlockEffects], claim_rules.Strings]
 """The verdict on one pair of levels."""
 
 
@@ -117,7 +118,9 @@ def pair_outcome(
     )
 
 
-def always_word(found: Found, blocks: Blocks, challenge: Challenge | None) -> claim_rules.Strings:
+def always_word(
+    found: OverallEffect, blocks: BlockEffects, challenge: Challenge | None
+) -> claim_rules.Strings:
     """Of an 'always' claim, whose fresh blocks may not have been trained."""
     prediction = blocks.prediction()
     low = prediction[0] if prediction else -math.inf
@@ -125,7 +128,7 @@ def always_word(found: Found, blocks: Blocks, challenge: Challenge | None) -> cl
     return claim_rules.always_claim(found.bounds, np.array(low), np.array(turned_over))
 
 
-def usually_word(found: Found, blocks: Blocks) -> claim_rules.Strings:
+def usually_word(found: OverallEffect, blocks: BlockEffects) -> claim_rules.Strings:
     """Of a 'usually' claim."""
     improve = blocks.improve()
     return claim_rules.usually_claim(found.bounds, np.array(improve.low if improve else 0.0))
@@ -296,19 +299,19 @@ def _ranked(evidence: Evidence) -> Array:
     return units
 
 
-def _turned(found: Found) -> Found:
+def _turned(found: OverallEffect) -> OverallEffect:
     low, high = found.interval
-    return Found(bounds=found.bounds.mirrored(), freedom=found.freedom, interval=(-high, -low))
+    return OverallEffect(bounds=found.bounds.mirrored(), freedom=found.freedom, interval=(-high, -low))
 
 
-def _higher(worse: str, better: str, found: Found) -> str:
+def _higher(worse: str, better: str, found: OverallEffect) -> str:
     """Whose error is higher, and by how many margins, with the 95 % interval."""
     if found.bounds.mean < 0:
         return _higher(better, worse, _turned(found))
     return f"the error of {worse} is {_margins(found)} higher than that of {better}"
 
 
-def _margins(found: Found) -> str:
+def _margins(found: OverallEffect) -> str:
     low, high = found.interval
     if not math.isfinite(low):
         return f"{signed(float(found.bounds.mean))} margins (no interval: one block only)"

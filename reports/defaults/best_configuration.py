@@ -11,10 +11,10 @@ import yaml
 from reports.evidence.effective_settings import training_items
 from reports.evidence.processors import mixture_of
 from reports.evidence.search_record import EXPLORATORY, SearchRecord
-from reports.io.dataclass_files import later, to_plain
+from reports.io.dataclass_files import optional_field, to_dict
 from search_spaces.factor import unknown
 from search_spaces.overrides import spelled
-from trainers.config_audit.effective_values import amounts, told
+from trainers.effective_values import describe, effective_values
 
 FORMATS = ("yaml", "json", "markdown")
 
@@ -41,7 +41,7 @@ class Best:
     protocol: str
     versions: dict[str, str]
     hardware: str
-    caveats: tuple[str, ...] | None = later()
+    caveats: tuple[str, ...] | None = optional_field()
 
 
 def best(record: SearchRecord) -> Best:
@@ -57,7 +57,7 @@ def best(record: SearchRecord) -> Best:
             f"{record.planned} trained, {record.count('diverged')} diverged)"
         )
     mixed, items = mixture_of(record), training_items(record.facts)
-    cut = told({record.facts.name: amounts(found.config, items=items)})
+    cut = describe({record.facts.name: effective_values(found.config, items=items)})
     return Best(
         study=record.name,
         task=record.facts.name,
@@ -82,12 +82,12 @@ def best(record: SearchRecord) -> Best:
 def render(found: Best, format: str) -> str:
     """The file's text in 'yaml', 'json' or 'markdown'; equal for equal searches."""
     if format == "yaml":
-        plain = to_plain(found)
+        plain = to_dict(found)
         return f"# {EXPLORATORY}\n" + str(
             yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
         )
     if format == "json":
-        return json.dumps(to_plain(found), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(to_dict(found), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if format == "markdown":
         return _markdown(found)
     raise unknown("format of a configuration", format, FORMATS)

@@ -18,18 +18,18 @@ from reports.defaults.schema import (
     Defaults,
     Gain,
     LevelEffect,
-    Number,
     Plan,
-    Reading,
+    ReadingGuide,
+    RecommendedLevel,
     Regret,
-    Row,
+    TunedSetting,
     content_hash,
     sealed,
 )
 from reports.evidence.arrays import gather
 from reports.evidence.study_record import StudyRecord
 from reports.io.control_characters import on_one_line
-from reports.io.dataclass_files import from_plain
+from reports.io.dataclass_files import from_dict
 from reports.io.yaml_limits import examine
 from reports.verdicts.external_check import whole_recipe
 from reports.verdicts.hyperparameter_values import tuned_numbers
@@ -69,7 +69,7 @@ def defaults(
         points = (_short(100 * float(body.delta.min())), _short(100 * float(body.delta.max())))
         rows.append(replace(_row(verdict, left_out, said), margin_points=points))
         numbers += [
-            Number(
+            TunedSetting(
                 name=n.name,
                 regime=verdict.regime,
                 factor=verdict.factor,
@@ -101,14 +101,14 @@ def defaults(
             replace(recipe, compared=whole_recipe(recipe.regime, [v.caveats for v in verdicts]))
             for recipe in recipes(record, rows, numbers)
         ),
-        reading=Reading(holds_for="these tasks only" if few else Reading.holds_for),
+        reading=ReadingGuide(holds_for="these tasks only" if few else ReadingGuide.holds_for),
     )
     if previous is not None:
         same_regimes(previous, table, ("the previous defaults", "these"))
     return sealed(table)
 
 
-def kept(old: Row | None, new: Row) -> str:
+def kept(old: RecommendedLevel | None, new: RecommendedLevel) -> str:
     """The level that a new release recommends where the last one said `old`.
 
     It keeps the old level while that is still proved within one margin of every rival, though another may be
@@ -162,7 +162,7 @@ def load(text: str, name: str = "defaults file") -> Defaults:
         )
     _plain_names(data, name)
     try:
-        found = from_plain(Defaults, data, name)
+        found = from_dict(Defaults, data, name)
     except ValueError as error:
         said = str(error)
         raise ValueError(said if name in said else f"{name}: {said}") from None
@@ -174,7 +174,7 @@ def load(text: str, name: str = "defaults file") -> Defaults:
     return found
 
 
-def _row(verdict: Verdict, leave_one_out: float | None, meaning: tuple[str, ...]) -> Row:
+def _row(verdict: Verdict, leave_one_out: float | None, meaning: tuple[str, ...]) -> RecommendedLevel:
     head, bound = verdict.headline, verdict.regret_bound
     gain = None
     if head is not None and all(map(math.isfinite, head.interval)):
@@ -187,7 +187,7 @@ def _row(verdict: Verdict, leave_one_out: float | None, meaning: tuple[str, ...]
             blocks=verdict.blocks,
             seeds=verdict.seeds,
         )
-    return Row(
+    return RecommendedLevel(
         factor=verdict.factor,
         regime=verdict.regime,
         recommended=verdict.recommended,

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from reports.defaults.schema import Defaults, Number, Row
-from reports.defaults.sentences import judged, pair_said, verdict_said
+from reports.defaults.schema import Defaults, RecommendedLevel, TunedSetting
+from reports.defaults.sentences import describe_pair, describe_verdict, judged
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_LIMITS, SETTING_NAMES, Setting
 from search_spaces.overrides import spelled
@@ -138,7 +138,7 @@ def _between(
     )
 
 
-def _row(old: Row | None, new: Row | None) -> Difference | None:
+def _row(old: RecommendedLevel | None, new: RecommendedLevel | None) -> Difference | None:
     if old is None or new is None:
         there = new or old
         assert there is not None
@@ -147,7 +147,7 @@ def _row(old: Row | None, new: Row | None) -> Difference | None:
             before=old.recommended if old else "-",
             after=new.recommended if new else "-",
             kind="removed" if old else "added",
-            because=verdict_said(there),
+            because=describe_verdict(there),
         )
     if old.recommended != new.recommended:
         # Both proved each other's level as good: the move is a matter of cost, not of evidence.
@@ -158,7 +158,9 @@ def _row(old: Row | None, new: Row | None) -> Difference | None:
             after=new.recommended,
             kind="within_ties" if tied else "evidence",
             # Of the pair that changed, each as its own table has it.
-            because=(f"was {verdict_said(old, new.recommended)}; is {verdict_said(new, old.recommended)}"),
+            because=(
+                f"was {describe_verdict(old, new.recommended)}; is {describe_verdict(new, old.recommended)}"
+            ),
         )
     if (old.verdict, old.decided_by) != (new.verdict, new.decided_by):
         return Difference(
@@ -166,7 +168,7 @@ def _row(old: Row | None, new: Row | None) -> Difference | None:
             before=f"{old.recommended} ({old.verdict}, {old.decided_by})",
             after=f"{new.recommended} ({new.verdict}, {new.decided_by})",
             kind="verdict",
-            because=f"was {verdict_said(old)}; is {verdict_said(new)}",
+            because=f"was {describe_verdict(old)}; is {describe_verdict(new)}",
         )
     return None
 
@@ -193,27 +195,27 @@ def _numbers(before: Defaults, after: Defaults, shared: Sequence[str]) -> Iterat
         )
 
 
-def _key(number: Number) -> tuple[str, str, str, str]:
+def _key(number: TunedSetting) -> tuple[str, str, str, str]:
     return number.name, number.regime, number.factor, number.optimizer
 
 
-def _called(number: Number | None) -> str:
+def _called(number: TunedSetting | None) -> str:
     assert number is not None
     return f"{number.name}@{number.regime}, optimizer {number.optimizer}, row {number.factor}"
 
 
-def _untuned(number: Number) -> str:
+def _untuned(number: TunedSetting) -> str:
     """What the library's default costs: of this number alone, where the file says it."""
     if number.loss_if_untuned_margins is None:
         return f"{number.tunability_margins:+.2f} margins (all numbers of the level)"
     return f"{number.loss_if_untuned_margins:+.2f} margins"
 
 
-def _inside(number: Number, value: float) -> bool:
+def _inside(number: TunedSetting, value: float) -> bool:
     return number.range[0] <= value <= number.range[1]
 
 
-def _span(number: Number) -> str:
+def _span(number: TunedSetting) -> str:
     return f"[{number.range[0]:g}, {number.range[1]:g}]"
 
 
@@ -276,15 +278,15 @@ def _against(table: Defaults, reference: Reference, names: tuple[str, str], *, f
     )
 
 
-def _against_each(row: Row, levels: Sequence[str]) -> str:
+def _against_each(row: RecommendedLevel, levels: Sequence[str]) -> str:
     """The verdict, and the effect of each of these levels against the recommended one, where it is known."""
-    pairs = [pair_said(row, pair) for level in levels if (pair := row.effect_of(level)) is not None]
+    pairs = [describe_pair(row, pair) for level in levels if (pair := row.effect_of(level)) is not None]
     if not pairs:
-        return verdict_said(row)
+        return describe_verdict(row)
     return "; ".join([judged(row), *pairs])
 
 
-def _framework(table: Defaults, row: Row) -> tuple[str, ...]:
+def _framework(table: Defaults, row: RecommendedLevel) -> tuple[str, ...]:
     """The level a PyTorch user gets without choosing; nothing for combinations of one's own."""
     if row.factor in FACTORS and row.recommended in FACTORS[row.factor].names:
         return (FACTORS[row.factor].framework_default,)

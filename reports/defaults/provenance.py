@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
-from reports.defaults.schema import Defaults, Number, Recipe
-from reports.defaults.sentences import row_said, verdict_said, whole_recipes
+from reports.defaults.schema import Defaults, Recipe, TunedSetting
+from reports.defaults.sentences import describe_row, describe_verdict, whole_recipes
 from reports.defaults.textbook_layout import caveats
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Config
@@ -15,7 +15,7 @@ from search_spaces.space import complete
 WIDTH = 100
 
 
-def plain_text(text: str) -> str:
+def comment_text(text: str) -> str:
     """One line that can stand in a comment and in a docstring of generated code."""
     return " ".join(text.split()).replace("\\", "/").replace('"', "'")
 
@@ -32,7 +32,7 @@ def reason(defaults: Defaults, recipe: Recipe, kind: Kind, name: str) -> str:
             loss = tuned.loss_if_untuned_margins
             untuned = "" if loss is None else f"; left at the library's default it costs {loss:+.2f} margins"
             return f"tuned for the row {factor}@{regime}, mostly between {low:g} and {high:g}{untuned}"
-        return f"row {factor}@{regime}: {verdict_said(row)}" if row else by
+        return f"row {factor}@{regime}: {describe_verdict(row)}" if row else by
     said = {
         "fixed": "held fixed in the study, not compared",
         "background": "the study's first background, not compared",
@@ -65,14 +65,14 @@ def _tuned_by(defaults: Defaults, recipe: Recipe, name: str) -> str:
     return next((f"row {n.factor}@{n.regime}" for n in found if n.value == recipe.numbers.get(name)), "")
 
 
-def tuned_number(defaults: Defaults, recipe: Recipe, name: str) -> Number | None:
+def tuned_number(defaults: Defaults, recipe: Recipe, name: str) -> TunedSetting | None:
     """The entry that a number or setting of a recipe was taken from: of its regime, optimizer and row."""
     by = (recipe.numbers_chosen_by or recipe.chosen_by).get(name) or recipe.chosen_by.get(name, "")
     found = _fitting(defaults, recipe, name)
     return next((n for n in found if f"row {n.factor}@{n.regime}" == by), None)
 
 
-def _fitting(defaults: Defaults, recipe: Recipe, name: str) -> list[Number]:
+def _fitting(defaults: Defaults, recipe: Recipe, name: str) -> list[TunedSetting]:
     place = (name, recipe.regime, recipe.levels["optimizer"])
     return [n for n in defaults.numbers if (n.name, n.regime, n.optimizer) == place]
 
@@ -98,7 +98,9 @@ def noted(defaults: Defaults, recipe: Recipe, name: str, indent: int = 4) -> lis
     return [
         line
         for text in said
-        for line in textwrap.wrap(plain_text(text), WIDTH, initial_indent=mark, subsequent_indent=f"{mark}  ")
+        for line in textwrap.wrap(
+            comment_text(text), WIDTH, initial_indent=mark, subsequent_indent=f"{mark}  "
+        )
     ]
 
 
@@ -116,14 +118,14 @@ def provenance(defaults: Defaults) -> list[str]:
         else f"Versions: {versions}.",
         *whole_recipes(defaults),
     ]
-    notes = [f"{row.name}: {row_said(row)}" for row in defaults.rows if row.evaluations]
+    notes = [f"{row.name}: {describe_row(row)}" for row in defaults.rows if row.evaluations]
     notes += [f"Caveat, {whose}: {note}" for whose, note in caveats(defaults)]
     read = (reading.margins, reading.effects) if defaults.measured else ()
     notes += [f"{meaning[:1].upper()}{meaning[1:]}" for meaning in read if meaning]
-    lines = [line for sentence in sentences for line in textwrap.wrap(plain_text(sentence), WIDTH)]
+    lines = [line for sentence in sentences for line in textwrap.wrap(comment_text(sentence), WIDTH)]
     lines += [""] if notes else []
     for note in notes:
-        lines += textwrap.wrap(plain_text(f"{note}."), WIDTH, initial_indent="- ", subsequent_indent="  ")
+        lines += textwrap.wrap(comment_text(f"{note}."), WIDTH, initial_indent="- ", subsequent_indent="  ")
     return lines
 
 
@@ -132,7 +134,7 @@ def completed(recipe: Recipe) -> Config:
     try:
         return complete(recipe.levels, recipe.numbers, setting=recipe.setting)
     except ValueError as error:
-        raise ValueError(f"recipe of regime {plain_text(recipe.regime)}: {error}") from None
+        raise ValueError(f"recipe of regime {comment_text(recipe.regime)}: {error}") from None
 
 
 def literal(text: str) -> str:

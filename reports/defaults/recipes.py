@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reports.defaults.schema import Number, Recipe, Row
+from reports.defaults.schema import Recipe, RecommendedLevel, TunedSetting
 from reports.evidence.question import Question
 from reports.evidence.study_record import StudyRecord
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_LIMITS, SETTING_NAMES, Setting
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from search_spaces.space import complete, framework_levels, open_ranges
 
 
-def recipes(record: StudyRecord, rows: Sequence[Row], numbers: Sequence[Number]) -> tuple[Recipe, ...]:
+def recipes(
+    record: StudyRecord, rows: Sequence[RecommendedLevel], numbers: Sequence[TunedSetting]
+) -> tuple[Recipe, ...]:
     """One recipe for each regime that has a row.
 
     What is fixed is overruled by the background (its first levels, as on tasks at even places), that
@@ -29,7 +31,9 @@ def recipes(record: StudyRecord, rows: Sequence[Row], numbers: Sequence[Number])
     )
 
 
-def recipe(record: StudyRecord, regime: str, rows: Sequence[Row], numbers: Sequence[Number]) -> Recipe:
+def recipe(
+    record: StudyRecord, regime: str, rows: Sequence[RecommendedLevel], numbers: Sequence[TunedSetting]
+) -> Recipe:
     """The recipe of one regime from its rows."""
     stated, chosen_by, of_numbers = _stated(record, regime, rows)
     levels = {**framework_levels(), **stated.levels}
@@ -64,7 +68,7 @@ def recipe(record: StudyRecord, regime: str, rows: Sequence[Row], numbers: Seque
     )
 
 
-def words_of(words: Mapping[str, Any]) -> Change:
+def words_of(words: Mapping[str, Any]) -> Overrides:
     """A change from its words (`Change.words`), where a text may also say 'level number'."""
     levels: dict[str, str] = {}
     numbers: dict[str, float] = {}
@@ -78,24 +82,24 @@ def words_of(words: Mapping[str, Any]) -> Change:
                 levels[name] = part
             else:
                 numbers[name] = float(part)
-    return Change(levels=levels, numbers=numbers, setting=setting)
+    return Overrides(levels=levels, numbers=numbers, setting=setting)
 
 
 def _stated(
-    record: StudyRecord, regime: str, rows: Iterable[Row]
-) -> tuple[Change, dict[str, str], dict[str, str]]:
+    record: StudyRecord, regime: str, rows: Iterable[RecommendedLevel]
+) -> tuple[Overrides, dict[str, str], dict[str, str]]:
     """Everything that is stated, later over earlier; who stated a factor or setting, and who a number."""
     first = {
         **next(iter(record.background.values()), {}),
         **next(iter(record.background_in.get(regime, {}).values()), {}),
     }
-    parts: list[tuple[str, Change]] = [
+    parts: list[tuple[str, Overrides]] = [
         ("fixed", words_of(record.fixed)),
-        ("background", Change(levels=first)),
+        ("background", Overrides(levels=first)),
         ("regime", words_of(record.regimes[regime])),
         *((f"row {row.name}", _change(record, row)) for row in rows),
     ]
-    whole = Change()
+    whole = Overrides()
     chosen_by: dict[str, str] = {}
     of_numbers: dict[str, str] = {}
     for who, change in parts:
@@ -110,15 +114,15 @@ def _stated(
     return whole, chosen_by, of_numbers
 
 
-def _change(record: StudyRecord, row: Row) -> Change:
+def _change(record: StudyRecord, row: RecommendedLevel) -> Overrides:
     question: Question = next(q for q in record.questions if q.factor == row.factor)
     return question.change(row.recommended)
 
 
-def _tuned(candidates: Sequence[Number]) -> Number:
+def _tuned(candidates: Sequence[TunedSetting]) -> TunedSetting:
     """The number of the row whose own level opens it, else of the row with most cells; ties to the first."""
 
-    def fitness(number: Number) -> tuple[bool, int]:
+    def fitness(number: TunedSetting) -> tuple[bool, int]:
         factor = FACTORS.get(number.factor)
         levels = () if factor is None else (each for each in factor.levels if each.name == number.level)
         return any(span.name == number.name for level in levels for span in level.ranges), number.cells

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 from reports.defaults.diff import REFERENCES, Reference
-from reports.defaults.schema import Defaults, Plan, Reading, Recipe, Regret, Row, sealed
+from reports.defaults.schema import Defaults, Plan, ReadingGuide, Recipe, RecommendedLevel, Regret, sealed
 from reports.verdicts.validity_scope import BETWEEN, Scope
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Setting
@@ -47,7 +47,7 @@ def reference(name: str) -> Defaults:
             rows=tuple(_row(which, recipe, factor) for recipe in recipes for factor in FACTORS),
             numbers=(),
             recipes=recipes,
-            reading=Reading(holds_for="nothing was measured"),
+            reading=ReadingGuide(holds_for="nothing was measured"),
         )
     )
 
@@ -65,11 +65,11 @@ def _recipe(which: Reference, regime: str, depth: int) -> Recipe:
     )
 
 
-def _row(which: Reference, recipe: Recipe, factor: str) -> Row:
+def _row(which: Reference, recipe: Recipe, factor: str) -> RecommendedLevel:
     book = FACTORS[factor].textbook(recipe.setting.depth)
     others = tuple(level for level in book if level != recipe.levels[factor])
     also = f"the textbook names {', '.join(others)} as well" if which == "textbook" and others else ""
-    return Row(
+    return RecommendedLevel(
         factor=factor,
         regime=recipe.regime,
         recommended=recipe.levels[factor],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from reports.io.dataclass_files import later, to_plain
+from reports.io.dataclass_files import optional_field, to_dict
 from reports.statistics.decision import Label
 from reports.verdicts.model import DecidedBy
 from reports.verdicts.validity_scope import Scope
@@ -68,7 +68,7 @@ class LevelEffect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class RecommendedLevel:
     """One recommended level."""
 
     factor: str
@@ -86,13 +86,13 @@ class Row:
     """Confirm members behind the verdict; `groundrules why` lists them from the workspace."""
     regret_if_wrong: Regret
     caveats: tuple[str, ...]
-    effects: tuple[LevelEffect, ...] | None = later()
+    effects: tuple[LevelEffect, ...] | None = optional_field()
     """Every other compared level against the recommended one, cheapest first."""
-    mean_error: dict[str, float] | None = later()  # noqa: RUF009 (a field's description)
+    mean_error: dict[str, float] | None = optional_field()  # noqa: RUF009 (a field's description)
     """Compared level -> mean test error over its tasks: shares of wrong items, or SDs of the target."""
-    least_error: str | None = later()
+    least_error: str | None = optional_field()
     """The level of least mean test error among those trained on all tasks; it proves nothing."""
-    margin_points: tuple[float, float] | None = later()
+    margin_points: tuple[float, float] | None = optional_field()
     """The least and the largest margin of its tasks, in the unit of `Gain.points`."""
 
     def effect_of(self, level: str) -> LevelEffect | None:
@@ -111,7 +111,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Number:
+class TunedSetting:
     """One number a user types in, for the recommended level of a row."""
 
     name: str
@@ -125,9 +125,9 @@ class Number:
     """Tasks x blocks behind `value`."""
     tunability_margins: float
     """Of all numbers of the level together."""
-    loss_if_untuned_margins: float | None = later()
+    loss_if_untuned_margins: float | None = optional_field()
     """Of this number alone."""
-    leave_one_task_out_margins: float | None = later()
+    leave_one_task_out_margins: float | None = optional_field()
     """What `value` costs on a family that it was not chosen on; missing with fewer than two families."""
 
 
@@ -147,14 +147,14 @@ class Recipe:
     chosen_by: dict[str, str]
     """Factor, number or setting -> 'row FACTOR@REGIME', 'fixed', 'background' or 'regime'; what is not
     named here is the framework's default, or the study's setting."""
-    numbers_chosen_by: dict[str, str] | None = later()  # noqa: RUF009 (a field's description)
+    numbers_chosen_by: dict[str, str] | None = optional_field()  # noqa: RUF009 (a field's description)
     """As `chosen_by`, of numbers alone: a factor and a number may share a name (weight_decay)."""
-    compared: str | None = later()
+    compared: str | None = optional_field()
     """What the external check found of this regime's whole recipe; null where there was none."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ReadingGuide:
     """How the numbers are to be read; the same in every file of schema 1."""
 
     value: str = (
@@ -167,18 +167,18 @@ class Reading:
         "leaving all of a level's numbers untuned costs"
     )
     holds_for: str = "new tasks of this scope"
-    loss_if_untuned_margins: str | None = later(
+    loss_if_untuned_margins: str | None = optional_field(
         "the same regret with this number alone at its library default, above the least along this number in "
         "each family (the other numbers at their values)"
     )
-    leave_one_task_out_margins: str | None = later(
+    leave_one_task_out_margins: str | None = optional_field(
         "the same loss for the value that the other families choose, on the one left out; above 0 by noise"
     )
-    margins: str | None = later(
+    margins: str | None = optional_field(
         "one margin is the smallest difference in a task's test error worth acting on, fixed by a pilot "
         "before levels were compared; differences are clipped at 4 margins"
     )
-    effects: str | None = later(
+    effects: str | None = optional_field(
         "test error of a level minus that of the recommended one, in margins, with a 95 % interval: positive "
         "is worse; points are the same difference unclipped, in percentage points of error (regression: "
         "hundredths of the target's SD)"
@@ -197,16 +197,16 @@ class Defaults:
     scope: Scope
     plan: Plan
     versions: dict[str, str]
-    rows: tuple[Row, ...]
-    numbers: tuple[Number, ...]
+    rows: tuple[RecommendedLevel, ...]
+    numbers: tuple[TunedSetting, ...]
     recipes: tuple[Recipe, ...]
     """One for each regime that has a row, in the order of the study."""
-    reading: Reading
+    reading: ReadingGuide
 
     @property
     def general(self) -> bool:
         """Enough families were judged to speak of new tasks."""
-        return self.reading.holds_for == Reading.holds_for
+        return self.reading.holds_for == ReadingGuide.holds_for
 
     @property
     def measured(self) -> bool:
@@ -239,7 +239,7 @@ class Defaults:
         if sorted(recipe.regime for recipe in self.recipes) != sorted(regimes):
             raise ValueError(f"defaults: every regime with a row needs one recipe: {', '.join(regimes)}")
 
-    def row(self, factor: str, regime: str) -> Row | None:
+    def row(self, factor: str, regime: str) -> RecommendedLevel | None:
         """The row of that name; None where there is none."""
         return next((row for row in self.rows if (row.factor, row.regime) == (factor, regime)), None)
 
@@ -250,7 +250,7 @@ class Defaults:
 
 def content_hash(defaults: Defaults) -> str:
     """The hash of everything in `defaults` but the field `hash`; equal in every process."""
-    return digest(to_plain(replace(defaults, hash=UNSEALED)))
+    return digest(to_dict(replace(defaults, hash=UNSEALED)))
 
 
 def sealed(defaults: Defaults) -> Defaults:

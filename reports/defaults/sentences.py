@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from reports.defaults.schema import Defaults, LevelEffect, Row
+from reports.defaults.schema import Defaults, LevelEffect, RecommendedLevel
 from reports.verdicts.external_check import whole_recipe
 from reports.verdicts.sentences import counted, listed
 
 
-def verdict_said(row: Row, against: str | None = None) -> str:
+def describe_verdict(row: RecommendedLevel, against: str | None = None) -> str:
     """A row's verdict and one effect in words.
 
     Args:
@@ -19,7 +19,7 @@ def verdict_said(row: Row, against: str | None = None) -> str:
     said = judged(row)
     pair = row.effect_of(against) if against is not None else None
     if pair is not None:
-        return f"{said}; {pair_said(row, pair)}"
+        return f"{said}; {describe_pair(row, pair)}"
     if row.effect is not None:
         low, high = row.effect.interval
         said += (
@@ -29,9 +29,9 @@ def verdict_said(row: Row, against: str | None = None) -> str:
     return said
 
 
-def pair_said(row: Row, effect: LevelEffect) -> str:
+def describe_pair(row: RecommendedLevel, effect: LevelEffect) -> str:
     """One level against the recommended one: 'zeros against relu: +4.00 margins [...] (8 ...)'."""
-    return f"{effect.level} against {row.recommended}: {effect_said(effect)} ({families(effect.tasks)})"
+    return f"{effect.level} against {row.recommended}: {describe_effect(effect)} ({families(effect.tasks)})"
 
 
 def families(count: int) -> str:
@@ -39,14 +39,14 @@ def families(count: int) -> str:
     return counted(count, "task family")
 
 
-def row_said(row: Row) -> str:
+def describe_row(row: RecommendedLevel) -> str:
     """A row in a sentence: what is recommended, on what verdict, and each other level against it."""
     said = f"{row.recommended} ({judged(row)}"
     said += f"; the textbook: {' or '.join(row.textbook)})" if row.textbook else ")"
     if row.tied_with:
         said += f", as good within a margin: {', '.join(row.tied_with)}"
     if row.effects:
-        listed_effects = ", ".join(f"{each.level} {effect_said(each)}" for each in row.effects)
+        listed_effects = ", ".join(f"{each.level} {describe_effect(each)}" for each in row.effects)
         said += f"; error against it: {listed_effects}; {families(max(each.tasks for each in row.effects))}"
     elif row.effect is not None:
         low, high = row.effect.interval
@@ -55,23 +55,23 @@ def row_said(row: Row) -> str:
     if row.least_error is not None and row.mean_error is not None:
         said += f"; least mean test error: {row.least_error} ({row.mean_error[row.least_error]:.4g})"
     if row.margin_points is not None:
-        said += f"; a margin is {margin_said(row.margin_points)} points here"
+        said += f"; a margin is {describe_margin(row.margin_points)} points here"
     return said
 
 
-def margin_said(ends: tuple[float, float]) -> str:
+def describe_margin(ends: tuple[float, float]) -> str:
     """'0.5 to 2.1', or one number where both are the same."""
     low, high = (f"{end:.2g}" for end in ends)
     return low if low == high else f"{low} to {high}"
 
 
-def judged(row: Row) -> str:
+def judged(row: RecommendedLevel) -> str:
     """'confirmed, decided by data'."""
     how = "nothing proved, a fallback" if row.decided_by == "fallback" else "decided by data"
     return f"{row.verdict}, {'decided by cost order' if row.decided_by == 'cost_order' else how}"
 
 
-def effect_said(effect: LevelEffect) -> str:
+def describe_effect(effect: LevelEffect) -> str:
     """'+3.09 margins [+1.28, +4.90]'."""
     ends = (
         " (no interval)"

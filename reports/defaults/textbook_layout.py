@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reports.defaults.schema import Defaults, Row
+from reports.defaults.schema import Defaults, RecommendedLevel
 
 MARKS: Mapping[str, str] = {
     "confirmed": "confirmed",
@@ -18,7 +18,7 @@ MARKS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class TextbookCell:
     """One recommendation as the table shows it."""
 
     recommended: str
@@ -28,7 +28,9 @@ class Cell:
     mark: str
 
 
-def grid(defaults: Defaults) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[Cell | None, ...]], ...]]:
+def grid(
+    defaults: Defaults,
+) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[TextbookCell | None, ...]], ...]]:
     """The regimes in their order, and every factor with its cell in each; None where it has no row."""
     regimes = tuple(dict.fromkeys(row.regime for row in defaults.rows))
     factors = tuple(dict.fromkeys(row.factor for row in defaults.rows))
@@ -37,11 +39,11 @@ def grid(defaults: Defaults) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[Ce
     )
 
 
-def _cell(row: Row | None) -> Cell | None:
+def _cell(row: RecommendedLevel | None) -> TextbookCell | None:
     if row is None:
         return None
     fallback = "fallback, " if row.decided_by == "fallback" else ""
-    return Cell(
+    return TextbookCell(
         recommended=row.recommended,
         as_good=row.tied_with,
         textbook=row.textbook,

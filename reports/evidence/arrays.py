@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.evidence.fairness_checks import EvidenceError, margin_of, only_evidence, standing, unjudged
+from reports.evidence.fairness_checks import (
+    EvidenceError,
+    evidence_status,
+    margin_of,
+    only_evidence,
+    unjudged,
+)
 from reports.evidence.question import Question
 from reports.evidence.race_progress import Cells
 from reports.evidence.study_record import StudyRecord, once
@@ -138,7 +144,7 @@ def gather(record: StudyRecord) -> tuple[Evidence, ...]:
     Raises:
         EvidenceError: The study is interim, exploratory, or breaks a guard.
     """
-    now = standing(record)
+    now = evidence_status(record)
     if now.kind != "evidence":
         raise EvidenceError(f"no verdict for study '{record.name}' ({now.kind}): {now.reason}")
     gaps = unjudged(record)

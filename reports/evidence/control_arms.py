@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.evidence.question import CONTROL_KINDS, ControlKind
-from reports.statistics.claim_rules import Bounds, Strings, states
+from reports.statistics.claim_rules import EffectBounds, Strings, states
 from reports.statistics.compare import Array, Unit, block_effects, compare, family_effects
 
 __all__ = ["CONTROL_KINDS", "Control", "ControlKind", "control_states", "fails", "invalid", "judged"]
@@ -76,7 +76,7 @@ def control_states(
     )
     at = (..., 1, 0)
     return states(
-        Bounds(mean=found.mean[at], error=found.error[at], lower=found.lower[at], upper=found.upper[at])
+        EffectBounds(mean=found.mean[at], error=found.error[at], lower=found.lower[at], upper=found.upper[at])
     )
 
 

@@ -9,7 +9,7 @@ from reports.evidence.budget import TaskFacts
 from reports.evidence.search_record import SearchRecord
 from reports.evidence.study_record import StudyRecord
 from search_spaces.config import SETTING_NAMES
-from trainers.config_audit.effective_values import Amount, amounts, told
+from trainers.effective_values import EffectiveValue, describe, effective_values
 from trainers.evaluation import Evaluation
 
 Results = Mapping[tuple[object, ...], tuple[object, ...]]
@@ -63,18 +63,18 @@ def _same(a: Results, b: Results) -> bool:
 
 def cut(record: StudyRecord, rows: Iterable[Evaluation], tasks: Iterable[str]) -> tuple[str, ...]:
     """Settings and numbers that are not what they say on some task; those that were tuned are left out."""
-    found: dict[str, dict[Amount, None]] = {}
-    known: dict[tuple[object, ...], tuple[Amount, ...]] = {}
+    found: dict[str, dict[EffectiveValue, None]] = {}
+    known: dict[tuple[object, ...], tuple[EffectiveValue, ...]] = {}
     for row in rows:
         if row.slot.phase != "confirm":
             continue
         config, items = row.config, training_items(record.facts[row.slot.task])
         key = (id(config.setting), tuple(config.numbers.items()), items)
         if key not in known:
-            known[key] = amounts(config, items=items)
+            known[key] = effective_values(config, items=items)
         found.setdefault(row.slot.task, {}).update(dict.fromkeys(known[key]))
     tuned = set(record.nuisance)
-    return told(
+    return describe(
         {task: [one for one in found[task] if one.name not in tuned] for task in tasks if task in found}
     )
 
@@ -82,13 +82,13 @@ def cut(record: StudyRecord, rows: Iterable[Evaluation], tasks: Iterable[str]) -
 def cut_in_search(record: SearchRecord) -> tuple[str, ...]:
     """Settings of any trial of a search, and numbers of its best one, that are not what they say."""
     items = training_items(record.facts)
-    found: dict[Amount, None] = {}
+    found: dict[EffectiveValue, None] = {}
     for row in record.evaluations:
-        of_trial = amounts(row.config, items=items)
+        of_trial = effective_values(row.config, items=items)
         found |= dict.fromkeys(one for one in of_trial if one.name in SETTING_NAMES)
     if record.best:
-        found |= dict.fromkeys(amounts(record.best.config, items=items))
-    return told({record.facts.name: found})
+        found |= dict.fromkeys(effective_values(record.best.config, items=items))
+    return describe({record.facts.name: found})
 
 
 def training_items(facts: TaskFacts) -> int:

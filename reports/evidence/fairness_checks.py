@@ -32,7 +32,7 @@ class EvidenceError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class EvidenceStatus:
     """What a study may say at this moment."""
 
     kind: Literal["evidence", "interim", "exploratory", "refused", "unjudged", "invalid"]
@@ -44,16 +44,16 @@ class Standing:
 
 
 @once
-def standing(record: StudyRecord) -> Standing:
+def evidence_status(record: StudyRecord) -> EvidenceStatus:
     """Whether `record` may carry verdicts, and if not, why; never raises."""
     if record.sampler not in FIXED_DESIGNS:
-        return Standing(
+        return EvidenceStatus(
             kind="exploratory",
             reason=f"the sampler '{record.sampler}' looks at earlier results, so levels were not searched "
             f"equally; only designs fixed in advance ({', '.join(FIXED_DESIGNS)}) carry verdicts",
         )
     if record.extends and record.extends.unregistered:
-        return Standing(
+        return EvidenceStatus(
             kind="exploratory",
             reason=f"study '{record.extends.parent}' was extended beyond what it had registered "
             f"({'; '.join(record.extends.unregistered)}), so whether to go on was decided after its results "
@@ -62,21 +62,21 @@ def standing(record: StudyRecord) -> Standing:
     ran = Counter(row.slot.phase for row in record.evaluations)
     missing = sum(max(0, planned - ran[phase]) for phase, planned in _phases(record))
     if missing or not record.evaluations:
-        return Standing(
+        return EvidenceStatus(
             kind="interim",
             reason=f"{missing} of {sum(record.planned.values())} planned runs are not there yet",
         )
     try:
         check(record)
     except EvidenceError as error:
-        return Standing(kind="refused", reason=str(error))
+        return EvidenceStatus(kind="refused", reason=str(error))
     gaps = unjudged(record)
     asked = [(question.factor, regime) for question in record.answered for regime in question.regimes]
     if asked and all(row in gaps for row in asked):
         reasons = [gap for gaps_of in gaps.values() for gap in gaps_of]
         more = [f"and {len(reasons) - MOST} more"] if len(reasons) > MOST else []
-        return Standing(kind="unjudged", reason="; ".join([*reasons[:MOST], *more]))
-    return Standing(kind="evidence")
+        return EvidenceStatus(kind="unjudged", reason="; ".join([*reasons[:MOST], *more]))
+    return EvidenceStatus(kind="evidence")
 
 
 @once

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from search_spaces.overrides import Change, Kind, spelled
+from search_spaces.overrides import Kind, Overrides, spelled
 
 ControlKind = Literal["a_a", "placebo", "positive"]
 CONTROL_KINDS: tuple[ControlKind, ...] = get_args(ControlKind)
@@ -29,11 +29,11 @@ class Question:
     textbook: Mapping[str, tuple[str, ...]]
     """Regime -> the textbook's level set; enters only the label of a row and its marked fallback. Empty
     where the textbook's table has no such row."""
-    changes: Mapping[str, Change] = field(default_factory=dict)
+    changes: Mapping[str, Overrides] = field(default_factory=dict)
     """Level -> what it states; a level that is not listed is the level of that name of `factor`."""
     control: ControlKind | None = None
-    """None: a question that is answered. Otherwise a control (`reports.evidence.control_arms`): it gets no verdict, and a
-    wrong answer invalidates the study. A positive control lists its known-better level first."""
+    """None: a question that is answered. Otherwise a control (`evidence.control_arms`): it gets no verdict, and
+    a wrong answer invalidates the study. A positive control lists its known-better level first."""
     alpha: float = 0.05
     """Chance of a wrong recommendation that is accepted (one-sided, before correction)."""
 
@@ -47,9 +47,9 @@ class Question:
         if set(self.cost) != set(self.levels) or len(set(self.cost.values())) != len(self.levels):
             raise ValueError(f"question on '{self.factor}': every level needs a cost rank of its own")
 
-    def change(self, level: str) -> Change:
+    def change(self, level: str) -> Overrides:
         """What a level of this question states."""
-        return self.changes.get(level) or Change(levels={self.factor: level})
+        return self.changes.get(level) or Overrides(levels={self.factor: level})
 
     @property
     def parts(self) -> frozenset[tuple[Kind, str]]:
@@ -73,7 +73,7 @@ class Question:
         return tuple(sorted(self.levels, key=self.cost.__getitem__))
 
 
-def _said(change: Change) -> str:
+def _said(change: Overrides) -> str:
     """A change in words; a list is a level and its number."""
     said = []
     for name, value in sorted(change.words().items()):

@@ -24,7 +24,7 @@ Cells = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class RaceProgress:
     """How far the race of one row has come."""
 
     planned: Cells
@@ -71,7 +71,7 @@ def count(cells: Cells) -> int:
     return sum(map(len, cells.values()))
 
 
-def course_of(
+def race_progress_of(
     question: Question,
     *,
     tasks: Sequence[str],
@@ -79,7 +79,7 @@ def course_of(
     margins: Mapping[str, Margin],
     budget: Budget,
     confirmed: Iterable[Evaluation],
-) -> Course:
+) -> RaceProgress:
     """The course of one question in one regime.
 
     With one look, with fewer than 8 families (which speak of these tasks only) and for a control, all levels
@@ -98,7 +98,7 @@ def course_of(
     looks = looks_within(budget.looks, len(names)) if budget.looks and names else (len(names),)
     whole: Cells = dict.fromkeys(tasks, question.levels)
     if len(looks) < 2 or len(names) < FEW_FAMILIES or question.control:
-        return Course(
+        return RaceProgress(
             planned=whole,
             called=whole,
             ahead={},
@@ -151,7 +151,7 @@ def course_of(
         ended = reached == looks[-1] or bool(ran.admissible[ran.surviving.argmax()])
         if ended:
             break
-    return Course(
+    return RaceProgress(
         planned=whole,
         called={task: called[task] for task in tasks if task in called},
         ahead={} if ended else cells(family >= reached),

@@ -14,7 +14,7 @@ Limits = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Searched:
+class SearchedRange:
     """One number at one level of one row."""
 
     edge: Edge
@@ -55,7 +55,7 @@ class Proposal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scatter:
+class TaskSpread:
     """How much the levels of one row differ from task to task."""
 
     factor: str
@@ -70,7 +70,7 @@ class Scatter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scoped:
+class RangeScanRecord:
     """All of it."""
 
     name: str
@@ -82,14 +82,14 @@ class Scoped:
     planned: int
     margins: tuple[Margin, ...]
     """Of the pilots, with the SD over their seeds."""
-    searched: tuple[Searched, ...]
+    searched: tuple[SearchedRange, ...]
     proposals: tuple[Proposal, ...]
     """One for each number of the study's `nuisance`."""
-    scatter: tuple[Scatter, ...]
+    scatter: tuple[TaskSpread, ...]
     versions: Mapping[str, str]
     hardware: str
     mixture: str = ""
-    """That its members were trained by different kernels (`reports.evidence.processors.mixture`); '' where not."""
+    """That its members were trained by different kernels (`evidence.processors.mixture`); '' where not."""
     given_up: tuple[str, ...] = ()
     """Where and why packs were given up whose members are missing: a line each."""
 

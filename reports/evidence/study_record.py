@@ -10,8 +10,8 @@ from typing import TypeVar, cast
 from reports.evidence.budget import Budget, Margin, TaskFacts
 from reports.evidence.claim import Claim
 from reports.evidence.question import Question
-from reports.evidence.race_progress import Course, course_of
-from search_spaces.overrides import Change
+from reports.evidence.race_progress import RaceProgress, race_progress_of
+from search_spaces.overrides import Overrides
 from trainers.evaluation import Evaluation
 
 Found = TypeVar("Found")
@@ -19,7 +19,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalRecord:
-    """The external check of one study, from the moment its verdicts were frozen (`reports.verdicts.external_check`)."""
+    """The external check of one study, once its verdicts were frozen (`verdicts.external_check`)."""
 
     verdicts_hash: str
     """Of the frozen verdicts and recipes; recorded before the first external member."""
@@ -29,7 +29,7 @@ class ExternalRecord:
     """Task families asked for."""
     verdicts: Mapping[tuple[str, str], str]
     """(factor, regime) -> the level that was recommended then."""
-    recipes: Mapping[str, Mapping[str, Change]]
+    recipes: Mapping[str, Mapping[str, Overrides]]
     """Regime -> arm -> its levels, and the numbers that are not tuned."""
     tasks: Mapping[str, tuple[str, ...]]
     """Regime -> the tasks, in the order they were planned."""
@@ -119,13 +119,13 @@ class StudyRecord:
         return tuple(self.courses[factor, regime].called)
 
     @cached_property
-    def courses(self) -> dict[tuple[str, str], Course]:
+    def courses(self) -> dict[tuple[str, str], RaceProgress]:
         """(factor, regime) -> the course of its race, from the confirm rows."""
         found = {}
         for question in self.questions:
             for regime in question.regimes:
                 tasks = self.tasks[question.factor][regime]
-                found[question.factor, regime] = course_of(
+                found[question.factor, regime] = race_progress_of(
                     question,
                     tasks=tasks,
                     families=[self.facts[task].family for task in tasks],

@@ -6,13 +6,13 @@ from collections import defaultdict
 
 from reports.evidence.arrays import Evidence, gather
 from reports.evidence.control_arms import Control, invalid, judged
-from reports.evidence.fairness_checks import Standing, unjudged
-from reports.evidence.fairness_checks import standing as guarded
+from reports.evidence.fairness_checks import EvidenceStatus, unjudged
+from reports.evidence.fairness_checks import evidence_status as guarded
 from reports.evidence.study_record import StudyRecord, once
 
 
 @once
-def standing(record: StudyRecord) -> Standing:
+def validity_status(record: StudyRecord) -> EvidenceStatus:
     """As `guards.standing`, and 'invalid' where a control failed; never raises.
 
     A control whose two arms trained alike to the last bit is refused: it could not have failed.
@@ -21,9 +21,9 @@ def standing(record: StudyRecord) -> Standing:
     if now.kind != "evidence":
         return now
     if why := unsalted(record):
-        return Standing(kind="refused", reason=why)
+        return EvidenceStatus(kind="refused", reason=why)
     if why := invalid(controls(record)):
-        return Standing(kind="invalid", reason=why)
+        return EvidenceStatus(kind="invalid", reason=why)
     return now
 
 

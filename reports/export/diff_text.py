@@ -11,7 +11,7 @@ from reports.export.markdown import escaped
 from search_spaces.factor import unknown
 
 
-def told(found: Differences, format: str = "text") -> str:
+def diff_text(found: Differences, format: str = "text") -> str:
     """The differences in 'text', 'markdown' or 'json'; ValueError for another format."""
     if format not in WRITERS:
         raise unknown("format of differences", format, WRITERS)

@@ -12,7 +12,7 @@ from reports.export.latex import latex
 from reports.export.markdown import markdown
 from reports.export.optuna_file import optuna_file
 from reports.export.torch_file import torch_file
-from reports.io.dataclass_files import to_plain
+from reports.io.dataclass_files import to_dict
 from search_spaces.factor import unknown
 
 FORMATS = ("yaml", "json", "markdown", "latex", "python", "optuna")
@@ -27,12 +27,12 @@ def render(defaults: Defaults, format: str) -> str:
             also a recipe that cannot be written as plain PyTorch.
     """
     if format == "yaml":
-        plain = to_plain(defaults)
+        plain = to_dict(defaults)
         return str(
             yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
         )
     if format == "json":
-        return json.dumps(to_plain(defaults), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(to_dict(defaults), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if format in WRITERS:
         if not defaults.rows:
             raise ValueError(f"table '{defaults.table}' has no rows to write as {format}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from reports.defaults.schema import Defaults
 from reports.defaults.sentences import whole_recipes
-from reports.defaults.textbook_layout import Cell, caveats, grid
+from reports.defaults.textbook_layout import TextbookCell, caveats, grid
 
 SPECIAL: Mapping[str, str] = {
     "\\": r"\textbackslash{}",
@@ -85,14 +85,14 @@ def _caveats(defaults: Defaults) -> list[str]:
     return [r"\begin{itemize}", *found, r"\end{itemize}"] if found else []
 
 
-def _shown(cell: Cell | None) -> str:
+def _shown(cell: TextbookCell | None) -> str:
     if cell is None:
         return "--"
     first = rf"\textbf{{{escaped(cell.recommended)}}}"
     return " or ".join([first, *map(escaped, cell.as_good)])
 
 
-def _book(cell: Cell | None) -> str:
+def _book(cell: TextbookCell | None) -> str:
     if cell is None:
         return ""
     named = " or ".join(cell.textbook)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.defaults.sentences import effect_said, margin_said, whole_recipes
+from reports.defaults.sentences import describe_effect, describe_margin, whole_recipes
 from reports.defaults.textbook_layout import caveats, grid
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ def _effects(defaults: Defaults) -> list[str]:
         where, mine = escaped(row.name), escaped(row.recommended)
         lines.append(f"| {where} | **{mine}** |  |  |  |  | {errors.get(row.recommended, '')} |")
         for each in row.effects or ():
-            gap = effect_said(each).replace(" margins", "")
+            gap = describe_effect(each).replace(" margins", "")
             cells = [where, escaped(each.level), mine, gap, f"{each.points:+.2f}", str(each.tasks)]
             lines.append("| " + " | ".join([*cells, errors.get(each.level, "")]) + " |")
     reading = defaults.reading
     said = [f"{one[:1].upper()}{one[1:]}." for one in (reading.effects, reading.margins) if one]
-    spans = [f"{row.name} {margin_said(row.margin_points)}" for row in defaults.rows if row.margin_points]
+    spans = [f"{row.name} {describe_margin(row.margin_points)}" for row in defaults.rows if row.margin_points]
     margins = [f"A margin in points: {escaped(', '.join(spans))}."] if spans else []
     return [*lines, "", *said, *margins, ""]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.defaults.provenance import completed, literal, plain_text, provenance, reason, tuned_number
-from reports.defaults.schema import Defaults, Recipe, Row
+from reports.defaults.provenance import comment_text, completed, literal, provenance, reason, tuned_number
+from reports.defaults.schema import Defaults, Recipe, RecommendedLevel
 from search_spaces.config import SETTING_NAMES
 from search_spaces.factor import rounded
 from search_spaces.space import LOG_SETTINGS, open_ranges
@@ -77,7 +77,7 @@ def optuna_file(defaults: Defaults) -> str:
     """The file's text; equal for equal defaults."""
     recipes = {recipe.regime: _plain(defaults, recipe) for recipe in defaults.recipes}
     return TEXT.format(
-        title=f"{plain_text(defaults.heading)}, to be searched with Optuna.",
+        title=f"{comment_text(defaults.heading)}, to be searched with Optuna.",
         body="\n".join(provenance(defaults)),
         recipes=_literal(recipes),
         why=_literal({recipe.regime: _why(defaults, recipe) for recipe in defaults.recipes}),
@@ -99,7 +99,7 @@ def _why(defaults: Defaults, recipe: Recipe) -> dict[str, str]:
     }
 
 
-def _effects(row: Row) -> dict[str, Any]:
+def _effects(row: RecommendedLevel) -> dict[str, Any]:
     """Level -> its effect; of an older file only the rival it quotes."""
     if row.effects is None and row.effect is not None:
         gain = row.effect

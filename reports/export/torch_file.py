@@ -13,7 +13,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reports.defaults.provenance import WIDTH, completed, literal, plain_text, provenance
+from reports.defaults.provenance import WIDTH, comment_text, completed, literal, provenance
 from reports.defaults.schema import Defaults, Recipe
 from reports.export import torch_levels as parts
 from reports.export.torch_library import ON_DEMAND
@@ -66,7 +66,7 @@ def torch_file(defaults: Defaults) -> str:
         environment()
         .get_template("exported_torch.py.jinja")
         .render(
-            title=f"{plain_text(defaults.heading)}, as plain PyTorch.",
+            title=f"{comment_text(defaults.heading)}, as plain PyTorch.",
             body="\n".join(provenance(defaults)),
             left_out=[line for note in left_out(defaults) for line in _wrapped(note)],
             to_know=[line for note in to_know(defaults) for line in _wrapped(note)],
@@ -98,13 +98,13 @@ def left_out(defaults: Defaults) -> tuple[str, ...]:
                 found.append(f"{factor} {level} of regime {recipe.regime}: {_why(factor, level)}")
         for what, why in _combinations(config, own):
             found.append(f"{what} of regime {recipe.regime}: {why}")
-    return tuple(map(plain_text, found))
+    return tuple(map(comment_text, found))
 
 
 def to_know(defaults: Defaults) -> tuple[str, ...]:
     """Combinations that do less than they seem to, a line each."""
     return tuple(
-        plain_text(f"regime {recipe.regime}: {note}")
+        comment_text(f"regime {recipe.regime}: {note}")
         for recipe in defaults.recipes
         for note in notes(completed(recipe))
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from reports.defaults.provenance import literal, noted, plain_text
+from reports.defaults.provenance import comment_text, literal, noted
 from reports.defaults.schema import Defaults, Recipe
 from reports.export import torch_levels as parts
 from search_spaces.dropout import DROPOUT
@@ -30,13 +30,13 @@ def regime_text(render: Callable[..., str], defaults: Defaults, recipe: Recipe, 
 
     return render(
         name=name,
-        title=f"{plain_text(recipe.regime)}: {shape}",
+        title=f"{comment_text(recipe.regime)}: {shape}",
         regime=literal(recipe.regime),
         own_network=own,
         noted=comments,
         **({"network_notes": _network_notes(defaults, recipe)} if own else _model(recipe)),
         **_optimizer(recipe),
-        schedule_title=plain_text(recipe.levels["schedule"]),
+        schedule_title=comment_text(recipe.levels["schedule"]),
         scheduler=_scheduler(recipe),
         update=_update(recipe, partial(noted, defaults, recipe)),
         scaling=parts.SCALINGS[recipe.levels["input_scaling"]],
@@ -166,7 +166,7 @@ def _optimizer(recipe: Recipe) -> dict[str, Any]:
             "]",
         ]
     return {
-        "optimizer_title": plain_text(levels["optimizer"]),
+        "optimizer_title": comment_text(levels["optimizer"]),
         "learning_rate": repr(numbers["learning_rate"]),
         "scoped": scoped,
         "groups": groups,

@@ -15,7 +15,7 @@ from search_spaces.factor import unknown
 Noun = TypeVar("Noun")
 
 
-def later(default: Any = None) -> Any:
+def optional_field(default: Any = None) -> Any:
     """A field that a schema got after files of it had been written: it may be missing, and then is None.
 
     Where it is None it is not written, so that an older file reads back, and hashes, as it is.
@@ -28,23 +28,23 @@ def is_later(one: Field[Any]) -> bool:
     return bool(one.metadata.get("later"))
 
 
-def to_plain(value: Any) -> Any:
+def to_dict(value: Any) -> Any:
     """`value` as dicts, lists and scalars, keys in field order (of mappings: sorted)."""
     if is_dataclass(value) and not isinstance(value, type):
         return {
-            one.name: to_plain(getattr(value, one.name))
+            one.name: to_dict(getattr(value, one.name))
             for one in fields(value)
             if not (is_later(one) and getattr(value, one.name) is None)
         }
     if isinstance(value, Mapping):
-        return {key: to_plain(value[key]) for key in sorted(value)}
+        return {key: to_dict(value[key]) for key in sorted(value)}
     if isinstance(value, tuple):
-        return [to_plain(item) for item in value]
+        return [to_dict(item) for item in value]
     return value
 
 
-def from_plain(kind: type[Noun], data: Any, where: str) -> Noun:
-    """The inverse of `to_plain` for the dataclass `kind`.
+def from_dict(kind: type[Noun], data: Any, where: str) -> Noun:
+    """The inverse of `to_dict` for the dataclass `kind`.
 
     Args:
         kind: A dataclass whose fields are str, int, float, bool, None, Literal, tuples, string mappings
@@ -81,7 +81,7 @@ def _hints(kind: type[Any]) -> Mapping[str, Any]:
 def _read(hint: Any, data: Any, where: str) -> Any:
     origin, inside = get_origin(hint), get_args(hint)
     if is_dataclass(hint):
-        return from_plain(hint, data, where)  # type: ignore[arg-type]
+        return from_dict(hint, data, where)  # type: ignore[arg-type]
     if origin in (Union, types.UnionType):
         kind = next(kind for kind in inside if kind is not types.NoneType)
         return None if data is None else _read(kind, data, where)

@@ -13,7 +13,7 @@ MAX_TEXT = 5000
 """Characters of one name or value."""
 
 
-class Excess(ValueError):
+class YamlLimitError(ValueError):
     """What a file holds too much of, or what it may not hold at all."""
 
     def __init__(self, line: int, rule: str) -> None:
@@ -38,18 +38,18 @@ def examine(text: str, loader: type[Any], *, most: int) -> None:
     for event in yaml.parse(text, Loader=loader):
         line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise Excess(line, "anchors and aliases are not allowed; write the value out")
+            raise YamlLimitError(line, "anchors and aliases are not allowed; write the value out")
         if (tag := getattr(event, "tag", None)) not in (None, "!"):
-            raise Excess(line, f"the tag {tag:.80} is not allowed; such files are plain data")
+            raise YamlLimitError(line, f"the tag {tag:.80} is not allowed; such files are plain data")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_NESTING:
-            raise Excess(line, f"nested deeper than {MAX_NESTING}")
+            raise YamlLimitError(line, f"nested deeper than {MAX_NESTING}")
         count += isinstance(event, yaml.NodeEvent)
         if count > most:
-            raise Excess(line, f"more than {most} names and values; such a file has at most {most}")
+            raise YamlLimitError(line, f"more than {most} names and values; such a file has at most {most}")
         if isinstance(event, yaml.ScalarEvent):
             if len(event.value) > MAX_TEXT:
                 rule = f"a name or value of {len(event.value)} characters; one has at most {MAX_TEXT}"
-                raise Excess(line, rule)
+                raise YamlLimitError(line, rule)
             if code := acting(event.value):
-                raise Excess(line, f"the control character {code} is not allowed")
+                raise YamlLimitError(line, f"the control character {code} is not allowed")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.claims.ledger import Entry, workspace_entries
+from reports.claims.ledger import ClaimEntry, workspace_entries
 from reports.io.safe_paths import refuse_link, write
 from reports.pages.study_page import environment
 
@@ -17,13 +17,13 @@ FIRST, LAST = "<!-- claims of this study -->", "<!-- end of claims -->"
 """Text from outside is escaped, so that it never contains them."""
 
 
-def section(found: Sequence[Entry]) -> str:
+def section(found: Sequence[ClaimEntry]) -> str:
     """The section of a study's page with its cards, marks included."""
     text = environment().get_template("claims.html").render(claim_entries=found)
     return text[text.index(FIRST) : text.index(LAST) + len(LAST)]
 
 
-def refreshed(page: str, found: Sequence[Entry]) -> str:
+def refreshed(page: str, found: Sequence[ClaimEntry]) -> str:
     """The page with its cards as the ledger has them now; a page without cards as it is."""
     before, first, rest = page.partition(FIRST)
     _, last, after = rest.partition(LAST)

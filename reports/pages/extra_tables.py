@@ -10,7 +10,7 @@ from reports.evidence.arrays import Evidence
 from reports.evidence.study_record import StudyRecord
 from reports.export.markdown import escaped
 from reports.pages.initializer_by_activation import Pairing, pairings
-from reports.pages.speed_and_quality import RULE, Graded, Measured, graded
+from reports.pages.speed_and_quality import RULE, GradedOptimizer, OptimizerResult, graded
 from reports.statistics.compare import FEW_FAMILIES
 from reports.verdicts.time_to_target import targets
 
@@ -53,7 +53,7 @@ GRADED_COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
+class TableData:
     """The data of a table without a picture."""
 
     name: str
@@ -67,7 +67,7 @@ class OtherTables:
     """Both; empty where the study has no such row."""
 
     pairings: tuple[Pairing, ...]
-    graded: tuple[Graded, ...]
+    graded: tuple[GradedOptimizer, ...]
     rule: str = RULE
     few: str = FEW
 
@@ -77,12 +77,12 @@ class OtherTables:
         return tuple(pair for pair in self.pairings if not pair.found)
 
     @property
-    def ungraded(self) -> tuple[Graded, ...]:
+    def ungraded(self) -> tuple[GradedOptimizer, ...]:
         """The textbook's optimizers that the study does not cover."""
         return tuple(row for row in self.graded if not row.found)
 
     @property
-    def sheets(self) -> tuple[Sheet, ...]:
+    def sheets(self) -> tuple[TableData, ...]:
         """The data of each table that is there."""
         return (
             *([self.pairing_sheet] if self.pairings else []),
@@ -90,7 +90,7 @@ class OtherTables:
         )
 
     @property
-    def pairing_sheet(self) -> Sheet:
+    def pairing_sheet(self) -> TableData:
         """Initializer by activation, one line for each activation and regime."""
         rows: list[tuple[str | float | int, ...]] = []
         for pair in self.pairings:
@@ -101,14 +101,14 @@ class OtherTables:
                 rows.append((*said, one.margins, *ends, one.over, one.families))
             if not pair.found:
                 rows.append((pair.activation, NOT_COVERED, book, *[""] * 7))
-        return Sheet(
+        return TableData(
             name="initializer-by-activation",
             columns=PAIRING_COLUMNS,
             rows=tuple(rows),
         )
 
     @property
-    def graded_sheet(self) -> Sheet:
+    def graded_sheet(self) -> TableData:
         """Optimizers by speed and quality, one line for each optimizer and regime."""
         rows: list[tuple[str | float | int, ...]] = []
         for row in self.graded:
@@ -121,7 +121,7 @@ class OtherTables:
                 rows.append((*speed, one.quality, one.margins, *ends, one.best, one.families))
             if not row.found:
                 rows.append((row.level, NOT_COVERED, *book, *[""] * 11))
-        return Sheet(
+        return TableData(
             name="optimizers-by-speed-and-quality",
             columns=GRADED_COLUMNS,
             rows=tuple(rows),
@@ -172,7 +172,7 @@ def _pairing_lines(found: Sequence[Pairing]) -> list[str]:
     return lines
 
 
-def _graded_lines(found: Sequence[Graded]) -> list[str]:
+def _graded_lines(found: Sequence[GradedOptimizer]) -> list[str]:
     lines = []
     for row in found:
         speed, quality = (row.textbook.speed, row.textbook.quality) if row.textbook else ("–", "–")
@@ -185,7 +185,7 @@ def _graded_lines(found: Sequence[Graded]) -> list[str]:
     return lines
 
 
-def _steps(one: Measured) -> str:
+def _steps(one: OptimizerResult) -> str:
     if one.ratio is None:
         return "–" if one.reached is None else "1"
     return "{:.2f} [{:.2f}, {:.2f}]".format(*one.ratio)

@@ -56,7 +56,7 @@ _STYLE = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class FigurePanel:
     """One panel and the numbers in it."""
 
     name: str
@@ -69,7 +69,7 @@ class Picture:
     rows: tuple[tuple[str | float | int, ...], ...]
 
 
-def forest(name: str, evidence: Evidence, effect: Effect, checks: Robustness | None = None) -> Picture:
+def forest(name: str, evidence: Evidence, effect: Effect, checks: Robustness | None = None) -> FigurePanel:
     """How much worse `effect.level` is than `effect.against`, by family, with the pooled diamond.
 
     Small dots are blocks, large ones family means, the band is one margin either way, the diamond the mean
@@ -111,7 +111,7 @@ def forest(name: str, evidence: Evidence, effect: Effect, checks: Robustness | N
             for t, task in enumerate(evidence.tasks)
             for r in range(blocks.shape[1])
         ]
-        return Picture(
+        return FigurePanel(
             name=name,
             title=f"{effect.level} against {effect.against}",
             description=f"{effect.level} is worse than {effect.against} by {effect.margins:+.2f} margins, "
@@ -122,7 +122,7 @@ def forest(name: str, evidence: Evidence, effect: Effect, checks: Robustness | N
         )
 
 
-def tuning_curves(name: str, search: Search) -> Picture | None:
+def tuning_curves(name: str, search: Search) -> FigurePanel | None:
     """Median regret of the best of the first k designed points, by level; the library default at k = 0."""
     drawn = {level: trials for level, trials in search.trials.items() if trials}
     if not drawn:
@@ -161,7 +161,7 @@ def tuning_curves(name: str, search: Search) -> Picture | None:
         axes.set_ylabel("validation regret, margins")
         axes.grid(axis="y", color=GRID, lw=0.6)
         band = f"; bands hold the median of families with a chance of {coverage:.1%}" if coverage else ""
-        return Picture(
+        return FigurePanel(
             name=name,
             title=f"{search.regime}: best so far",
             description=f"Median validation regret after 1 to {most} trials of {', '.join(drawn)}{band}.",
@@ -171,7 +171,7 @@ def tuning_curves(name: str, search: Search) -> Picture | None:
         )
 
 
-def rate_sensitivity(name: str, search: Search, level: str) -> Picture | None:
+def rate_sensitivity(name: str, search: Search, level: str) -> FigurePanel | None:
     """Regret against learning rate for every search point of one level; crosses diverged."""
     trials = [t for t in search.trials[level] if t.learning_rate is not None and t.learning_rate > 0]
     everyone = [t.learning_rate for by in search.trials.values() for t in by if t.learning_rate]
@@ -202,7 +202,7 @@ def rate_sensitivity(name: str, search: Search, level: str) -> Picture | None:
         axes.grid(axis="y", color=GRID, lw=0.6)
         axes.set_xlabel("peak learning rate")
         axes.set_ylabel("validation regret, margins")
-        return Picture(
+        return FigurePanel(
             name=name,
             title=f"{search.regime}: {level}",
             description=f"Validation regret of {len(trials)} search points of {level} against learning rate; "

@@ -14,8 +14,8 @@ from pathlib import Path
 from reports.claims.ledger import workspace_entries
 from reports.evidence.search_record import SearchRecord
 from reports.evidence.study_record import StudyRecord
-from reports.evidence.validity import standing
-from reports.io.dataclass_files import from_plain, later, to_plain
+from reports.evidence.validity import validity_status
+from reports.io.dataclass_files import from_dict, optional_field, to_dict
 from reports.io.safe_paths import read_bounded, write
 from reports.pages.study_page import environment
 from reports.statistics.decision import Label
@@ -35,7 +35,7 @@ class AnsweredRow:
     recommended: str
     label: Label
     fallback: bool
-    trained: bool | None = later()
+    trained: bool | None = optional_field()
     """False where nobody trained the recommended level; None otherwise."""
 
 
@@ -71,7 +71,7 @@ def summarized(record: StudyRecord | SearchRecord) -> Summary:
             planned=record.planned,
             rows=(),
         )
-    now = standing(record)
+    now = validity_status(record)
     found = verdicts(record) if now.kind == "evidence" else ()
     return Summary(
         name=record.name,
@@ -97,7 +97,7 @@ def summarized(record: StudyRecord | SearchRecord) -> Summary:
 
 def noted(record: StudyRecord | SearchRecord, folder: Path) -> None:
     """Leaves the study's summary beside its report."""
-    text = json.dumps(to_plain(summarized(record)), indent=2, ensure_ascii=False)
+    text = json.dumps(to_dict(summarized(record)), indent=2, ensure_ascii=False)
     write(folder / SUMMARY, text + "\n")
 
 
@@ -126,6 +126,6 @@ def build(folder: Path) -> str:
 
 def _read(file: Path) -> Summary | None:
     try:
-        return from_plain(Summary, json.loads(read_bounded(file, LONGEST_SUMMARY)), str(file))
+        return from_dict(Summary, json.loads(read_bounded(file, LONGEST_SUMMARY)), str(file))
     except (OSError, ValueError, RecursionError):
         return None

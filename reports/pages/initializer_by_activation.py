@@ -21,7 +21,7 @@ ROW = "initializer"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beside:
+class InitializerCell:
     """What was measured beside one activation in one regime."""
 
     regime: str
@@ -49,7 +49,7 @@ class Pairing:
     activation: str
     textbook: tuple[str, ...]
     """Initializers that the textbook pairs with it; () where it has no word on it."""
-    found: tuple[Beside, ...]
+    found: tuple[InitializerCell, ...]
     """One for each regime that has tasks with it; () where the study covers it nowhere."""
 
 
@@ -60,7 +60,7 @@ def pairings(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[Pairing, ..
         record: says which activation a task's networks had.
         rows: the evidence of all rows.
     """
-    found: dict[str, list[Beside]] = {}
+    found: dict[str, list[InitializerCell]] = {}
     judged = rows_of(ROW, rows)
     for evidence in judged:
         shared = evidence.of(*evidence.levels)
@@ -105,14 +105,14 @@ def _activations(record: StudyRecord, regime: str) -> dict[str, str]:
     }
 
 
-def _beside(activation: str, evidence: Evidence) -> Beside:
+def _beside(activation: str, evidence: Evidence) -> InitializerCell:
     compared = evidence.compared(looks=1)
     order = least_first(compared.mean)
     named = [i for i in order if evidence.levels[i] in PAIRINGS.get(activation, ())]
     least = order[0]
     paired = bool(named) and least not in named
     against = named[0] if paired else order[1]
-    return Beside(
+    return InitializerCell(
         regime=evidence.regime,
         least=" = ".join(evidence.levels[i] for i in order if not _apart(compared.mean, least, i)),
         against=evidence.levels[against],

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from reports.evidence.range_scan_record import SCOPE, Scoped, span
-from reports.io.dataclass_files import to_plain
+from reports.evidence.range_scan_record import SCOPE, RangeScanRecord, span
+from reports.io.dataclass_files import to_dict
 from reports.io.safe_paths import make_folder, write
 from reports.pages.index_page import SUMMARY, Summary, write_index
 from reports.pages.study_page import environment
 
 
-def write_scope_page(found: Scoped, folder: Path) -> Path:
+def write_scope_page(found: RangeScanRecord, folder: Path) -> Path:
     """Writes `index.html` into `folder`, and lists it on the index page beside; returns the page's path."""
     make_folder(folder)
     html = build(found)
@@ -27,7 +27,7 @@ def write_scope_page(found: Scoped, folder: Path) -> Path:
         planned=found.planned,
         rows=(),
     )
-    text = json.dumps(to_plain(summary), indent=2, ensure_ascii=False)
+    text = json.dumps(to_dict(summary), indent=2, ensure_ascii=False)
     write(folder / SUMMARY, text + "\n")
     page = folder / "index.html"
     write(page, html)
@@ -35,7 +35,7 @@ def write_scope_page(found: Scoped, folder: Path) -> Path:
     return page
 
 
-def build(found: Scoped) -> str:
+def build(found: RangeScanRecord) -> str:
     """The page's text."""
     html = environment().get_template("scope.html").render(found=found, scope=SCOPE, span=span)
     return html + "\n"

@@ -5,16 +5,28 @@ from __future__ import annotations
 import numpy as np
 
 from reports.evidence.arrays import Evidence
-from reports.pages.figures import ACCENT, BAND, GRID, INK, MUTED, SERIES, Picture, brief, panel, styled, svg
+from reports.pages.figures import (
+    ACCENT,
+    BAND,
+    GRID,
+    INK,
+    MUTED,
+    SERIES,
+    FigurePanel,
+    brief,
+    panel,
+    styled,
+    svg,
+)
 from reports.statistics.compare import CLIP
 from reports.verdicts.crossovers import Crossing, EffectMap
-from reports.verdicts.speed_profile import Pace
+from reports.verdicts.speed_profile import SpeedProfile
 
 MOST_LINES = 200
 """Blocks drawn one by one; of more, evenly chosen ones (the data file has all)."""
 
 
-def paired_blocks(name: str, evidence: Evidence) -> Picture:
+def paired_blocks(name: str, evidence: Evidence) -> FigurePanel:
     """Every block as a line through its levels: test error above the block's mean over levels, in margins."""
     count = len(evidence.levels)
     middle = np.nanmean(evidence.tuned, axis=2, keepdims=True)  # a level may have left the race
@@ -37,7 +49,7 @@ def paired_blocks(name: str, evidence: Evidence) -> Picture:
         axes.set_yticks([-4, -2, 0, 2, 4], ["≤−4", "−2", "0", "2", "≥4"])
         axes.set_ylabel("error above the block’s mean")
         axes.grid(axis="y", color=GRID, lw=0.6)
-        return Picture(
+        return FigurePanel(
             name=name,
             title=f"{evidence.regime}: every block, level by level",
             description=f"Test error of {', '.join(evidence.levels)} in {len(lines)} blocks, in margins "
@@ -54,7 +66,7 @@ def paired_blocks(name: str, evidence: Evidence) -> Picture:
         )
 
 
-def time_profile(name: str, pace: Pace, regime: str) -> Picture:
+def time_profile(name: str, pace: SpeedProfile, regime: str) -> FigurePanel:
     """The share of runs that reach the target within a multiple of the fastest level's steps there."""
     with styled():
         figure, axes = panel(height=2.6, left=0.66, bottom=0.55)
@@ -69,7 +81,7 @@ def time_profile(name: str, pace: Pace, regime: str) -> Picture:
         axes.set_xlabel("steps, as a multiple of the fastest level")
         axes.set_ylabel("share of runs there")
         axes.grid(color=GRID, lw=0.6)
-        return Picture(
+        return FigurePanel(
             name=name,
             title=f"{regime}: reached the target by then",
             description="Performance profiles. Area under each, of 1: "
@@ -85,7 +97,7 @@ def time_profile(name: str, pace: Pace, regime: str) -> Picture:
         )
 
 
-def effect_by_depth(name: str, crossing: Crossing) -> Picture:
+def effect_by_depth(name: str, crossing: Crossing) -> FigurePanel:
     """The effect at every depth measured, family by family, with mean, 95 % interval and the crossover."""
     depths = np.array(crossing.depths, dtype=float)
     where = f" ({crossing.where})" if crossing.where else ""
@@ -123,7 +135,7 @@ def effect_by_depth(name: str, crossing: Crossing) -> Picture:
             for f, family in enumerate(crossing.families)
             for d, depth in enumerate(crossing.depths)
         ]
-        return Picture(
+        return FigurePanel(
             name=name,
             title=f"{crossing.level} against {crossing.against}{where}",
             description=f"How much worse {crossing.level} is than {crossing.against}, in margins, at "
@@ -136,7 +148,7 @@ def effect_by_depth(name: str, crossing: Crossing) -> Picture:
         )
 
 
-def effect_map(name: str, found: EffectMap) -> Picture:
+def effect_map(name: str, found: EffectMap) -> FigurePanel:
     """The mean effect at every depth and size that was asked: shaded within a margin, coloured beyond."""
     with styled():
         figure, axes = panel(height=0.9 + 0.42 * len(found.depths), left=0.66, bottom=0.55)
@@ -161,7 +173,7 @@ def effect_map(name: str, found: EffectMap) -> Picture:
             for d, depth in enumerate(found.depths)
             for n, size in enumerate(found.sizes)
         )
-        return Picture(
+        return FigurePanel(
             name=name,
             title=f"{found.level} against {found.against}, by depth and training items",
             description=f"Mean margins by which {found.level} is worse than {found.against}: "

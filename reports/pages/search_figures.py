@@ -6,7 +6,19 @@ import math
 from collections.abc import Sequence
 
 from reports.evidence.search_record import Dimension, SearchRecord
-from reports.pages.figures import ACCENT, BAND, GRID, INK, MUTED, SERIES, Picture, brief, panel, styled, svg
+from reports.pages.figures import (
+    ACCENT,
+    BAND,
+    GRID,
+    INK,
+    MUTED,
+    SERIES,
+    FigurePanel,
+    brief,
+    panel,
+    styled,
+    svg,
+)
 from search_spaces.overrides import Value, spelled
 from trainers.evaluation import Evaluation
 
@@ -20,7 +32,7 @@ MOST_LABELS = 9
 """Of a choice's values on one axis."""
 
 
-def error_curve(record: SearchRecord, best: Evaluation) -> Picture:
+def error_curve(record: SearchRecord, best: Evaluation) -> FigurePanel:
     """The validation error of one trial while it trained."""
     steps = [look.step for look in best.curve]
     errors = [look.validation_metric for look in best.curve]
@@ -33,7 +45,7 @@ def error_curve(record: SearchRecord, best: Evaluation) -> Picture:
         axes.set_xlabel("step")
         axes.set_ylabel(_error(record))
         axes.grid(axis="y", color=GRID, lw=0.6)
-        return Picture(
+        return FigurePanel(
             name="best-curve",
             title=f"Trial {best.slot.index} while it trained",
             description=f"Validation error at {len(steps)} looks; least at step {best.best_step}.",
@@ -46,7 +58,7 @@ def error_curve(record: SearchRecord, best: Evaluation) -> Picture:
         )
 
 
-def history(record: SearchRecord) -> Picture:
+def history(record: SearchRecord) -> FigurePanel:
     """Every trial's validation error in the order asked, and the best of the finished ones so far."""
     low, high = ends(record)
     rows, best, line = [], math.inf, []
@@ -73,7 +85,7 @@ def history(record: SearchRecord) -> Picture:
         axes.locator_params(axis="x", integer=True)
         axes.set_ylabel(_error(record))
         axes.grid(axis="y", color=GRID, lw=0.6)
-        return Picture(
+        return FigurePanel(
             name="history",
             title="Every trial, and the best so far",
             description=f"Validation error of {len(rows)} trials in the order asked.",
@@ -83,7 +95,7 @@ def history(record: SearchRecord) -> Picture:
         )
 
 
-def importance(record: SearchRecord) -> Picture | None:
+def importance(record: SearchRecord) -> FigurePanel | None:
     """How much each parameter has to do with being among the best tenth; None with too few trials."""
     if not record.importances:
         return None
@@ -99,7 +111,7 @@ def importance(record: SearchRecord) -> Picture | None:
         axes.set_xlabel("share of importance (PED-ANOVA)")
         axes.spines["left"].set_visible(False)
         said = ", ".join(f"{name} {share:.0%}" for name, share in record.importances)
-        return Picture(
+        return FigurePanel(
             name="importance",
             title="What the best tenth has in common",
             description=f"Importance by PED-ANOVA: {said}.",
@@ -109,7 +121,7 @@ def importance(record: SearchRecord) -> Picture | None:
         )
 
 
-def parallel(record: SearchRecord) -> Picture | None:
+def parallel(record: SearchRecord) -> FigurePanel | None:
     """Each finished trial as a line through its values; the best tenth in front."""
     shown = _most_important(record)
     trials = [
@@ -153,7 +165,7 @@ def parallel(record: SearchRecord) -> Picture | None:
             (row.slot.index, *(_cell(point.get(d.name)) for d in shown), row.validation_metric)
             for row, point in trials
         ]
-        return Picture(
+        return FigurePanel(
             name="parallel",
             title="Finished trials as lines through their values",
             description=f"{len(trials)} finished trials in parallel coordinates of {len(shown)} parameters.",
@@ -163,14 +175,14 @@ def parallel(record: SearchRecord) -> Picture | None:
         )
 
 
-def slices(record: SearchRecord) -> tuple[Picture, ...]:
+def slices(record: SearchRecord) -> tuple[FigurePanel, ...]:
     """One picture for each parameter: the error of every trial against its value."""
     return tuple(
         _slice(record, dimension, f"slice-{number}") for number, dimension in enumerate(record.space, 1)
     )
 
 
-def _slice(record: SearchRecord, dimension: Dimension, name: str) -> Picture:
+def _slice(record: SearchRecord, dimension: Dimension, name: str) -> FigurePanel:
     (low, high), good = ends(record), best_tenth(record)
     trials = [
         (row, point[dimension.name])
@@ -207,7 +219,7 @@ def _slice(record: SearchRecord, dimension: Dimension, name: str) -> Picture:
         axes.set_ylim(low, high)
         axes.set_ylabel(_error(record))
         axes.grid(axis="y", color=GRID, lw=0.6)
-        return Picture(
+        return FigurePanel(
             name=name,
             title=brief(dimension.name, 40),
             description=f"Validation error of {len(trials)} trials against {dimension.name}.",

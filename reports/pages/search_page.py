@@ -9,7 +9,7 @@ from reports.evidence.processors import mixture_of
 from reports.evidence.search_record import EXPLORATORY, Dimension, SearchRecord
 from reports.io.safe_paths import make_folder, write
 from reports.pages import search_figures
-from reports.pages.figures import Picture
+from reports.pages.figures import FigurePanel
 from reports.pages.study_page import csv_text, environment
 from search_spaces.overrides import spelled
 
@@ -28,7 +28,7 @@ def write_search_report(record: SearchRecord, folder: Path) -> Path:
     return page
 
 
-def build(record: SearchRecord) -> tuple[str, tuple[Picture, ...]]:
+def build(record: SearchRecord) -> tuple[str, tuple[FigurePanel, ...]]:
     """The page's text and its pictures, without touching a disk."""
     best = record.best
     curve = search_figures.error_curve(record, best) if best and best.curve else None

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from reports.evidence.arrays import Evidence
 from reports.evidence.study_record import StudyRecord
 from reports.pages.initializer_by_activation import least_first, rows_of
-from reports.pages.textbook_tables import STARS, Stars
-from reports.verdicts.speed_profile import LevelPace, pace_of
+from reports.pages.textbook_tables import STARS, TextbookRating
+from reports.verdicts.speed_profile import LevelSpeed, pace_of
 
 ROW = "optimizer"
 
@@ -28,7 +28,7 @@ RULE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class OptimizerResult:
     """One optimizer in one regime."""
 
     regime: str
@@ -51,18 +51,18 @@ class Measured:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Graded:
+class GradedOptimizer:
     """One optimizer."""
 
     level: str
-    textbook: Stars | None
-    found: tuple[Measured, ...]
+    textbook: TextbookRating | None
+    found: tuple[OptimizerResult, ...]
     """One for each regime; () where the study does not cover it."""
 
 
 def graded(
     record: StudyRecord, rows: Sequence[Evidence], targets: Mapping[str, Mapping[str, float]]
-) -> tuple[Graded, ...]:
+) -> tuple[GradedOptimizer, ...]:
     """The textbook's optimizers in its order, then others; () where no row of optimizers was judged.
 
     Args:
@@ -70,7 +70,7 @@ def graded(
         rows: the evidence of all rows.
         targets: regime -> task -> validation error to get to (`time_to_target.targets`).
     """
-    found: dict[str, list[Measured]] = {}
+    found: dict[str, list[OptimizerResult]] = {}
     judged = rows_of(ROW, rows)
     for evidence in judged:
         for level, one in _measured(record, evidence, targets[evidence.regime]).items():
@@ -79,7 +79,8 @@ def graded(
         return ()
     names = (*STARS, *(level for level in found if level not in STARS))
     return tuple(
-        Graded(level=name, textbook=STARS.get(name), found=tuple(found.get(name, ()))) for name in names
+        GradedOptimizer(level=name, textbook=STARS.get(name), found=tuple(found.get(name, ())))
+        for name in names
     )
 
 
@@ -88,7 +89,9 @@ def stars(value: float, limits: tuple[float, float]) -> str:
     return "★" * (3 - sum(value >= limit for limit in limits))
 
 
-def _measured(record: StudyRecord, evidence: Evidence, targets: Mapping[str, float]) -> dict[str, Measured]:
+def _measured(
+    record: StudyRecord, evidence: Evidence, targets: Mapping[str, float]
+) -> dict[str, OptimizerResult]:
     shared = evidence.of(*evidence.levels)
     compared = shared.compared(looks=1)
     best = least_first(compared.mean)[0]
@@ -98,7 +101,7 @@ def _measured(record: StudyRecord, evidence: Evidence, targets: Mapping[str, flo
         margins = float(compared.mean[i, best])
         time = times.get(level)
         ratio = 1.0 if level == soonest else time.ratio[0] if time and time.ratio else None
-        found[level] = Measured(
+        found[level] = OptimizerResult(
             regime=evidence.regime,
             speed="not measured" if ratio is None else stars(ratio, SPEED),
             quality=stars(margins, QUALITY),
@@ -114,7 +117,7 @@ def _measured(record: StudyRecord, evidence: Evidence, targets: Mapping[str, flo
 
 def _times(
     record: StudyRecord, evidence: Evidence, targets: Mapping[str, float]
-) -> tuple[str, dict[str, LevelPace]]:
+) -> tuple[str, dict[str, LevelSpeed]]:
     """The level that gets there soonest, and the steps of all as multiples of its own; {} if not measured."""
     first = evidence.levels[0]
     pace = pace_of(record, evidence, first, targets)

@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.claims.cards import Card, cards, write_cards
+from reports.claims.cards import ClaimCard, cards, write_cards
 from reports.claims.ledger import entries
 from reports.evidence.arrays import Evidence
 from reports.evidence.budget import ORIGINS
@@ -29,24 +29,24 @@ from reports.evidence.range_edges import audit, flagged
 from reports.evidence.registered_looks import registered
 from reports.evidence.study_record import StudyRecord
 from reports.evidence.tuning_curves import search_of
-from reports.evidence.validity import answering, controls, standing, unanswered
+from reports.evidence.validity import answering, controls, unanswered, validity_status
 from reports.io.control_characters import cell
 from reports.io.safe_paths import make_folder, write
 from reports.pages import figures, row_figures
-from reports.pages.extra_tables import Sheet, other_tables
-from reports.pages.figures import Picture
+from reports.pages.extra_tables import TableData, other_tables
+from reports.pages.figures import FigurePanel
 from reports.statistics.decision import relation
-from reports.verdicts import sentences as wording
-from reports.verdicts.crossovers import Crossing, NoCrossing, crossings, effect_maps
+from reports.verdicts import sentences
+from reports.verdicts.crossovers import Crossing, NoCrossover, crossings, effect_maps
 from reports.verdicts.exploratory_errors import measured
-from reports.verdicts.external_check import External, external, fallen_back
+from reports.verdicts.external_check import ExternalVerdict, external, fallen_back
 from reports.verdicts.fairness_certificate import certify
 from reports.verdicts.headline import decided, other_orders
 from reports.verdicts.hyperparameter_values import TunedNumber, tuned_numbers
 from reports.verdicts.model import Verdict
 from reports.verdicts.robustness import Robustness, robustness
-from reports.verdicts.sensitivity import Line, sensitivity
-from reports.verdicts.speed_profile import Pace, pace_of
+from reports.verdicts.sensitivity import SensitivityAnalysis, sensitivity
+from reports.verdicts.speed_profile import SpeedProfile, pace_of
 from reports.verdicts.time_to_target import targets
 from reports.verdicts.training_diagnostics import COLUMNS, inside
 from reports.verdicts.validity_scope import described, scope_of
@@ -57,7 +57,7 @@ PHASES = ("pilot", *CHAIN)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ladder:
+class RegretStep:
     """One level's step on the regret ladder."""
 
     level: str
@@ -76,14 +76,14 @@ class Answer:
     anchor: str
     verdict: Verdict
     sentence: str
-    ladder: tuple[Ladder, ...]
+    ladder: tuple[RegretStep, ...]
     robustness: Robustness
     numbers: tuple[TunedNumber, ...]
-    forests: tuple[Picture, ...]
-    paired: Picture
-    others: tuple[Line, ...]
-    pace: Pace | None
-    profile: Picture | None
+    forests: tuple[FigurePanel, ...]
+    paired: FigurePanel
+    others: tuple[SensitivityAnalysis, ...]
+    pace: SpeedProfile | None
+    profile: FigurePanel | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,18 +92,18 @@ class Depths:
 
     factor: str
     sentences: tuple[str, ...]
-    picture: Picture | None
+    picture: FigurePanel | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Searching:
+class SearchPanels:
     """The search panels of one row: exploratory in every study."""
 
     factor: str
     regime: str
     levels: tuple[str, ...]
-    curves: Picture | None
-    rates: tuple[Picture, ...]
+    curves: FigurePanel | None
+    rates: tuple[FigurePanel, ...]
 
 
 def write_report(record: StudyRecord, folder: Path) -> Path:
@@ -124,19 +124,19 @@ def write_report(record: StudyRecord, folder: Path) -> Path:
 
 
 def build(
-    record: StudyRecord, claimed: tuple[Card, ...] | None = None
-) -> tuple[str, tuple[Picture | Sheet, ...]]:
+    record: StudyRecord, claimed: tuple[ClaimCard, ...] | None = None
+) -> tuple[str, tuple[FigurePanel | TableData, ...]]:
     """The page's text, and what has its data beside it, without touching a disk.
 
     Args:
         record: the study.
         claimed: the cards of its claims, where they are at hand; None: they are made here.
     """
-    now = standing(record)
+    now = validity_status(record)
     rows = answering(record) if now.kind == "evidence" else ()
     judged = [judge(record, evidence) for evidence in rows]
     answers = _answers(record, rows, fallen_back(record, judged))
-    checked = external(record, judged) if judged else External(kind="none")
+    checked = external(record, judged) if judged else ExternalVerdict(kind="none")
     searches = () if now.kind == "interim" else _searches(record)
     depths = _depths(record, rows)
     others = other_tables(record, rows)
@@ -167,7 +167,7 @@ def build(
             spent=_spent(record),
             margins=sorted(record.margins, key=lambda m: (m.regime, not m.accepted, m.task)),
             facts=[record.facts[name] for name in sorted(record.facts)],
-            wording=wording,
+            wording=sentences,
             described=described,
             unjudged=unanswered,
             looks=registered(record),
@@ -198,7 +198,7 @@ def _answers(
             Answer(
                 anchor=f"row-{number}",
                 verdict=verdict,
-                sentence=wording.answer(verdict),
+                sentence=sentences.answer(verdict),
                 ladder=_ladder(verdict, evidence),
                 robustness=checks,
                 numbers=tuned_numbers(record, evidence, verdict.recommended),
@@ -216,7 +216,7 @@ def _depths(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[Depths, ...]
     """The questions asked at several depths."""
     found = []
     for number, one in enumerate(crossings(record, rows), start=1):
-        if isinstance(one, NoCrossing):
+        if isinstance(one, NoCrossover):
             found.append(Depths(factor=one.factor, sentences=(one.reason,), picture=None))
         else:
             assert isinstance(one, Crossing)
@@ -230,7 +230,9 @@ def _depths(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[Depths, ...]
     return tuple(found)
 
 
-def _forests(verdict: Verdict, evidence: Evidence, checks: Robustness, number: int) -> tuple[Picture, ...]:
+def _forests(
+    verdict: Verdict, evidence: Evidence, checks: Robustness, number: int
+) -> tuple[FigurePanel, ...]:
     """Every rival against the recommended level (or the cheapest, where that was not compared)."""
     reference = verdict.recommended if verdict.recommended in evidence.levels else evidence.levels[0]
     effects = [effect for effect in verdict.effects if effect.against == reference]
@@ -245,12 +247,12 @@ def _forests(verdict: Verdict, evidence: Evidence, checks: Robustness, number: i
     )
 
 
-def _ladder(verdict: Verdict, evidence: Evidence) -> tuple[Ladder, ...]:
+def _ladder(verdict: Verdict, evidence: Evidence) -> tuple[RegretStep, ...]:
     steps = []
     for level in evidence.levels:
         worst = max((e for e in verdict.effects if e.level == level), key=lambda e: e.upper)
         steps.append(
-            Ladder(
+            RegretStep(
                 level=level,
                 upper=worst.upper,
                 rival=worst.against,
@@ -262,7 +264,7 @@ def _ladder(verdict: Verdict, evidence: Evidence) -> tuple[Ladder, ...]:
     return tuple(steps)
 
 
-def _searches(record: StudyRecord) -> tuple[Searching, ...]:
+def _searches(record: StudyRecord) -> tuple[SearchPanels, ...]:
     panels = []
     pairs = [(question, regime) for question in record.answered for regime in question.regimes]
     for number, (question, regime) in enumerate(pairs, start=1):
@@ -273,7 +275,7 @@ def _searches(record: StudyRecord) -> tuple[Searching, ...]:
             for k, level in enumerate(search.trials, start=1)
         ]
         panels.append(
-            Searching(
+            SearchPanels(
                 factor=question.factor,
                 regime=regime,
                 levels=tuple(level for level, trials in search.trials.items() if trials),
@@ -359,7 +361,7 @@ def _p_value(p: float) -> str:
     return f"= {p:.2g}" if p >= 1e-4 else "< 0.0001"
 
 
-def csv_text(picture: Picture | Sheet) -> str:
+def csv_text(picture: FigurePanel | TableData) -> str:
     """The data of a figure or a small table as comma-separated text with a header."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -37,7 +37,7 @@ It names the variance only, so that the normal and the uniform draw both count. 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stars:
+class TextbookRating:
     """The textbook's judgement of one optimizer."""
 
     says: str
@@ -46,17 +46,17 @@ class Stars:
     quality: str
 
 
-STARS: Mapping[str, Stars] = MappingProxyType(
+STARS: Mapping[str, TextbookRating] = MappingProxyType(
     {
-        "sgd": Stars(says="SGD", speed="★", quality="★★★"),
-        "momentum": Stars(says="SGD(momentum)", speed="★★", quality="★★★"),
-        "nesterov": Stars(says="SGD(momentum, nesterov)", speed="★★", quality="★★★"),
-        "adagrad": Stars(says="Adagrad", speed="★★★", quality="★ (stops too early)"),
-        "rmsprop": Stars(says="RMSprop", speed="★★★", quality="★★ / ★★★"),
-        "adam": Stars(says="Adam", speed="★★★", quality="★★ / ★★★"),
-        "adamax": Stars(says="AdaMax", speed="★★★", quality="★★ / ★★★"),
-        "nadam": Stars(says="NAdam", speed="★★★", quality="★★ / ★★★"),
-        "adamw": Stars(says="AdamW", speed="★★★", quality="★★ / ★★★"),
+        "sgd": TextbookRating(says="SGD", speed="★", quality="★★★"),
+        "momentum": TextbookRating(says="SGD(momentum)", speed="★★", quality="★★★"),
+        "nesterov": TextbookRating(says="SGD(momentum, nesterov)", speed="★★", quality="★★★"),
+        "adagrad": TextbookRating(says="Adagrad", speed="★★★", quality="★ (stops too early)"),
+        "rmsprop": TextbookRating(says="RMSprop", speed="★★★", quality="★★ / ★★★"),
+        "adam": TextbookRating(says="Adam", speed="★★★", quality="★★ / ★★★"),
+        "adamax": TextbookRating(says="AdaMax", speed="★★★", quality="★★ / ★★★"),
+        "nadam": TextbookRating(says="NAdam", speed="★★★", quality="★★ / ★★★"),
+        "adamw": TextbookRating(says="AdamW", speed="★★★", quality="★★ / ★★★"),
     }
 )
 """Optimizer -> its stars, in the textbook's order."""

@@ -31,7 +31,7 @@ EXACT_SHARE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Bounds:
+class EffectBounds:
     """The effect of one pair in every simulated or real study; arrays [...], in margins."""
 
     mean: Array
@@ -40,14 +40,14 @@ class Bounds:
     lower: Array
     upper: Array
 
-    def mirrored(self) -> Bounds:
+    def mirrored(self) -> EffectBounds:
         """The same pair with A and B exchanged."""
-        return Bounds(mean=-self.mean, error=self.error, lower=-self.upper, upper=-self.lower)
+        return EffectBounds(mean=-self.mean, error=self.error, lower=-self.upper, upper=-self.lower)
 
 
-def between(comparison: Comparison, a: int, b: int) -> Bounds:
+def between(comparison: Comparison, a: int, b: int) -> EffectBounds:
     """How much worse level number `b` is than level number `a`."""
-    return Bounds(
+    return EffectBounds(
         mean=comparison.mean[..., b, a],
         error=comparison.error[..., b, a],
         lower=comparison.lower[..., b, a],
@@ -55,7 +55,7 @@ def between(comparison: Comparison, a: int, b: int) -> Bounds:
     )
 
 
-def states(u: Bounds) -> Strings:
+def states(u: EffectBounds) -> Strings:
     """'better' (A), 'tied', 'worse' or 'unresolved' for every pair.
 
     Tied: -1 < LB and UB < 1, even where 0 is excluded (detectable but negligible). Better: LB > 0 and
@@ -68,22 +68,22 @@ def states(u: Bounds) -> Strings:
     )
 
 
-def clearly(u: Bounds) -> Bools:
+def clearly(u: EffectBounds) -> Bools:
     """A is better by more than a margin."""
     return np.asarray(u.lower >= 1.0)
 
 
-def better_claim(u: Bounds) -> Strings:
+def better_claim(u: EffectBounds) -> Strings:
     """'A beats B'."""
     return _named(states(u), better="confirmed", tied="tied", worse="contradicted")
 
 
-def equal_claim(u: Bounds) -> Strings:
+def equal_claim(u: EffectBounds) -> Strings:
     """'A = B', 'X is not needed', 'both work': a tie confirms, and any side that is better contradicts."""
     return _named(states(u), better="contradicted", tied="confirmed", worse="contradicted")
 
 
-def always_claim(u: Bounds, prediction_low: Array, reversed_tasks: NDArray[np.int64]) -> Strings:
+def always_claim(u: EffectBounds, prediction_low: Array, reversed_tasks: NDArray[np.int64]) -> Strings:
     """'A always beats B': a single task that is reversed beyond the margin contradicts it.
 
     Args:
@@ -105,7 +105,7 @@ def always_claim(u: Bounds, prediction_low: Array, reversed_tasks: NDArray[np.in
     )
 
 
-def usually_claim(u: Bounds, improve_low: Array) -> Strings:
+def usually_claim(u: EffectBounds, improve_low: Array) -> Strings:
     """'A generally beats B': better on average, and P(improve) above one half (lower bound [...])."""
     found = states(u)
     return np.select(
@@ -150,7 +150,7 @@ def partial_order(comparison: Comparison) -> tuple[tuple[int, int], ...]:
     )
 
 
-def regime_claim(difference: Bounds, here: Bounds, there: Bounds) -> Strings:
+def regime_claim(difference: EffectBounds, here: EffectBounds, there: EffectBounds) -> Strings:
     """'A if shallow, B if deep'.
 
     Confirmed: the difference of differences is above 0 and A leads in the first regime, B in the second.
@@ -174,7 +174,7 @@ def regime_claim(difference: Bounds, here: Bounds, there: Bounds) -> Strings:
     )
 
 
-def dose_claim(slope: Bounds, steps: Bools, trend: Array, *, alpha: float) -> Strings:
+def dose_claim(slope: EffectBounds, steps: Bools, trend: Array, *, alpha: float) -> Strings:
     """'The more X, the more Y'.
 
     Args:

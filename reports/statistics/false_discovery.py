@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import scipy
 
-from reports.statistics.claim_rules import Bounds, Strings
+from reports.statistics.claim_rules import EffectBounds, Strings
 from reports.statistics.compare import Array
 from reports.statistics.decision import Label
 
@@ -35,7 +35,7 @@ class Adjusted:
     """It had a verdict of its own, and lost it here."""
 
 
-def state_p(u: Bounds, state: Strings, freedom: Array | float) -> Array:
+def state_p(u: EffectBounds, state: Strings, freedom: Array | float) -> Array:
     """[...] p-value of the state that a pair is given.
 
     'better' and 'worse': one-sided superiority. 'tied': two one-sided tests (TOST), the larger p.

@@ -18,7 +18,7 @@ ROBUST_LOW = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeftOut:
+class LeaveOneOutRegret:
     """Leave-one-family-out regret: choose on all other families, pay on the one left out."""
 
     mean: float
@@ -36,13 +36,13 @@ class LeftOut:
         return self.share >= ROBUST_SHARE and self.share_low > ROBUST_LOW
 
 
-def left_out(regrets: Array) -> LeftOut:
+def left_out(regrets: Array) -> LeaveOneOutRegret:
     """Sums up the regrets [F] of the families, each left out in turn."""
     if not len(regrets):
         raise ValueError("leave-one-family-out regret needs at least one family")
     inside = int((regrets < 1.0).sum())
     low = scipy.stats.binomtest(inside, len(regrets), alternative="greater").proportion_ci(0.95).low
-    return LeftOut(
+    return LeaveOneOutRegret(
         mean=float(regrets.mean()),
         worst_tenth=float(np.quantile(regrets, 0.9)),
         share=inside / len(regrets),

@@ -39,7 +39,7 @@ class Crossing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoCrossing:
+class NoCrossover:
     """A question asked at several depths of which no crossover can be said."""
 
     factor: str
@@ -59,13 +59,13 @@ class EffectMap:
     """[D, N] margins; NaN where that regime was not asked."""
 
 
-def crossings(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[Crossing | NoCrossing, ...]:
+def crossings(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[Crossing | NoCrossover, ...]:
     """Every pair with the cheapest level, for each question whose regimes differ in depth.
 
     Regimes that agree in all other settings are compared. Where none do, each depth's first regime is taken,
     and what else differs is said.
     """
-    found: list[Crossing | NoCrossing] = []
+    found: list[Crossing | NoCrossover] = []
     for factor in dict.fromkeys(row.question.factor for row in rows):
         asked = [row for row in rows if row.question.factor == factor]
         if factor == "depth" or len({_depth(record, row) for row in asked}) < 2:
@@ -140,15 +140,15 @@ def _words(parts: Sequence[tuple[str, str]]) -> str:
 
 def _crossing(
     record: StudyRecord, rows: Sequence[Evidence], level: str, against: str, where: str, caveat: str
-) -> Crossing | NoCrossing:
+) -> Crossing | NoCrossover:
     factor = rows[0].question.factor
     try:
         families, units = paired_effects(rows, level, against)
     except ValueError as why:
-        return NoCrossing(factor=factor, reason=str(why))
+        return NoCrossover(factor=factor, reason=str(why))
     if not np.isfinite(units).all():
         reason = f"{level} against {against}: one of them left the race before all depths were judged"
-        return NoCrossing(factor=factor, reason=reason)
+        return NoCrossover(factor=factor, reason=reason)
     depths = tuple(_depth(record, row) for row in rows)
     mean, error, freedom = over_families(units[:, None, :])
     interval = bounded(mean, error, freedom, level=0.025)

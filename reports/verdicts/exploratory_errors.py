@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.evidence.fairness_checks import standing
+from reports.evidence.fairness_checks import evidence_status
 from reports.evidence.study_record import StudyRecord
 from reports.evidence.test_errors import scores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class ExploratoryError:
     """One level of one row."""
 
     factor: str
@@ -28,9 +28,9 @@ class Measured:
     """and how many these are."""
 
 
-def measured(record: StudyRecord) -> tuple[Measured, ...]:
+def measured(record: StudyRecord) -> tuple[ExploratoryError, ...]:
     """Errors of the tuned choice, blocks and seeds averaged; () unless a study was extended unplanned."""
-    if not record.extends or standing(record).kind != "exploratory":
+    if not record.extends or evidence_status(record).kind != "exploratory":
         return ()
     found = []
     for question in record.answered:
@@ -53,7 +53,7 @@ def measured(record: StudyRecord) -> tuple[Measured, ...]:
             shared = there.all(axis=1)
             for i, level in enumerate(levels):
                 found.append(
-                    Measured(
+                    ExploratoryError(
                         factor=question.factor,
                         regime=regime,
                         level=level,

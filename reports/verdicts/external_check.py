@@ -22,7 +22,7 @@ from reports.evidence.study_record import ExternalRecord, StudyRecord
 from reports.statistics.claim_rules import between, states
 from reports.statistics.compare import block_effects, family_effects
 from reports.verdicts.model import Verdict
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from trainers.evaluation import Evaluation
 
 NAMES: Mapping[tuple[str, bool], str] = {
@@ -41,7 +41,7 @@ WHOLE = "the whole recommended recipe of"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class RecipeResult:
     """How the recipes of one regime did."""
 
     regime: str
@@ -83,21 +83,21 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True)
-class External:
+class ExternalVerdict:
     """What the external check says at this moment."""
 
     kind: Literal["none", "running", "refused", "done"]
     """none: the study has no such phase, or has not come to it."""
     reason: str = ""
-    results: tuple[Result, ...] = ()
+    results: tuple[RecipeResult, ...] = ()
     """One for each regime that has tasks; empty unless done."""
 
-    def of(self, regime: str) -> Result | None:
+    def of(self, regime: str) -> RecipeResult | None:
         """The result of one regime; None where there is none."""
         return next((result for result in self.results if result.regime == regime), None)
 
 
-def external(record: StudyRecord, judged: Sequence[Verdict]) -> External:
+def external(record: StudyRecord, judged: Sequence[Verdict]) -> ExternalVerdict:
     """The result of the external check; never raises.
 
     Args:
@@ -106,22 +106,22 @@ def external(record: StudyRecord, judged: Sequence[Verdict]) -> External:
     """
     there = record.external
     if there is None:
-        return External(kind="none")
+        return ExternalVerdict(kind="none")
     missing = sum(there.planned.values()) - len(there.evaluations)
     if missing or not there.plan_hash:
-        return External(
+        return ExternalVerdict(
             kind="running",
             reason=f"{len(there.evaluations)} runs are there, more are to come: the same command resumes",
         )
     try:
         _untouched(record, there)
         _as_frozen(there, judged)
-        return External(
+        return ExternalVerdict(
             kind="done",
             results=tuple(_result(record, there, regime) for regime in there.tasks if there.tasks[regime]),
         )
     except EvidenceError as error:
-        return External(kind="refused", reason=str(error))
+        return ExternalVerdict(kind="refused", reason=str(error))
 
 
 def fallen_back(record: StudyRecord, judged: Sequence[Verdict]) -> tuple[Verdict, ...]:
@@ -134,7 +134,7 @@ def fallen_back(record: StudyRecord, judged: Sequence[Verdict]) -> tuple[Verdict
     return tuple(_released(record, verdict, found.of(verdict.regime)) for verdict in judged)
 
 
-def _released(record: StudyRecord, verdict: Verdict, result: Result | None) -> Verdict:
+def _released(record: StudyRecord, verdict: Verdict, result: RecipeResult | None) -> Verdict:
     if result is None or record.external is None:
         return verdict
     verdict = replace(verdict, caveats=(*verdict.caveats, result.sentence()))
@@ -168,7 +168,7 @@ def question(there: ExternalRecord, regime: str, alpha: float) -> Question:
         regimes=(regime,),
         cost={arm: place for place, arm in enumerate(ARMS)},
         textbook={},
-        changes={arm: Change(levels=recipes[arm].levels, numbers=recipes[arm].numbers) for arm in ARMS},
+        changes={arm: Overrides(levels=recipes[arm].levels, numbers=recipes[arm].numbers) for arm in ARMS},
         alpha=alpha,
     )
 
@@ -197,7 +197,7 @@ def evidence(record: StudyRecord, there: ExternalRecord, regime: str) -> Evidenc
     return replace(found, ids=tuple(sorted(ids[one] for one in found.ids)))
 
 
-def _result(record: StudyRecord, there: ExternalRecord, regime: str) -> Result:
+def _result(record: StudyRecord, there: ExternalRecord, regime: str) -> RecipeResult:
     body = evidence(record, there, regime)
     pair = replace(body, tuned=body.tuned[..., :2], levels=body.levels[:2])
     found = pair.compared(looks=1)
@@ -205,7 +205,7 @@ def _result(record: StudyRecord, there: ExternalRecord, regime: str) -> Result:
     losses = family_effects(block_effects(both, body.delta).mean(axis=1), body.family).mean(axis=0)[:, 0]
     places = [(arm, True) for arm in body.levels] + [(arm, False) for arm in body.levels]
     real, own = families_of(body)
-    return Result(
+    return RecipeResult(
         regime=regime,
         margins=float(found.mean[1, 0]),
         interval=(float(found.interval_low[1, 0]), float(found.interval_high[1, 0])),

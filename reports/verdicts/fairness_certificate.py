@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from reports.evidence.fairness_checks import CHAIN, EvidenceError, standing
+from reports.evidence.fairness_checks import CHAIN, EvidenceError, evidence_status
 from reports.evidence.processors import NOT_RECORDED, mixture_of
 from reports.evidence.registered_looks import registered
 from reports.evidence.study_record import StudyRecord
@@ -19,7 +19,7 @@ from trainers.evaluation import EVIDENCE_PHASES, Evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class CertificateLine:
     """One thing that was the same for every level."""
 
     what: str
@@ -31,7 +31,7 @@ class Line:
 class Certificate:
     """What a comparison needs to be called fair; made by `certify` only."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[CertificateLine, ...]
 
 
 def certify(record: StudyRecord) -> Certificate:
@@ -40,7 +40,7 @@ def certify(record: StudyRecord) -> Certificate:
     Raises:
         EvidenceError: it may not carry verdicts, so that there is nothing to certify.
     """
-    now = standing(record)
+    now = evidence_status(record)
     if now.kind != "evidence":
         raise EvidenceError(f"no certificate for study '{record.name}' ({now.kind}): {now.reason}")
     rows = [row for row in record.evaluations if row.slot.phase in CHAIN]
@@ -56,7 +56,7 @@ def certify(record: StudyRecord) -> Certificate:
             _versions(record),
             _kept(record),
             *_controls(record),
-            Line(
+            CertificateLine(
                 what="frozen before the first comparison",
                 found=f"protocol {record.protocol_hash}, plan {record.plan_hash} "
                 f"(revision {record.revision}; {len(record.abandoned_plans)} abandoned)",
@@ -65,7 +65,7 @@ def certify(record: StudyRecord) -> Certificate:
     )
 
 
-def _budgets(rows: list[Evaluation]) -> Line:
+def _budgets(rows: list[Evaluation]) -> CertificateLine:
     """Runs by phase of every (row, task, block, level)."""
     cells: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     for row in rows:
@@ -75,27 +75,29 @@ def _budgets(rows: list[Evaluation]) -> Line:
         ", ".join(f"{count} {phase}" for phase, count in zip(CHAIN, kind, strict=True))
         for kind in sorted(kinds)
     )
-    return Line(what="runs per task, block and level", found=f"{each}, in {len(cells)} of {len(cells)} cells")
+    return CertificateLine(
+        what="runs per task, block and level", found=f"{each}, in {len(cells)} of {len(cells)} cells"
+    )
 
 
-def _race(record: StudyRecord) -> list[Line]:
+def _race(record: StudyRecord) -> list[CertificateLine]:
     """At which look each row stopped; nothing where all of them had one look."""
     told = [
         f"{factor}@{regime} {how}"
         for (factor, regime), course in record.courses.items()
         if (how := raced(course))
     ]
-    return [Line(what="race", found=". ".join(told))] if told else []
+    return [CertificateLine(what="race", found=". ".join(told))] if told else []
 
 
-def _looks(record: StudyRecord) -> list[Line]:
+def _looks(record: StudyRecord) -> list[CertificateLine]:
     """Of a study that extends another or may be extended: which, and that this was planned."""
     told = registered(record)
-    found = [Line(what="looks", found=told)] if told else []
+    found = [CertificateLine(what="looks", found=told)] if told else []
     if (extends := record.extends) is not None:
         taken = sum(row.slot.study != record.name for row in record.evaluations)
         found.append(
-            Line(
+            CertificateLine(
                 what="extends",
                 found=f"study {extends.parent} (protocol {extends.protocol_hash}, plan {extends.plan_hash}); "
                 f"{taken} of {len(record.evaluations)} runs are of {listed(list(extends.studies))}",
@@ -104,7 +106,7 @@ def _looks(record: StudyRecord) -> list[Line]:
     return found
 
 
-def _designs(record: StudyRecord, rows: list[Evaluation]) -> Line:
+def _designs(record: StudyRecord, rows: list[Evaluation]) -> CertificateLine:
     """Search points that levels of a block share, number by number."""
     points: dict[tuple[str, str, str, int, int], list[Evaluation]] = defaultdict(list)
     for row in rows:
@@ -119,59 +121,63 @@ def _designs(record: StudyRecord, rows: list[Evaluation]) -> Line:
                 shared += 1
                 same += len(set(values)) == 1
     if not shared:
-        return Line(what="search points", found=f"{len(points)}, no number searched at two levels")
+        return CertificateLine(what="search points", found=f"{len(points)}, no number searched at two levels")
     rest = "" if same == shared else ", the others the same place in limits that differ by level"
-    return Line(
+    return CertificateLine(
         what="search points",
         found=f"one {record.sampler} design per block: {same} of {shared} points of a shared number have the "
         f"same value at every level{rest}",
     )
 
 
-def _data(record: StudyRecord) -> Line:
+def _data(record: StudyRecord) -> CertificateLine:
     tasks = {task for course in record.courses.values() for task in course.called}
     hashes = {record.facts[task].content_hash for task in tasks}
-    return Line(
+    return CertificateLine(
         what="data and splits",
         found=f"{len(tasks)} tasks ({len(hashes)} contents), {record.budget.blocks} splits each, "
         "shared by all levels",
     )
 
 
-def _seeds(rows: list[Evaluation]) -> Line:
+def _seeds(rows: list[Evaluation]) -> CertificateLine:
     finished = sum(row.status == "finished" for row in rows)
-    return Line(
+    return CertificateLine(
         what="seeds",
         found=f"none used twice in a cell, by the learning curves of {finished} finished runs",
     )
 
 
-def _test_reads(record: StudyRecord) -> Line:
+def _test_reads(record: StudyRecord) -> CertificateLine:
     reads = Counter(row.slot.phase for row in record.evaluations if row.test is not None)
     counted = listed([f"{reads[phase]} in {phase}" for phase in EVIDENCE_PHASES if reads[phase]])
-    return Line(what="test data", found=f"read once by each run that may: {counted}; 0 elsewhere")
+    return CertificateLine(what="test data", found=f"read once by each run that may: {counted}; 0 elsewhere")
 
 
-def _versions(record: StudyRecord) -> Line:
+def _versions(record: StudyRecord) -> CertificateLine:
     versions = sorted({item for row in record.evaluations for item in row.versions.items()})
     told = ", ".join(f"{name} {version}" for name, version in versions) or NOT_RECORDED
     mixed = mixture_of(record)
-    return Line(what="versions", found=f"{told}; but {mixed}" if mixed else told)
+    return CertificateLine(what="versions", found=f"{told}; but {mixed}" if mixed else told)
 
 
-def _controls(record: StudyRecord) -> tuple[Line, ...]:
+def _controls(record: StudyRecord) -> tuple[CertificateLine, ...]:
     """The comparisons with a known answer that got the same treatment; () where none were run."""
     found = controls(record)
     if not found:
         return ()
     decided = sum(control.state != "unresolved" for control in found)
     names = listed([control.name for control in found])
-    return (Line(what="controls", found=f"{names}: {decided} of {len(found)} decided, as they must be"),)
+    return (
+        CertificateLine(
+            what="controls", found=f"{names}: {decided} of {len(found)} decided, as they must be"
+        ),
+    )
 
 
-def _kept(record: StudyRecord) -> Line:
+def _kept(record: StudyRecord) -> CertificateLine:
     status = Counter(row.status for row in record.evaluations if row.slot.phase in CHAIN)
-    return Line(
+    return CertificateLine(
         what="runs left out",
         found=f"0 of {status.total()}; {status['diverged']} diverged and scored like the trivial predictor",
     )

@@ -10,7 +10,7 @@ from reports.verdicts.model import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
-class OtherOrder:
+class AlternativeOrder:
     """One row under other cost orders; where one level is proved, all say the same."""
 
     row: str
@@ -36,7 +36,7 @@ def decided(verdicts: Sequence[Verdict]) -> str:
     )
 
 
-def other_orders(verdicts: Sequence[Verdict]) -> tuple[OtherOrder, ...]:
+def other_orders(verdicts: Sequence[Verdict]) -> tuple[AlternativeOrder, ...]:
     """The table under permuted cost orders: the levels proved are the same in each, their order is not.
 
     A row that fell back stays where it is: no order proves a level.
@@ -45,7 +45,7 @@ def other_orders(verdicts: Sequence[Verdict]) -> tuple[OtherOrder, ...]:
     for verdict in verdicts:
         proved = verdict.admissible or (verdict.recommended,)
         found.append(
-            OtherOrder(
+            AlternativeOrder(
                 row=f"{verdict.factor} @ {verdict.regime}",
                 cheapest=verdict.recommended,
                 dearest=proved[-1],

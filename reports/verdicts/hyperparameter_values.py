@@ -48,9 +48,10 @@ def tuned_numbers(record: StudyRecord, evidence: Evidence, level: str) -> tuple[
 
     What is estimated: the regret of a value on a task is the validation metric there minus the best that the
     level's search found in that block, in margins, capped at 4 (a diverged member is at the cap). It is known
-    at the designed points of the task's blocks, and in between by smoothing (`reports.statistics.response_surface`). Numbers that
-    are open on all tasks are chosen together, as the tried point of least mean regret over families; one that
-    only some backgrounds open is chosen on their tasks, with the others where they are.
+    at the designed points of the task's blocks, and in between by smoothing
+    (`reports.statistics.response_surface`). Numbers that are open on all tasks are chosen together, as the
+    tried point of least mean regret over families; one that only some backgrounds open is chosen on their
+    tasks, with the others where they are.
 
     Same-named numbers of two optimizers are different numbers, so they are never pooled.
     """

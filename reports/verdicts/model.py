@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from reports.evidence.race_progress import Course
+from reports.evidence.race_progress import RaceProgress
 from reports.statistics.compare import FEW_FAMILIES
 from reports.statistics.decision import Label
 
@@ -67,7 +67,7 @@ class Verdict:
     evidence: tuple[str, ...]
     """Ids of the evaluations used."""
     caveats: tuple[str, ...]
-    course: Course | None = None
+    course: RaceProgress | None = None
     """How the row raced; None where all levels were trained on all tasks, with one look at the end."""
     own_families: int = 0
     """Families of a user's own tasks that are not declared as measured data (`Task.real`)."""

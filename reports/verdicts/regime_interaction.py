@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.evidence.arrays import Evidence
-from reports.statistics.claim_rules import Bounds
+from reports.statistics.claim_rules import EffectBounds
 from reports.statistics.compare import Array, block_effects, bounded, family_effects, over_families
 from search_spaces.factor import unknown
 
@@ -77,7 +77,7 @@ def crossover_of(rows: Sequence[Evidence], depths: Sequence[int], level: str, ag
     return crossover(effects, depths)
 
 
-def contrast(here: Array, there: Array, *, alpha: float, looks: int = 1) -> Bounds:
+def contrast(here: Array, there: Array, *, alpha: float, looks: int = 1) -> EffectBounds:
     """Difference of differences: the effect in one regime minus the effect in another, paired by family.
 
     Args:
@@ -88,7 +88,7 @@ def contrast(here: Array, there: Array, *, alpha: float, looks: int = 1) -> Boun
     """
     mean, error, freedom = over_families((here - there)[..., None, None])
     found = bounded(mean, error, freedom, level=alpha / (2 * looks))
-    return Bounds(
+    return EffectBounds(
         mean=found.mean[..., 0, 0],
         error=found.error[..., 0, 0],
         lower=found.lower[..., 0, 0],

@@ -17,13 +17,13 @@ from reports.statistics.compare import (
     over_families,
     prediction_half_width,
 )
-from reports.statistics.regret import LeftOut, left_out, portfolio
+from reports.statistics.regret import LeaveOneOutRegret, left_out, portfolio
 from reports.verdicts.model import Verdict
 from reports.verdicts.verdict import Decision, decide
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class KindEffect:
     """One effect on the families of one kind of data, in margins."""
 
     families: int
@@ -54,7 +54,7 @@ class Robustness:
     """95 % interval for the headline effect on a new family."""
     untuned: Decision
     """The decision at k = 1: every level at its library defaults (method.md 2.1)."""
-    regret: LeftOut | None
+    regret: LeaveOneOutRegret | None
     """Leave-one-family-out regret of the whole rule."""
     pair: tuple[tuple[str, str], float] | None
     """The two levels that cost least where a user tries both, and their mean regret in margins."""
@@ -62,9 +62,9 @@ class Robustness:
     """The headline effect estimated in other ways."""
     improve: Improvement | None
     """How often the headline's rival loses to the recommended level, block by block."""
-    measured: Measured | None
+    measured: KindEffect | None
     """The headline effect on families of measured data alone; None with fewer than two of them."""
-    generated: Measured | None
+    generated: KindEffect | None
     """The same on families of generated data alone."""
 
 
@@ -113,14 +113,14 @@ def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | i
     )
 
 
-def _of_kind(units: Array, families: Collection[int]) -> Measured | None:
+def _of_kind(units: Array, families: Collection[int]) -> KindEffect | None:
     """The effect [F] on some of the families; None with fewer than two."""
     chosen = sorted(families)
     if len(chosen) < 2:
         return None
     mean, error, freedom = over_families(units[chosen][:, None, None])
     found = bounded(mean, error, freedom, level=0.025)
-    return Measured(
+    return KindEffect(
         families=len(chosen),
         margins=float(mean[0, 0]),
         interval=(float(found.interval_low[0, 0]), float(found.interval_high[0, 0])),

@@ -11,7 +11,7 @@ from reports.evidence.study_record import StudyRecord
 from reports.statistics.bayesian import signed_rank
 from reports.statistics.compare import block_effects, family_effects
 from reports.verdicts.model import Verdict
-from reports.verdicts.robustness import Measured, Robustness
+from reports.verdicts.robustness import KindEffect, Robustness
 from reports.verdicts.sentences import LABELS, signed
 from reports.verdicts.verdict import Decision, decide
 
@@ -20,7 +20,7 @@ LAST = "last"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class SensitivityAnalysis:
     """One analysis."""
 
     what: str
@@ -35,7 +35,7 @@ class Line:
 
 def sensitivity(
     record: StudyRecord, evidence: Evidence, verdict: Verdict, checks: Robustness
-) -> tuple[Line, ...]:
+) -> tuple[SensitivityAnalysis, ...]:
     """The analyses that were fixed before the study ran; the first is the one that decides."""
     found = [_decided("as judged", evidence, verdict, decide(evidence, looks=record.budget.looks))]
     for what, decision in (
@@ -51,12 +51,14 @@ def sensitivity(
     for what, part in (("measured data alone", checks.measured), ("generated data alone", checks.generated)):
         if part is not None:
             found.append(
-                Line(what=f"{what}, {part.families} families", recommended="", label="", effect=_said(part))
+                SensitivityAnalysis(
+                    what=f"{what}, {part.families} families", recommended="", label="", effect=_said(part)
+                )
             )
     if checks.estimates is not None:
         bca = checks.estimates.bca
         found += [
-            Line(what=what, recommended="", label="", effect=said)
+            SensitivityAnalysis(what=what, recommended="", label="", effect=said)
             for what, said in (
                 ("median over families", signed(checks.estimates.median)),
                 ("mean of the middle half of the families", signed(checks.estimates.iqm)),
@@ -72,7 +74,7 @@ def sensitivity(
         effects = block_effects(evidence.tuned[..., [i, j]], evidence.delta).mean(axis=1)
         chances = signed_rank(family_effects(effects, evidence.family)[:, 0, 1])
         found.append(
-            Line(
+            SensitivityAnalysis(
                 what="Bayesian signed-rank test with one margin as equivalence",
                 recommended="",
                 label="",
@@ -95,7 +97,7 @@ def last_step(record: StudyRecord, evidence: Evidence) -> Evidence | None:
     return from_rows(record, evidence.question, evidence.regime, rows, read_out=LAST)
 
 
-def _decided(what: str, evidence: Evidence, verdict: Verdict, decision: Decision) -> Line:
+def _decided(what: str, evidence: Evidence, verdict: Verdict, decision: Decision) -> SensitivityAnalysis:
     head, effect = verdict.headline, ""
     if head is not None:
         at = evidence.levels.index(head.level), evidence.levels.index(head.against)
@@ -108,7 +110,7 @@ def _decided(what: str, evidence: Evidence, verdict: Verdict, decision: Decision
             )
         )
         effect = f"{signed(mean)} [{signed(low)}, {signed(high)}]" if np.isfinite(low) else signed(mean)
-    return Line(
+    return SensitivityAnalysis(
         what=what,
         recommended=decision.recommended + (" (fallback)" if decision.decided_by == "fallback" else ""),
         label=LABELS[decision.label],
@@ -117,6 +119,6 @@ def _decided(what: str, evidence: Evidence, verdict: Verdict, decision: Decision
     )
 
 
-def _said(part: Measured) -> str:
+def _said(part: KindEffect) -> str:
     low, high = part.interval
     return f"{signed(part.margins)} [{signed(low)}, {signed(high)}]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reports.evidence.race_progress import Course
+from reports.evidence.race_progress import RaceProgress
 from reports.verdicts.model import Effect, Verdict
 
 LABELS = {
@@ -75,7 +75,7 @@ def titled(name: str, title: str) -> str:
     return f"{name}: {title}" if title else name
 
 
-def raced(course: Course) -> str:
+def raced(course: RaceProgress) -> str:
     """How a row's race ended: at which look, what was dropped, what that saved; '' where it did not race."""
     if not course.decided:
         return ""

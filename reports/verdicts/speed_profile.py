@@ -14,7 +14,7 @@ from reports.verdicts.time_to_target import Times, log_rank_p, log_times, profil
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelPace:
+class LevelSpeed:
     """How soon one level gets to the targets."""
 
     level: str
@@ -32,16 +32,18 @@ class LevelPace:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Pace:
+class SpeedProfile:
     """One row."""
 
-    levels: tuple[LevelPace, ...]
+    levels: tuple[LevelSpeed, ...]
     ratios: Array
     shares: Array
     """[L, N] performance profiles over `ratios`."""
 
 
-def pace_of(record: StudyRecord, evidence: Evidence, level: str, targets: Mapping[str, float]) -> Pace | None:
+def pace_of(
+    record: StudyRecord, evidence: Evidence, level: str, targets: Mapping[str, float]
+) -> SpeedProfile | None:
     """Times to the pilot's targets, on the tasks where all levels were trained, beside those of `level`.
 
     None where there are fewer than two families of them, where one has no target, or a level lacks some runs.
@@ -68,7 +70,7 @@ def pace_of(record: StudyRecord, evidence: Evidence, level: str, targets: Mappin
         ends = [float(part[i, base]) for part in (slower.mean, slower.interval_low, slower.interval_high)]
         bounded = i != base and bool(np.isfinite(ends).all())
         found.append(
-            LevelPace(
+            LevelSpeed(
                 level=name,
                 reached=float(times.reached[:, :, i].mean()),
                 median=_median(times, i),
@@ -77,7 +79,7 @@ def pace_of(record: StudyRecord, evidence: Evidence, level: str, targets: Mappin
                 log_rank=None if i == base else log_rank_p(times, name, times.levels[base]),
             )
         )
-    return Pace(levels=tuple(found), ratios=ratios, shares=shares)
+    return SpeedProfile(levels=tuple(found), ratios=ratios, shares=shares)
 
 
 def _median(times: Times, level: int) -> float | None:

@@ -16,7 +16,7 @@ from trainers.evaluation import Evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
+class DiagnosticColumn:
     """One column of the table: a recorded number in words."""
 
     name: str
@@ -28,45 +28,45 @@ class Column:
 
 
 COLUMNS = (
-    Column(
+    DiagnosticColumn(
         name="init.signal_factor",
         title="Signal per layer",
         form="×{:.3g}",
         meaning="what the mean square of activations is multiplied by from one layer to the next before the "
         "first step: ×1 keeps the signal, ×0.5 halves it in every layer",
     ),
-    Column(
+    DiagnosticColumn(
         name="init.gradient_factor",
         title="Gradient per layer",
         form="×{:.3g}",
         meaning="the same for gradients on their way back, from one layer to the one before",
     ),
-    Column(
+    DiagnosticColumn(
         name="half.update_ratio",
         title="Step / weights",
         form="{:.2g}",
         meaning="how far a step halfway moves a layer’s weights, as a share of their norm; 0.001 is usual",
     ),
-    Column(
+    DiagnosticColumn(
         name="best.dead_units",
         title="Dead units",
         form="{:.0%}",
         meaning="share of hidden units that give the same value for every validation item",
     ),
-    Column(
+    DiagnosticColumn(
         name="end.gap",
         title="Gap",
         form="{:.3g}",
         meaning="validation loss minus training loss after the last step, both without dropout",
     ),
-    Column(
+    DiagnosticColumn(
         name="best.test_ece",
         title="Calibration error",
         form="{:.1%}",
         meaning="how far confidence and accuracy on test items lie apart on average, in 15 equal bins "
         "(classification)",
     ),
-    Column(
+    DiagnosticColumn(
         name="end.sparsity",
         title="Tiny weights",
         form="{:.1%}",
@@ -76,7 +76,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelInside:
+class LevelDiagnostics:
     """One row."""
 
     level: str
@@ -90,16 +90,16 @@ class LevelInside:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inside:
+class DiagnosticsTable:
     """The table of one question in one regime."""
 
     factor: str
     regime: str
     sentence: str
-    levels: tuple[LevelInside, ...]
+    levels: tuple[LevelDiagnostics, ...]
 
 
-def inside(record: StudyRecord) -> tuple[Inside, ...]:
+def inside(record: StudyRecord) -> tuple[DiagnosticsTable, ...]:
     """One table per question and regime of which something was recorded."""
     tables = []
     for question in record.answered:
@@ -119,13 +119,13 @@ def _confirmed(record: StudyRecord, question: Question, regime: str, level: str)
     ]
 
 
-def _table(question: Question, regime: str, rows: dict[str, list[Evaluation]]) -> Inside:
-    return Inside(
+def _table(question: Question, regime: str, rows: dict[str, list[Evaluation]]) -> DiagnosticsTable:
+    return DiagnosticsTable(
         factor=question.factor,
         regime=regime,
         sentence=_sentence(rows),
         levels=tuple(
-            LevelInside(
+            LevelDiagnostics(
                 level=level,
                 members=len(members),
                 diverged=_diverged(members),
@@ -142,7 +142,7 @@ def _values(members: Sequence[Evaluation], name: str) -> list[float]:
     return [value for value in values if not math.isnan(value)]
 
 
-def _median(members: Sequence[Evaluation], column: Column) -> str:
+def _median(members: Sequence[Evaluation], column: DiagnosticColumn) -> str:
     values = _values(members, column.name)
     if not values:
         return "–"

@@ -9,7 +9,7 @@ from reports.evidence.budget import TaskFacts
 from reports.evidence.data_kinds import kinds
 from reports.evidence.effective_settings import training_items
 from reports.evidence.study_record import StudyRecord
-from reports.io.dataclass_files import later
+from reports.io.dataclass_files import optional_field
 from reports.verdicts.sentences import listed
 
 BETWEEN = " | "
@@ -39,9 +39,9 @@ class Scope:
     real_families: int
     hardware: str
     torch: str
-    steps: str | None = later()
+    steps: str | None = optional_field()
     """Updates of one training, by regime."""
-    own_families: int | None = later()
+    own_families: int | None = optional_field()
     """Families of a user's own tasks that are not declared as measured data; missing where there are none."""
 
     def title(self) -> str:

@@ -14,7 +14,7 @@ from reports.evidence.fairness_checks import EvidenceError
 from reports.evidence.processors import mixture_of
 from reports.evidence.registered_looks import registered
 from reports.evidence.study_record import StudyRecord
-from reports.evidence.validity import answering, standing
+from reports.evidence.validity import answering, validity_status
 from reports.statistics.compare import FEW_FAMILIES, Array, Comparison, Unit, family_effects
 from reports.statistics.decision import Label, admissible, labels
 from reports.verdicts.external_check import fallen_back
@@ -36,13 +36,14 @@ class Decision:
 def verdicts(record: StudyRecord) -> tuple[Verdict, ...]:
     """One verdict per question and regime, in the order they were asked; controls get none.
 
-    Where the recipe they make together lost the external check, its rows fall back (`reports.verdicts.external_check`).
+    Where the recipe they make together lost the external check, its rows fall back
+    (`reports.verdicts.external_check`).
 
     Raises:
         EvidenceError: The study is interim, exploratory (adaptive sampler), breaks a guard, or one of its
             controls failed.
     """
-    now = standing(record)
+    now = validity_status(record)
     if now.kind == "invalid":
         raise EvidenceError(f"INVALID study '{record.name}': a control failed. {now.reason}")
     if now.kind == "refused":  # a control that could not fail is refused here, not by the guards
@@ -55,8 +56,8 @@ def decide(evidence: Evidence, *, looks: Sequence[int] | int, over: Unit | None 
 
     Where no level is proved, the textbook's level is kept, marked 'fallback': the only place where the
     textbook matters to a recommendation. (The method's first fallback, the last release's level, takes its
-    place in an export that is given a release: `reports.defaults.defaults_file.kept`.) A textbook whose levels were not
-    compared can only get 'insufficient'.
+    place in an export that is given a release: `reports.defaults.defaults_file.kept`.) A textbook whose
+    levels were not compared can only get 'insufficient'.
 
     Args:
         evidence: of one row.

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from search_spaces.optimizers.rule import State, Step, like
-from search_spaces.parts import Part, is_weight, place, view
+from search_spaces.parts import TensorSpan, is_weight, place, view
 
 
-def adafactor_sizes(params: Tensor, parts: Sequence[Part]) -> Tensor:
+def adafactor_sizes(params: Tensor, parts: Sequence[TensorSpan]) -> Tensor:
     """Root mean square of every tensor, [..., Q]."""
     return torch.cat([_root_mean_square(place(params, part)) for part in parts], dim=-1)
 
@@ -51,7 +51,7 @@ def adafactor(params: Tensor, grads: Tensor, state: State, step: Step) -> None:
         place(params, part).sub_(update.mul_(rate[..., q : q + 1] / excess))
 
 
-def _factored(gradient: Tensor, state: State, part: Part, share: Tensor, tiny: float) -> Tensor:
+def _factored(gradient: Tensor, state: State, part: TensorSpan, share: Tensor, tiny: float) -> Tensor:
     """The second moment's estimate; its factors lie at the start of the part's place in the buffers."""
     *others, rows, columns = part.shape
     lead = gradient.shape[: gradient.ndim - len(part.shape)]

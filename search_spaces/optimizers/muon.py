@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from search_spaces.optimizers.adaptive import adam
 from search_spaces.optimizers.rule import State, Step, like
-from search_spaces.parts import Part, by_unit, fans, inner, place, view
+from search_spaces.parts import TensorSpan, by_unit, fans, inner, place, view
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
@@ -98,7 +98,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
     return x.mT if rows > columns else x
 
 
-def needs_a_matrix(parts: Sequence[Part]) -> None:
+def needs_a_matrix(parts: Sequence[TensorSpan]) -> None:
     """Needs a matrix between the first weight and the last (ValueError): Muon would be AdamW."""
     if not inner(parts):
         raise ValueError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from search_spaces.parts import Part
+from search_spaces.parts import TensorSpan
 
 Number = Tensor | float
 
@@ -30,7 +30,7 @@ class Step:
     learning_rate: Number
     numbers: Mapping[str, Number] = field(default_factory=dict)
     """The rule's own, by name."""
-    parts: Sequence[Part] = ()
+    parts: Sequence[TensorSpan] = ()
     """The tensors in a row of params, for rules that treat a matrix as one."""
     sizes: Tensor | None = None
     """What `UpdateRule.measure` returned."""
@@ -43,7 +43,7 @@ Fused = Callable[[Tensor, Tensor, State, Tensor, float, Mapping[str, float]], No
 """f(params [P], grads [P], state, number, learning_rate, numbers): as `Apply`, for one member; `number`
 counts steps from 1."""
 
-Measure = Callable[[Tensor, Sequence[Part]], Tensor]
+Measure = Callable[[Tensor, Sequence[TensorSpan]], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class UpdateRule:
     """The same in one pass of torch's own kernel, which a CPU makes faster than several over all members."""
     measure: Measure | None = None
     """What it wants to know of params before they decay."""
-    check: Callable[[Sequence[Part]], None] | None = None
+    check: Callable[[Sequence[TensorSpan]], None] | None = None
     """Raises ValueError where the rule means nothing for a network of these tensors."""
 
 

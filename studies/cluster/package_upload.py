@@ -32,7 +32,7 @@ CARRIED = ("ledger", "tracking", "artifacts", "ledger_password_file", "tracking_
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parcel:
+class StudyArchive:
     """The archive of one study."""
 
     name: str
@@ -47,7 +47,7 @@ class Parcel:
         return f"gcs://{self.name}"
 
 
-def parcel(study: str, tasks_from: Path | None, site: Site) -> Parcel:
+def parcel(study: str, tasks_from: Path | None, site: Site) -> StudyArchive:
     """Packs what a job needs.
 
     Args:
@@ -80,7 +80,7 @@ def parcel(study: str, tasks_from: Path | None, site: Site) -> Parcel:
             f"{MOST_BYTES / 1e6:.0f} MB: data belongs on a path or address that the cluster's nodes share"
         )
     name = f"_ray_pkg_{hashlib.sha256(content).hexdigest()[:32]}.zip"
-    return Parcel(name=name, content=content, tasks=tasks)
+    return StudyArchive(name=name, content=content, tasks=tasks)
 
 
 def _packages() -> Iterator[tuple[str, bytes]]:

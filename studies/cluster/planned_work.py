@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 from reports.evidence.budget import EXTERNAL, Margin
 from studies.comparison.challenge import challenge_chains, expected_challenges
-from studies.comparison.external_check import PLAN, VERDICTS, Frozen, chains, external_of, hoped_before
+from studies.comparison.external_check import PLAN, VERDICTS, FrozenRecipes, chains, external_of, hoped_before
 from studies.comparison.pilot import pilot_members
 from studies.comparison.protocol import Chain, Plan, Protocol, chains_of, planned_members
 from studies.comparison.record import protocol_of
 from studies.ledger.ledger import Ledger, StudyRow
-from studies.ledger.lineage import Seen
-from studies.range_scan.protocol import ScopeProtocol, is_scope
+from studies.ledger.lineage import SeenEvaluations
+from studies.range_scan.protocol import RangeScanProtocol, is_scope
 from studies.search.protocol import REGIME
 
 Place = tuple[str, str, str]
@@ -26,7 +26,7 @@ Place = tuple[str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outlook:
+class PlannedWork:
     """What a study comes to as far as is known: an estimate until its pilot and its races are over."""
 
     members: Mapping[Place, int]
@@ -47,21 +47,23 @@ class Outlook:
         return sum(self.members.values())
 
 
-def outlook(ledger: Ledger, row: StudyRow) -> Outlook:
+def planned_work(ledger: Ledger, row: StudyRow) -> PlannedWork:
     """The outlook of a study of any kind."""
     if row.protocol["spec"].get("kind") == "search":
         task = str(row.protocol["facts"][0]["name"])
-        return Outlook(members={("", task, REGIME): int(row.protocol["spec"]["trials"])}, cells=0, ends=0)
+        return PlannedWork(members={("", task, REGIME): int(row.protocol["spec"]["trials"])}, cells=0, ends=0)
     fixed = protocol_of(row.protocol)
     if is_scope(row):
-        scope = ScopeProtocol(fixed=fixed)
-        return Outlook(members={chain.place: scope.size(chain) for chain in scope.chains}, cells=0, ends=0)
+        scope = RangeScanProtocol(fixed=fixed)
+        return PlannedWork(
+            members={chain.place: scope.size(chain) for chain in scope.chains}, cells=0, ends=0
+        )
     return _guideline(ledger, fixed)
 
 
-def _guideline(ledger: Ledger, fixed: Protocol) -> Outlook:
+def _guideline(ledger: Ledger, fixed: Protocol) -> PlannedWork:
     study = fixed.spec.study
-    counts, seen = ledger.chain_counts(study), Seen(ledger, study)
+    counts, seen = ledger.chain_counts(study), SeenEvaluations(ledger, study)
     margins = {(m.task, m.regime): m for m in ledger.margins(study)}
     rows = _rows(ledger, fixed, counts, seen) if ledger.plans(study) else _hoped_rows(fixed)
     beyond = _external(ledger, fixed, margins, counts, rows, seen)
@@ -85,7 +87,7 @@ def _guideline(ledger: Ledger, fixed: Protocol) -> Outlook:
     for place, (count, _) in taken:
         by_place[place] += count
     each = fixed.spec.effective_budget.runs_per_cell
-    return Outlook(
+    return PlannedWork(
         members=dict(members),
         cells=cells,
         ends=2 * fixed.spec.effective_budget.confirm_seeds,
@@ -95,7 +97,7 @@ def _guideline(ledger: Ledger, fixed: Protocol) -> Outlook:
     )
 
 
-def _taken(fixed: Protocol, chain: Chain, seen: Seen) -> tuple[int, int]:
+def _taken(fixed: Protocol, chain: Chain, seen: SeenEvaluations) -> tuple[int, int]:
     """Members of a chain that the studies before this one trained, and how many of them diverged."""
     return seen.taken_over(chain.place, itertools.product(fixed.blocks(chain), fixed.trained(chain)))
 
@@ -110,7 +112,7 @@ def _hoped_rows(fixed: Protocol) -> list[Chain]:
     ]
 
 
-def _rows(ledger: Ledger, fixed: Protocol, counts: Mapping[Place, int], seen: Seen) -> list[Chain]:
+def _rows(ledger: Ledger, fixed: Protocol, counts: Mapping[Place, int], seen: SeenEvaluations) -> list[Chain]:
     """What the races of the rows have called for and may still call for, and what challenges their claims."""
     study, races = fixed.spec.study, len(fixed.spec.effective_budget.looks) > 1
     plan = Plan(protocol=fixed, margins=ledger.margins(study))
@@ -138,7 +140,7 @@ def _external(
     margins: Mapping[tuple[str, str], Margin],
     counts: Mapping[Place, int],
     rows: list[Chain],
-    seen: Seen,
+    seen: SeenEvaluations,
 ) -> list[Chain]:
     """The external check, as far as it is known whether there is one."""
     if not fixed.spec.external:
@@ -147,7 +149,7 @@ def _external(
     if PLAN in parts:
         return chains(parts[PLAN][1]["tasks"])
     if VERDICTS in parts:
-        there = external_of(fixed, Frozen.from_plain(parts[VERDICTS][1]), margins.values())
+        there = external_of(fixed, FrozenRecipes.from_plain(parts[VERDICTS][1]), margins.values())
         return chains({regime: there.hoped(regime, margins) for regime in there.frozen.recipes})
     wanted: Counter[Place] = Counter()
     for chain in rows:

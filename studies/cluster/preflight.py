@@ -3,8 +3,8 @@
     python -m studies.cluster.preflight shipped/study.yaml --workspace DIR
         [--tasks-from FILE.py] [--profile NAME]
 
-Prints one line for `studies.cluster.service`: versions, and what is wrong with the study, its data, the ledger or
-tracking as seen from there. It trains nothing and writes no study.
+Prints one line for `studies.cluster.service`: versions, and what is wrong with the study, its data, the
+ledger or tracking as seen from there. It trains nothing and writes no study.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _looked(
 
 def _held(workspace: Path, study: CheckedStudy | None) -> dict[str, Any]:
     """What the ledger says of the study; SpecError where it was started with other values."""
-    from studies.cluster.status import standing_of
+    from studies.cluster.status import status_of
     from studies.ledger.ledger import Ledger
     from studies.resume_checks import refuse_changed
 
@@ -114,7 +114,7 @@ def _held(workspace: Path, study: CheckedStudy | None) -> dict[str, Any]:
         refuse_changed(row, study.fixed, ledger.workspace)
         return {
             "started": {name: str(version) for name, version in row.terms["versions"].items()},
-            "complete": standing_of(ledger, row, now_ms=time.time_ns() // 1_000_000).complete,
+            "complete": status_of(ledger, row, now_ms=time.time_ns() // 1_000_000).complete,
         }
 
 

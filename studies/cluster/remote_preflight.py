@@ -37,7 +37,7 @@ ENVIRONMENT = {
 """Of a job and its workers; no address and no secret is among it, for whoever has the token can read it."""
 
 
-def look_there(api: JobApi, *, entrypoint: str, working_dir: str, python: str, cpus: float) -> Findings:
+def remote_preflight(api: JobApi, *, entrypoint: str, working_dir: str, python: str, cpus: float) -> Findings:
     """Runs the preflight as a job, and takes its record away again.
 
     Args:

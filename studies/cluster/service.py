@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from reports.io.control_characters import harmless
 from search_spaces.factor import unknown
-from studies.cluster.package_upload import SITE, STUDY, Parcel
+from studies.cluster.package_upload import SITE, STUDY, StudyArchive
 from studies.cluster.ray_jobs import Job, JobApi
 from studies.cluster.remote_preflight import (
     ENVIRONMENT,
@@ -23,8 +23,8 @@ from studies.cluster.remote_preflight import (
     USER_TAG,
     client_versions,
     ended,
-    look_there,
     refuse_findings,
+    remote_preflight,
     user,
 )
 
@@ -37,7 +37,7 @@ WORKSPACE_THERE = "${GROUNDRULES_WORKSPACE:-$HOME/groundrules-workspace}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class RunRequest:
     """How a study is to be run there."""
 
     python: str = "python"
@@ -68,13 +68,13 @@ class Submission:
 
 def submit(
     api: JobApi,
-    parcel: Parcel,
+    parcel: StudyArchive,
     *,
     study: str,
     protocol_hash: str,
     data: Mapping[str, str],
     profile: str = "",
-    wishes: Wishes,
+    wishes: RunRequest,
     again: bool = False,
     say: Callable[[str], None],
 ) -> Submission:
@@ -103,7 +103,7 @@ def submit(
     api.upload(parcel.name, parcel.content)
     command = _command(parcel, profile)
     say("looking whether the study can run there ...")
-    found = look_there(
+    found = remote_preflight(
         api,
         entrypoint=command("studies.cluster.preflight", wishes),
         working_dir=parcel.address,
@@ -198,10 +198,10 @@ def log_lines(api: JobApi, id: str, *, follow: bool) -> Iterator[str]:
         time.sleep(FOLLOW_SECONDS)
 
 
-def _command(parcel: Parcel, profile: str) -> Callable[[str, Wishes], str]:
+def _command(parcel: StudyArchive, profile: str) -> Callable[[str, RunRequest], str]:
     """The shell command of a module on what was sent."""
 
-    def command(module: str, wishes: Wishes) -> str:
+    def command(module: str, wishes: RunRequest) -> str:
         there = shlex.quote(wishes.workspace_there) if wishes.workspace_there else f'"{WORKSPACE_THERE}"'
         words = [
             # What the cluster's own environment says of its site goes first.

@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from studies.cluster.planned_work import Outlook, Place, outlook
+from studies.cluster.planned_work import Place, PlannedWork, planned_work
 from studies.execution.failure_causes import first_line
-from studies.ledger.ledger import Attempt, Ledger, StudyRow, Trained
-from studies.ledger.rows import still_given_up
+from studies.ledger.ledger import Attempt, CommittedPack, Ledger, StudyRow
+from studies.ledger.rows import still_abandoned
 
 LATELY_MS = 300_000
 """The pace is measured over the last five minutes: a pack may take one of them."""
@@ -27,7 +27,7 @@ class Failures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LedgerStanding:
+class LedgerStatus:
     """What the ledger says of one study now."""
 
     study: str
@@ -56,7 +56,7 @@ class LedgerStanding:
         return self.finished >= self.planned
 
 
-def standing_of(ledger: Ledger, row: StudyRow, *, now_ms: int) -> LedgerStanding:
+def status_of(ledger: Ledger, row: StudyRow, *, now_ms: int) -> LedgerStatus:
     """Where one study stands.
 
     Args:
@@ -64,13 +64,13 @@ def standing_of(ledger: Ledger, row: StudyRow, *, now_ms: int) -> LedgerStanding
         row: of the study.
         now_ms: wall clock, milliseconds since 1970.
     """
-    whole = outlook(ledger, row)
+    whole = planned_work(ledger, row)
     filled, attempts = ledger.filled(row.name), ledger.attempts(row.name)
     statuses = Counter(filled.values())
     packs = ledger.trained(row.name)
     rate, busy = pace(packs, now_ms)
     done = sum(size >= whole.ends for size in ledger.confirmations(row.name)) if whole.ends else 0
-    return LedgerStanding(
+    return LedgerStatus(
         study=row.name,
         title=row.title,
         protocol_hash=row.protocol_hash,
@@ -80,14 +80,14 @@ def standing_of(ledger: Ledger, row: StudyRow, *, now_ms: int) -> LedgerStanding
         cells_planned=whole.cells,
         diverged=statuses["diverged"] + whole.taken_diverged,
         pruned=statuses["pruned"],
-        given_up=still_given_up(attempts, filled),
+        given_up=still_abandoned(attempts, filled),
         failures=failures(attempts),
         rate=rate,
         seconds_left=_work_left(whole, packs) / busy if busy else None,
     )
 
 
-def pace(packs: Sequence[Trained], now_ms: int) -> tuple[float, float]:
+def pace(packs: Sequence[CommittedPack], now_ms: int) -> tuple[float, float]:
     """Members per second lately, and how many packs were trained at the same time; (0, 0): none lately."""
     recent = [pack for pack in packs if pack.committed_ms > now_ms - LATELY_MS]
     if len(recent) < LEAST_PACKS:
@@ -111,7 +111,7 @@ def failures(attempts: Sequence[Attempt]) -> dict[str, Failures]:
     }
 
 
-def _work_left(whole: Outlook, packs: Sequence[Trained]) -> float:
+def _work_left(whole: PlannedWork, packs: Sequence[CommittedPack]) -> float:
     """Seconds of training that are not done, in one process, by what members of the same kind took so far."""
     seconds: defaultdict[Place, float] = defaultdict(float)
     members: Counter[Place] = Counter()

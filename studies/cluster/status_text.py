@@ -15,21 +15,21 @@ MOST_GIVEN_UP = 10
 """Packs that are listed one by one."""
 
 
-def told(record: StudyRecord | SearchRecord) -> tuple[list[str], dict[str, Any]]:
+def status_text(record: StudyRecord | SearchRecord) -> tuple[list[str], dict[str, Any]]:
     """What a study has found: as lines, and for a program."""
-    from reports import standing, verdicts
+    from reports import validity_status, verdicts
     from reports.evidence.search_record import SearchRecord
     from studies.search import summary as telling
 
     if isinstance(record, SearchRecord):
         return telling.concluded(record), telling.answer(record)
-    now = standing(record)
+    now = validity_status(record)
     found = verdicts(record) if now.kind == "evidence" else ()
     lines = _table(record, found) if found else [f"no verdicts ({now.kind}): {now.reason}"]
     return lines, {"verdicts": [_verdict_plain(verdict) for verdict in found]}
 
 
-def told_given_up(summary: RunSummary, logs: str) -> list[str]:
+def given_up_text(summary: RunSummary, logs: str) -> list[str]:
     """What a run could not train, and why: nothing where it trained all.
 
     Where all of it failed for one reason, that is said once.

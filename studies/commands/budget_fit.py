@@ -13,12 +13,12 @@ from studies.spec.resolved import ResolvedStudy
 from studies.spec.sections import PROFILES, Profile
 
 if TYPE_CHECKING:
-    from studies.comparison.cost_estimate import Outline
+    from studies.comparison.cost_estimate import CostEstimate
 
 
 def outlines(
     spec: ResolvedStudy, *, tasks_from: Path | None = None, device: str = "cpu"
-) -> dict[Profile, Outline]:
+) -> dict[Profile, CostEstimate]:
     """What the study would cost at every profile, from the smallest to the largest."""
     from studies.comparison.cost_estimate import measured_speed, outline
     from studies.run import check_device
@@ -32,7 +32,7 @@ def outlines(
     }
 
 
-def fitting(found: Mapping[Profile, Outline], hours: float, *, at_once: int, file: str) -> Profile:
+def fitting(found: Mapping[Profile, CostEstimate], hours: float, *, at_once: int, file: str) -> Profile:
     """The largest profile whose members, all of them, are trained within so many hours.
 
     Races that end early leave time over; what is promised is the time if none does.

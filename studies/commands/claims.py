@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reports.claims.ledger import Entry, entries
-from reports.io.dataclass_files import to_plain
+from reports.claims.ledger import ClaimEntry, entries
+from reports.io.dataclass_files import to_dict
 from studies.ledger.contract import LedgerDamaged
 from studies.ledger.row_codec import damaged_studies
 
@@ -16,29 +16,29 @@ SAID = {"insufficient": "insufficient evidence", "not_tested": "not tested"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class ClaimsListing:
     """The ledger of claims, and the studies that have not come so far."""
 
     workspace: Path
-    entries: tuple[Entry, ...]
+    entries: tuple[ClaimEntry, ...]
     waiting: Mapping[str, int] = field(default_factory=dict)
     """Study without a plan -> its claims."""
     damage: Mapping[str, str] = field(default_factory=dict)
     """Study that was left out -> what is wrong with it in the ledger."""
 
 
-def claims_of(workspace: Path) -> Told:
+def claims_of(workspace: Path) -> ClaimsListing:
     """Judges every study of the workspace that has claims, but for those that are damaged.
 
     Raises:
         ValueError: there is no ledger.
         LedgerDamaged: nothing in it is sound.
     """
-    from reports.claims.cards import Card, cards
+    from reports.claims.cards import ClaimCard, cards
     from studies.comparison.record import study_record
     from studies.ledger.ledger import Ledger
 
-    found: list[Card] = []
+    found: list[ClaimCard] = []
     waiting: dict[str, int] = {}
     with Ledger.open(workspace) as ledger:
         rows, damage = ledger.sound_studies()
@@ -55,10 +55,10 @@ def claims_of(workspace: Path) -> Told:
                     damage[row.name] = str(error)
     # As on the pages, where studies stand by name.
     found.sort(key=lambda card: card.study)
-    return Told(workspace=workspace, entries=entries(found), waiting=waiting, damage=damage)
+    return ClaimsListing(workspace=workspace, entries=entries(found), waiting=waiting, damage=damage)
 
 
-def lines(told: Told) -> list[str]:
+def lines(told: ClaimsListing) -> list[str]:
     """For a reader."""
     if not told.entries and not told.waiting:
         return [f"no study in {told.workspace} has claims"]
@@ -82,14 +82,14 @@ def lines(told: Told) -> list[str]:
     return found
 
 
-def plain(told: Told) -> dict[str, Any]:
+def plain(told: ClaimsListing) -> dict[str, Any]:
     """As JSON-ready data."""
     return {
         "tested": sum(entry.adjusted is not None for entry in told.entries),
         "claims": [
             {
-                **to_plain(entry.card),
-                "ledger": None if entry.adjusted is None else to_plain(entry.adjusted),
+                **to_dict(entry.card),
+                "ledger": None if entry.adjusted is None else to_dict(entry.adjusted),
                 "stands": entry.verdict,
             }
             for entry in told.entries
@@ -99,7 +99,7 @@ def plain(told: Told) -> dict[str, Any]:
     }
 
 
-def _alone(entry: Entry) -> str:
+def _alone(entry: ClaimEntry) -> str:
     """What the study says alone, and how the ledger sees it."""
     a = entry.adjusted
     assert a is not None

@@ -19,7 +19,7 @@ from studies.ledger.contract import LedgerDamaged
 
 if TYPE_CHECKING:
     from studies.cluster.ray_jobs import Job, JobApi
-    from studies.cluster.status import LedgerStanding
+    from studies.cluster.status import LedgerStatus
 
 
 def listing(
@@ -75,11 +75,11 @@ def status(
     row = _row(study, standing, job)
     lines: list[str] = []
     if standing is not None:
-        from studies.cluster.status_text import told
+        from studies.cluster.status_text import status_text
         from studies.commands.records import record_of
 
         try:
-            lines, found = told(record_of(workspace, study))
+            lines, found = status_text(record_of(workspace, study))
         except ValueError as error:  # a scope, or no plan yet
             lines, found = [f"no verdicts: {error}"], {"verdicts": []}
         row |= {**asdict(standing), "complete": standing.complete, **found, "told": lines}
@@ -190,7 +190,7 @@ def _job(api: JobApi, study: str, workspace: Path) -> Job:
     return newest(api, study, known)
 
 
-def _standing(workspace: Path, study: str, *, none_is_fine: bool) -> LedgerStanding | None:
+def _standing(workspace: Path, study: str, *, none_is_fine: bool) -> LedgerStatus | None:
     """Where one study stands by the ledger.
 
     Args:
@@ -198,7 +198,7 @@ def _standing(workspace: Path, study: str, *, none_is_fine: bool) -> LedgerStand
         study: its name; ValueError naming those there are, unless `none_is_fine`.
         none_is_fine: a ledger that is not made yet, or without that study, is no mistake.
     """
-    from studies.cluster.status import standing_of
+    from studies.cluster.status import status_of
     from studies.ledger.ledger import Ledger
 
     now = time.time_ns() // 1_000_000
@@ -207,18 +207,16 @@ def _standing(workspace: Path, study: str, *, none_is_fine: bool) -> LedgerStand
         return None
     with found as ledger:
         row = ledger.find_study(study) if none_is_fine else ledger.study(study)
-        return None if row is None else standing_of(ledger, row, now_ms=now)
+        return None if row is None else status_of(ledger, row, now_ms=now)
 
 
-def _all_standings(
-    workspace: Path, *, none_is_fine: bool
-) -> tuple[dict[str, LedgerStanding], dict[str, str]]:
+def _all_standings(workspace: Path, *, none_is_fine: bool) -> tuple[dict[str, LedgerStatus], dict[str, str]]:
     """Where every study of the ledger stands; and of those that are damaged, what is wrong with each."""
-    from studies.cluster.status import standing_of
+    from studies.cluster.status import status_of
     from studies.ledger.ledger import Ledger
 
     now = time.time_ns() // 1_000_000
-    standings: dict[str, LedgerStanding] = {}
+    standings: dict[str, LedgerStatus] = {}
     found = Ledger.find(workspace) if none_is_fine else Ledger.open(workspace)
     if found is None:
         return {}, {}
@@ -226,13 +224,13 @@ def _all_standings(
         rows, damage = ledger.sound_studies()
         for row in rows:
             try:
-                standings[row.name] = standing_of(ledger, row, now_ms=now)
+                standings[row.name] = status_of(ledger, row, now_ms=now)
             except (ValueError, LedgerDamaged) as error:  # what it extends may be damaged
                 damage[row.name] = str(error)
     return standings, damage
 
 
-def _row(study: str, standing: LedgerStanding | None, job: Job | None, damage: str = "") -> dict[str, Any]:
+def _row(study: str, standing: LedgerStatus | None, job: Job | None, damage: str = "") -> dict[str, Any]:
     """One study as `list` shows it; `damage` is what is wrong with it in the ledger."""
     from studies.cluster.remote_preflight import USER_TAG
     from studies.cluster.service import state_of
@@ -249,7 +247,7 @@ def _row(study: str, standing: LedgerStanding | None, job: Job | None, damage: s
     }
 
 
-def _status_lines(row: dict[str, Any], standing: LedgerStanding | None, job: Job | None) -> list[str]:
+def _status_lines(row: dict[str, Any], standing: LedgerStatus | None, job: Job | None) -> list[str]:
     from studies.cluster.status_text import MOST_GIVEN_UP
     from studies.execution.progress import duration
     from studies.ledger.rows import GIVEN_UP

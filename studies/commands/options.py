@@ -19,7 +19,7 @@ class Engine(StrEnum):
     inline = "inline"
 
 
-class Here(StrEnum):
+class LocalEngine(StrEnum):
     """Which cluster a run may use: submit sends a study to any other."""
 
     auto = "auto"
@@ -44,7 +44,7 @@ class Kind(StrEnum):
     optuna = "optuna"
 
 
-class Telling(StrEnum):
+class DiffFormat(StrEnum):
     """The formats of differences."""
 
     text = "text"
@@ -52,14 +52,14 @@ class Telling(StrEnum):
     json = "json"
 
 
-class Listing(StrEnum):
+class CatalogueFormat(StrEnum):
     """The formats of the catalogue."""
 
     plain = "plain"
     markdown = "markdown"
 
 
-class Table(StrEnum):
+class ResultsFormat(StrEnum):
     """The formats of results."""
 
     csv = "csv"
@@ -107,7 +107,7 @@ GpuFraction = Annotated[
     ),
 ]
 HereOption = Annotated[
-    Here | None,
+    LocalEngine | None,
     typer.Option("--cluster", help="auto: the running Ray cluster that this machine or job belongs to."),
 ]
 ClusterUrl = Annotated[

@@ -6,18 +6,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from studies.workspace_files import REPORTS
+
 if TYPE_CHECKING:
     from reports.defaults.schema import Defaults
     from reports.evidence.search_record import SearchRecord
     from reports.evidence.study_record import StudyRecord
 
-REPORTS = "reports"
-"""The folder of a workspace that holds a folder for every study, and the index page."""
-
 
 def write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Path, Path | None]:
     """The report, beside it the defaults where the study carries verdicts, and the index of the workspace."""
-    from reports import standing, write_report, write_search_report
+    from reports import validity_status, write_report, write_search_report
     from reports.evidence.search_record import SearchRecord
     from reports.io.safe_paths import own_folder, write
     from reports.pages.claim_pages import refresh
@@ -31,7 +30,7 @@ def write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Pa
             page, defaults = write_search_report(record, folder), None
         else:
             defaults = folder / "defaults.yaml"
-            judged = standing(record).kind == "evidence"
+            judged = validity_status(record).kind == "evidence"
             if judged:  # before the page: a kill leaves none that says more than what lies beside it
                 write(defaults, defaults_text(record, "yaml"))
             page = write_report(record, folder)

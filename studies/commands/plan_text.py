@@ -9,7 +9,7 @@ from typing import Any
 
 from reports import settle_probability
 from reports.verdicts.sentences import counted, titled
-from studies.comparison.cost_estimate import Outline
+from studies.comparison.cost_estimate import CostEstimate
 from studies.execution.progress import planned_time
 from studies.spec.load import with_profile
 from studies.spec.resolved import ResolvedStudy
@@ -22,7 +22,7 @@ Chances = Mapping[str, float]
 """As `reports.settle_probability` gives them."""
 
 
-def lines(study: ResolvedStudy, outlines: Mapping[Profile, Outline], cores: int) -> list[str]:
+def lines(study: ResolvedStudy, outlines: Mapping[Profile, CostEstimate], cores: int) -> list[str]:
     """For a reader: the study at its profile, then all profiles side by side.
 
     Args:
@@ -72,7 +72,7 @@ def lines(study: ResolvedStudy, outlines: Mapping[Profile, Outline], cores: int)
     return said
 
 
-def plain(study: ResolvedStudy, outlines: Mapping[Profile, Outline]) -> dict[str, Any]:
+def plain(study: ResolvedStudy, outlines: Mapping[Profile, CostEstimate]) -> dict[str, Any]:
     """The same for a program."""
     ours = outlines[study.profile]
     return {
@@ -84,12 +84,12 @@ def plain(study: ResolvedStudy, outlines: Mapping[Profile, Outline]) -> dict[str
     }
 
 
-def worst(study: ResolvedStudy, found: Outline) -> Chances:
+def worst(study: ResolvedStudy, found: CostEstimate) -> Chances:
     """The chances of the question with the most levels, if all of its families are accepted."""
     return _settles(study, max(len(q.levels) for q in study.asked), found.families)
 
 
-def _rows(study: ResolvedStudy, found: Outline) -> dict[tuple[str, str], Chances]:
+def _rows(study: ResolvedStudy, found: CostEstimate) -> dict[tuple[str, str], Chances]:
     """(factor, regime) -> its chances, where the pilot accepts every task."""
     levels = {question.factor: len(question.levels) for question in study.asked}
     return {

@@ -11,12 +11,12 @@ import typer
 
 from studies.commands.options import (
     DEFAULT_WORKSPACE,
+    CatalogueFormat,
     Device,
     Engine,
     EngineOption,
     GpuFraction,
     Json,
-    Listing,
     Spec,
     TasksFrom,
     Workers,
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 def catalog(
     factor: Annotated[str | None, typer.Argument(help="One factor; default: all.")] = None,
-    kind: Annotated[Listing, typer.Option("--format", help="How to list them.")] = Listing.plain,
+    kind: Annotated[
+        CatalogueFormat, typer.Option("--format", help="How to list them.")
+    ] = CatalogueFormat.plain,
     as_json: Json = False,
 ) -> None:
     """List what can vary: factors, levels, ranges, sources."""
@@ -44,7 +46,7 @@ def catalog(
     if as_json:
         print(json.dumps({f.name: _factor_plain(f) for f in chosen}, indent=2))
         return
-    if kind is Listing.markdown:
+    if kind is CatalogueFormat.markdown:
         print(markdown(chosen) if factor else catalogue(chosen), end="")
         return
     for f in chosen:
@@ -117,18 +119,17 @@ def scope(
     """
     from reports.io.safe_paths import own_folder
     from reports.pages.range_scan_page import write_scope_page
-    from studies.cluster.status_text import told_given_up
-    from studies.commands.pages import REPORTS
+    from studies.cluster.status_text import given_up_text
     from studies.execution.interrupts import interrupted_by_sigterm
     from studies.execution.progress import Display, duration
     from studies.ledger.ledger import Ledger
     from studies.load_study import load
     from studies.range_scan.protocol import scope_of
-    from studies.range_scan.results import scoped
+    from studies.range_scan.results import range_scan_record
     from studies.range_scan.summary import lines, plain
     from studies.run import run
     from studies.search.spec import SearchSpec
-    from studies.workspace_files import refuse_links
+    from studies.workspace_files import REPORTS, refuse_links
     from trainers.tasks.user_tasks import task_book
 
     study = load(spec)
@@ -151,7 +152,7 @@ def scope(
             watch=display,
         )
     with Ledger.open(workspace) as ledger:
-        found = scoped(ledger, wide.study)
+        found = range_scan_record(ledger, wide.study)
     page = write_scope_page(found, own_folder(workspace.absolute(), REPORTS, found.name))
     if as_json:
         print(json.dumps({**plain(found), "trained": summary.trained, "page": str(page)}, indent=2))
@@ -161,7 +162,7 @@ def scope(
         print(f"trained {summary.trained} of {summary.planned} members ({duration(summary.seconds)})")
         print(f"page      {page}")
     if not summary.complete:
-        for line in told_given_up(summary, as_typed("logs", wide.study, workspace=workspace)):
+        for line in given_up_text(summary, as_typed("logs", wide.study, workspace=workspace)):
             print(line, file=sys.stderr)
         raise typer.Exit(1)
 

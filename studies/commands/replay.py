@@ -35,7 +35,7 @@ SHORTEST = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class ReplayedValue:
     """One measured value, then and now."""
 
     name: str
@@ -55,7 +55,7 @@ class Replay:
 
     then: Evaluation
     now: Evaluation
-    values: tuple[Compared, ...]
+    values: tuple[ReplayedValue, ...]
     rule: str
     """What the tolerance is."""
     changed_versions: tuple[str, ...]
@@ -223,14 +223,14 @@ def _task(row: StudyRow, name: str, tasks_from: Path | None) -> Task:
     return task
 
 
-def _compared(then: Evaluation, now: Evaluation, margin: float | None) -> tuple[Compared, ...]:
+def _compared(then: Evaluation, now: Evaluation, margin: float | None) -> tuple[ReplayedValue, ...]:
     pairs: dict[str, tuple[float, float]] = {
         "validation metric": (then.validation_metric, now.validation_metric)
     }
     for name, value in (then.test or {}).items():
         pairs[f"test metric ({name.replace('_', ' ')})"] = (value, (now.test or {}).get(name, math.nan))
     return tuple(
-        Compared(name=name, then=a, now=b, tolerance=_tolerance(a, b, margin))
+        ReplayedValue(name=name, then=a, now=b, tolerance=_tolerance(a, b, margin))
         for name, (a, b) in pairs.items()
     )
 

@@ -14,7 +14,7 @@ from reports.io.control_characters import cell
 from reports.io.safe_paths import save
 from search_spaces.factor import unknown
 from studies.ledger.ledger import Ledger
-from studies.ledger.lineage import Seen
+from studies.ledger.lineage import SeenEvaluations
 from trainers.diagnostics.names import fit, summaries
 from trainers.evaluation import EVIDENCE_PHASES, Evaluation
 
@@ -34,7 +34,7 @@ def rows(ledger: Ledger, study: str, *, timings: bool = False) -> list[dict[str,
         study: its name.
         timings: also when and how long each was trained, which differs between two equal runs.
     """
-    seen = Seen(ledger, study)
+    seen = SeenEvaluations(ledger, study)
     found = [_row(evaluation) for evaluation in seen.evaluations()]
     if timings:
         clock = {

@@ -12,13 +12,13 @@ import typer
 from studies.commands.options import (
     DEFAULT_WORKSPACE,
     Device,
+    DiffFormat,
     Json,
     Kind,
     Output,
+    ResultsFormat,
     Study,
-    Table,
     TasksFrom,
-    Telling,
     Workspace,
 )
 from studies.commands.pages import write_pages
@@ -48,7 +48,9 @@ def report(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json
 
 def results(
     study: Study,
-    table: Annotated[Table, typer.Option("--format", help="Parquet needs --output.")] = Table.csv,
+    table: Annotated[
+        ResultsFormat, typer.Option("--format", help="Parquet needs --output.")
+    ] = ResultsFormat.csv,
     output: Output = None,
     timings: Annotated[bool, typer.Option("--timings", help="Also when and how long each trained.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -141,7 +143,7 @@ def diff(
         typer.Argument(metavar="A", help="A defaults file, a study, or published, textbook, framework."),
     ],
     after: Annotated[str, typer.Argument(metavar="B", help="Likewise; compared where both have a regime.")],
-    kind: Annotated[Telling, typer.Option("--format", help="How to say it.")] = Telling.text,
+    kind: Annotated[DiffFormat, typer.Option("--format", help="How to say it.")] = DiffFormat.text,
     output: Output = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
@@ -150,13 +152,13 @@ def diff(
     And which verdict moved it.
     """
     from reports.defaults.diff import differences
-    from reports.export.diff_text import told
+    from reports.export.diff_text import diff_text
     from studies.commands.defaults_sources import table_named
     from studies.commands.pages import emit
 
     tables = table_named(before, workspace), table_named(after, workspace)
     found = differences(*tables, (before, after))
-    emit(told(found, kind.value), output)
+    emit(diff_text(found, kind.value), output)
     if found.any:
         raise typer.Exit(1)
 

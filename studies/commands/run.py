@@ -18,10 +18,10 @@ from studies.commands.options import (
     Engine,
     EngineOption,
     GpuFraction,
-    Here,
     HereOption,
     Hours,
     Json,
+    LocalEngine,
     Profile,
     ProfileOption,
     Spec,
@@ -35,7 +35,7 @@ from studies.commands.path_arguments import as_typed
 from studies.commands.records import record_of
 
 if TYPE_CHECKING:
-    from studies.execution.existing_cluster import Attached
+    from studies.execution.existing_cluster import ExistingCluster
     from studies.execution.local_cluster import Cluster
     from studies.load_study import AnySpec
     from studies.run import RunSummary
@@ -101,11 +101,11 @@ def run(
     with interrupted_by_sigterm(also_sigint=cluster is not None), ExitStack() as exits:
         # Before anything else is running: the machine's speed is measured.
         fits = None if hours is None else _fitting(spec, hours, workspace, tasks_from, workers, device)
-        place: Cluster | Attached | None = None
-        if cluster is Here.auto:
-            from studies.execution.existing_cluster import Attached
+        place: Cluster | ExistingCluster | None = None
+        if cluster is LocalEngine.auto:
+            from studies.execution.existing_cluster import ExistingCluster
 
-            place = exits.enter_context(Attached(workers, gpu_fraction))
+            place = exits.enter_context(ExistingCluster(workers, gpu_fraction))
         elif engine is Engine.ray and is_new(spec, workspace):
             from studies.execution.local_cluster import Cluster
 
@@ -208,7 +208,7 @@ def _run_here(
     workers: int | None,
     device: str,
     gpu_fraction: float,
-    place: Cluster | Attached | None,
+    place: Cluster | ExistingCluster | None,
     as_json: bool,
     job: bool = False,
     more: Mapping[str, Any] | None = None,
@@ -264,7 +264,7 @@ def _conclude(
     more: Mapping[str, Any],
 ) -> None:
     """What a run says at its end: the table, and where everything is."""
-    from studies.cluster.status_text import told, told_given_up
+    from studies.cluster.status_text import given_up_text, status_text
     from studies.execution import failure_kinds
     from studies.execution.progress import duration
 
@@ -297,13 +297,13 @@ def _conclude(
         "workspace": str(workspace.absolute()),
         **more,
     }
-    for line in told_given_up(summary, as_typed("logs", study, workspace=workspace)):
+    for line in given_up_text(summary, as_typed("logs", study, workspace=workspace)):
         print(line, file=sys.stderr)
     if summary.plan_hash:
         record = record_of(workspace, study)
         page, defaults = write_pages(workspace, record)
         tracker.log_report(page.parent)
-        lines, found = told(record)
+        lines, found = status_text(record)
         for line in lines:
             say(line)
         say(f"report    {page}")

@@ -25,7 +25,7 @@ from studies.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from studies.cluster.service import Submission, Wishes
+    from studies.cluster.service import RunRequest, Submission
     from studies.spec.sections import Profile as ProfileName
 
 Python = Annotated[
@@ -72,9 +72,9 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Run a study on a Ray cluster; the same study twice is one study."""
-    from studies.cluster.service import Wishes
+    from studies.cluster.service import RunRequest
 
-    wishes = Wishes(
+    wishes = RunRequest(
         python=python, workers=workers, device=device, gpu_fraction=gpu_fraction, driver_cpus=driver_cpus,
         workspace_there=workspace_there,
     )  # fmt: skip
@@ -102,12 +102,12 @@ def resume(
 
     from reports.io.safe_paths import write
     from studies.cluster.recorded_spec import study_text
-    from studies.cluster.service import Wishes
+    from studies.cluster.service import RunRequest
     from studies.ledger.ledger import Ledger
 
     with Ledger.open(workspace) as ledger:
         text = study_text(ledger.study(study))
-    wishes = Wishes(
+    wishes = RunRequest(
         python=python, workers=workers, device=device, gpu_fraction=gpu_fraction, driver_cpus=driver_cpus,
         workspace_there=workspace_there,
     )  # fmt: skip
@@ -123,7 +123,7 @@ def _send(
     workspace: Path,
     tasks_from: Path | None,
     profile: Profile | None,
-    wishes: Wishes,
+    wishes: RunRequest,
     *,
     again: bool = False,
     as_json: bool,

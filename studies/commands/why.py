@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reports.defaults.schema import Defaults, Row
-from reports.defaults.sentences import effect_said, families, margin_said
+from reports.defaults.schema import Defaults, RecommendedLevel
+from reports.defaults.sentences import describe_effect, describe_margin, families
 from reports.io.control_characters import harmless
-from reports.io.dataclass_files import to_plain
+from reports.io.dataclass_files import to_dict
 from reports.verdicts.sentences import counted
 from search_spaces.factor import unknown
 
@@ -20,7 +20,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfLevel:
+class LevelEvidence:
     """What a workspace knows of one compared level."""
 
     error: float
@@ -34,14 +34,14 @@ class OfLevel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
+class EvidenceCard:
     """Everything that stands behind a row."""
 
     origin: str
     """A file, or a study in a workspace."""
     table: Defaults
-    row: Row
-    levels: Mapping[str, OfLevel] = field(default_factory=dict)
+    row: RecommendedLevel
+    levels: Mapping[str, LevelEvidence] = field(default_factory=dict)
     """Cheapest first; empty from a file, which keeps no evaluations."""
     sentence: str = ""
     """The answer in words, where the verdict is at hand."""
@@ -52,11 +52,11 @@ class Card:
         """As JSON-ready data."""
         return {
             "origin": self.origin,
-            "plan": to_plain(self.table.plan),
-            "scope": to_plain(self.table.scope),
-            "row": to_plain(self.row),
-            "numbers": [to_plain(n) for n in self._numbers],
-            "levels": to_plain(self.levels),
+            "plan": to_dict(self.table.plan),
+            "scope": to_dict(self.table.scope),
+            "row": to_dict(self.row),
+            "numbers": [to_dict(n) for n in self._numbers],
+            "levels": to_dict(self.levels),
         }
 
     def lines(self) -> list[str]:
@@ -92,13 +92,15 @@ class Card:
         for each in row.effects or ():
             mean = f", mean test error {errors[each.level]:.4g}" if each.level in errors else ""
             found.append(
-                f"  {each.level} against it: {effect_said(each)}, {each.points:+.2f} points, "
+                f"  {each.level} against it: {describe_effect(each)}, {each.points:+.2f} points, "
                 f"{families(each.tasks)}{mean}"
             )
         if row.least_error is not None:
             found.append(f"  least mean test error: {row.least_error} (which proves nothing)")
         if row.margin_points is not None:
-            found.append(f"  a margin: {margin_said(row.margin_points)} points of test error on these tasks")
+            found.append(
+                f"  a margin: {describe_margin(row.margin_points)} points of test error on these tasks"
+            )
         found += [f"  caveat: {caveat}" for caveat in row.caveats]
         found.append(f"  evidence: {row.evaluations} confirm evaluations of {self.origin}")
         for level, known in self.levels.items():
@@ -127,7 +129,7 @@ def _most(upper: float) -> str:
     return f"at most {upper:+.2f} margins worse" if math.isfinite(upper) else "by no bound better or worse"
 
 
-def card_from_file(source: str, name: str) -> Card:
+def card_from_file(source: str, name: str) -> EvidenceCard:
     """The card of a row in a defaults file, or in what is `published`.
 
     Raises:
@@ -136,10 +138,10 @@ def card_from_file(source: str, name: str) -> Card:
     from studies.commands.defaults_sources import PUBLISHED, published, read_table
 
     table = published() if source == PUBLISHED else read_table(Path(source))
-    return Card(origin=source, table=table, row=_row_named(table, name, source))
+    return EvidenceCard(origin=source, table=table, row=_row_named(table, name, source))
 
 
-def card_from_workspace(workspace: Path, name: str, study: str | None = None) -> Card:
+def card_from_workspace(workspace: Path, name: str, study: str | None = None) -> EvidenceCard:
     """The card of a row that a study of the workspace answers.
 
     Args:
@@ -182,7 +184,7 @@ def _asks(spec: Mapping[str, Any]) -> list[str]:
     return [f"{q['factor']}@{regime}" for q in spec.get("questions", ()) for regime in q["regimes"]]
 
 
-def _answered(workspace: Path, study: str, name: str) -> Card:
+def _answered(workspace: Path, study: str, name: str) -> EvidenceCard:
     from reports import verdicts
     from reports.defaults.defaults_file import defaults
     from reports.verdicts import sentences
@@ -198,14 +200,14 @@ def _answered(workspace: Path, study: str, name: str) -> Card:
     for evaluation in record.evaluations:
         if evaluation.id in behind:
             levels[evaluation.slot.level].append(evaluation.id)
-    return Card(
+    return EvidenceCard(
         origin=f"study {study} in {workspace}",
         table=table,
         row=row,
         sentence=sentences.answer(verdict),
         race=sentences.raced(verdict.course) if verdict.course else "",
         levels={
-            level: OfLevel(
+            level: LevelEvidence(
                 error=verdict.mean_error[level],
                 finished=verdict.finished_share[level],
                 upper=max(effect.upper for effect in verdict.effects if effect.level == level),
@@ -216,7 +218,7 @@ def _answered(workspace: Path, study: str, name: str) -> Card:
     )
 
 
-def _row_named(table: Defaults, name: str, where: str) -> Row:
+def _row_named(table: Defaults, name: str, where: str) -> RecommendedLevel:
     factor, regime = _parts(name)
     row = table.row(factor, regime)
     if row is None:

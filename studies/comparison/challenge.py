@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 
 from reports.claims.challenge import challenged, extra_cells
 from reports.evidence.claim import Claim
-from reports.evidence.race_progress import Course
+from reports.evidence.race_progress import RaceProgress
 from reports.statistics.compare import FEW_FAMILIES
 from reports.statistics.reversals import FRESH_BLOCKS, WORST
 from studies.comparison.protocol import Chain, Plan, Protocol
 
 if TYPE_CHECKING:
-    from studies.ledger.lineage import Seen
+    from studies.ledger.lineage import SeenEvaluations
 
 
-def challenge_chains(plan: Plan, factor: str, regime: str, course: Course, seen: Seen) -> tuple[Chain, ...]:
+def challenge_chains(
+    plan: Plan, factor: str, regime: str, course: RaceProgress, seen: SeenEvaluations
+) -> tuple[Chain, ...]:
     """What challenges the claims of one row; () where none is challenged.
 
     Args:

@@ -31,7 +31,7 @@ from trainers.tasks.user_tasks import task_book
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outline:
+class CostEstimate:
     """What `groundrules plan` prints."""
 
     study: str
@@ -74,7 +74,7 @@ class Outline:
 
 def outline(
     spec: ResolvedStudy, *, tasks_from: Path | None = None, device: str = "cpu", measured: float | None = None
-) -> Outline:
+) -> CostEstimate:
     """The whole study as it would run if the pilot accepted every task in declared order.
 
     Trains nothing of the study; a small pack is timed for about a second, unless its speed is `measured`
@@ -118,7 +118,7 @@ def outline(
     measured = measured_speed(device) if measured is None else measured
     planned = planned_members(spec, chains, pilots)
     budget = spec.effective_budget
-    return Outline(
+    return CostEstimate(
         study=spec.study,
         protocol_hash=fixed.hash,
         cells=sum(len(_configs(fixed, chain)) * budget.blocks for chain in chains),

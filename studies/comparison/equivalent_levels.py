@@ -7,8 +7,8 @@ from typing import Literal
 
 from search_spaces.factor import Range
 from studies.comparison.protocol import Chain, Protocol
-from trainers.config_audit.effective_values import amounts, told
 from trainers.config_audit.equivalence import trained
+from trainers.effective_values import describe, effective_values
 from trainers.tasks.task import Task
 
 End = Literal["default", "low", "high"]
@@ -47,9 +47,9 @@ def twins(fixed: Protocol, chain: Chain, task: Task) -> str:
         alike = _alike({level: key(level, "low") + key(level, "high") for level in alike})
     if not alike:
         return ""
-    cuts = [amounts(usual[level], items=items) for level in alike]
+    cuts = [effective_values(usual[level], items=items) for level in alike]
     own = dict.fromkeys(cut for each in cuts for cut in each if any(cut not in other for other in cuts))
-    why = told({task.name: own})
+    why = describe({task.name: own})
     names = f"{', '.join(alike[:-1])} and {alike[-1]}"
     said = f"{names} come to the same training (in {chain.regime}, task {task.name})"
     return f"{said}: {'; '.join(why)}" if why else said

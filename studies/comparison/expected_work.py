@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reports.evidence.budget import EXTERNAL, Margin
-from reports.evidence.race_progress import Course
+from reports.evidence.race_progress import RaceProgress
 from search_spaces.space import complete
 from studies.comparison.challenge import expected_challenges
-from studies.comparison.external_check import External, chains, hoped_before
+from studies.comparison.external_check import ExternalCheck, chains, hoped_before
 from studies.comparison.pilot import RECIPES, SEEDS
 from studies.comparison.protocol import Chain, Plan, Protocol, chains_of, planned_members
-from studies.ledger.lineage import Seen
+from studies.ledger.lineage import SeenEvaluations
 from trainers.loop.structure import estimated_flops
 from trainers.tasks.task import TaskBook
 
@@ -45,7 +45,7 @@ class ExpectedWork:
 
     protocol: Protocol
     book: TaskBook
-    seen: Seen
+    seen: SeenEvaluations
     """What the studies that this one extends have trained."""
     _flops: dict[tuple[str, str, str], float] = field(default_factory=dict, init=False)
     """(factor, task, regime) -> floating-point operations of one member, as far as they were estimated."""
@@ -106,7 +106,7 @@ def expected_rows(
     *,
     plan: Plan | None,
     margins: Mapping[tuple[str, str], Margin],
-    courses: Mapping[tuple[str, str], Course],
+    courses: Mapping[tuple[str, str], RaceProgress],
     challenges: Mapping[tuple[str, str], Iterable[Chain]],
 ) -> list[Chain]:
     """The chains of the questions that may still come, with those that are complete.
@@ -142,7 +142,7 @@ def expected_checks(
     *,
     plan: Plan | None,
     margins: Mapping[tuple[str, str], Margin],
-    external: External | None,
+    external: ExternalCheck | None,
 ) -> list[Chain]:
     """The chains of the external check that may still come, with those that are complete.
 

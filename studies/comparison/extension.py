@@ -39,14 +39,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports.evidence.fairness_checks import standing
+from reports.evidence.fairness_checks import evidence_status
 from reports.io.safe_paths import own_folder, write
 from reports.statistics.compare import FEW_FAMILIES
+from studies.comparison.own_networks import recorded_content_hash
 from studies.comparison.record import study_file_of, study_record
 from studies.ledger.lineage import extension, unregistered
 from studies.ledger.protocol_comparison import comparable
 from studies.ledger.protocol_hash import as_recorded
-from studies.network_changes import content_then
 from studies.spec.errors import SpecError
 from studies.spec.load import parse
 from studies.spec.resolved import ResolvedStudy
@@ -178,7 +178,7 @@ def refuse_unlike(fixed: Protocol, ledger: Ledger) -> None:
         raise SpecError(spec.file, "tasks", f"must begin with those of '{row.name}', in their order")
     _check_growth(row, ours["budget"], ours["tasks"][len(theirs["tasks"]) :])
     for then in row.protocol["facts"]:
-        now = content_then(fixed.facts[then["name"]], then)
+        now = recorded_content_hash(fixed.facts[then["name"]], then)
         if now != then["content_hash"]:
             rule = (
                 f"'{then['name']}' has other data than '{row.name}' ran with (content {now}, then "
@@ -204,7 +204,7 @@ def _extensible(ledger: Ledger, parent: str) -> tuple[StudyRow, str]:
     """The parent and the hash of its plan; ValueError where it cannot be extended."""
     row = ledger.study(parent)
     record = study_record(ledger, parent)
-    now = standing(record)
+    now = evidence_status(record)
     missing = now.reason if now.kind == "interim" else ""
     if not missing and now.kind == "evidence":
         missing = _unfinished(row, record)

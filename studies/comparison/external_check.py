@@ -18,7 +18,7 @@ from reports.evidence.study_record import ExternalRecord, StudyRecord
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_NAMES, Config, Setting, digest
 from search_spaces.factor import Range
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from search_spaces.space import complete, framework_levels, open_ranges
 from studies.comparison.protocol import Chain, Protocol
 from studies.spec.design_points import searched
@@ -34,7 +34,7 @@ that is not of its pilot."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Whole:
+class WholeRecipe:
     """One complete recipe of one regime."""
 
     levels: Mapping[str, str]
@@ -49,20 +49,20 @@ class Whole:
         return {**asdict(self), "held": list(self.held), "setting": self.setting.plain()}
 
     @staticmethod
-    def from_plain(data: Mapping[str, Any]) -> Whole:
+    def from_plain(data: Mapping[str, Any]) -> WholeRecipe:
         """The inverse of `plain`."""
-        return Whole(**{**data, "held": tuple(data["held"]), "setting": Setting(**data["setting"])})
+        return WholeRecipe(**{**data, "held": tuple(data["held"]), "setting": Setting(**data["setting"])})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frozen:
+class FrozenRecipes:
     """The verdicts and the recipes they make, as they stood when the last confirmation was in."""
 
     plan: str
     """The hash of the plan they come from."""
     verdicts: tuple[Mapping[str, str], ...]
     """Factor, regime, recommended, decided_by and label of every row."""
-    recipes: Mapping[str, Mapping[str, Whole]]
+    recipes: Mapping[str, Mapping[str, WholeRecipe]]
     """Regime -> arm -> recipe."""
 
     def plain(self) -> dict[str, Any]:
@@ -78,13 +78,13 @@ class Frozen:
         }
 
     @staticmethod
-    def from_plain(data: Mapping[str, Any]) -> Frozen:
+    def from_plain(data: Mapping[str, Any]) -> FrozenRecipes:
         """The inverse of `plain`."""
-        return Frozen(
+        return FrozenRecipes(
             plan=data["plan"],
             verdicts=tuple(data["verdicts"]),
             recipes={
-                regime: {arm: Whole.from_plain(whole) for arm, whole in arms.items()}
+                regime: {arm: WholeRecipe.from_plain(whole) for arm, whole in arms.items()}
                 for regime, arms in data["recipes"].items()
             },
         )
@@ -95,11 +95,11 @@ class Frozen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class External:
+class ExternalCheck:
     """What is trained in the external check; chains and agendas ask it what they ask a `Protocol`."""
 
     base: Protocol
-    frozen: Frozen
+    frozen: FrozenRecipes
     touched: frozenset[str]
     """Families that took part in anything earlier."""
 
@@ -144,7 +144,7 @@ class External:
         whole = self.frozen.recipes[chain.regime][level]
         held = {name: whole.numbers[name] for name in whole.held}
         spans = searched(
-            self.spec.spec, Change(levels=whole.levels, numbers=held, setting=whole.setting.plain())
+            self.spec.spec, Overrides(levels=whole.levels, numbers=held, setting=whole.setting.plain())
         )
         return {
             name: replace(span, default=float(whole.numbers.get(name, span.default)))
@@ -182,7 +182,7 @@ class External:
         }
 
 
-def external_of(base: Protocol, frozen: Frozen, margins: Iterable[Margin]) -> External:
+def external_of(base: Protocol, frozen: FrozenRecipes, margins: Iterable[Margin]) -> ExternalCheck:
     """The external check of a study.
 
     Args:
@@ -191,7 +191,7 @@ def external_of(base: Protocol, frozen: Frozen, margins: Iterable[Margin]) -> Ex
         margins: of its plan: of every task that was piloted for the rows.
     """
     touched = frozenset(base.facts[margin.task].family for margin in margins)
-    return External(base=base, frozen=frozen, touched=touched)
+    return ExternalCheck(base=base, frozen=frozen, touched=touched)
 
 
 def reserves(base: Protocol, touched: Collection[str]) -> list[str]:
@@ -235,7 +235,7 @@ def hoped_before(base: Protocol, margins: Mapping[tuple[str, str], Margin]) -> l
     return chains(dict.fromkeys(base.spec.regimes, tasks))
 
 
-def freeze(base: Protocol, record: StudyRecord) -> Frozen:
+def freeze(base: Protocol, record: StudyRecord) -> FrozenRecipes:
     """The verdicts of a study whose rows are complete, and the recipes they make.
 
     Raises:
@@ -246,7 +246,7 @@ def freeze(base: Protocol, record: StudyRecord) -> Frozen:
 
     table = defaults(record, verdicts(record))
     names = ("factor", "regime", "recommended", "decided_by")
-    return Frozen(
+    return FrozenRecipes(
         plan=record.plan_hash,
         verdicts=tuple(
             {**{name: str(getattr(row, name)) for name in names}, "label": row.verdict} for row in table.rows
@@ -255,7 +255,7 @@ def freeze(base: Protocol, record: StudyRecord) -> Frozen:
     )
 
 
-def _arms(base: Protocol, table: Defaults, recipe: Recipe) -> dict[str, Whole]:
+def _arms(base: Protocol, table: Defaults, recipe: Recipe) -> dict[str, WholeRecipe]:
     """The three recipes of one regime: what nobody asked about is the same in the first two."""
     spec = base.spec
     stated = {*spec.spec.stated.numbers, *spec.spec.change(recipe.regime).numbers}
@@ -270,12 +270,12 @@ def _arms(base: Protocol, table: Defaults, recipe: Recipe) -> dict[str, Whole]:
     usual = vars(spec.settings(recipe.regime))
     tuned = {name: usual[name] for name in spec.nuisance if name in SETTING_NAMES}
 
-    def whole(levels: Mapping[str, str], numbers: Mapping[str, float], setting: Setting) -> Whole:
+    def whole(levels: Mapping[str, str], numbers: Mapping[str, float], setting: Setting) -> WholeRecipe:
         spans = open_ranges(levels)
         fitting = {n: v for n, v in numbers.items() if n in spans and spans[n].low <= v <= spans[n].high}
         config = complete(levels, fitting, setting=setting)
         held = tuple(sorted(stated & set(config.numbers)))
-        return Whole(levels=config.levels, numbers=config.numbers, held=held, setting=setting)
+        return WholeRecipe(levels=config.levels, numbers=config.numbers, held=held, setting=setting)
 
     fixed = {name: value for name, value in recipe.numbers.items() if name in stated}
     as_usual = replace(recipe.setting, **tuned)
@@ -301,7 +301,7 @@ def external_record(
         planned: phase -> members of its chains; {} while these are not known.
     """
     hashed, said = parts[VERDICTS]
-    frozen = Frozen.from_plain(said)
+    frozen = FrozenRecipes.from_plain(said)
     plan_hash, plan = parts.get(PLAN, ("", {"tasks": {}, "margins": []}))
     return ExternalRecord(
         verdicts_hash=hashed,
@@ -310,7 +310,7 @@ def external_record(
         verdicts={(v["factor"], v["regime"]): v["recommended"] for v in frozen.verdicts},
         recipes={
             regime: {
-                arm: Change(levels=w.levels, numbers={name: w.numbers[name] for name in w.held})
+                arm: Overrides(levels=w.levels, numbers={name: w.numbers[name] for name in w.held})
                 for arm, w in arms.items()
             }
             for regime, arms in frozen.recipes.items()

@@ -12,8 +12,8 @@ from studies.comparison.equivalent_levels import twins
 from studies.comparison.own_networks import misread, noted, rehearsed
 from studies.comparison.protocol import Chain, Protocol
 from studies.spec.errors import SpecError
-from trainers.config_audit.effective_values import Amount, amounts, told
 from trainers.config_audit.equivalence import without_effect
+from trainers.effective_values import EffectiveValue, describe, effective_values
 from trainers.loop.structure import structure_key
 from trainers.tasks.task import Task, TaskBook
 
@@ -32,7 +32,7 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
     found: dict[str, None] = {}
     known: set[str] = set()
     tried: set[str] = set()
-    cuts: dict[str, dict[Amount, None]] = {}
+    cuts: dict[str, dict[EffectiveValue, None]] = {}
     idle: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for i, question in enumerate(spec.asked):
         key = "controls" if question.control else f"questions[{i}]"
@@ -82,7 +82,7 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                     cut |= dict.fromkeys(_cut(fixed, chain, level, task))
     vain = (_in_vain(fixed, *row, levels) for row, levels in idle.items())
     data = (f"task {name}: {note}" for name in spec.tasks for note in book[name]().notes)
-    return (*found, *vain, *told(cuts), *data)
+    return (*found, *vain, *describe(cuts), *data)
 
 
 def _check_regimes(fixed: Protocol, factor: str, book: TaskBook) -> None:
@@ -154,12 +154,12 @@ def _in_vain(
     )
 
 
-def _cut(fixed: Protocol, chain: Chain, level: str, task: Task) -> Iterator[Amount]:
+def _cut(fixed: Protocol, chain: Chain, level: str, task: Task) -> Iterator[EffectiveValue]:
     """What of a level is not what it says on the task: as it stands, and at the largest settings searched."""
     items = len(task.split(fixed.spec.root, 0).train)
     largest = {name: span.high for name, span in fixed.searched(chain, level).items() if span.whole}
     for point in ({}, largest) if largest else ({},):
-        for amount in amounts(fixed.config(chain, level, point), items=items):
+        for amount in effective_values(fixed.config(chain, level, point), items=items):
             if not amount.name.endswith("_patience"):  # which has a note of its own
                 yield amount
 

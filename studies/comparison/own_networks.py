@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
+from reports.evidence.budget import TaskFacts
 from search_spaces.config import Config, Setting
 from search_spaces.space import complete
 from trainers.loop.structure import structure_key
@@ -109,3 +111,15 @@ def listed(names: tuple[str, ...]) -> str:
     """At most eight names."""
     more = f" and {len(names) - 8} more tensors" if len(names) > 8 else ""
     return ", ".join(names[:8]) + more
+
+
+def without_network(now: TaskFacts) -> TaskFacts:
+    """A task's facts as they were recorded before networks were."""
+    if not now.network or now.network["inputs"] != "numbers":
+        return now
+    return replace(now, network=None, content_hash=now.network["data"])
+
+
+def recorded_content_hash(now: TaskFacts, then: Mapping[str, Any]) -> str:
+    """The content hash of a task as a study of that time recorded it."""
+    return without_network(now).content_hash if "network" not in then else now.content_hash

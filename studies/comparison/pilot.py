@@ -23,7 +23,7 @@ SEEDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class PilotRecipe:
     """A complete recipe that is known to train: it sets a task's margin, whatever the study asks.
 
     It runs in a regime's setting. Levels and numbers of a regime do not enter: a margin hangs on the task
@@ -40,8 +40,8 @@ class Recipe:
 
 def _recipe(
     initializer: str, activation: str, normalization: str, optimizer: str, learning_rate: float
-) -> Recipe:
-    return Recipe(
+) -> PilotRecipe:
+    return PilotRecipe(
         levels={
             "initializer": initializer,
             "activation": activation,
@@ -56,7 +56,7 @@ def _recipe(
     )
 
 
-RECIPES: Mapping[str, Recipe] = {
+RECIPES: Mapping[str, PilotRecipe] = {
     "relu_batch_norm_adamw": _recipe("he_normal", "relu", "batch_norm", "adamw", 3e-3),
     "relu_layer_norm_adamw": _recipe("he_normal", "relu", "layer_norm", "adamw", 3e-3),
     "selu_adamw": _recipe("lecun_normal", "selu", "none", "adamw", 1e-3),

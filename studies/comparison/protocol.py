@@ -11,12 +11,12 @@ from typing import Any
 
 from reports.evidence.budget import ARMS, EXTERNAL, Margin, TaskFacts
 from reports.evidence.question import Question
-from reports.evidence.race_progress import Cells, Course, course_of
+from reports.evidence.race_progress import Cells, RaceProgress, race_progress_of
 from reports.statistics.compare import FEW_FAMILIES
 from reports.statistics.reversals import FRESH_BLOCKS, WORST
 from search_spaces.config import SETTING_NAMES, Config, Setting, digest
 from search_spaces.factor import Range, unknown
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from search_spaces.space import complete, framework_levels, open_ranges
 from studies.comparison.own_networks import network_facts
 from studies.comparison.pilot import ACCEPTANCE, RECIPES
@@ -135,7 +135,7 @@ class Protocol:
         tasks: Sequence[str],
         margins: Iterable[Margin],
         confirmed: Iterable[Evaluation],
-    ) -> Course:
+    ) -> RaceProgress:
         """How far the race of one row has come.
 
         Args:
@@ -145,7 +145,7 @@ class Protocol:
             margins: of all task-regimes.
             confirmed: its confirm evaluations so far.
         """
-        return course_of(
+        return race_progress_of(
             self.question(factor),
             tasks=tasks,
             families=[self.facts[task].family for task in tasks],
@@ -263,7 +263,7 @@ class Protocol:
             found.append(task)
         return tuple(found)
 
-    def _point(self, chain: Chain, level: str) -> Change:
+    def _point(self, chain: Chain, level: str) -> Overrides:
         return point(
             self.spec.spec,
             regime=chain.regime,

@@ -15,11 +15,11 @@ from search_spaces.overrides import spelled
 from studies.comparison.external_check import PLAN, VERDICTS, chains, external_record
 from studies.comparison.protocol import Chain, Protocol, chains_of, planned_members
 from studies.ledger.ledger import Ledger, StudyRow
-from studies.ledger.lineage import Seen, extension
+from studies.ledger.lineage import SeenEvaluations, extension
 from studies.ledger.protocol_hash import as_recorded, untouched
-from studies.ledger.rows import still_given_up
+from studies.ledger.rows import still_abandoned
 from studies.spec.load import parse
-from studies.spec.questions import Asked
+from studies.spec.questions import ParsedQuestion
 from studies.spec.resolved import ResolvedStudy
 from trainers.evaluation import Evaluation, Slot
 
@@ -56,7 +56,7 @@ def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
     facts = {f["name"]: _facts(f, row.protocol["unhonoured"]) for f in row.protocol["facts"]}
     tasks = {f: {r: tuple(names) for r, names in by.items()} for f, by in plan.plan["tasks"].items()}
     fixed = protocol_of(row.protocol)
-    seen = Seen(ledger, study)
+    seen = SeenEvaluations(ledger, study)
     everything, blocks = seen.evaluations(layers=False), fixed.spec.effective_budget.blocks
     parts = _frozen(ledger, study)
     # What the external check trained has a record of its own, and what was trained to challenge a claim is
@@ -124,7 +124,7 @@ def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
 
 
 def _given_up(ledger: Ledger, study: str) -> tuple[str, ...]:
-    return still_given_up(ledger.attempts(study), ledger.filled(study))
+    return still_abandoned(ledger.attempts(study), ledger.filled(study))
 
 
 def _facts(plain: Mapping[str, Any], unhonoured: Mapping[str, Sequence[str]]) -> TaskFacts:
@@ -232,7 +232,7 @@ def study_file_of(resolved: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _question(plain: Mapping[str, Any], asked: Asked) -> Question:
+def _question(plain: Mapping[str, Any], asked: ParsedQuestion) -> Question:
     return Question(
         factor=plain["factor"],
         levels=tuple(plain["levels"]),

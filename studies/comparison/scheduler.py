@@ -7,20 +7,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reports.evidence.budget import EXTERNAL, Margin
-from reports.evidence.race_progress import Course
+from reports.evidence.race_progress import RaceProgress
 from reports.verdicts.sentences import counted, raced
 from search_spaces.config import digest
 from studies.comparison.challenge import challenge_chains, challenge_notes
 from studies.comparison.expected_work import ExpectedWork, PlannedWork, expected_checks, expected_rows
-from studies.comparison.external_check import PLAN, VERDICTS, External, Frozen, chains, external_of, freeze
+from studies.comparison.external_check import (
+    PLAN,
+    VERDICTS,
+    ExternalCheck,
+    FrozenRecipes,
+    chains,
+    external_of,
+    freeze,
+)
 from studies.comparison.pilot import margin, pilot_members
 from studies.comparison.protocol import Chain, Plan, Protocol, chains_of
 from studies.comparison.record import study_record
-from studies.comparison.stages import Fixed, Memory, Place, check_known, next_members, place
+from studies.comparison.stages import Fixed, Place, SearchState, check_known, next_members, place
 from studies.execution.failure_handling import SET_ASIDE, Failures
 from studies.execution.retries import Stage, handed_out
 from studies.ledger.ledger import Ledger
-from studies.ledger.lineage import Seen
+from studies.ledger.lineage import SeenEvaluations
 from studies.packing import Pack, missing_packs
 from trainers.evaluation import Evaluation
 from trainers.member import Member
@@ -35,16 +43,16 @@ class _Progress:
     stage: Stage = field(default_factory=Stage)
     done: dict[Place, Evaluation] = field(default_factory=dict)
     """What the ledger holds of it, without curves and diagnostics."""
-    memory: Memory = field(default_factory=Memory)
+    memory: SearchState = field(default_factory=SearchState)
 
 
-class Agenda:
+class ComparisonScheduler:
     """The order of work of one study, kept in step with its ledger; one thread at a time.
 
     Chains are independent: none waits for another, and the one with most work left to do after the
     pilot goes first. Only where a study looks more than once, a row's next families wait until those before
-    the look are confirmed; what they train is then read off the ledger (`reports.evidence.race_progress`). Whatever the
-    order of completion, the members, their packs and the plan are the same.
+    the look are confirmed; what they train is then read off the ledger (`reports.evidence.race_progress`).
+    Whatever the order of completion, the members, their packs and the plan are the same.
     """
 
     def __init__(
@@ -75,7 +83,7 @@ class Agenda:
         self._ledger = ledger
         self._book = book
         self._speed = flops_per_second
-        self._seen = Seen(ledger, self.study)
+        self._seen = SeenEvaluations(ledger, self.study)
         """Also what the studies that this one extends have trained."""
         filled = ledger.filled(self.study)
         self._own = len(filled)
@@ -96,7 +104,7 @@ class Agenda:
         """What has been started and is not complete, in the order of its start."""
         self._waiting: deque[Chain] = deque()
         """Chains of the plan that have not been started: asking Optuna takes time, so it is done when due."""
-        self._courses: dict[tuple[str, str], Course] = {}
+        self._courses: dict[tuple[str, str], RaceProgress] = {}
         """(factor, regime) -> how far its race has come, once the plan is frozen."""
         self._incomplete: dict[tuple[str, str], set[str]] = {}
         """(factor, regime) -> tasks that its race has called for and that are not complete."""
@@ -106,7 +114,7 @@ class Agenda:
         """Of the whole study, until a margin changes it."""
         self.plan: Plan | None = None
         """None until the pilot has fixed the margins."""
-        self._external: External | None = None
+        self._external: ExternalCheck | None = None
         """None until the rows are complete and their verdicts frozen."""
         self._unchecked = "" if protocol.spec.external else "not asked for"
         """Why there is no external check; '' while there may be one."""
@@ -261,7 +269,7 @@ class Agenda:
             self._advance(progress)
 
     def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
-        """Records a failed attempt; the pack is tried again, split, or given up (`studies.execution.retries`).
+        """Records a failed attempt; the pack is retried, split or given up (`studies.execution.retries`).
 
         Args:
             pack: as `next_pack` gave it.
@@ -416,10 +424,10 @@ class Agenda:
         self._external = external_of(self.protocol, frozen, self.plan.margins)
         self._pilot()
 
-    def _frozen(self) -> Frozen | None:
+    def _frozen(self) -> FrozenRecipes | None:
         """The verdicts as they were frozen at first; None where there are none to freeze."""
         if VERDICTS in (parts := self._ledger.frozen(self.study)):
-            return Frozen.from_plain(parts[VERDICTS][1])
+            return FrozenRecipes.from_plain(parts[VERDICTS][1])
         try:
             found = freeze(self.protocol, study_record(self._ledger, self.study))
         except ValueError as error:
@@ -428,7 +436,7 @@ class Agenda:
         self._ledger.freeze(self.study, VERDICTS, found.hash, found.plain())
         return found
 
-    def _freeze_external(self, external: External) -> None:
+    def _freeze_external(self, external: ExternalCheck) -> None:
         """Its margins and tasks are fixed: the rest of it may be trained."""
         plan = external.plan(self._margins)
         self._ledger.freeze(self.study, PLAN, digest(plan), plan)

@@ -1,7 +1,7 @@
 """One chain: retune every level with the same budget, promote the best, confirm the chosen.
 
 What is to be trained next is a function of the protocol and of what has been trained; a resume calls the
-same function. `Memory` only spares it the way that it has gone before.
+same function. `SearchState` only spares it the way that it has gone before.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from reports.evidence.budget import EXTERNAL
 from reports.evidence.fairness_checks import FIXED_DESIGNS
 from search_spaces.config import Config
-from studies.comparison.external_check import External
+from studies.comparison.external_check import ExternalCheck
 from studies.comparison.protocol import Chain, Protocol
 from studies.samplers import GENERATION, Search
 from studies.spec.control_arms import salt
@@ -24,7 +24,7 @@ Place = tuple[int, str, Phase, int]
 """(block, level, phase, index): a slot within its chain. Looked up several times for every member, and hashed
 a hundred times faster than the slot's id."""
 
-Fixed = Protocol | External
+Fixed = Protocol | ExternalCheck
 """What is fixed: of the rows, or of the external check."""
 
 Done = Mapping[Place, Evaluation]
@@ -54,7 +54,7 @@ class _Ongoing:
 
 
 @dataclass(kw_only=True)
-class Memory:
+class SearchState:
     """The searches of one chain, for as long as it is worked on in this process.
 
     Without it every generation of an adaptive sampler would ask for all earlier ones again.
@@ -70,7 +70,9 @@ def place(slot: Slot) -> Place:
     return (slot.block, slot.level, slot.phase, slot.index)
 
 
-def next_members(protocol: Fixed, chain: Chain, done: Done, memory: Memory | None = None) -> list[Member]:
+def next_members(
+    protocol: Fixed, chain: Chain, done: Done, memory: SearchState | None = None
+) -> list[Member]:
     """Every member of the chain's current stage, trained ones included; empty when the chain is complete.
 
     The whole stage is returned so that packs do not depend on what is already trained. A stage is a
@@ -83,7 +85,7 @@ def next_members(protocol: Fixed, chain: Chain, done: Done, memory: Memory | Non
         done: what has been trained of it; grows from call to call.
         memory: of the earlier calls; the members are the same without it.
     """
-    first = _retune(protocol, chain, done, memory or Memory())
+    first = _retune(protocol, chain, done, memory or SearchState())
     if first:
         return first
     chosen: dict[tuple[int, str], Config] = {}
@@ -174,7 +176,7 @@ def salted(protocol: Fixed, chain: Chain, level: str) -> str:
     return salt(protocol.question(chain.factor), level)
 
 
-def _retune(protocol: Fixed, chain: Chain, done: Done, memory: Memory) -> list[Member]:
+def _retune(protocol: Fixed, chain: Chain, done: Done, memory: SearchState) -> list[Member]:
     """The first generation with an empty slot; [] when every trial of every cell is done."""
     places = list(cells(protocol, chain))
     stages = _generations(protocol)

@@ -1,8 +1,9 @@
 """A Ray cluster that is already there, as the workers of one study: used as it is found, and left so.
 
-With `studies.execution.local_cluster` and `studies.execution.ray_workers` the only door to Ray. Nothing of the cluster is started,
-changed or stopped; disconnecting ends the study's own workers. Its nodes need no folder in common: code and
-task file come with the job, results go to the driver, no checkpoint is ever written.
+With `studies.execution.local_cluster` and `studies.execution.ray_workers` the only door to Ray. Nothing of
+the cluster is started, changed or stopped; disconnecting ends the study's own workers. Its nodes need no
+folder in common: code and task file come with the job, results go to the driver, no checkpoint is ever
+written.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from pathlib import Path
 from types import TracebackType
 from uuid import uuid4
 
-from studies.execution.local_cluster import ENVIRONMENT, LOGGERS, MODE_FOUND, THREADS, NoFolders, granted
+from studies.execution.local_cluster import (
+    ENVIRONMENT,
+    LOGGERS,
+    MODE_FOUND,
+    THREADS,
+    IsolatedJobConfig,
+    granted,
+)
 
 # isort: split
 import ray
@@ -36,7 +44,7 @@ IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set by Ray for the driver of a job."""
 
 
-class Attached:
+class ExistingCluster:
     """The running cluster that this process belongs to (inside a job, or on one of its nodes)."""
 
     def __init__(self, workers: int | None = None, gpu_fraction: float = 0.0) -> None:
@@ -81,7 +89,7 @@ class Attached:
             found = ray.init(
                 address=os.environ.get("RAY_ADDRESS") or "auto",
                 namespace=uuid4().hex,
-                job_config=NoFolders(),
+                job_config=IsolatedJobConfig(),
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
                 runtime_env=said,
@@ -142,7 +150,7 @@ class Attached:
         for name, level in self._levels.items():
             logging.getLogger(name).setLevel(level)
 
-    def __enter__(self) -> Attached:
+    def __enter__(self) -> ExistingCluster:
         return self
 
     def __exit__(

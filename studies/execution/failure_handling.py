@@ -2,7 +2,8 @@
 
 A member that is set aside is an evaluation with status 'failed' and its cause. It fills its slot, so
 that the study goes on to its end; it is no result, so that the row it belongs to gets no verdict
-(`reports.evidence.fairness_checks`). It is not tried again in this study: what was trained after it hangs on it.
+(`reports.evidence.fairness_checks`). It is not tried again in this study: what was trained after it hangs on
+it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from reports.io.control_characters import harmless
 from studies.execution.common_cause import CommonCause
 from studies.execution.failure_causes import ADVICE, UNLIKE, first_line, reason_of
-from studies.execution.retries import Stage, Suspect
+from studies.execution.retries import FailingMember, Stage
 from studies.ledger.ledger import Ledger
 from studies.ledger.rows import GIVEN_UP
 from studies.packing import Pack
@@ -30,7 +31,7 @@ SPLIT = "split"
 
 
 @dataclass(frozen=True, kw_only=True)
-class GivenUp:
+class AbandonedPack:
     """A pack that nobody could train in this run."""
 
     pack: Pack
@@ -59,7 +60,7 @@ class Failures:
     commit: Callable[[Pack, list[Evaluation]], None]
     """What the agenda does with results."""
     given_up: list[Pack] = field(default_factory=list)
-    reasons: list[GivenUp] = field(default_factory=list)
+    reasons: list[AbandonedPack] = field(default_factory=list)
     """The same, with their causes."""
     common: CommonCause = field(default_factory=CommonCause)
     _unlike: defaultdict[tuple[str, str, str], set[str]] = field(
@@ -101,7 +102,7 @@ class Failures:
             self.common.trained = True
         self.set_aside(stage.convicted(pack))
 
-    def set_aside(self, suspects: tuple[Suspect, ...]) -> None:
+    def set_aside(self, suspects: tuple[FailingMember, ...]) -> None:
         """Fills the slots of members that cannot be trained."""
         for one in suspects:
             (member,) = one.pack.members
@@ -126,7 +127,7 @@ class Failures:
 
     def _give_up(self, pack: Pack, kind: str, cause: str) -> None:
         alike = len(self._unlike[pack.factor, pack.task, pack.regime]) == 1
-        one = GivenUp(pack=pack, cause=cause, advice=ADVICE[kind] if alike else UNLIKE)
+        one = AbandonedPack(pack=pack, cause=cause, advice=ADVICE[kind] if alike else UNLIKE)
         # Under its first member's slot: once that is filled, the pack is given up no more.
         slot = pack.members[0].slot.id
         self.ledger.attempt(self.study, pack, kind=GIVEN_UP, cause=one.sentence, slot=slot)

@@ -1,8 +1,8 @@
 """The local Ray cluster of one run: started beside other work, private, and gone afterwards.
 
-It has no dashboard, a token of its own, and a folder that only its owner can open. With `studies.execution.ray_workers`
-the only door to Ray. Ray takes seconds to start, so a thread starts it while the caller imports what planning
-needs.
+It has no dashboard, a token of its own, and a folder that only its owner can open. With
+`studies.execution.ray_workers` the only door to Ray. Ray takes seconds to start, so a thread starts it while
+the caller imports what planning needs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ray.util import placement_group_table  # noqa: E402
 
 from studies.execution.failure_kinds import ClusterLost  # noqa: E402
 from studies.execution.ray_release import collect  # noqa: E402
-from studies.execution.restart import begin_anew, can_begin_anew  # noqa: E402
+from studies.execution.restart import can_restart, restart  # noqa: E402
 from studies.execution.scratch_folder import new_folder, remove  # noqa: E402
 from studies.execution.watchdog import DONE  # noqa: E402
 from studies.process_setup import hear_again  # noqa: E402
@@ -67,7 +67,7 @@ THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THR
 LOGGERS = ("ray", "ray.tune")
 
 
-class Place(Protocol):
+class WorkerPool(Protocol):
     """Where packs are trained: a cluster of our own (`Cluster`), or one that was there (`Attached`)."""
 
     gpu_fraction: float
@@ -216,12 +216,12 @@ class Cluster:
         since = math.inf
         while not self._over.wait(1.0):
             since = min(since, time.monotonic()) if self.lost() else math.inf
-            if time.monotonic() > since + STUCK_SECONDS and can_begin_anew():
+            if time.monotonic() > since + STUCK_SECONDS and can_restart():
                 cause = f"the Ray cluster was lost ({self.lost()} ended), and a question to it stays open"
                 node: Any = ray._private.worker._global_node
                 node.kill_all_processes(check_alive=False, allow_graceful=False)
                 self._restore()
-                begin_anew(cause)
+                restart(cause)
 
     def open(self) -> None:
         """Starts Ray's own processes and connects to them."""
@@ -230,7 +230,7 @@ class Cluster:
             num_cpus=self.workers,
             num_gpus=gpus(self.workers, self.gpu_fraction),
             namespace=uuid4().hex,
-            job_config=NoFolders(),
+            job_config=IsolatedJobConfig(),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
@@ -244,7 +244,7 @@ class Cluster:
         ray.shutdown()
 
 
-class NoFolders(JobConfig):  # type: ignore[misc,unused-ignore]
+class IsolatedJobConfig(JobConfig):  # type: ignore[misc,unused-ignore]
     """Keeps the driver's current folder off the workers' path.
 
     Ray puts it first, where any file in it is imported in place of the library of that name.
@@ -309,7 +309,7 @@ def _checked(workers: int | None, gpu_fraction: float) -> int:
 
 
 def _watchdog(folder: Path) -> subprocess.Popen[bytes]:
-    """A process that ends what is left of the cluster if this one is killed (`studies.execution.watchdog`)."""
+    """A process that ends what is left of the cluster if this one is killed (`execution.watchdog`)."""
     program = Path(__file__).with_name("watchdog.py")
     return subprocess.Popen(
         [sys.executable, "-I", "-S", str(program), str(folder), str(os.getpid())],

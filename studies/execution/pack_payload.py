@@ -43,7 +43,7 @@ def answer_order(order: dict[str, Any]) -> dict[str, Any]:
             task = task_of(order["task"], order["tasks_from"])
             if task.content_hash != order["content_hash"]:
                 _refuse_other(task, order["content_hash"])
-            members = [member_from_plain(row) for row in order["members"]]
+            members = [member_from_dict(row) for row in order["members"]]
             evaluations = train_pack(members, task, device=order["device"], diagnostics=order["diagnostics"])
         except TaskDiffers as error:
             return {"kind": "task", "cause": str(error), "worker": worker}
@@ -82,7 +82,7 @@ def _refuse_other(task: Task, wanted: str) -> None:
     )
 
 
-def member_plain(member: Member) -> dict[str, Any]:
+def member_to_dict(member: Member) -> dict[str, Any]:
     """A member as JSON-ready data."""
     return {
         "slot": member.slot.plain(),
@@ -95,8 +95,8 @@ def member_plain(member: Member) -> dict[str, Any]:
     }
 
 
-def member_from_plain(row: dict[str, Any]) -> Member:
-    """The inverse of `member_plain`."""
+def member_from_dict(row: dict[str, Any]) -> Member:
+    """The inverse of `member_to_dict`."""
     return Member(
         **{
             **row,

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from studies.execution.scheduler_protocol import Work
+    from studies.execution.scheduler_protocol import Scheduler
 
 WINDOW_SECONDS = 60.0
 """The rate is measured over the last minute: the machine may have other things to do."""
@@ -26,7 +26,7 @@ JOB_LINE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class StudyProgress:
     """Where a study stands at one moment."""
 
     finished: int
@@ -63,7 +63,7 @@ class Standing:
         return ", ".join(parts)
 
 
-class Pace:
+class ThroughputMeter:
     """Measures how fast members come in."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -72,7 +72,7 @@ class Pace:
         """(clock, members, work) whenever members came in."""
         self._last: int | None = None
 
-    def at(self, agenda: Work) -> Standing:
+    def at(self, agenda: Scheduler) -> StudyProgress:
         """Where the study stands now."""
         now, finished = self._clock(), agenda.finished
         if self._last is None:
@@ -91,7 +91,7 @@ class Pace:
                 pace = (agenda.work_done - worked) / (now - since)
                 left = max(0.0, agenda.work_planned - agenda.work_done) / pace
         planned = agenda.planned
-        return Standing(
+        return StudyProgress(
             finished=finished,
             planned=planned,
             diverged=agenda.diverged,
@@ -114,11 +114,11 @@ class Display:
         """
         self._stream = stream or sys.stderr
         self._seconds = seconds
-        self._pace = Pace()
+        self._pace = ThroughputMeter()
         self._bar: Progress | None = None
         self._said = -seconds
         self._last = ""
-        self._agenda: Work | None = None
+        self._agenda: Scheduler | None = None
 
     def __enter__(self) -> Display:
         if self._stream.isatty():
@@ -139,7 +139,7 @@ class Display:
         elif kind is None and self._agenda is not None:  # what came in since the last line
             self._say(self._pace.at(self._agenda).sentence())
 
-    def __call__(self, agenda: Work) -> None:
+    def __call__(self, agenda: Scheduler) -> None:
         """Shows where the agenda stands; may be called as often as one likes."""
         self._agenda = agenda
         now = time.monotonic()

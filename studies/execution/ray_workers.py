@@ -22,7 +22,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies.execution.local_cluster import Cluster, Place  # first: it decides how Ray is imported
+from studies.execution.local_cluster import Cluster, WorkerPool  # first: it decides how Ray is imported
 
 # isort: split
 import ray
@@ -36,18 +36,18 @@ from reports.io.control_characters import harmless
 from studies.execution import restart
 from studies.execution.crash_traces import trace_of
 from studies.execution.failure_kinds import ClusterLost, kernel_kills, of_lost_start, of_lost_worker
-from studies.execution.pack_payload import TaskDiffers, answer_order, member_plain, task_of
+from studies.execution.pack_payload import TaskDiffers, answer_order, member_to_dict, task_of
 from studies.execution.ray_release import clear_frames, take_apart
-from studies.execution.timeouts import LEASE_FACTOR, Lease, least_seconds
+from studies.execution.timeouts import LEASE_FACTOR, PackTimeout, least_seconds
 from studies.execution.trainable import shell_of
-from studies.execution.worker_starts import Starts
+from studies.execution.worker_starts import WorkerStarts
 from studies.packing import FLOPS_PER_SECOND, expected_seconds, recorded
 from studies.site import SECRETS
 from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from studies.execution.failure_kinds import Kind
-    from studies.execution.scheduler_protocol import Work
+    from studies.execution.scheduler_protocol import Scheduler
     from studies.packing import Pack
 
 log = logging.getLogger("groundrules.workers")
@@ -68,14 +68,14 @@ usage.tag_callbacks = lambda callbacks: False
 
 
 def run_ray(
-    agenda: Work,
+    agenda: Scheduler,
     *,
     tasks_from: Path | None = None,
     workers: int | None = None,
     device: str = "cpu",
     gpu_fraction: float = 0.0,
     on_tick: Callable[[], None] | None = None,
-    cluster: Place | None = None,
+    cluster: WorkerPool | None = None,
 ) -> None:
     """Trains until the agenda is done; every pack is committed as it arrives.
 
@@ -102,7 +102,7 @@ def run_ray(
             cluster = exits.enter_context(Cluster(workers, gpu_fraction)).start()
         folder = cluster.wait()
         for number in itertools.count():
-            exchange = Exchange(agenda, cluster, tasks_from=tasks_from, device=device, on_tick=on_tick)
+            exchange = PackDispatcher(agenda, cluster, tasks_from=tasks_from, device=device, on_tick=on_tick)
             exchange.traces = folder / "traces"
             exchange.traces.mkdir(exist_ok=True)
             try:
@@ -124,7 +124,7 @@ def run_ray(
                 return
 
 
-def _tune(exchange: Exchange, cluster: Place, storage: Path, name: str) -> None:
+def _tune(exchange: PackDispatcher, cluster: WorkerPool, storage: Path, name: str) -> None:
     """One experiment of Ray Tune's, until the agenda is done; nothing of Ray's is held afterwards."""
     order = FirstInFirstOut()
     try:
@@ -167,7 +167,7 @@ class FirstInFirstOut(FIFOScheduler):  # type: ignore[misc,unused-ignore]
         self.controller = tune_controller
 
 
-class Exchange(tune.Callback):
+class PackDispatcher(tune.Callback):
     """The driver's side: hands out packs, collects results, and brings both to the agenda.
 
     Tune treats an exception in most hooks as the trial's failure. So the hooks only collect, and
@@ -176,8 +176,8 @@ class Exchange(tune.Callback):
 
     def __init__(
         self,
-        agenda: Work,
-        place: Place,
+        agenda: Scheduler,
+        place: WorkerPool,
         *,
         tasks_from: Path | None,
         device: str,
@@ -193,14 +193,14 @@ class Exchange(tune.Callback):
         self.lost = ""
         """What of Ray has ended; '' while all is well."""
         self._least = least_seconds()
-        self._running: dict[str, Lease] = {}
+        self._running: dict[str, PackTimeout] = {}
         self._late: dict[str, Pack] = {}
         """Trials whose worker has had its time; what they still answer is not lost."""
         self._starting: dict[str, float] = {}
         """Trials that were asked for and have no worker yet, and since when."""
         self._at_work: set[str] = set()
         """Trials that have one."""
-        self._starts = Starts()
+        self._starts = WorkerStarts()
         self._full = False
         """The cluster had no place for the last one that was asked for."""
         self._held: Pack | None = None
@@ -225,7 +225,7 @@ class Exchange(tune.Callback):
         assert pack is not None
         task = task_of(pack.task, self._tasks_from)
         speed = FLOPS_PER_SECOND.get(self._device.split(":")[0], FLOPS_PER_SECOND["cpu"])
-        self._running[trial_id] = lease = Lease(
+        self._running[trial_id] = lease = PackTimeout(
             pack=pack,
             seconds=max(self._least, LEASE_FACTOR * expected_seconds(pack, task, speed)),
             trace=self.traces / trial_id,
@@ -237,7 +237,7 @@ class Exchange(tune.Callback):
         ):  # on this machine: who is killed before it has opened its file leaves an empty one
             lease.trace.touch()
         order = {
-            "members": [member_plain(member) for member in pack.members],
+            "members": [member_to_dict(member) for member in pack.members],
             "task": pack.task,
             "content_hash": task.content_hash,
             "trace": str(lease.trace),
@@ -349,7 +349,7 @@ class Exchange(tune.Callback):
             _end(lease.trial)
         self.agenda.fail(lease.pack, f"{cause}\n{answer.get('traceback', '')}", kind=kind)
 
-    def _ended(self, trial_id: str) -> Lease:
+    def _ended(self, trial_id: str) -> PackTimeout:
         """A worker's lease, which is over."""
         lease = self._running.pop(trial_id)
         with suppress(OSError):
@@ -381,7 +381,7 @@ class Exchange(tune.Callback):
 class PackSearcher(Searcher):  # type: ignore[misc,unused-ignore]
     """Tune asks it for configs; it asks the exchange for packs."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: PackDispatcher) -> None:
         super().__init__()
         self._exchange = exchange
 
@@ -436,7 +436,7 @@ def _told(error_file: str | None) -> str:
     return ""
 
 
-def _loss(lease: Lease, told: str) -> tuple[str, str]:
+def _loss(lease: PackTimeout, told: str) -> tuple[str, str]:
     """Why the worker of a pack was lost: kind and cause."""
     if lease.begun is None:
         return of_lost_start(told)

@@ -40,18 +40,18 @@ def at_work() -> Iterator[None]:
         _at_work = False
 
 
-def can_begin_anew() -> bool:
-    """Whether `begin_anew` would."""
+def can_restart() -> bool:
+    """Whether `restart` would."""
     return _allowed and _at_work and int(os.environ.get(_COUNT, "0")) < MOST
 
 
-def begin_anew(cause: str) -> None:
+def restart(cause: str) -> None:
     """Replaces the process; what is committed stays, all else ends as after a kill. Does not return.
 
     Args:
         cause: in a line, for the user.
     """
-    assert can_begin_anew()
+    assert can_restart()
     log.warning("%s; the command begins anew", cause)
     os.environ[_COUNT] = str(int(os.environ.get(_COUNT, "0")) + 1)
     sys.stdout.flush()

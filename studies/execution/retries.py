@@ -22,7 +22,7 @@ ALONE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Suspect:
+class FailingMember:
     """A member that failed by itself."""
 
     pack: Pack
@@ -32,14 +32,14 @@ class Suspect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class FailureOutcome:
     """What a failure leads to besides another attempt."""
 
     split: tuple[Pack, ...] = ()
     """The halves that take the pack's place."""
     given_up: Pack | None = None
     """As it was before it was split; not tried again in this run."""
-    set_aside: tuple[Suspect, ...] = ()
+    set_aside: tuple[FailingMember, ...] = ()
     """Members to be recorded as failed, so that the rest of the study goes on."""
 
 
@@ -50,7 +50,7 @@ class _Origin:
     pack: Pack
     trained: bool = False
     """At least one of its members."""
-    suspects: list[Suspect] = field(default_factory=list)
+    suspects: list[FailingMember] = field(default_factory=list)
     given_up: bool = False
 
 
@@ -92,7 +92,7 @@ class Stage:
                     self._forget(part)
         return not self.open
 
-    def convicted(self, pack: Pack) -> tuple[Suspect, ...]:
+    def convicted(self, pack: Pack) -> tuple[FailingMember, ...]:
         """Members that failed alone, now that another of their pack has been trained; each only once."""
         origin = self._origins.get(pack.id)
         if origin is None or not origin.trained or origin.given_up:
@@ -103,7 +103,7 @@ class Stage:
 
     def failed(
         self, pack: Pack, kind: str, cause: str, *, others_trained: bool, probe: bool = False
-    ) -> Outcome:
+    ) -> FailureOutcome:
         """The pack has failed.
 
         Args:
@@ -116,12 +116,12 @@ class Stage:
                 be trained (`studies.execution.common_cause`).
         """
         if pack.id not in self.open:
-            return Outcome()  # another worker has committed it meanwhile
+            return FailureOutcome()  # another worker has committed it meanwhile
         if kind == "preempted":
             self._preempted[pack.id] += 1
             if self._preempted[pack.id] < PREEMPTIONS:
                 self.ready.append(pack)
-                return Outcome()
+                return FailureOutcome()
         self._attempts[pack.id] += 1
         origin = self._origins.setdefault(pack.id, _Origin(pack=pack))
         alone, whole = len(pack.members) == 1, origin.pack.id == pack.id
@@ -132,10 +132,10 @@ class Stage:
             allowed = 1  # it would fail the next time as well
         if self._attempts[pack.id] < allowed and kind != "preempted":
             self.ready.append(pack) if whole else self.ready.appendleft(pack)
-            return Outcome()
+            return FailureOutcome()
         if not alone:
-            return Outcome(split=self._split(pack, origin, probe=probe))
-        return self._alone(Suspect(pack=pack, kind=kind, cause=cause), origin, others_trained)
+            return FailureOutcome(split=self._split(pack, origin, probe=probe))
+        return self._alone(FailingMember(pack=pack, kind=kind, cause=cause), origin, others_trained)
 
     def _split(self, pack: Pack, origin: _Origin, *, probe: bool) -> tuple[Pack, ...]:
         parts = probes(pack) if probe else halves(pack)
@@ -147,18 +147,18 @@ class Stage:
         self.ready.extendleft(reversed(parts))  # first: who looks for the culprit keeps nobody else waiting
         return parts
 
-    def _alone(self, suspect: Suspect, origin: _Origin, others_trained: bool) -> Outcome:
+    def _alone(self, suspect: FailingMember, origin: _Origin, others_trained: bool) -> FailureOutcome:
         single = len(origin.pack.members) == 1
         if origin.trained or (single and others_trained):
-            return Outcome(set_aside=(suspect,))
+            return FailureOutcome(set_aside=(suspect,))
         origin.suspects.append(suspect)
         if not single and len(origin.suspects) < 2:
-            return Outcome()
+            return FailureOutcome()
         origin.given_up = True
         for part, its in self._origins.items():
             if its is origin:
                 self._forget(part)
-        return Outcome(given_up=origin.pack)
+        return FailureOutcome(given_up=origin.pack)
 
     def _forget(self, pack: str) -> None:
         self.ready = deque(p for p in self.ready if p.id != pack)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from studies.execution.failure_handling import Failures
 
 
-class Work(Protocol):
+class Scheduler(Protocol):
     """The order of work of one study, kept in step with its ledger; one thread at a time."""
 
     study: str

@@ -17,8 +17,8 @@ from studies.execution.local_cluster import Cluster
 from studies.execution.ray_workers import run_ray
 
 if TYPE_CHECKING:
-    from studies.execution.local_cluster import Place
-    from studies.execution.scheduler_protocol import Work
+    from studies.execution.local_cluster import WorkerPool
+    from studies.execution.scheduler_protocol import Scheduler
 
 log = logging.getLogger("groundrules.workers")
 
@@ -27,16 +27,16 @@ CLUSTERS = 3
 
 
 def run_supervised(
-    agenda: Work,
+    agenda: Scheduler,
     *,
     tasks_from: Path | None = None,
     workers: int | None = None,
     device: str = "cpu",
     gpu_fraction: float = 0.0,
     on_tick: Callable[[], None] | None = None,
-    cluster: Place | None = None,
+    cluster: WorkerPool | None = None,
 ) -> None:
-    """As `studies.execution.ray_workers.run_ray`, on one embedded cluster after the other where they are lost.
+    """As `execution.ray_workers.run_ray`, on one embedded cluster after the other where they are lost.
 
     Raises:
         ClusterLost: a cluster that is not ours to replace was lost, or too many of ours.

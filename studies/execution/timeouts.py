@@ -29,7 +29,7 @@ def least_seconds() -> float:
 
 
 @dataclass(kw_only=True)
-class Lease:
+class PackTimeout:
     """One pack in the hands of one worker."""
 
     pack: Pack

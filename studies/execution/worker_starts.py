@@ -15,7 +15,7 @@ NEVER_SECONDS = 600.0
 """On one machine a worker starts within seconds, or minutes; what has taken so long is not coming."""
 
 
-class Starts:
+class WorkerStarts:
     """How the starts of workers have gone since the last one that succeeded."""
 
     def __init__(self) -> None:

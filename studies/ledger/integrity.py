@@ -34,7 +34,7 @@ class Fault:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
+class IntegrityReport:
     """What a look at every row of a study has found."""
 
     study: str
@@ -78,7 +78,7 @@ def checked(
     *,
     sealed: bool,
     adopted_ms: int,
-) -> Checked:
+) -> IntegrityReport:
     """Looks at every row.
 
     Args:
@@ -113,7 +113,7 @@ def checked(
             faults.append(
                 Fault(where=str(pack), what=f"{counts[pack]} of its {packs[pack]} evaluations are there")
             )
-    return Checked(
+    return IntegrityReport(
         study=study, evaluations=counts.total(), hashed=hashed, packs=len(packs), sealed=sealed,
         adopted_ms=adopted_ms, faults=tuple(dict.fromkeys(faults)),
         processors=dict(sorted(processors.items())),

@@ -19,9 +19,9 @@ from reports.io.control_characters import harmless
 from search_spaces.factor import unknown
 from studies.ledger.commits import commit_pack, note_attempt, now_ms
 from studies.ledger.contract import Database, LedgerDamaged, NoLedger, Row, Transaction, Values
-from studies.ledger.integrity import Checked, Fault, checked
+from studies.ledger.integrity import Fault, IntegrityReport, checked
 from studies.ledger.row_codec import PACK, as_text, canonical, damaged, evaluation_of, made, query
-from studies.ledger.rows import Attempt, Committed, PlanRow, StudyRow, Trained
+from studies.ledger.rows import Attempt, CommittedEvaluation, CommittedPack, PlanRow, StudyRow
 from studies.ledger.seal import MARGINS, STUDY, append, margins_hash, row_hash
 from studies.ledger.seal_checks import Seals, upgrade
 from studies.ledger.sqlite import FILE, SqliteDatabase
@@ -32,7 +32,7 @@ from trainers.evaluation import Evaluation
 if TYPE_CHECKING:  # packs know the trainer; a ledger must be readable where torch is not loaded
     from studies.packing import Pack
 
-__all__ = ["FILE", "Attempt", "Committed", "Ledger", "PlanRow", "StudyRow", "Trained"]
+__all__ = ["FILE", "Attempt", "CommittedEvaluation", "CommittedPack", "Ledger", "PlanRow", "StudyRow"]
 
 
 class Ledger:
@@ -300,7 +300,7 @@ class Ledger:
         )
         return {(f, task, regime, block, level): (n, bad) for f, task, regime, block, level, n, bad in rows}
 
-    def trained(self, study: str) -> list[Trained]:
+    def trained(self, study: str) -> list[CommittedPack]:
         """Every committed pack, in the order of their commits."""
         self._seals.check(study)
         rows = self._rows(
@@ -308,8 +308,8 @@ class Ledger:
             " ORDER BY committed_ms",
             (study,),
         )
-        names = tuple(Trained.__dataclass_fields__)
-        return [Trained(**dict(zip(names, row, strict=True))) for row in rows]
+        names = tuple(CommittedPack.__dataclass_fields__)
+        return [CommittedPack(**dict(zip(names, row, strict=True))) for row in rows]
 
     def confirmations(self, study: str) -> list[int]:
         """Of every cell that has some: how many members of its confirmation (or external check) are there."""
@@ -398,7 +398,7 @@ class Ledger:
             "WHERE e.study = ? AND substr(e.slot, 1, ?) = ?", (study, len(digits), digits)
         )
 
-    def committed_after(self, study: str, sequence: int, limit: int) -> list[Committed]:
+    def committed_after(self, study: str, sequence: int, limit: int) -> list[CommittedEvaluation]:
         """The next `limit` evaluations committed after `sequence` (0: from the beginning)."""
         self._seals.check(study)
         rows = self._rows(
@@ -409,7 +409,7 @@ class Ledger:
 
     def committed_of(
         self, study: str, factor: str, task: str, regime: str, *, until: int
-    ) -> Iterator[Committed]:
+    ) -> Iterator[CommittedEvaluation]:
         """The evaluations of one chain that were committed at `until` or before, in that order."""
         self._seals.check(study)
         rows = self._rows(
@@ -419,7 +419,7 @@ class Ledger:
         )
         return map(self._committed, rows)
 
-    def check(self, study: str) -> Checked:
+    def check(self, study: str) -> IntegrityReport:
         """Holds every row of a study against its seal, and every evaluation against its id, pack and hash.
 
         Raises:
@@ -463,9 +463,9 @@ class Ledger:
         more = ", e.sequence, p.committed_ms, p.seconds / p.members"
         return f"{self._stored(more=more)} JOIN packs p ON p.study = e.study AND p.id = e.pack"
 
-    def _committed(self, row: Row) -> Committed:
+    def _committed(self, row: Row) -> CommittedEvaluation:
         sequence, ms, seconds = row[-3:]
-        return Committed(
+        return CommittedEvaluation(
             sequence=sequence, evaluation=self._evaluation(row), pack_id=row[PACK], committed_ms=ms,
             seconds=seconds,
         )  # fmt: skip

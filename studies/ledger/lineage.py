@@ -22,7 +22,7 @@ Cell = tuple[int, str]
 """(block, level)."""
 
 
-class Seen:
+class SeenEvaluations:
     """The evaluations of one study and of those that it extends; of a study of its own, the ledger's."""
 
     def __init__(self, ledger: Ledger, study: str) -> None:

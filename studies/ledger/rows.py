@@ -37,7 +37,7 @@ class PlanRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Committed:
+class CommittedEvaluation:
     """One evaluation with the circumstances of its commit."""
 
     sequence: int
@@ -66,7 +66,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
+class CommittedPack:
     """One committed pack, without its evaluations."""
 
     factor: str
@@ -84,7 +84,7 @@ class Trained:
         return (self.factor, self.task, self.regime)
 
 
-def still_given_up(attempts: Sequence[Attempt], filled: Collection[str]) -> tuple[str, ...]:
+def still_abandoned(attempts: Sequence[Attempt], filled: Collection[str]) -> tuple[str, ...]:
     """Where and why packs were given up whose members are still missing: a line each, oldest first.
 
     Args:

@@ -63,7 +63,7 @@ class Link:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class StudyRows:
     """All rows of one study, as the database has them now; each a sequence of columns."""
 
     studies: Sequence[Row]
@@ -127,7 +127,7 @@ def append(t: Transaction, study: str, rows: Sequence[Sealed]) -> None:
     )
 
 
-def kept(read: Read, study: str, *, hashed: bool, frozen: bool) -> Kept:
+def study_rows(read: Read, study: str, *, hashed: bool, frozen: bool) -> StudyRows:
     """What the database has of a study.
 
     Args:
@@ -142,7 +142,7 @@ def kept(read: Read, study: str, *, hashed: bool, frozen: bool) -> Kept:
 
     columns = ", ".join(f"e.{name}" for name in EVALUATION)
     hash_, join = ("h.hash", " LEFT JOIN hashes h ON h.slot = e.slot") if hashed else ("NULL", "")
-    return Kept(
+    return StudyRows(
         studies=rows(STUDY, "studies", "name", "name"),
         plans=rows(PLAN, "plans", "revision"),
         margins=rows(MARGIN, "margins", "position"),
@@ -162,7 +162,7 @@ def links_of(read: Read, study: str) -> tuple[Link, ...]:
     )
 
 
-def seal_faults(study: str, before: Sequence[Link], now: Kept, after: Sequence[Link]) -> list[Fault]:
+def seal_faults(study: str, before: Sequence[Link], now: StudyRows, after: Sequence[Link]) -> list[Fault]:
     """What of a study is not what its seal says.
 
     Args:
@@ -208,7 +208,7 @@ def seal_faults(study: str, before: Sequence[Link], now: Kept, after: Sequence[L
     return found
 
 
-def unhashed(now: Kept) -> list[Fault]:
+def unhashed(now: StudyRows) -> list[Fault]:
     """Evaluations whose hash is missing."""
     return [
         Fault(where=str(row[_SLOT_OF]), what="the hash of its content is missing")
@@ -217,7 +217,7 @@ def unhashed(now: Kept) -> list[Fault]:
     ]
 
 
-def margin_faults(now: Kept, links: Sequence[Link] | None = None) -> list[Fault]:
+def margin_faults(now: StudyRows, links: Sequence[Link] | None = None) -> list[Fault]:
     """Margins that are not those of the last plan, or not those that were recorded with it.
 
     Args:
@@ -242,7 +242,7 @@ def margin_faults(now: Kept, links: Sequence[Link] | None = None) -> list[Fault]
     return [] if [tuple(row) for row in now.margins] == wanted else [wrong]
 
 
-def hash_faults(study: str, now: Kept) -> list[Fault]:
+def hash_faults(study: str, now: StudyRows) -> list[Fault]:
     """Protocol, plans and frozen parts that do not fit the hashes beside them."""
     found = []
     documents = [
@@ -287,7 +287,7 @@ def adopt(t: Transaction, *, hashed: bool, frozen: bool, now_ms: int) -> None:
         right = [(row[_SLOT_OF], content_hash(row)) for row in whole if not row_fault(row, None)]
         t.many("INSERT INTO hashes (slot, hash) VALUES (?, ?)", right)
     for (study,) in t.rows("SELECT name FROM studies"):
-        now = kept(t.rows, study, hashed=True, frozen=frozen)
+        now = study_rows(t.rows, study, hashed=True, frozen=frozen)
         margins = margins_hash(now.margins)
         append(t, study, [(ADOPTED, str(now_ms), ""), *now.contents(), (MARGINS, "", margins)])
 

@@ -12,10 +12,10 @@ from studies.ledger.seal import (
     adopt,
     adopted_ms,
     hash_faults,
-    kept,
     links_of,
     margin_faults,
     seal_faults,
+    study_rows,
     unhashed,
 )
 
@@ -48,7 +48,7 @@ class Seals:
         """What of a study is not what was recorded; [] for a study that is not there at all."""
         before = links_of(self._rows, study) if self.there else ()
         hashed, frozen = self._db.has("hashes"), self._db.has("frozen")
-        now = kept(self._rows, study, hashed=hashed, frozen=frozen)
+        now = study_rows(self._rows, study, hashed=hashed, frozen=frozen)
         if not self.there:
             return [*(unhashed(now) if hashed else ()), *margin_faults(now), *hash_faults(study, now)]
         after = links_of(self._rows, study)

@@ -29,7 +29,7 @@ TASKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScopeSpec:
+class RangeScanSpec:
     """The study file as a scope trains it: on other tasks, with one block and a wide search."""
 
     wide: ResolvedStudy
@@ -42,7 +42,7 @@ class ScopeSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScopeProtocol:
+class RangeScanProtocol:
     """What is fixed before the first member of a scope."""
 
     fixed: Protocol
@@ -92,7 +92,7 @@ class ScopeProtocol:
 
 def scope_of(
     study: ResolvedStudy, book: TaskBook, *, tasks: Sequence[str] | None = None, points: int = POINTS
-) -> ScopeSpec:
+) -> RangeScanSpec:
     """The scope of a study.
 
     Args:
@@ -123,12 +123,12 @@ def scope_of(
         "controls": False,
         "budget": {**budget, "profile": "quick"},
     }
-    return ScopeSpec(wide=parse({**own, **wide}, file=study.file))
+    return RangeScanSpec(wide=parse({**own, **wide}, file=study.file))
 
 
-def scope_protocol(scope: ScopeSpec, book: TaskBook) -> ScopeProtocol:
+def scope_protocol(scope: RangeScanSpec, book: TaskBook) -> RangeScanProtocol:
     """Builds the tasks once, for their facts; SpecError where one cannot be built."""
-    return ScopeProtocol(fixed=protocol(scope.wide, book))
+    return RangeScanProtocol(fixed=protocol(scope.wide, book))
 
 
 def is_scope(row: StudyRow) -> bool:
@@ -136,7 +136,7 @@ def is_scope(row: StudyRow) -> bool:
     return bool(row.protocol["spec"].get("kind") == KIND)
 
 
-def refuse_scoped(study: ResolvedStudy, ledger: Ledger) -> None:
+def refuse_range_scan(study: ResolvedStudy, ledger: Ledger) -> None:
     """SpecError where a study would judge on a task by which its ranges were chosen in this workspace."""
     for name in dict.fromkeys((study.study, study.root)):
         row = ledger.find_study(f"{name}{SUFFIX}")

@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from reports.evidence.budget import Margin
 from reports.evidence.processors import mixture
 from reports.evidence.range_edges import OUTER, Edge
-from reports.evidence.range_scan_record import Scatter, Scoped, Searched
+from reports.evidence.range_scan_record import RangeScanRecord, SearchedRange, TaskSpread
 from search_spaces.factor import Range
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from studies.comparison.protocol import Chain
 from studies.comparison.record import protocol_of
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.ledger.protocol_hash import as_recorded, untouched
-from studies.ledger.rows import still_given_up
-from studies.range_scan.protocol import ScopeProtocol, is_scope
+from studies.ledger.rows import still_abandoned
+from studies.range_scan.protocol import RangeScanProtocol, is_scope
 from studies.range_scan.widening import proposals
-from studies.search.optuna_study import Told, importances
+from studies.search.optuna_study import TrialResult, importances
 from studies.search.space import Space
 from trainers.evaluation import Evaluation
 
@@ -30,7 +30,7 @@ Cells = Mapping[str, Mapping[str, Sequence[Evaluation]]]
 """Level -> task -> its points, the library default left out: it is no point of the design."""
 
 
-def scoped(ledger: Ledger, name: str) -> Scoped:
+def range_scan_record(ledger: Ledger, name: str) -> RangeScanRecord:
     """What a scope has found; of a scope that is not complete, what its complete searches say.
 
     Raises:
@@ -42,11 +42,11 @@ def scoped(ledger: Ledger, name: str) -> Scoped:
         return _scoped(ledger, row)
 
 
-def _scoped(ledger: Ledger, row: StudyRow) -> Scoped:
+def _scoped(ledger: Ledger, row: StudyRow) -> RangeScanRecord:
     name = row.name
     if not is_scope(row):
         raise ValueError(f"study '{name}' in {ledger.workspace} is no scope")
-    protocol = ScopeProtocol(fixed=protocol_of(row.protocol))
+    protocol = RangeScanProtocol(fixed=protocol_of(row.protocol))
     spec, points = protocol.spec, protocol.spec.effective_budget.trials
     margins = ledger.margins(name)
     everything = [
@@ -55,8 +55,8 @@ def _scoped(ledger: Ledger, row: StudyRow) -> Scoped:
         for task in spec.tasks
         for e in ledger.chain(name, "", task, regime, curves=False)
     ]
-    searched: list[Searched] = []
-    scatter: list[Scatter] = []
+    searched: list[SearchedRange] = []
+    scatter: list[TaskSpread] = []
     for question in spec.asked:
         for regime in question.regimes:
             cells: dict[str, dict[str, list[Evaluation]]] = {level: {} for level in question.levels}
@@ -73,7 +73,7 @@ def _scoped(ledger: Ledger, row: StudyRow) -> Scoped:
                 searched += _level(protocol, question.factor, regime, level, by_task)
             found = _scatter(question.factor, regime, whole, margins)
             scatter += [found] if found else []
-    return Scoped(
+    return RangeScanRecord(
         name=name,
         title=row.title,
         facts=protocol.fixed.facts,
@@ -87,7 +87,7 @@ def _scoped(ledger: Ledger, row: StudyRow) -> Scoped:
         versions=row.terms["versions"],
         hardware=row.terms["hardware"],
         mixture=mixture(everything),
-        given_up=still_given_up(ledger.attempts(name), ledger.filled(name)),
+        given_up=still_abandoned(ledger.attempts(name), ledger.filled(name)),
     )
 
 
@@ -99,8 +99,12 @@ def best(rows: Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def _level(
-    protocol: ScopeProtocol, factor: str, regime: str, level: str, by_task: Mapping[str, Sequence[Evaluation]]
-) -> list[Searched]:
+    protocol: RangeScanProtocol,
+    factor: str,
+    regime: str,
+    level: str,
+    by_task: Mapping[str, Sequence[Evaluation]],
+) -> list[SearchedRange]:
     """Every number of one level of one row, over the tasks."""
     spans: dict[str, list[Range]] = {}
     values: dict[str, list[float]] = {}
@@ -118,7 +122,7 @@ def _level(
         for name, share in _importances(space, rows):
             shares.setdefault(name, []).append(share)
     return [
-        Searched(
+        SearchedRange(
             edge=Edge(
                 factor=factor,
                 regime=regime,
@@ -138,20 +142,22 @@ def _level(
     ]
 
 
-def _space(protocol: ScopeProtocol, chain: Chain, level: str, ranges: Mapping[str, Range]) -> Space:
+def _space(protocol: RangeScanProtocol, chain: Chain, level: str, ranges: Mapping[str, Range]) -> Space:
     """The space of one search: its numbers, at one choice of everything else."""
     config = protocol.fixed.config(chain, level)
     return Space(
         choices={},
         numbers={name: (span.low, span.high) for name, span in ranges.items()},
-        held=Change(levels=config.levels, setting=vars(config.setting)),
+        held=Overrides(levels=config.levels, setting=vars(config.setting)),
     )
 
 
 def _importances(space: Space, rows: Sequence[Evaluation]) -> tuple[tuple[str, float], ...]:
     """Of one search; () where a number is searched alone, too few finished, or all came out alike."""
     told = [
-        Told(point=space.point(e.config), metric=e.validation_metric) for e in rows if e.status == "finished"
+        TrialResult(point=space.point(e.config), metric=e.validation_metric)
+        for e in rows
+        if e.status == "finished"
     ]
     if len(space.numbers) < 2 or len({one.metric for one in told}) < 2:
         return ()
@@ -159,7 +165,7 @@ def _importances(space: Space, rows: Sequence[Evaluation]) -> tuple[tuple[str, f
     return found if all(math.isfinite(share) for _, share in found) else ()
 
 
-def _scatter(factor: str, regime: str, cells: Cells, margins: Sequence[Margin]) -> Scatter | None:
+def _scatter(factor: str, regime: str, cells: Cells, margins: Sequence[Margin]) -> TaskSpread | None:
     """Over the tasks on which every level was searched; None where there is no such task yet."""
     deltas = {found.task: found.delta for found in margins if found.regime == regime}
     tasks = [task for task in deltas if all(task in by_task for by_task in cells.values())]
@@ -177,7 +183,7 @@ def _scatter(factor: str, regime: str, cells: Cells, margins: Sequence[Margin]) 
         for level in cells
         if len(tasks) > 1
     ]
-    return Scatter(
+    return TaskSpread(
         factor=factor,
         regime=regime,
         task_sd=math.sqrt(statistics.fmean(variances)) if variances else None,

@@ -15,15 +15,15 @@ from studies.execution.failure_handling import SET_ASIDE, Failures
 from studies.execution.retries import Stage, handed_out
 from studies.ledger.ledger import Ledger
 from studies.packing import Pack, missing_packs
-from studies.range_scan.protocol import ScopeProtocol
+from studies.range_scan.protocol import RangeScanProtocol
 from trainers.diagnostics.names import Recorded
 from trainers.evaluation import Evaluation
 from trainers.loop.structure import estimated_flops
 from trainers.tasks.task import TaskBook
 
 
-class ScopeAgenda:
-    """What engines need of a scope (`studies.execution.scheduler_protocol.Work`), kept in step with its ledger.
+class RangeScanScheduler:
+    """What engines need of a range scan (`execution.scheduler_protocol.Scheduler`), in step with its ledger.
 
     Of every chain only the retune is trained, whose points hang on the design alone. So nothing is decided
     on the way, and a scope that was stopped has the same members and packs as one that was not.
@@ -32,7 +32,7 @@ class ScopeAgenda:
     diagnostics: Recorded = "none"
 
     def __init__(
-        self, protocol: ScopeProtocol, ledger: Ledger, book: TaskBook, *, flops_per_second: float
+        self, protocol: RangeScanProtocol, ledger: Ledger, book: TaskBook, *, flops_per_second: float
     ) -> None:
         """Takes up the scope where the ledger left it.
 

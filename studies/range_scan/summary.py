@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.evidence.range_scan_record import SCOPE, Scoped, span
-from reports.io.dataclass_files import to_plain
+from reports.evidence.range_scan_record import SCOPE, RangeScanRecord, span
+from reports.io.dataclass_files import to_dict
 
 
-def lines(found: Scoped) -> list[str]:
+def lines(found: RangeScanRecord) -> list[str]:
     """For a reader."""
     said = [f"{found.name}: {SCOPE}"]
     for one in found.searched:
@@ -38,6 +38,6 @@ def lines(found: Scoped) -> list[str]:
     return [*said, "for the study file:", "", *found.yaml.splitlines(), ""]
 
 
-def plain(found: Scoped) -> dict[str, Any]:
+def plain(found: RangeScanRecord) -> dict[str, Any]:
     """For a program."""
-    return {**to_plain(found), "complete": found.complete, "yaml": found.yaml}
+    return {**to_dict(found), "complete": found.complete, "yaml": found.yaml}

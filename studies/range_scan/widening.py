@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reports.evidence.range_edges import OUTER
-from reports.evidence.range_scan_record import Limits, Proposal, Searched
+from reports.evidence.range_scan_record import Limits, Proposal, SearchedRange
 from search_spaces.config import SETTING_LIMITS, SETTING_NAMES
 from search_spaces.factor import Range
 from search_spaces.space import open_ranges, setting_range
-from studies.spec.design_points import places
+from studies.spec.design_points import design_points
 from studies.spec.resolved import ResolvedStudy
 
 WIDER = 1 / 3
 """An end with too many good points moves out by this share of the range, on the scale it is drawn on."""
 
 
-def proposals(spec: ResolvedStudy, found: Sequence[Searched]) -> tuple[Proposal, ...]:
+def proposals(spec: ResolvedStudy, found: Sequence[SearchedRange]) -> tuple[Proposal, ...]:
     """One proposal for each number of the study's `nuisance`, in the file's order.
 
     A file has one range of a number for all levels, so that what one level needs all of them get. An end
@@ -27,7 +27,7 @@ def proposals(spec: ResolvedStudy, found: Sequence[Searched]) -> tuple[Proposal,
                  for name in spec.nuisance)  # fmt: skip
 
 
-def _proposal(spec: ResolvedStudy, name: str, found: Sequence[Searched]) -> Proposal:
+def _proposal(spec: ResolvedStudy, name: str, found: Sequence[SearchedRange]) -> Proposal:
     stated = spec.nuisance[name]
     old: Limits | None = None if stated is None else (stated.low, stated.high)
     flagged = [one for one in found if one.edge.flagged]
@@ -53,7 +53,7 @@ def _allowed(spec: ResolvedStudy, name: str) -> Range:
     if name in SETTING_NAMES:
         low, high = SETTING_LIMITS[name]
         return setting_range(name, low, high, low)
-    spans = [open_ranges(place.point.levels) for place in places(spec.spec)]
+    spans = [open_ranges(place.point.levels) for place in design_points(spec.spec)]
     own = [span[name] for span in spans if name in span]
     return replace(own[0], low=max(span.low for span in own), high=min(span.high for span in own))
 

@@ -24,7 +24,7 @@ MEASURED = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOutline:
+class SearchCostEstimate:
     """What `groundrules plan` prints of a search."""
 
     study: str
@@ -51,7 +51,9 @@ class SearchOutline:
         return self.packs_per_generation * self.generations
 
 
-def search_outline(spec: SearchSpec, *, tasks_from: Path | None = None, device: str = "cpu") -> SearchOutline:
+def search_outline(
+    spec: SearchSpec, *, tasks_from: Path | None = None, device: str = "cpu"
+) -> SearchCostEstimate:
     """The search as it would run.
 
     Trains nothing of the study; a small pack is timed for about a second.
@@ -76,7 +78,7 @@ def search_outline(spec: SearchSpec, *, tasks_from: Path | None = None, device: 
     each = statistics.fmean(estimated_flops(member.config, task) for member in first)
     size = len(first) / len(laid_out)
     dearer = (1 + FIXED / size) / (1 + FIXED / MEASURED)
-    return SearchOutline(
+    return SearchCostEstimate(
         study=spec.study,
         protocol_hash=fixed.hash,
         task=spec.task,

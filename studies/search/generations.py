@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from search_spaces.compatibility import refusal
 from search_spaces.config import Config
-from studies.search.optuna_study import AHEAD, Conversation, Told
+from studies.search.optuna_study import AHEAD, OptunaStudy, TrialResult
 from studies.search.protocol import SearchProtocol
 from studies.search.space import Point
 from studies.search.successive_halving import Ladder
@@ -19,10 +19,10 @@ Done = Mapping[int, Evaluation]
 
 
 @dataclass(kw_only=True)
-class Memory:
+class SearchState:
     """What one search has told Optuna and seen at its rungs, for as long as this process works on it."""
 
-    talk: Conversation
+    talk: OptunaStudy
     ladder: Ladder
     complete: int = 0
     """Trials before the first empty slot, as far as has been looked."""
@@ -30,10 +30,10 @@ class Memory:
     """Generation -> its members, of those that later ones still need to know."""
 
     @staticmethod
-    def of(fixed: SearchProtocol) -> Memory:
+    def of(fixed: SearchProtocol) -> SearchState:
         """At the beginning of a search."""
         spec = fixed.spec
-        talk = Conversation(
+        talk = OptunaStudy(
             spec.joint,
             study=spec.study,
             task=spec.task,
@@ -41,10 +41,10 @@ class Memory:
             sampler=spec.sampler,
             refused=refusal,
         )
-        return Memory(talk=talk, ladder=Ladder(spec.joint.held.setting["evaluations"]))
+        return SearchState(talk=talk, ladder=Ladder(spec.joint.held.setting["evaluations"]))
 
 
-def open_generations(fixed: SearchProtocol, done: Done, memory: Memory) -> range:
+def open_generations(fixed: SearchProtocol, done: Done, memory: SearchState) -> range:
     """The first generation with an empty slot and those after it that may be trained beside it."""
     spec = fixed.spec
     while memory.complete in done:
@@ -61,7 +61,7 @@ def known_when_asked(generation: int, size: int) -> int:
 
 
 def members_of(
-    generation: int, fixed: SearchProtocol, done: Done, memory: Memory | None = None
+    generation: int, fixed: SearchProtocol, done: Done, memory: SearchState | None = None
 ) -> list[Member]:
     """The members of one generation, trained ones included, so that packs do not depend on what is trained.
 
@@ -75,12 +75,12 @@ def members_of(
         memory: of the earlier calls; the members are the same without it.
     """
     spec = fixed.spec
-    memory = memory or Memory.of(fixed)
+    memory = memory or SearchState.of(fixed)
     start = generation * spec.generation
     if generation not in memory.asked:
         known = known_when_asked(generation, spec.generation)
         fresh = [done[number] for number in range(memory.talk.told, known)]
-        memory.talk.tell([told(fixed, row) for row in fresh])
+        memory.talk.tell([trial_result(fixed, row) for row in fresh])
         memory.ladder.add(fresh)
         memory.asked = {g: points for g, points in memory.asked.items() if g >= generation - AHEAD}
         points = memory.talk.ask(
@@ -94,7 +94,7 @@ def members_of(
     return memory.asked[generation]
 
 
-def _member(number: int, config: Config, fixed: SearchProtocol, memory: Memory) -> Member:
+def _member(number: int, config: Config, fixed: SearchProtocol, memory: SearchState) -> Member:
     stops = fixed.spec.pruner == "successive_halving"
     return Member(
         slot=fixed.slot(number),
@@ -104,17 +104,17 @@ def _member(number: int, config: Config, fixed: SearchProtocol, memory: Memory) 
     )
 
 
-def _point(number: int, fixed: SearchProtocol, done: Done, memory: Memory) -> Point:
+def _point(number: int, fixed: SearchProtocol, done: Done, memory: SearchState) -> Point:
     """What a trial that has been asked was asked for."""
     generation, place = divmod(number, fixed.spec.generation)
     config = done[number].config if number in done else memory.asked[generation][place].config
     return fixed.spec.joint.point(config)
 
 
-def told(fixed: SearchProtocol, row: Evaluation) -> Told:
+def trial_result(fixed: SearchProtocol, row: Evaluation) -> TrialResult:
     """One trial as the sampler learns of it; a diverged one has the trivial predictor's error."""
     pruned = row.status == "pruned"
-    return Told(
+    return TrialResult(
         point=fixed.spec.joint.point(row.config),
         metric=row.curve[-1].validation_metric if pruned else row.validation_metric,
         pruned_at=row.steps if pruned else None,

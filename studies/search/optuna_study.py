@@ -48,7 +48,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class TrialResult:
     """What the sampler learns from one trial."""
 
     point: Point
@@ -58,7 +58,7 @@ class Told:
     """The step at which it was stopped; None for a trial that ended by itself."""
 
 
-class Designed(BaseSampler):
+class SobolDesignSampler(BaseSampler):
     """Trial number n takes row n of a scrambled Sobol design, parameter p takes p's column."""
 
     def __init__(self, study: str, task: str, trials: int, columns: Sequence[str]) -> None:
@@ -133,7 +133,7 @@ class GroupedTPE(TPESampler):
         return {name: np.ascontiguousarray(column) for name, column in zip(names, columns, strict=True)}
 
 
-class Conversation:
+class OptunaStudy:
     """One search's talk with Optuna: results are told as they come, points asked generation by generation."""
 
     def __init__(
@@ -163,7 +163,7 @@ class Conversation:
         self.told = 0
         """Trials whose results the sampler knows."""
 
-    def tell(self, told: Sequence[Told]) -> None:
+    def tell(self, told: Sequence[TrialResult]) -> None:
         """The next trials, by number."""
         with _quiet():
             self._memory.add_trials([_ended(self._space, one) for one in told])
@@ -192,7 +192,7 @@ class Conversation:
             self._memory.sampler = chosen
             for number in range(start, start + count):
                 for draw in range(DRAWS):
-                    if isinstance(chosen, Designed):
+                    if isinstance(chosen, SobolDesignSampler):
                         chosen.move_to(number, draw)
                     trial = self._memory.ask()
                     point = _suggested(trial, self._space)
@@ -217,11 +217,11 @@ class Conversation:
             return RandomSampler(seed=seed)
         if self._name == "qmc":
             columns = [found.name for found in self._space.dimensions]
-            return Designed(self._study, self._task, self._trials, columns)
+            return SobolDesignSampler(self._study, self._task, self._trials, columns)
         raise ValueError(f"unknown sampler '{self._name}'. Allowed: gp, qmc, random, tpe")
 
 
-def importances(space: Space, told: Sequence[Told]) -> tuple[tuple[str, float], ...]:
+def importances(space: Space, told: Sequence[TrialResult]) -> tuple[tuple[str, float], ...]:
     """Each parameter's share in being among the best tenth, by PED-ANOVA, largest first.
 
     Conditional parameters count where they are open (Optuna's evaluator, arXiv 2304.10255, 2601.20800).
@@ -253,7 +253,7 @@ def _suggested(trial: optuna.Trial, space: Space) -> Point:
     return point
 
 
-def _ended(space: Space, told: Told) -> FrozenTrial:
+def _ended(space: Space, told: TrialResult) -> FrozenTrial:
     """A trial with its result, as if Optuna had been there."""
     if told.pruned_at is None:
         return _frozen(space, told.point, TrialState.COMPLETE, told.metric)

@@ -19,8 +19,8 @@ from studies.search.space import Point, Space
 from studies.search.spec import SearchSpec, parse
 from studies.search.successive_halving import DEPTH, ETA
 from studies.spec.errors import SpecError
-from trainers.config_audit.effective_values import Amount, amounts, told
 from trainers.config_audit.equivalence import without_effect
+from trainers.effective_values import EffectiveValue, describe, effective_values
 from trainers.evaluation import Slot
 from trainers.loop.structure import structure_key
 from trainers.tasks.checks import READABLE
@@ -137,7 +137,7 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
     """
     space, file = fixed.spec.joint, fixed.spec.file
     found: dict[str, None] = {}
-    cut: dict[Amount, None] = {}
+    cut: dict[EffectiveValue, None] = {}
     items = len(task.split(fixed.spec.study, 0).train)
     for picked in space.pairs():
         broken: list[str] = []
@@ -151,7 +151,9 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
                 raise SpecError(file, "space", f"{error} ({_words(picked)})") from None
             if problem:
                 broken.append(problem)
-            cut |= dict.fromkeys(one for one in amounts(config, items=items) if one.name in SETTING_NAMES)
+            cut |= dict.fromkeys(
+                one for one in effective_values(config, items=items) if one.name in SETTING_NAMES
+            )
             found |= dict.fromkeys(notes(config))
         if len(broken) == 2:
             raise SpecError(file, "space", f"{broken[0]} ({_words(picked)})")
@@ -163,7 +165,7 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
         found[
             f"sampler gp models no number that a choice opens: {', '.join(at_times)} are drawn at random"
         ] = None
-    return (*found, *told({task.name: cut}), *(f"task {task.name}: {note}" for note in task.notes))
+    return (*found, *describe({task.name: cut}), *(f"task {task.name}: {note}" for note in task.notes))
 
 
 def _searched_in_vain(space: Space, task: Task, items: int) -> Iterator[str]:

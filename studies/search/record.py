@@ -7,8 +7,8 @@ from search_spaces.config import Setting
 from search_spaces.overrides import spelled
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.ledger.protocol_hash import as_recorded, untouched
-from studies.ledger.rows import still_given_up
-from studies.search.generations import by_number, told
+from studies.ledger.rows import still_abandoned
+from studies.search.generations import by_number, trial_result
 from studies.search.optuna_study import importances
 from studies.search.protocol import protocol_of
 from studies.search.successive_halving import rung_looks
@@ -38,7 +38,7 @@ def _record(ledger: Ledger, row: StudyRow) -> SearchRecord:
     fixed = protocol_of(row.protocol)
     spec, space = fixed.spec, fixed.spec.joint
     evaluations = by_number(ledger.evaluations(study, layers=False))
-    trials = [told(fixed, evaluation) for evaluation in evaluations]
+    trials = [trial_result(fixed, evaluation) for evaluation in evaluations]
     looks = rung_looks(Setting(**space.held.setting).evaluations)
     held = {**space.held.levels, **{name: spelled(value) for name, value in space.held.numbers.items()}}
     return SearchRecord(
@@ -59,5 +59,5 @@ def _record(ledger: Ledger, row: StudyRow) -> SearchRecord:
         protocol_hash=row.protocol_hash,
         versions=row.terms["versions"],
         hardware=row.terms["hardware"],
-        given_up=still_given_up(ledger.attempts(study), ledger.filled(study)),
+        given_up=still_abandoned(ledger.attempts(study), ledger.filled(study)),
     )

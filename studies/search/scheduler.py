@@ -10,15 +10,15 @@ from studies.execution.failure_handling import SET_ASIDE, Failures
 from studies.execution.retries import Stage, handed_out
 from studies.ledger.ledger import Ledger
 from studies.packing import Pack, missing_packs
-from studies.search.generations import Memory, members_of, open_generations
+from studies.search.generations import SearchState, members_of, open_generations
 from studies.search.protocol import LEVEL, REGIME, SearchProtocol
 from trainers.evaluation import Evaluation
 from trainers.member import Member
 from trainers.tasks.task import TaskBook
 
 
-class SearchAgenda:
-    """What engines need of a search (`studies.execution.scheduler_protocol.Work`), kept in step with its ledger.
+class SearchScheduler:
+    """What engines need of a search (`execution.scheduler_protocol.Scheduler`), in step with its ledger.
 
     Whatever the order in which packs end, what is asked later is the same.
     """
@@ -60,7 +60,7 @@ class SearchAgenda:
         self._stages: dict[int, Stage] = {}
         """Generation -> its packs, for those that are open."""
         ledger.start_plan(self.study, protocol.hash, {"protocol": protocol.hash}, ())
-        self._memory = Memory.of(protocol)
+        self._memory = SearchState.of(protocol)
         self._done = self._trained()
         self._due = True
         """A generation may have ended since the next one was asked for."""
@@ -145,7 +145,7 @@ class SearchAgenda:
         self._due = self._due or last
 
     def fail(self, pack: Pack, cause: str, *, kind: str) -> None:
-        """Records a failed attempt; the pack is tried again, split, or given up (`studies.execution.retries`).
+        """Records a failed attempt; the pack is retried, split or given up (`studies.execution.retries`).
 
         Args:
             pack: as `next_pack` gave it.

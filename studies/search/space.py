@@ -11,7 +11,7 @@ from reports.evidence.search_record import Dimension
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_NAMES, Config, Setting
 from search_spaces.factor import Range
-from search_spaces.overrides import Change, Value
+from search_spaces.overrides import Overrides, Value
 from search_spaces.space import complete, framework_levels, open_ranges, setting_range
 
 Point = Mapping[str, Value]
@@ -29,7 +29,7 @@ class Space:
     """Factor or setting -> the values to choose from."""
     numbers: Mapping[str, Limits]
     """Number, or whole-numbered setting, that is searched wherever it is open."""
-    held: Change
+    held: Overrides
     """Levels, numbers and settings of every trial; a choice overrules them."""
 
     @cached_property

@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr, Strict, ValidationError
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_LIMITS, SETTING_NAMES, Setting
 from search_spaces.factor import unknown
-from search_spaces.overrides import Change, Value
+from search_spaces.overrides import Overrides, Value
 from search_spaces.space import framework_levels, open_ranges, openers
 from search_spaces.vocabulary import NUMBERS, is_number, kinds
 from search_spaces.vocabulary import read as read_words
@@ -22,7 +22,7 @@ from studies.spec.limits import MAX_PLACES, backgrounds, check_size, member_byte
 from studies.spec.pydantic_errors import first_error
 from studies.spec.questions import MOST, change_of
 from studies.spec.resolved import plain_data
-from studies.spec.sections import Few, Many, Name, Part, Text
+from studies.spec.sections import Few, Many, Name, Section, Text
 from studies.spec.tracking_detail import SearchDetail
 from studies.spec.validation import check_name
 from trainers.diagnostics.names import Recorded
@@ -40,7 +40,7 @@ FEWEST_LOOKS = 3
 """Looks at a training that successive halving needs: two rungs and the end."""
 
 
-class SearchSpec(Part):
+class SearchSpec(Section):
     """A checked file of a search study; `studies.load_study.load` makes it."""
 
     kind: Literal["search"]
@@ -105,7 +105,7 @@ class SearchSpec(Part):
             if (values and name in fixed.levels) or (searched and name in fixed.numbers):
                 raise SpecError(self.file, f"fixed.{name}", "what is searched cannot be fixed")
         levels = {**framework_levels(), **fixed.levels}
-        held = Change(
+        held = Overrides(
             levels={factor: level for factor, level in levels.items() if factor not in choices},
             numbers=fixed.numbers,
             setting=asdict(setting),
@@ -137,7 +137,7 @@ class SearchSpec(Part):
                 "title": self.title,
                 "tasks": self.tasks,
                 "setting": held.setting,
-                "fixed": Change(levels=held.levels, numbers=held.numbers).words(),
+                "fixed": Overrides(levels=held.levels, numbers=held.numbers).words(),
                 "space": space,
                 "trials": self.trials,
                 "sampler": self.sampler,
@@ -190,7 +190,7 @@ def _check_size(file: str, space: Space) -> None:
         if values:
             largest[name] = max(values)
     usual = Setting(**space.held.setting)
-    check_size(file, "space" if largest else "setting", member_bytes(usual, Change(setting=largest)))
+    check_size(file, "space" if largest else "setting", member_bytes(usual, Overrides(setting=largest)))
 
 
 def _understood(name: str, said: Any, file: str, key: str) -> tuple[tuple[Value, ...], Limits, bool]:

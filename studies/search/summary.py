@@ -10,10 +10,10 @@ from reports.defaults.best_configuration import best, render
 from reports.evidence.search_record import EXPLORATORY, SearchRecord
 from reports.verdicts.sentences import counted, titled
 from studies.execution.progress import planned_time
-from studies.search.cost_estimate import SearchOutline
+from studies.search.cost_estimate import SearchCostEstimate
 
 
-def planned(found: SearchOutline, title: str) -> list[str]:
+def planned(found: SearchCostEstimate, title: str) -> list[str]:
     """What a search would cost."""
     cores = len(os.sched_getaffinity(0))
     early = ", less by what is stopped early" if found.pruner != "none" else ""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reports.statistics import claim_rules, compare, decision, false_discovery, racing, reversals
 from reports.statistics.compare import Array
-from studies.simulation.planted_truth import Numbers, Plant, planted
+from studies.simulation.planted_truth import Numbers, PlantedTruth, planted
 
 ALPHA = 0.05
 LOOKS = (8, 16, 24)
@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Judged:
+class SimulatedVerdicts:
     """What the rule said to each of S simulated studies."""
 
     recommended: NDArray[np.int64]
@@ -36,12 +36,12 @@ class Judged:
 
 def judged(
     errors: Array, *, looks: Sequence[int], textbook: Sequence[int], planned: int | None = None
-) -> Judged:
+) -> SimulatedVerdicts:
     """Races [S, T, R, L] errors and labels the rows; one look is a fixed number of tasks."""
     tasks, levels = errors.shape[1], errors.shape[-1]
     ran = racing.race(errors, np.ones(tasks), np.arange(tasks), looks=looks, alpha=ALPHA, planned=planned)
     bounds = ran.comparison
-    return Judged(
+    return SimulatedVerdicts(
         recommended=np.where(ran.admissible.any(axis=-1), ran.admissible.argmax(axis=-1), -1),
         labels=decision.labels(
             bounds.lower, bounds.upper, np.isin(np.arange(levels), textbook), surviving=ran.surviving
@@ -51,7 +51,7 @@ def judged(
     )
 
 
-def pair(errors: Array, *, looks: int = 1) -> claim_rules.Bounds:
+def pair(errors: Array, *, looks: int = 1) -> claim_rules.EffectBounds:
     """How much worse the first level of [..., T, R, 2] is than the second: u > 0, the second is better."""
     tasks = errors.shape[-3]
     found = compare.compare(errors, np.ones(tasks), np.arange(tasks), alpha=ALPHA, looks=looks)
@@ -93,7 +93,7 @@ def ledger(errors: Array) -> NDArray[np.str_]:
 
 
 @lru_cache(maxsize=64)
-def shift_for(plant: Plant, regret: float) -> float:
+def shift_for(plant: PlantedTruth, regret: float) -> float:
     """The raw lead that gives a mean *clipped* regret of `regret` under this plant's noise.
 
     Verdicts are about the clipped regret (method.md 2.6): with 5 % divergences a level that is raw 1 margin
@@ -109,7 +109,9 @@ def shift_for(plant: Plant, regret: float) -> float:
     return (low + high) / 2
 
 
-def leading(plant: Plant, numbers: Numbers, studies: int, tasks: int, *, regret: float, levels: int) -> Array:
+def leading(
+    plant: PlantedTruth, numbers: Numbers, studies: int, tasks: int, *, regret: float, levels: int
+) -> Array:
     """[S, T, R, L] errors where the costliest level leads all others by a clipped regret of `regret`."""
     shift = shift_for(plant, regret)
     return planted(replace(plant, truth=(shift,) * (levels - 1) + (0.0,)), numbers, studies, tasks, BLOCKS)

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from reports.evidence.arrays import from_rows
-from reports.evidence.fairness_checks import EvidenceError, standing
+from reports.evidence.fairness_checks import EvidenceError, evidence_status
 from reports.evidence.study_record import StudyRecord
 from reports.verdicts.verdict import verdicts
 from studies.comparison.protocol import protocol
 from studies.comparison.record import study_record
-from studies.comparison.scheduler import Agenda
+from studies.comparison.scheduler import ComparisonScheduler
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.site import Site
 from studies.spec.load import parse
@@ -111,7 +111,7 @@ def whole_study(name: str, sampler: str = "sobol") -> StudyRecord:
                 started_ms=0,
             )
         )
-        agenda = Agenda(fixed, ledger, BOOK, flops_per_second=SPEED)
+        agenda = ComparisonScheduler(fixed, ledger, BOOK, flops_per_second=SPEED)
         while (pack := agenda.next_pack()) is not None:
             agenda.commit(pack, [simulated(m) for m in pack.members], seconds=0.0, worker="simulated")
         return study_record(ledger, name)
@@ -127,7 +127,7 @@ def refused(record: StudyRecord) -> bool:
     try:
         verdicts(record)
     except EvidenceError:
-        return standing(record).kind != "evidence"
+        return evidence_status(record).kind != "evidence"
     return False
 
 
@@ -160,7 +160,7 @@ def adaptive_rows(_: np.random.Generator, studies: int) -> Counts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trespass:
+class ForbiddenEvent:
     """Something that must not pass."""
 
     name: str
@@ -205,10 +205,10 @@ def _more_tasks(record: StudyRecord, _: np.random.Generator) -> StudyRecord:
 
 
 TRESPASSES = (
-    Trespass(name="test leak", done=_leak),
-    Trespass(name="reused seed", done=_reused_seed),
-    Trespass(name="peek before the end", done=_peek),
-    Trespass(name="look beyond the plan", done=_more_tasks),
+    ForbiddenEvent(name="test leak", done=_leak),
+    ForbiddenEvent(name="reused seed", done=_reused_seed),
+    ForbiddenEvent(name="peek before the end", done=_peek),
+    ForbiddenEvent(name="look beyond the plan", done=_more_tasks),
 )
 
 

@@ -19,7 +19,7 @@ TRIVIAL = 180.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plant:
+class PlantedTruth:
     """What is true of the levels, and how noisily it shows."""
 
     truth: tuple[float, ...]
@@ -34,7 +34,7 @@ class Plant:
     """Chance that a block's level diverges."""
 
 
-def planted(plant: Plant, numbers: Numbers, studies: int, tasks: int, blocks: int) -> Array:
+def planted(plant: PlantedTruth, numbers: Numbers, studies: int, tasks: int, blocks: int) -> Array:
     """[S, T, R, L] confirm errors."""
     shape = (studies, tasks, blocks, len(plant.truth))
     between = plant.tau * numbers.standard_normal((studies, tasks, 1, len(plant.truth)))
@@ -46,7 +46,7 @@ def planted(plant: Plant, numbers: Numbers, studies: int, tasks: int, blocks: in
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bowl:
+class RateBowl:
     """Levels whose error hangs on a learning rate that must be found: a bowl with a cliff."""
 
     truth: tuple[float, ...]
@@ -67,7 +67,7 @@ class Bowl:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effort:
+class SearchBudget:
     """Budget of a simulated search, the same for all levels (profile `full`)."""
 
     trials: int = 16
@@ -77,14 +77,19 @@ class Effort:
 
 
 def searched(
-    bowl: Bowl, numbers: Numbers, studies: int, tasks: int, blocks: int, effort: Effort | None = None
+    bowl: RateBowl,
+    numbers: Numbers,
+    studies: int,
+    tasks: int,
+    blocks: int,
+    effort: SearchBudget | None = None,
 ) -> Array:
     """[S, T, R, L] confirm errors after retuning every level: new seeds in each phase, one design a block.
 
-    The selection is that of `studies.comparison.stages`: the best points by validation, promoted with new seeds, the
-    best mean confirmed with yet other seeds.
+    The selection is that of `studies.comparison.stages`: the best points by validation, promoted with new
+    seeds, the best mean confirmed with yet other seeds.
     """
-    budget = effort or Effort()
+    budget = effort or SearchBudget()
     levels = len(bowl.truth)
     cells = (studies, tasks, blocks, levels)
     optimum, height = _bowls(bowl, numbers, studies, tasks)
@@ -108,7 +113,7 @@ def searched(
 
 
 def chosen_of_fixed(
-    bowl: Bowl, numbers: Numbers, studies: int, tasks: int, *, points: int, seeds: int
+    bowl: RateBowl, numbers: Numbers, studies: int, tasks: int, *, points: int, seeds: int
 ) -> Array:
     """[S, T, seeds, L] test errors of a fixed design: the same points for every level, each with every seed.
 
@@ -126,7 +131,7 @@ def chosen_of_fixed(
 
 
 def at_one_rate(
-    bowl: Bowl, numbers: Numbers, studies: int, tasks: int, blocks: int, rate: float = 0.0
+    bowl: RateBowl, numbers: Numbers, studies: int, tasks: int, blocks: int, rate: float = 0.0
 ) -> Array:
     """[S, T, R, L] errors when all levels share one learning rate: what the method is there to prevent."""
     optimum, height = _bowls(bowl, numbers, studies, tasks)
@@ -137,10 +142,15 @@ def at_one_rate(
 
 
 def best_score(
-    bowl: Bowl, numbers: Numbers, studies: int, tasks: int, blocks: int, effort: Effort | None = None
+    bowl: RateBowl,
+    numbers: Numbers,
+    studies: int,
+    tasks: int,
+    blocks: int,
+    effort: SearchBudget | None = None,
 ) -> Array:
     """[S, T, R, L] the best search score of each level: optimistic, and never evidence."""
-    budget = effort or Effort()
+    budget = effort or SearchBudget()
     optimum, height = _bowls(bowl, numbers, studies, tasks)
     places = (
         np.arange(budget.trials) + numbers.random((studies, tasks, blocks, 1, budget.trials))
@@ -151,7 +161,7 @@ def best_score(
     return found
 
 
-def _bowls(bowl: Bowl, numbers: Numbers, studies: int, tasks: int) -> tuple[Array, Array]:
+def _bowls(bowl: RateBowl, numbers: Numbers, studies: int, tasks: int) -> tuple[Array, Array]:
     """[S, T, 1, L] best rate and least error of each level on each task."""
     shape = (studies, tasks, 1, len(bowl.truth))
     optimum = np.asarray(bowl.optimum) + bowl.optimum_sd * numbers.standard_normal(shape)
@@ -159,7 +169,7 @@ def _bowls(bowl: Bowl, numbers: Numbers, studies: int, tasks: int) -> tuple[Arra
     return optimum, height
 
 
-def _error(bowl: Bowl, rates: Array, optimum: Array, height: Array) -> Array:
+def _error(bowl: RateBowl, rates: Array, optimum: Array, height: Array) -> Array:
     away = rates - optimum
     found: Array = np.where(away > bowl.cliff, TRIVIAL, height + bowl.curvature * away**2)
     return found

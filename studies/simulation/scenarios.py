@@ -14,7 +14,15 @@ from reports.statistics.compare import Array
 from reports.verdicts import regime_interaction
 from studies.simulation import full_studies
 from studies.simulation.analysis import ALPHA, BLOCKS, LOOKS, always, covered, judged, leading, ledger, pair
-from studies.simulation.planted_truth import Bowl, Numbers, Plant, at_one_rate, best_score, planted, searched
+from studies.simulation.planted_truth import (
+    Numbers,
+    PlantedTruth,
+    RateBowl,
+    at_one_rate,
+    best_score,
+    planted,
+    searched,
+)
 
 Counts = Mapping[str, tuple[int, int]]
 """What was counted -> (hits, out of)."""
@@ -33,7 +41,7 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Scenario:
     """One row of the validation table."""
 
     name: str
@@ -79,7 +87,7 @@ INSUFFICIENT = "no level proved"
 
 def _equal(numbers: Numbers, studies: int) -> Counts:
     found = judged(
-        planted(Plant(truth=(0.0,) * 6), numbers, studies, 24, BLOCKS), looks=LOOKS, textbook=(1, 2)
+        planted(PlantedTruth(truth=(0.0,) * 6), numbers, studies, 24, BLOCKS), looks=LOOKS, textbook=(1, 2)
     )
     return {
         FALSE: _count(found.claimed),
@@ -89,7 +97,7 @@ def _equal(numbers: Numbers, studies: int) -> Counts:
 
 
 def _placebo(numbers: Numbers, studies: int) -> Counts:
-    errors = planted(Plant(truth=(0.0, 0.0), tau=0.0), numbers, studies, 8, BLOCKS)
+    errors = planted(PlantedTruth(truth=(0.0, 0.0), tau=0.0), numbers, studies, 8, BLOCKS)
     state = claim_rules.states(pair(errors))
     control = control_arms.control_states(errors, np.ones(8), np.arange(8), alpha=ALPHA, count=3)
     return {
@@ -100,7 +108,7 @@ def _placebo(numbers: Numbers, studies: int) -> Counts:
 
 
 def _least_favourable(numbers: Numbers, studies: int) -> Counts:
-    plant = Plant(truth=())
+    plant = PlantedTruth(truth=())
     fixed = judged(leading(plant, numbers, studies, 12, regret=1.0, levels=6), looks=(12,), textbook=(5,))
     raced = judged(leading(plant, numbers, studies, 24, regret=1.0, levels=6), looks=LOOKS, textbook=(5,))
     return {
@@ -112,13 +120,13 @@ def _least_favourable(numbers: Numbers, studies: int) -> Counts:
 def _at_the_margin(numbers: Numbers, studies: int) -> Counts:
     counts: dict[str, tuple[int, int]] = {}
     for tasks in (8, 24):
-        errors = leading(Plant(truth=()), numbers, studies, tasks, regret=1.0, levels=2)
+        errors = leading(PlantedTruth(truth=()), numbers, studies, tasks, regret=1.0, levels=2)
         counts[f"'tied', {tasks} tasks"] = _count(claim_rules.states(pair(errors)) == "tied")
     return counts
 
 
 def _two_margins(numbers: Numbers, studies: int) -> Counts:
-    errors = leading(Plant(truth=()), numbers, studies, 8, regret=2.0, levels=2)
+    errors = leading(PlantedTruth(truth=()), numbers, studies, 8, regret=2.0, levels=2)
     found = judged(errors, looks=(8,), textbook=(1,))
     claim = claim_rules.better_claim(pair(errors))
     return {
@@ -127,7 +135,7 @@ def _two_margins(numbers: Numbers, studies: int) -> Counts:
     }
 
 
-SHIFTED = Bowl(truth=(0.0, 0.0), optimum=(-0.5, 0.5), seed_sd=(1.0, 1.0))
+SHIFTED = RateBowl(truth=(0.0, 0.0), optimum=(-0.5, 0.5), seed_sd=(1.0, 1.0))
 
 
 def _shifted(numbers: Numbers, studies: int) -> Counts:
@@ -141,7 +149,7 @@ def _shifted(numbers: Numbers, studies: int) -> Counts:
     }
 
 
-NOISY = Bowl(truth=(0.0, 0.0), optimum=(0.0, 0.0), seed_sd=(0.7, 2.1))
+NOISY = RateBowl(truth=(0.0, 0.0), optimum=(0.0, 0.0), seed_sd=(0.7, 2.1))
 
 
 def _noisy(numbers: Numbers, studies: int) -> Counts:
@@ -155,7 +163,7 @@ def _noisy(numbers: Numbers, studies: int) -> Counts:
 
 
 def _heterogeneous(numbers: Numbers, studies: int) -> Counts:
-    plant = Plant(truth=(), tau=1.0)
+    plant = PlantedTruth(truth=(), tau=1.0)
     counts: dict[str, tuple[int, int]] = {}
     for tasks in (12, 24):
         equal = planted(replace(plant, truth=(0.0,) * 6), numbers, studies, tasks, BLOCKS)
@@ -172,7 +180,7 @@ def _heterogeneous(numbers: Numbers, studies: int) -> Counts:
     return counts
 
 
-HARSH = Plant(truth=(), heavy=True, diverged=0.05)
+HARSH = PlantedTruth(truth=(), heavy=True, diverged=0.05)
 
 
 def _harsh(numbers: Numbers, studies: int) -> Counts:
@@ -205,7 +213,7 @@ def _crossing(numbers: Numbers, studies: int) -> Counts:
     effect = np.clip(2.0 * np.log2(np.asarray(DEPTHS) / CROSSING), -3.0, 3.0)
     units = []
     for u in effect:
-        errors = planted(Plant(truth=(float(u), 0.0), tau=0.5), numbers, studies, 12, BLOCKS)
+        errors = planted(PlantedTruth(truth=(float(u), 0.0), tau=0.5), numbers, studies, 12, BLOCKS)
         units.append(compare.block_effects(errors, np.ones(12))[..., 0, 1].mean(axis=-1))
     found = regime_interaction.crossover(np.stack(units, axis=-1), DEPTHS)
     width = found.high / found.low
@@ -265,7 +273,7 @@ def _raced_or_fixed(numbers: Numbers, studies: int) -> Counts:
     same, spent, whole = [], 0, 0
     counts: dict[str, tuple[int, int]] = {}
     for name, truth in {"equal": (0.0,) * 6, "clear winner": (2.5,) * 5 + (0.0,)}.items():
-        errors = planted(Plant(truth=truth), numbers, studies, 24, BLOCKS)
+        errors = planted(PlantedTruth(truth=truth), numbers, studies, 24, BLOCKS)
         raced = judged(errors, looks=LOOKS, textbook=(5,))
         fixed = judged(errors, looks=(24,), textbook=(5,), planned=len(LOOKS))
         same.append(raced.recommended == fixed.recommended)
@@ -275,8 +283,8 @@ def _raced_or_fixed(numbers: Numbers, studies: int) -> Counts:
     return {"same recommendation": _count(np.stack(same)), **counts}
 
 
-ROWS: tuple[Row, ...] = (
-    Row(
+ROWS: tuple[Scenario, ...] = (
+    Scenario(
         name="V1",
         plant="6 equal levels, tau 0.25, raced over 8, 16, 24 tasks",
         checks=(
@@ -286,37 +294,37 @@ ROWS: tuple[Row, ...] = (
         ),
         simulate=_equal,
     ),
-    Row(
+    Scenario(
         name="V2",
         plant="A/A and placebo: one level twice, 8 tasks",
         checks=(at_most(FALSE, 0.05), at_least("tied", 0.80), at_most("study stamped INVALID", 0.01)),
         simulate=_placebo,
     ),
-    Row(
+    Scenario(
         name="V3",
         plant="the costliest of 6 is best, the rest exactly 1 margin worse",
         checks=(at_most(f"{WRONG}, 12 tasks", 0.05), at_most(f"{WRONG}, raced", 0.05)),
         simulate=_least_favourable,
     ),
-    Row(
+    Scenario(
         name="V4",
         plant="a pair exactly 1 margin apart",
         checks=(at_most("'tied', 8 tasks", 0.05), at_most("'tied', 24 tasks", 0.05)),
         simulate=_at_the_margin,
     ),
-    Row(
+    Scenario(
         name="V5",
         plant="a pair 2 margins apart, 8 tasks",
         checks=(at_least("row confirmed", 0.90), at_least("claim confirmed", 0.90)),
         simulate=_two_margins,
     ),
-    Row(
+    Scenario(
         name="V6",
         plant="2 equal levels whose best learning rates lie a decade apart, 12 tasks",
         checks=(at_most(FALSE, 0.05), at_least("tied", 0.80), shown("false at one shared rate")),
         simulate=_shifted,
     ),
-    Row(
+    Scenario(
         name="V7",
         plant="2 equal levels, the second with 3 times the seed SD, 12 tasks",
         checks=(
@@ -326,14 +334,14 @@ ROWS: tuple[Row, ...] = (
         ),
         simulate=_noisy,
     ),
-    Row(
+    Scenario(
         name="V8",
         plant="whole studies, one level with one trial more or fewer",
         checks=(always_true("sound study judged"), always_true("unequal trials refused")),
         simulate=full_studies.unequal_trials,
         most=20,
     ),
-    Row(
+    Scenario(
         name="V9",
         plant="whole studies sampled by TPE",
         checks=(
@@ -343,7 +351,7 @@ ROWS: tuple[Row, ...] = (
         simulate=full_studies.adaptive_rows,
         most=20,
     ),
-    Row(
+    Scenario(
         name="V10",
         plant="6 levels, tau 1 margin",
         checks=tuple(
@@ -359,7 +367,7 @@ ROWS: tuple[Row, ...] = (
         simulate=_heterogeneous,
         times=5,
     ),
-    Row(
+    Scenario(
         name="V11",
         plant="5 % divergences, noise with t3 tails, 24 tasks; V3's levels",
         checks=(
@@ -369,7 +377,7 @@ ROWS: tuple[Row, ...] = (
         ),
         simulate=_harsh,
     ),
-    Row(
+    Scenario(
         name="V11c",
         plant="the same noise, a pair",
         checks=tuple(
@@ -380,13 +388,13 @@ ROWS: tuple[Row, ...] = (
         simulate=_coverage,
         times=5,
     ),
-    Row(
+    Scenario(
         name="V12",
         plant="an effect that changes its sign at depth 12, measured at 2, 4, 8, 16, 30 on 12 tasks",
         checks=(at_least("interval covers depth 12", 0.90), shown("ends within a factor of 2")),
         simulate=_crossing,
     ),
-    Row(
+    Scenario(
         name="V13",
         plant="'always', 16 tasks, a lead of 2 margins; one task reversed by 3",
         checks=(
@@ -397,7 +405,7 @@ ROWS: tuple[Row, ...] = (
         ),
         simulate=_always,
     ),
-    Row(
+    Scenario(
         name="V14",
         plant="ledgers of 100 claims, 70 of them null, 12 tasks",
         checks=(
@@ -407,7 +415,7 @@ ROWS: tuple[Row, ...] = (
         ),
         simulate=_ledger,
     ),
-    Row(
+    Scenario(
         name="V15",
         plant="whole studies with a leak, a reused seed, a peek or search rows",
         checks=tuple(
@@ -417,7 +425,7 @@ ROWS: tuple[Row, ...] = (
         simulate=full_studies.trespasses,
         most=20,
     ),
-    Row(
+    Scenario(
         name="V16",
         plant="raced (8, 16, 24) against all 24 tasks at the same bounds",
         checks=(

@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 
 from search_spaces.factor import unknown
-from studies.simulation.scenarios import ROWS, Check, Row
+from studies.simulation.scenarios import ROWS, Check, Scenario
 
 STUDIES = 1000
 PART = 250
@@ -27,7 +27,7 @@ Answer = Literal["holds", "FAILS", "open", "shown"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class MeasuredScenario:
     """One line of the table."""
 
     row: str
@@ -84,7 +84,7 @@ def simulate(
     studies: int = STUDIES,
     workers: int = 1,
     watch: Callable[[int, int, str], None] | None = None,
-) -> tuple[Measured, ...]:
+) -> tuple[MeasuredScenario, ...]:
     """Simulates rows of the validation table, in the table's order.
 
     Args:
@@ -112,7 +112,7 @@ def simulate(
         if watch is not None:
             watch(done, len(parts), name)
     return tuple(
-        Measured(
+        MeasuredScenario(
             row=row.name,
             plant=row.plant,
             check=check,
@@ -124,7 +124,7 @@ def simulate(
     )
 
 
-def text(table: Sequence[Measured]) -> str:
+def text(table: Sequence[MeasuredScenario]) -> str:
     """The table as aligned lines."""
     lines, last = [], ""
     for one in table:
@@ -139,7 +139,7 @@ def text(table: Sequence[Measured]) -> str:
     return "\n".join(lines[1:])
 
 
-def plain(table: Sequence[Measured]) -> list[dict[str, Any]]:
+def plain(table: Sequence[MeasuredScenario]) -> list[dict[str, Any]]:
     """The table as JSON-ready data."""
     return [
         {
@@ -161,7 +161,7 @@ _Part = tuple[str, int, int]
 """Row, number of the part, studies in it."""
 
 
-def _parts(row: Row, studies: int) -> list[_Part]:
+def _parts(row: Scenario, studies: int) -> list[_Part]:
     asked = min(studies * row.times, row.most or studies * row.times)
     return [(row.name, i, min(PART, asked - at)) for i, at in enumerate(range(0, asked, PART))]
 

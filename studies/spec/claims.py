@@ -12,13 +12,13 @@ from search_spaces.config import SETTING_LIMITS, SETTING_NAMES
 from search_spaces.factor import unknown
 from search_spaces.overrides import spelled
 from studies.spec.errors import SpecError, unique
-from studies.spec.questions import Asked
+from studies.spec.questions import ParsedQuestion
 from studies.spec.sections import ClaimSpec
 from studies.spec.study_spec import StudySpec
 from trainers.diagnostics.names import SUMMARIES
 
 
-def understood_claims(spec: StudySpec) -> tuple[Claim, ...]:
+def parse_claims(spec: StudySpec) -> tuple[Claim, ...]:
     """The claims of a study file, with what it left out filled in.
 
     Raises:
@@ -62,7 +62,7 @@ def _understood(spec: StudySpec, said: ClaimSpec, key: str) -> Claim:
     )
 
 
-def _asked(spec: StudySpec, said: ClaimSpec, key: str) -> Asked:
+def _asked(spec: StudySpec, said: ClaimSpec, key: str) -> ParsedQuestion:
     """The question that the claim is about; one that stands alone need not be named."""
     questions = {asked.name: asked for asked in spec.understood}
     if said.factor is None and len(questions) == 1:
@@ -93,7 +93,7 @@ def _check_type_keys(spec: StudySpec, said: ClaimSpec, key: str) -> None:
         raise SpecError(spec.file, f"{key}.type", rule)
 
 
-def _levels(spec: StudySpec, said: ClaimSpec, asked: Asked, key: str) -> tuple[str, ...]:
+def _levels(spec: StudySpec, said: ClaimSpec, asked: ParsedQuestion, key: str) -> tuple[str, ...]:
     place = f"{key}.levels"
     for level in said.levels:
         if not isinstance(level, (str, int, float, bool)):

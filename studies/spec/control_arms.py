@@ -1,8 +1,8 @@
 """Control arms: comparisons whose answer is known, planned beside the questions (method.md 2.13, item 11).
 
 They are retuned, promoted and confirmed like any level, with the same budget on the same data splits and
-design, and `reports.evidence.control_arms` judges them. Every stream of their members is salted with the arm's name: equal
-streams would make an A/A pair equal by construction, and it could not fail.
+design, and `reports.evidence.control_arms` judges them. Every stream of their members is salted with the
+arm's name: equal streams would make an A/A pair equal by construction, and it could not fail.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from reports.evidence.control_arms import ControlKind
 from reports.evidence.question import Question
 from search_spaces.factor import unknown
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from search_spaces.space import complete
-from studies.spec.design_points import places
+from studies.spec.design_points import design_points
 from studies.spec.errors import SpecError, unique
-from studies.spec.questions import Asked
+from studies.spec.questions import ParsedQuestion
 from studies.spec.sections import ControlsSpec
 from studies.spec.study_spec import StudySpec
 
@@ -27,33 +27,33 @@ FAMILIES = 8
 """Task families that a control is run on at most: the first of the plan. Enough to speak of tasks in general,
 and a failure has to be clear to count."""
 
-NOTHING = Change()
+NOTHING = Overrides()
 
-_TRAINABLE = Change(
+_TRAINABLE = Overrides(
     levels={"activation": "relu", "normalization": "batch_norm", "bias": "zeros"}, setting={"residual": False}
 )
 """What networks of any depth train with, and through which zero weights let nothing pass."""
 
 
-def _start(level: str) -> Change:
-    return Change(levels={"initializer": level}).over(_TRAINABLE)
+def _start(level: str) -> Overrides:
+    return Overrides(levels={"initializer": level}).over(_TRAINABLE)
 
 
-def _scope(level: str) -> Change:
-    return Change(levels={"decay_scope": level, "weight_decay": "none"})
+def _scope(level: str) -> Overrides:
+    return Overrides(levels={"decay_scope": level, "weight_decay": "none"})
 
 
-ARMS: Mapping[ControlKind, Asked] = {
+ARMS: Mapping[ControlKind, ParsedQuestion] = {
     # One configuration under two names, which only its streams tell apart.
-    "a_a": Asked(name="a_a_pair", kind="combination", changes={"one": NOTHING, "again": NOTHING}),
+    "a_a": ParsedQuestion(name="a_a_pair", kind="combination", changes={"one": NOTHING, "again": NOTHING}),
     # Which parameters decay, where nothing does.
-    "placebo": Asked(
+    "placebo": ParsedQuestion(
         name="placebo",
         kind="combination",
         changes={level: _scope(level) for level in ("everything", "weights")},
     ),
     # From zero weights no gradient reaches a hidden layer: what comes out is a constant.
-    "positive": Asked(
+    "positive": ParsedQuestion(
         name="positive_control",
         kind="combination",
         changes={level: _start(level) for level in ("he_normal", "zeros")},
@@ -116,7 +116,7 @@ def check(spec: StudySpec) -> None:
         if asked.name in names:
             rule = f"'{asked.name}' is the name of a control; choose another, or say controls: false"
             raise SpecError(spec.file, f"questions[{i}].factor", rule)
-    for place in places(spec, asked=arms, regimes=regimes(spec)):
+    for place in design_points(spec, asked=arms, regimes=regimes(spec)):
         try:
             complete(place.point.levels, place.point.numbers, setting=spec.settings_of(place.point))
         except ValueError as error:

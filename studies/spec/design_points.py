@@ -7,20 +7,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from search_spaces.factor import Range
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from search_spaces.space import framework_levels, open_ranges, setting_range
-from studies.spec.questions import Asked
+from studies.spec.questions import ParsedQuestion
 from studies.spec.study_spec import StudySpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class DesignPoint:
     """One level of one question in one regime, on one background."""
 
     factor: str
     level: str
     regime: str
-    point: Change
+    point: Overrides
     """A level for every factor, the numbers that are stated, and the regime's setting."""
     background: Mapping[str, str]
 
@@ -34,9 +34,9 @@ def point(
     *,
     regime: str,
     background: Mapping[str, str],
-    change: Change,
+    change: Overrides,
     unhonoured: Collection[str] = (),
-) -> Change:
+) -> Overrides:
     """What holds for one level of one question before anything is tuned.
 
     What is fixed is overruled by the background, that by the regime, and that by the level itself. A number
@@ -50,14 +50,14 @@ def point(
         unhonoured: factors and levels (factor=level) in whose place the framework's default stands here.
     """
     usual = framework_levels()
-    base = Change(levels=background).over(
-        Change(levels={**usual, **spec.held}, numbers=spec.stated.numbers, setting=spec.setting)
+    base = Overrides(levels=background).over(
+        Overrides(levels={**usual, **spec.held}, numbers=spec.stated.numbers, setting=spec.setting)
     )
     below = spec.change(regime).over(base)
     levels = taken({**below.levels, **change.levels}, unhonoured)
     spans = open_ranges(levels)
     numbers = {name: value for name, value in below.numbers.items() if name in spans}
-    return Change(
+    return Overrides(
         levels=levels,
         numbers={**numbers, **change.numbers},
         setting={**below.setting, **change.setting},
@@ -73,9 +73,9 @@ def taken(levels: Mapping[str, str], unhonoured: Collection[str]) -> dict[str, s
     }
 
 
-def places(
-    spec: StudySpec, *, asked: Iterable[Asked] | None = None, regimes: Iterable[str] | None = None
-) -> Iterator[Place]:
+def design_points(
+    spec: StudySpec, *, asked: Iterable[ParsedQuestion] | None = None, regimes: Iterable[str] | None = None
+) -> Iterator[DesignPoint]:
     """Every level of every question in every regime, on backgrounds that hold every pair of levels.
 
     Pairs suffice: what a level opens hangs on one other factor at most (optimizer and weight decay). An
@@ -93,12 +93,12 @@ def places(
             for level, change in one.changes.items():
                 for background in backgrounds:
                     found = point(spec, regime=regime, background=background, change=change)
-                    yield Place(
+                    yield DesignPoint(
                         factor=one.name, level=level, regime=regime, point=found, background=background
                     )
 
 
-def searched(spec: StudySpec, place: Change) -> dict[str, Range]:
+def searched(spec: StudySpec, place: Overrides) -> dict[str, Range]:
     """The nuisance numbers and settings that are searched at a point, in name order.
 
     A number is searched where it is open and not stated; every searched setting, everywhere.

@@ -10,7 +10,7 @@ from itertools import combinations
 
 from reports.evidence.budget import ARMS
 from search_spaces.config import SETTING_LIMITS, Setting
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from studies.spec import control_arms
 from studies.spec.errors import SpecError
 from studies.spec.study_spec import StudySpec
@@ -58,7 +58,7 @@ def check_counts(spec: StudySpec) -> None:
 
 
 def backgrounds(choices: Mapping[str, Sequence[object]]) -> int:
-    """How many backgrounds hold every pair of levels (see `studies.spec.design_points`), without making them."""
+    """How many backgrounds hold every pair of levels (`studies.spec.design_points`), without making them."""
     others = [len(levels) - 1 for levels in choices.values()]
     return 1 + sum(others) + sum(a * b for a, b in combinations(others, 2))
 
@@ -75,7 +75,7 @@ def check_sizes(spec: StudySpec) -> None:
         for i, asked in enumerate(spec.understood):
             for level, change in asked.changes.items():
                 key = f"questions[{i}].levels" if any(map(_grows, change.setting)) else f"regimes.{regime}"
-                size = member_bytes(usual, Change(setting={**searched, **change.setting}))
+                size = member_bytes(usual, Overrides(setting={**searched, **change.setting}))
                 check_size(spec.file, key, size, f"({level} in {regime})")
 
 
@@ -88,7 +88,7 @@ def check_size(file: str, key: str, size: int, place: str = "") -> None:
         )
 
 
-def member_bytes(usual: Setting, change: Change) -> int:
+def member_bytes(usual: Setting, change: Overrides) -> int:
     """About what one member's hidden layers need while they train; inputs and outputs are the task's."""
     setting = {**usual.plain(), **change.setting}
     depth, width, batch = (int(setting[name]) for name in ("depth", "width", "batch_size"))

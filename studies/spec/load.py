@@ -25,7 +25,7 @@ from studies.spec.sections import (
 )
 from studies.spec.study_spec import StudySpec
 from studies.spec.validation import check
-from studies.spec.yaml_reader import read_plain
+from studies.spec.yaml_reader import read_yaml
 
 SPECS = Path(str(resources.files("studies").joinpath("specs")))
 """The folder of the studies that come with the package."""
@@ -61,7 +61,7 @@ def read(path_or_name: str | Path) -> dict[str, Any]:
     if not file.is_file():
         rule = unknown("study file", name, shipped())
         raise SpecError(name, "", f"no such file, and {rule} ship with the package")
-    return read_plain(file, name)
+    return read_yaml(file, name)
 
 
 def shipped() -> dict[str, Path]:

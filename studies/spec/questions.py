@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_LIMITS, Setting
-from search_spaces.overrides import Change, spelled
+from search_spaces.overrides import Overrides, spelled
 from search_spaces.regularization_rows import BUNDLES
 from search_spaces.vocabulary import NUMBERS, kinds, read
 from studies.spec.errors import SpecError, unique
@@ -21,12 +21,12 @@ NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class ParsedQuestion:
     """A question as it is understood."""
 
     name: str
     kind: Literal["factor", "number", "setting", "combination"]
-    changes: Mapping[str, Change]
+    changes: Mapping[str, Overrides]
     """Level -> what it states, in the order listed."""
 
     def cost(self, usual: float | None = None) -> dict[str, int]:
@@ -67,7 +67,7 @@ class Asked:
         return [stated[self.name] for stated in words.values()]
 
 
-def understood(name: str, levels: Any, *, file: str, key: str) -> Asked:
+def parse_question(name: str, levels: Any, *, file: str, key: str) -> ParsedQuestion:
     """A question of a study file, checked against the catalogue.
 
     Args:
@@ -90,7 +90,7 @@ def understood(name: str, levels: Any, *, file: str, key: str) -> Asked:
     except ValueError as error:
         rule = f"{error} (named combinations take a mapping of levels)"
         raise SpecError(file, f"{key}.factor", rule) from None
-    changes: dict[str, Change] = {}
+    changes: dict[str, Overrides] = {}
     for value in levels:
         try:
             change = read({name: value})
@@ -106,10 +106,10 @@ def understood(name: str, levels: Any, *, file: str, key: str) -> Asked:
         either = f"levels of the {can_be[0]} or values of the {can_be[1]}, not both"
         raise SpecError(file, f"{key}.levels", f"{_short(list(levels))} must be {either}")
     ((kind, _),) = parts
-    return Asked(name=name, kind=kind, changes=changes)
+    return ParsedQuestion(name=name, kind=kind, changes=changes)
 
 
-def _combination(name: str, levels: Mapping[Any, Any], file: str, key: str) -> Asked:
+def _combination(name: str, levels: Mapping[Any, Any], file: str, key: str) -> ParsedQuestion:
     taken = {*FACTORS, *NUMBERS, *SETTING_LIMITS, *vars(Setting())}
     if name in taken or not NAME.fullmatch(name):
         rule = "combinations take a free name of 1 to 64 of the characters A-Z a-z 0-9 . _ -"
@@ -126,10 +126,10 @@ def _combination(name: str, levels: Mapping[Any, Any], file: str, key: str) -> A
         if words in said[:i]:
             twin = list(changes)[said.index(words)]
             raise SpecError(file, f"{key}.levels.{level}", f"states the same as {twin}")
-    return Asked(name=name, kind="combination", changes=changes)
+    return ParsedQuestion(name=name, kind="combination", changes=changes)
 
 
-def change_of(stated: Any, *, file: str, key: str, only: tuple[str, ...] = ()) -> Change:
+def change_of(stated: Any, *, file: str, key: str, only: tuple[str, ...] = ()) -> Overrides:
     """The change that a mapping of a study file states.
 
     Args:
@@ -143,7 +143,7 @@ def change_of(stated: Any, *, file: str, key: str, only: tuple[str, ...] = ()) -
     """
     if not isinstance(stated, Mapping):
         raise SpecError(file, key, f"must be a mapping of names to values, not {_short(stated)}")
-    whole = Change()
+    whole = Overrides()
     for name, value in stated.items():
         try:
             change = read({name: value})

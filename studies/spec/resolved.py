@@ -11,12 +11,12 @@ from reports.evidence.budget import Budget
 from reports.evidence.claim import Claim
 from reports.evidence.question import Question
 from search_spaces.config import Setting
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from search_spaces.space import open_ranges
 from studies.spec import control_arms
-from studies.spec.claims import understood_claims
-from studies.spec.design_points import places
-from studies.spec.questions import Asked
+from studies.spec.claims import parse_claims
+from studies.spec.design_points import design_points
+from studies.spec.questions import ParsedQuestion
 from studies.spec.sections import ExtendsSpec, Profile, RangeSpec, Sampler
 from studies.spec.study_spec import StudySpec
 from studies.spec.tracking_detail import Detail
@@ -105,7 +105,7 @@ class ResolvedStudy:
     # What follows from it.
 
     @property
-    def understood(self) -> tuple[Asked, ...]:
+    def understood(self) -> tuple[ParsedQuestion, ...]:
         """The questions, read with the catalogue."""
         return self.spec.understood
 
@@ -145,7 +145,7 @@ class ResolvedStudy:
         Raises:
             SpecError: a claim that this study could not judge.
         """
-        return understood_claims(self.spec)
+        return parse_claims(self.spec)
 
     @cached_property
     def asked(self) -> tuple[Question, ...]:
@@ -164,11 +164,11 @@ class ResolvedStudy:
         )
         return (*questions, *control_arms.controls(self.spec))
 
-    def _usual(self, asked: Asked) -> float | None:
+    def _usual(self, asked: ParsedQuestion) -> float | None:
         """The library default of the number that is asked, at the first place where it is."""
         if asked.kind != "number":
             return None
-        first = next(place for place in places(self.spec) if place.factor == asked.name)
+        first = next(place for place in design_points(self.spec) if place.factor == asked.name)
         span = open_ranges(first.point.levels).get(asked.name)
         return None if span is None else span.default  # a number that no level opens is refused by the rules
 
@@ -189,7 +189,7 @@ class ResolvedStudy:
                 regime: {**asdict(self.settings(regime)), **self.spec.change(regime).words()}
                 for regime in self.regimes
             },
-            "fixed": Change(levels=self.held, numbers=self.spec.stated.numbers).words(),
+            "fixed": Overrides(levels=self.held, numbers=self.spec.stated.numbers).words(),
             "background": self.spec.background,
             **({"background_in": self.spec.background_in} if self.spec.background_in else {}),
             "nuisance": {name: span.model_dump() if span else None for name, span in self.nuisance.items()},

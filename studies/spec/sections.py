@@ -43,13 +43,13 @@ Few = Annotated[int, Strict(), Field(ge=1, le=1000)]
 Many = Annotated[int, Strict(), Field(ge=1, le=10_000)]
 
 
-class Part(BaseModel):
+class Section(BaseModel):
     """A piece of a study file: unknown keys fail, nothing changes afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class QuestionSpec(Part):
+class QuestionSpec(Section):
     """One scientific factor and the levels compared; `StudySpec.understood` reads them."""
 
     factor: Text
@@ -58,14 +58,14 @@ class QuestionSpec(Part):
     """Level names or values, or named combinations (name -> change)."""
 
 
-class RangeSpec(Part):
+class RangeSpec(Section):
     """A nuisance number searched in a narrower range than the catalogue's, or a whole-numbered setting."""
 
     low: Number
     high: Number
 
 
-class BudgetSpec(Part):
+class BudgetSpec(Section):
     """A profile, and where this study departs from it."""
 
     profile: Profile = "quick"
@@ -95,7 +95,7 @@ class BudgetSpec(Part):
         return tuple(sorted({*self.looks, own}))
 
 
-class ClaimSpec(Part):
+class ClaimSpec(Section):
     """A claim of a text that this study puts to the test; `ResolvedStudy.claimed` reads it."""
 
     id: Text
@@ -115,7 +115,7 @@ class ClaimSpec(Part):
     scope: dict[Text, Any] = Field(default_factory=dict)
 
 
-class ExtendsSpec(Part):
+class ExtendsSpec(Section):
     """The study that this one continues; `groundrules extend` writes it (`studies.comparison.extension`)."""
 
     study: Name
@@ -126,7 +126,7 @@ class ExtendsSpec(Part):
     """Of `study`, as its ledger has them."""
 
 
-class ControlsSpec(Part):
+class ControlsSpec(Section):
     """Which controls are run beside the questions, and where."""
 
     kinds: Annotated[tuple[ControlKind, ...], Field(min_length=1)] = CONTROL_KINDS

@@ -1,7 +1,7 @@
 """The study file: what to ask, where, on which tasks, at which budget. Data, never code.
 
-Here is what the file states, and what is read off its own fields alone; `studies.spec.resolved` has what follows
-from it. Every mistake is one `SpecError` with the file, the key, the rule and the allowed values.
+Here is what the file states, and what is read off its own fields alone; `studies.spec.resolved` has what
+follows from it. Every mistake is one `SpecError` with the file, the key, the rule and the allowed values.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pydantic import Field, PrivateAttr, Strict
 from reports.evidence.budget import Budget
 from reports.evidence.fairness_checks import FIXED_DESIGNS
 from search_spaces.config import Setting
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from search_spaces.space import framework_levels
-from studies.spec.questions import Asked, change_of, understood
+from studies.spec.questions import ParsedQuestion, change_of, parse_question
 from studies.spec.sections import (
     BudgetSpec,
     ClaimSpec,
@@ -25,17 +25,17 @@ from studies.spec.sections import (
     Listed,
     Many,
     Name,
-    Part,
     QuestionSpec,
     RangeSpec,
     Sampler,
+    Section,
     Text,
 )
 from studies.spec.tracking_detail import Detail
 from trainers.diagnostics.names import Recorded
 
 
-class StudySpec(Part):
+class StudySpec(Section):
     """A checked study file; `studies.spec.load` makes it."""
 
     kind: Literal["guideline"] = "guideline"
@@ -86,30 +86,30 @@ class StudySpec(Part):
         return self.extends.root if self.extends else self.study
 
     @cached_property
-    def understood(self) -> tuple[Asked, ...]:
+    def understood(self) -> tuple[ParsedQuestion, ...]:
         """The questions, read with the catalogue.
 
         Raises:
             SpecError: a name, level or value that it does not know.
         """
         return tuple(
-            understood(q.factor, q.levels, file=self.file, key=f"questions[{i}]")
+            parse_question(q.factor, q.levels, file=self.file, key=f"questions[{i}]")
             for i, q in enumerate(self.questions)
         )
 
     @cached_property
-    def stated(self) -> Change:
+    def stated(self) -> Overrides:
         """What is fixed for everyone, as the file states it."""
         return change_of(self.fixed, file=self.file, key="fixed")
 
     @cached_property
-    def _regimes(self) -> dict[str, Change]:
+    def _regimes(self) -> dict[str, Overrides]:
         return {
             name: change_of(said, file=self.file, key=f"regimes.{name}")
             for name, said in self.regimes.items()
         }
 
-    def change(self, regime: str) -> Change:
+    def change(self, regime: str) -> Overrides:
         """What one regime changes."""
         return self._regimes[regime]
 
@@ -117,7 +117,7 @@ class StudySpec(Part):
         """The complete setting of one regime, before a question's level changes it."""
         return Setting(**{**self.setting, **self.change(regime).setting})
 
-    def settings_of(self, point: Change) -> Setting:
+    def settings_of(self, point: Overrides) -> Setting:
         """The complete setting of a point."""
         return Setting(**point.setting)
 

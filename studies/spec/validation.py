@@ -9,11 +9,11 @@ from reports.statistics.compare import FEW_FAMILIES
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_LIMITS, SETTING_NAMES
 from search_spaces.factor import Range, unknown
-from search_spaces.overrides import Change, Kind
+from search_spaces.overrides import Kind, Overrides
 from search_spaces.space import complete, open_ranges, openers, setting_range
 from studies.spec import control_arms
-from studies.spec.claims import understood_claims
-from studies.spec.design_points import Place, places
+from studies.spec.claims import parse_claims
+from studies.spec.design_points import DesignPoint, design_points
 from studies.spec.errors import SpecError, unique
 from studies.spec.limits import check_counts, check_sizes
 from studies.spec.questions import change_of
@@ -43,11 +43,11 @@ def check(spec: StudySpec) -> None:
     _check_settings(spec)
     _check_owners(spec)
     _check_budget(spec)
-    reached = tuple(places(spec))
+    reached = tuple(design_points(spec))
     _check_numbers(spec, reached)
     _check_nuisance(spec, reached)
     control_arms.check(spec)
-    understood_claims(spec)  # reading them is what checks them
+    parse_claims(spec)  # reading them is what checks them
 
 
 def check_name(file: str, study: str) -> None:
@@ -160,7 +160,7 @@ def _check_budget(spec: StudySpec) -> None:
     check_sizes(spec)
 
 
-def _check_numbers(spec: StudySpec, reached: Iterable[Place]) -> None:
+def _check_numbers(spec: StudySpec, reached: Iterable[DesignPoint]) -> None:
     """Every stated number is open somewhere, a question's own everywhere, and within its limits there."""
     questions = {asked.name: (i, asked) for i, asked in enumerate(spec.understood)}
     unopened: dict[tuple[str, str], str] = {
@@ -192,17 +192,17 @@ def _check_numbers(spec: StudySpec, reached: Iterable[Place]) -> None:
         raise SpecError(spec.file, key, rule)
 
 
-def _possible(spec: StudySpec, point: Change) -> None:
+def _possible(spec: StudySpec, point: Overrides) -> None:
     """ValueError where a stated number is closed or outside its limits, or settings contradict."""
     complete(point.levels, point.numbers, setting=spec.settings_of(point))
 
 
-def _check_nuisance(spec: StudySpec, reached: Iterable[Place]) -> None:
+def _check_nuisance(spec: StudySpec, reached: Iterable[DesignPoint]) -> None:
     """Every nuisance number is opened by a level of this study, and searched within its limits."""
     settings = {name: wish for name, wish in spec.nuisance.items() if name in SETTING_NAMES}
     for name, wish in settings.items():
         _check_searched_setting(spec, name, wish)
-    opened: dict[str, list[tuple[Place, Range]]] = {}
+    opened: dict[str, list[tuple[DesignPoint, Range]]] = {}
     for place in reached:
         for name, span in open_ranges(place.point.levels).items():
             opened.setdefault(name, []).append((place, span))
@@ -228,6 +228,6 @@ def _check_searched_setting(spec: StudySpec, name: str, wish: RangeSpec | None) 
         try:
             setting_range(name, wish.low, wish.high, usual[name])
             for value in (wish.low, wish.high):
-                spec.settings_of(Change(setting={**usual, name: int(value)}))
+                spec.settings_of(Overrides(setting={**usual, name: int(value)}))
         except ValueError as error:
             raise SpecError(spec.file, key, str(error)) from None

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from reports.io.safe_paths import TooLongError, read_bounded
-from reports.io.yaml_limits import Excess, examine
+from reports.io.yaml_limits import YamlLimitError, examine
 from studies.spec.errors import SpecError
 
 MAX_VALUES = 10_000
@@ -23,7 +23,7 @@ MOST_DIGITS = 18
 """Of a whole number, so that it fits in 64 bits and in a float."""
 
 
-def read_plain(file: Path, name: str) -> dict[str, Any]:
+def read_yaml(file: Path, name: str) -> dict[str, Any]:
     """The mapping that a file holds.
 
     Args:
@@ -41,7 +41,7 @@ def read_plain(file: Path, name: str) -> dict[str, Any]:
         raise SpecError(name, "", f"must be UTF-8 text ({error})") from None
     except OSError as error:
         raise SpecError(name, "", f"cannot be read ({error})") from None
-    return parse_plain(text, name)
+    return parse_yaml(text, name)
 
 
 class _Loader(yaml.SafeLoader):
@@ -71,7 +71,7 @@ _Loader.add_constructor(
 )
 
 
-def parse_plain(text: str, file: str) -> dict[str, Any]:
+def parse_yaml(text: str, file: str) -> dict[str, Any]:
     """The text as plain data; SpecError for anything that is not: aliases, duplicates, tags, depth."""
     try:
         examine(text, _Loader, most=MAX_VALUES)
@@ -82,7 +82,7 @@ def parse_plain(text: str, file: str) -> dict[str, Any]:
         _refuse_duplicates(root, file)
         data: dict[str, Any] = loader.construct_document(root)
         return data
-    except Excess as error:
+    except YamlLimitError as error:
         raise SpecError(file, f"line {error.line}", error.rule) from None
     except yaml.YAMLError as error:
         line = _line(getattr(error, "problem_mark", None))
@@ -104,7 +104,7 @@ _Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 
 def plain_text(data: Mapping[str, Any]) -> str:
-    """The text of plain data, as `parse_plain` reads it back."""
+    """The text of plain data, as `parse_yaml` reads it back."""
     out = io.StringIO()
     writer = _Dumper(out, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
     writer.open()

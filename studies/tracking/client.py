@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from studies.tracking.experiment import Found, State, data_set
+from studies.tracking.experiment import StoredExperiment, StudyState, data_set
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -24,17 +24,17 @@ def quieten() -> None:
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # or it tells how it makes its tables
 
 
-class MlflowBooks:
+class MlflowClientStore:
     """`studies.tracking.experiment.Books` of an SqlAlchemyStore or a RestStore."""
 
     def __init__(self, store: Any) -> None:
         self._store = store
 
-    def find(self, name: str) -> Found | None:
+    def find(self, name: str) -> StoredExperiment | None:
         found = self._store.get_experiment_by_name(name)
         if found is None:
             return None
-        return Found(
+        return StoredExperiment(
             id=str(found.experiment_id),
             location=str(found.artifact_location),
             active=found.lifecycle_stage == "active",
@@ -61,7 +61,7 @@ class MlflowBooks:
         inputs = [DatasetInput(dataset=Dataset(**data_set(one)), tags=tags) for one in facts]
         self._store.log_inputs(run, inputs)
 
-    def note(self, run: str, state: State) -> None:
+    def note(self, run: str, state: StudyState) -> None:
         from mlflow.entities import Metric, RunStatus, RunTag
 
         metrics = [Metric(key, value, state.now_ms, state.step) for key, value in state.metrics.items()]

@@ -19,27 +19,27 @@ from reports.io.safe_paths import create, refuse_database_links, set_aside
 from studies.spec.tracking_detail import Detail
 from studies.tracking import sqlite
 from studies.tracking.bulk_rows import POSTGRESQL, SQLITE, Dialect
-from studies.tracking.client import MlflowBooks, quieten
+from studies.tracking.client import MlflowClientStore, quieten
 from studies.tracking.experiment import (
     HELD,
     SEQUENCE,
     SHOWN,
-    Books,
     Experiment,
+    ExperimentStore,
     Refused,
     Removed,
     metric_of,
     status_of,
     tags_of,
 )
-from studies.tracking.repairs import Execute, Held, counted, relocate, relocate_all, revive
+from studies.tracking.repairs import Execute, StoredCounts, counted, relocate, relocate_all, revive
 from studies.tracking.report_artifacts import ARTIFACTS, artifacts_of, replace_report
-from studies.tracking.runs import Run, study_run_id
+from studies.tracking.runs import RunRecord, study_run_id
 from studies.tracking.server import client_store
 from studies.tracking.store import Store
 
 if TYPE_CHECKING:
-    from studies.execution.progress import Standing
+    from studies.execution.progress import StudyProgress
     from studies.ledger.ledger import StudyRow
 
 log = logging.getLogger("groundrules.tracking")
@@ -107,7 +107,14 @@ class DatabaseStore:
     """Members in one transaction."""
 
     def __init__(
-        self, books: Books, tables: Tables, row: StudyRow, location: str, dialect: Dialect, *, shared: bool
+        self,
+        books: ExperimentStore,
+        tables: Tables,
+        row: StudyRow,
+        location: str,
+        dialect: Dialect,
+        *,
+        shared: bool,
     ) -> None:
         self._books = books
         self._tables = tables
@@ -127,7 +134,7 @@ class DatabaseStore:
         with self._tables.begin() as execute:
             yield lambda sql, values=(): execute(self._dialect.sql(sql), values)
 
-    def _repaired(self, study: str) -> Held:
+    def _repaired(self, study: str) -> StoredCounts:
         """What is there once deleted runs are back and artifacts are where they belong."""
         number, old = int(self._experiment.id), self._experiment.location
         with self._begin() as execute:
@@ -147,7 +154,7 @@ class DatabaseStore:
             )
 
     def sequence(self, detail: Detail) -> int:
-        noted = Held.of(self._experiment.tags.get(HELD, ""))
+        noted = StoredCounts.of(self._experiment.tags.get(HELD, ""))
         return self._experiment.sequence(detail) if self._held.covers(noted) else 0
 
     def whole(self) -> bool:
@@ -165,7 +172,7 @@ class DatabaseStore:
     def ended(self) -> bool:
         return self._experiment.ended(self._study)
 
-    def write(self, runs: Iterable[Run], *, mark: tuple[int, Detail] | None = None) -> None:
+    def write(self, runs: Iterable[RunRecord], *, mark: tuple[int, Detail] | None = None) -> None:
         runs = list(runs)
         points = [(run.id, point) for run in runs for point in run.metrics]
         latest = {(id_, p.key): (id_, p) for id_, p in sorted(points, key=lambda pair: pair[1].step)}
@@ -181,7 +188,7 @@ class DatabaseStore:
             if not self._stands(execute):
                 raise Removed(f"its experiment '{self._name}' was deleted meanwhile")
             added = self._dialect.insert(execute, rows)
-            held = Held(self._held.runs + added["runs"], self._held.metrics + added["metrics"])
+            held = StoredCounts(self._held.runs + added["runs"], self._held.metrics + added["metrics"])
             if closed:
                 execute(CLOSING, closed)
             marks = [] if mark is None else [(SEQUENCE, str(mark[0])), (SHOWN, mark[1]), (HELD, held.text())]
@@ -189,7 +196,7 @@ class DatabaseStore:
                 execute(MARKING, (int(self._experiment.id), key, value))
         self._held = held
 
-    def _row(self, run: Run) -> tuple[Any, ...]:
+    def _row(self, run: RunRecord) -> tuple[Any, ...]:
         return (
             run.id,
             run.name,
@@ -209,7 +216,7 @@ class DatabaseStore:
     def log_datasets(self, tasks: Sequence[Mapping[str, Any]]) -> None:
         self._experiment.log_datasets(self._study, tasks)
 
-    def progress(self, standing: Standing, *, last: bool, answer: str) -> None:
+    def progress(self, standing: StudyProgress, *, last: bool, answer: str) -> None:
         self._experiment.progress(self._study, standing, last=last, answer=answer)
 
     def put_report(self, folder: Path) -> None:
@@ -227,7 +234,7 @@ def sqlite_store(workspace: Path, row: StudyRow, location: str) -> Store:
 
     A damaged file is set aside, and the study comes into a new one.
     """
-    database, tables = workspace / DATABASE, sqlite.tables_here()
+    database, tables = workspace / DATABASE, sqlite.sqlite_tables()
     refuse_database_links(database)
     if database.exists() and (reason := sqlite.damage(database)):
         aside = set_aside(database, "damaged")
@@ -251,13 +258,13 @@ def sqlite_store(workspace: Path, row: StudyRow, location: str) -> Store:
             own.close()
             return client_store(_opened(database, location), row, location, shared=False)
         _relocate_others(own, row.name, workspace)
-        return DatabaseStore(sqlite.SqliteBooks(own), own, row, location, SQLITE, shared=False)
+        return DatabaseStore(sqlite.SqliteExperimentStore(own), own, row, location, SQLITE, shared=False)
     store = _opened(database, location)
     theirs = _EngineTables(store.engine)
     if sqlite.revision(database) not in sqlite.SEEN or _by_calls(theirs, SQLITE, row.name):
         return client_store(store, row, location, shared=False)
     _relocate_others(theirs, row.name, workspace)
-    return DatabaseStore(MlflowBooks(store), theirs, row, location, SQLITE, shared=False)
+    return DatabaseStore(MlflowClientStore(store), theirs, row, location, SQLITE, shared=False)
 
 
 def _by_calls(tables: Tables, dialect: Dialect, study: str) -> bool:
@@ -314,7 +321,7 @@ def postgresql_store(address: str, row: StudyRow, location: str) -> Store:
     tables = _EngineTables(store.engine)
     if revision not in sqlite.SEEN or _by_calls(tables, POSTGRESQL, row.name):
         return client_store(store, row, location, shared=True)
-    return DatabaseStore(MlflowBooks(store), tables, row, location, POSTGRESQL, shared=True)
+    return DatabaseStore(MlflowClientStore(store), tables, row, location, POSTGRESQL, shared=True)
 
 
 def _above(location: str) -> str:

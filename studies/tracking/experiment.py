@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from search_spaces.config import digest
 from studies.spec.tracking_detail import DETAILS, Detail, contains
-from studies.tracking.runs import INTERIM, Point, Run
+from studies.tracking.runs import INTERIM, MetricPoint, RunRecord
 
 if TYPE_CHECKING:
-    from studies.execution.progress import Standing
+    from studies.execution.progress import StudyProgress
     from studies.ledger.ledger import StudyRow
 
 SEQUENCE = "groundrules.sequence"
@@ -45,7 +45,7 @@ def owner(row: StudyRow) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class StoredExperiment:
     """An experiment as a store holds it."""
 
     id: str
@@ -57,7 +57,7 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
+class StudyState:
     """How far a study is, for its run."""
 
     metrics: Mapping[str, float]
@@ -69,10 +69,10 @@ class State:
     ended: bool
 
 
-class Books(Protocol):
+class ExperimentStore(Protocol):
     """What a store of MLflow's is asked beside runs, and seldom. Ids of runs are the store's own."""
 
-    def find(self, name: str) -> Found | None:
+    def find(self, name: str) -> StoredExperiment | None:
         """The experiment of that name, deleted or not."""
 
     def make(self, name: str, location: str | None, tags: Mapping[str, str]) -> None:
@@ -87,7 +87,7 @@ class Books(Protocol):
     def log_datasets(self, experiment: str, run: str, facts: Sequence[Mapping[str, Any]]) -> None:
         """Data sets, by a task's facts, as inputs of a run; each digest is kept once."""
 
-    def note(self, run: str, state: State) -> None:
+    def note(self, run: str, state: StudyState) -> None:
         """What is known of a run by now, in place of what was."""
 
     def status(self, run: str) -> str:
@@ -100,7 +100,7 @@ class Books(Protocol):
 class Experiment:
     """One study's experiment, found or made."""
 
-    def __init__(self, books: Books, row: StudyRow, *, location: str | None, shared: bool) -> None:
+    def __init__(self, books: ExperimentStore, row: StudyRow, *, location: str | None, shared: bool) -> None:
         """Looks for it.
 
         Args:
@@ -151,7 +151,7 @@ class Experiment:
         """Whether the run has been closed as finished."""
         return self._books.status(run) == "FINISHED"
 
-    def progress(self, run: str, standing: Standing, *, last: bool, answer: str) -> None:
+    def progress(self, run: str, standing: StudyProgress, *, last: bool, answer: str) -> None:
         """How far the study is, as metrics and as the text on top of its run."""
         complete = last and standing.complete
         text = standing.sentence()
@@ -159,7 +159,7 @@ class Experiment:
         failed = {f"groundrules.failed_attempts.{kind}": str(n) for kind, n in standing.failures.items()}
         self._books.note(
             run,
-            State(
+            StudyState(
                 metrics={
                     "progress/members_done": float(standing.finished),
                     "progress/members_planned": float(standing.planned),
@@ -200,20 +200,20 @@ def _first_tags(row: StudyRow, *, shared: bool) -> dict[str, str]:
     }
 
 
-def status_of(run: Run) -> str:
+def status_of(run: RunRecord) -> str:
     """MLflow's word for how a run stands."""
     if run.running:
         return "RUNNING"
     return "KILLED" if run.killed else "FINISHED"
 
 
-def tags_of(run: Run, parent: str) -> dict[str, str]:
+def tags_of(run: RunRecord, parent: str) -> dict[str, str]:
     """The run's own tags and the ones MLflow reads; empty ones are left out."""
     named = {"mlflow.runName": run.name, "mlflow.user": "groundrules", "mlflow.parentRunId": parent}
     return {key: value[:LONGEST_TAG] for key, value in {**run.tags, **named}.items() if value}
 
 
-def metric_of(run_id: str, point: Point) -> tuple[Any, ...]:
+def metric_of(run_id: str, point: MetricPoint) -> tuple[Any, ...]:
     """A row of MLflow's two tables of metrics: run, key, value, whether it is NaN, time, step."""
     value = float(point.value)
     bad = math.isnan(value)

@@ -38,7 +38,7 @@ MOVING = f"UPDATE runs SET artifact_uri = CAST(? AS TEXT) || '/' || run_uuid || 
 BELOW = "substr(artifact_location, 1, ?) = ?"
 
 
-class Held(NamedTuple):
+class StoredCounts(NamedTuple):
     """What an experiment has of a study's."""
 
     runs: int
@@ -51,21 +51,23 @@ class Held(NamedTuple):
         return f"{self.runs} {self.metrics}"
 
     @staticmethod
-    def of(text: str) -> Held | None:
+    def of(text: str) -> StoredCounts | None:
         """From the tag; None where it says nothing."""
         words = text.split()
-        return Held(*map(int, words)) if len(words) == 2 and all(w.isdecimal() for w in words) else None
+        return (
+            StoredCounts(*map(int, words)) if len(words) == 2 and all(w.isdecimal() for w in words) else None
+        )
 
-    def covers(self, other: Held | None) -> bool:
+    def covers(self, other: StoredCounts | None) -> bool:
         """Whether nothing is missing of what was there; False where nobody noted what that was."""
         return other is not None and self.runs >= other.runs and self.metrics >= other.metrics
 
 
-def counted(execute: Execute, experiment: int, study_run: str) -> Held:
+def counted(execute: Execute, experiment: int, study_run: str) -> StoredCounts:
     """What is there now."""
     (runs,) = execute(RUNS, (experiment,)).fetchone()
     (metrics,) = execute(METRICS, (experiment, study_run)).fetchone()
-    return Held(int(runs), int(metrics))
+    return StoredCounts(int(runs), int(metrics))
 
 
 def revive(execute: Execute, experiment: int, study: str, study_run: str) -> None:

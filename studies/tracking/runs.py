@@ -16,7 +16,7 @@ from reports.evidence.budget import EXTERNAL
 from reports.evidence.search_record import EXPLORATORY
 from search_spaces.config import Setting, digest
 from studies.comparison.pilot import SEEDS
-from studies.ledger.ledger import Committed, StudyRow
+from studies.ledger.ledger import CommittedEvaluation, StudyRow
 from trainers.diagnostics.names import fit, profiles, summaries
 from trainers.evaluation import EVIDENCE_PHASES, CurvePoint, Evaluation
 
@@ -25,7 +25,7 @@ INTERIM = "interim, not evidence"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class MetricPoint:
     """One value of one metric."""
 
     key: str
@@ -36,7 +36,7 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RunRecord:
     """One run as it will be shown."""
 
     id: str
@@ -53,7 +53,7 @@ class Run:
     end_ms: int | None = None
     tags: Mapping[str, str]
     params: Mapping[str, str] = field(default_factory=dict)
-    metrics: tuple[Point, ...] = ()
+    metrics: tuple[MetricPoint, ...] = ()
 
 
 def study_run_id(study: str) -> str:
@@ -66,7 +66,7 @@ def cell_run_id(evaluation: Evaluation) -> str:
     return digest({"study": evaluation.slot.study, "cell": list(evaluation.slot.cell)}, size=16)
 
 
-def study_run(row: StudyRow) -> Run:
+def study_run(row: StudyRow) -> RunRecord:
     """The run above all cells; its progress and end are written as they happen."""
     spec = row.protocol["spec"]
     if spec.get("kind") == "search":
@@ -76,7 +76,7 @@ def study_run(row: StudyRow) -> Run:
     params |= {f"budget.{name}": _brief(value) for name, value in spec["budget"].items()}
     for regime, setting in spec["regimes"].items():
         params |= {f"{regime}.{name}": _brief(value) for name, value in setting.items()}
-    return Run(
+    return RunRecord(
         id=study_run_id(row.name),
         name=row.name,
         running=True,
@@ -96,7 +96,7 @@ def study_run(row: StudyRow) -> Run:
     )
 
 
-def _search_run(row: StudyRow) -> Run:
+def _search_run(row: StudyRow) -> RunRecord:
     """The run above the one cell of a search study."""
     spec = row.protocol["spec"]
     names = ("tasks", "trials", "sampler", "pruner", "generation")
@@ -104,7 +104,7 @@ def _search_run(row: StudyRow) -> Run:
     params |= {name: _brief(spec[name]) for name in names}
     params |= {f"fixed.{name}": _brief(value) for name, value in spec["fixed"].items()}
     params |= {f"setting.{name}": _brief(value) for name, value in spec["setting"].items()}
-    return Run(
+    return RunRecord(
         id=study_run_id(row.name),
         name=row.name,
         running=True,
@@ -132,7 +132,7 @@ def sizes(row: StudyRow) -> dict[str, int]:
     return {"pilot": SEEDS, "confirm": ends, "external": ends}
 
 
-def member_run(committed: Committed, *, curve: bool) -> Run:
+def member_run(committed: CommittedEvaluation, *, curve: bool) -> RunRecord:
     """The run of one trained member; with `curve` also its steps and, if it is judged, its layers."""
     e, s = committed.evaluation, committed.evaluation.slot
     end = committed.committed_ms
@@ -143,16 +143,18 @@ def member_run(committed: Committed, *, curve: bool) -> Run:
     values |= {f"test/{readout}": value for readout, value in (e.test or {}).items()}
     values |= {f"diagnostics/{name}": value for name, value in summaries(e.diagnostics).items()}
     values["seconds_per_step"] = committed.seconds / max(1, e.steps)
-    metrics = [Point(key=key, value=value, ms=end) for key, value in values.items()]
+    metrics = [MetricPoint(key=key, value=value, ms=end) for key, value in values.items()]
     for look in e.curve if curve else ():
         at = start + (end - start) * look.step // max(1, e.config.setting.steps)
         for name, value in zip(CURVES, look.values[1:], strict=True):
-            metrics.append(Point(key=name, value=value, ms=at, step=look.step))
+            metrics.append(MetricPoint(key=name, value=value, ms=at, step=look.step))
     # A member of 20 layers has 240 such points, 8 ms to write: only those that verdicts are made of.
     judged = s.phase in EVIDENCE_PHASES and e.arm == "tuned"
     for name, layers in profiles(e.diagnostics).items() if curve and judged else ():
-        metrics += [Point(key=f"layers/{name}", value=value, ms=end, step=layer) for layer, value in layers]
-    return Run(
+        metrics += [
+            MetricPoint(key=f"layers/{name}", value=value, ms=end, step=layer) for layer, value in layers
+        ]
+    return RunRecord(
         id=digest({"study": s.study, "evaluation": e.id}, size=16),
         name=f"{s.level} {s.phase} {s.index}",
         parent=cell_run_id(e),
@@ -190,7 +192,7 @@ class _Seen:
 
 
 @dataclass(kw_only=True)
-class Cell:
+class CellSummary:
     """What is known of one cell so far."""
 
     any_member: Evaluation
@@ -202,11 +204,11 @@ class Cell:
     """Its run has been opened by this process."""
 
     @staticmethod
-    def of(committed: Committed) -> Cell:
+    def of(committed: CommittedEvaluation) -> CellSummary:
         """The cell of a member, nothing in it yet."""
-        return Cell(any_member=replace(committed.evaluation, curve=(), diagnostics={}))
+        return CellSummary(any_member=replace(committed.evaluation, curve=(), diagnostics={}))
 
-    def add(self, committed: Committed) -> None:
+    def add(self, committed: CommittedEvaluation) -> None:
         """One more member."""
         e = committed.evaluation
         start = committed.committed_ms - round(1000 * committed.seconds)
@@ -222,7 +224,7 @@ class Cell:
         last = slot.phase if slot.phase in ("pilot", "search") else last
         return len(self.members) >= sizes[last] and sum(m.phase == last for m in self.members) == sizes[last]
 
-    def run(self) -> Run:
+    def run(self) -> RunRecord:
         """The run of the complete cell: what its search found and what its confirmation said."""
         e, s = self.any_member, self.any_member.slot
         values: dict[str, float] = {"members": len(self.members)}
@@ -232,7 +234,7 @@ class Cell:
         for name, found in self._means().items():
             values[name] = found
         asked = {s.factor or "recipe": s.level} if s.phase != "search" else {}
-        return Run(
+        return RunRecord(
             id=cell_run_id(e),
             name=f"{s.task} {s.regime} block {s.block} {s.level}",
             parent=study_run_id(s.study),
@@ -241,13 +243,13 @@ class Cell:
             end_ms=self.end_ms,
             tags={**_cell_tags(e), "groundrules.kind": "cell", "groundrules.evidence": "false"},
             params={**asked, **_setting(e.config.setting)},
-            metrics=tuple(Point(key=k, value=v, ms=self.end_ms) for k, v in values.items()),
+            metrics=tuple(MetricPoint(key=k, value=v, ms=self.end_ms) for k, v in values.items()),
         )
 
-    def opened(self) -> Run:
+    def opened(self) -> RunRecord:
         """The run of a cell that is still at work: where and since when, no results."""
         done = self.run()
-        return Run(**{**vars(done), "running": True, "end_ms": None, "metrics": ()})
+        return RunRecord(**{**vars(done), "running": True, "end_ms": None, "metrics": ()})
 
     def _means(self) -> dict[str, float]:
         found: dict[str, list[float]] = {}

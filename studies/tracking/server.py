@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from studies.spec.tracking_detail import Detail
-from studies.tracking.client import MlflowBooks, quieten
+from studies.tracking.client import MlflowClientStore, quieten
 from studies.tracking.experiment import HELD, SEQUENCE, SHOWN, Experiment, metric_of, status_of, tags_of
 from studies.tracking.report_artifacts import location_of, replace_report, report_files
-from studies.tracking.runs import Run, study_run_id
+from studies.tracking.runs import RunRecord, study_run_id
 
 if TYPE_CHECKING:
-    from studies.execution.progress import Standing
+    from studies.execution.progress import StudyProgress
     from studies.ledger.ledger import StudyRow
     from studies.site import Site
 
@@ -112,7 +112,7 @@ class ClientStore:
         """
         self._store = store
         self._server = server
-        self._experiment = Experiment(MlflowBooks(store), row, location=location, shared=shared)
+        self._experiment = Experiment(MlflowClientStore(store), row, location=location, shared=shared)
         if server is None and self._experiment.location != location:
             log.warning(
                 "MLflow looks for the artifacts of '%s' in %s: its tables are of a version that is not "
@@ -180,7 +180,7 @@ class ClientStore:
     def ended(self) -> bool:
         return self._experiment.ended(self._known[self._study])
 
-    def write(self, runs: Iterable[Run], *, mark: tuple[int, Detail] | None = None) -> None:
+    def write(self, runs: Iterable[RunRecord], *, mark: tuple[int, Detail] | None = None) -> None:
         waiting = list(runs)
         while waiting:  # a run names the server's id of the one above it
             ready = [run for run in waiting if not run.parent or run.parent in self._known]
@@ -193,7 +193,7 @@ class ClientStore:
             self._mark = mark[0]
             self._experiment.tag(HELD, str(self._held))
 
-    def _write(self, run: Run) -> None:
+    def _write(self, run: RunRecord) -> None:
         from mlflow.entities import Metric, Param, RunStatus, RunTag
 
         there = self._known.get(run.id)
@@ -257,7 +257,7 @@ class ClientStore:
     def log_datasets(self, tasks: Sequence[Mapping[str, Any]]) -> None:
         self._experiment.log_datasets(self._known[self._study], tasks)
 
-    def progress(self, standing: Standing, *, last: bool, answer: str) -> None:
+    def progress(self, standing: StudyProgress, *, last: bool, answer: str) -> None:
         self._experiment.progress(self._known[self._study], standing, last=last, answer=answer)
 
     def settle(self, *, failed: bool) -> None:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from reports.io.safe_paths import refuse_database_links
-from studies.tracking.experiment import HELD, Found, State, data_set, metric_of
-from studies.tracking.repairs import Execute, Held, counted
-from studies.tracking.runs import Point
+from studies.tracking.experiment import HELD, StoredExperiment, StudyState, data_set, metric_of
+from studies.tracking.repairs import Execute, StoredCounts, counted
+from studies.tracking.runs import MetricPoint
 
 BUSY_SECONDS = 20.0
 """How long a statement waits for another writer."""
@@ -66,7 +66,7 @@ INPUT_TAG = (
 )
 
 
-def tables_here() -> str | None:
+def sqlite_tables() -> str | None:
     """The tables of the installed MLflow as SQL; None where we keep none of that version."""
     try:
         file = Path(__file__).parent / "tables" / f"mlflow-{version('mlflow')}.sql"
@@ -128,7 +128,7 @@ def whole(file: Path, study: str, study_run: str, location: str) -> bool:
             now = counted(connection.execute, experiment, study_run)
     except (sqlite3.Error, ValueError):
         return False
-    return (stage, place) == ("active", location) and now.covers(Held.of(held))
+    return (stage, place) == ("active", location) and now.covers(StoredCounts.of(held))
 
 
 def _to_read(file: Path) -> sqlite3.Connection:
@@ -169,20 +169,20 @@ class SqliteTables:
         self._connection.close()
 
 
-class SqliteBooks:
+class SqliteExperimentStore:
     """`studies.tracking.experiment.Books` of these tables."""
 
     def __init__(self, tables: SqliteTables) -> None:
         self._tables = tables
 
-    def find(self, name: str) -> Found | None:
+    def find(self, name: str) -> StoredExperiment | None:
         with self._tables.begin() as execute:
             asked = "SELECT experiment_id, artifact_location, lifecycle_stage FROM experiments WHERE name = ?"
             row = execute(asked, (name,)).fetchone()
             if row is None:
                 return None
             tags = "SELECT key, value FROM experiment_tags WHERE experiment_id = ?"
-            return Found(
+            return StoredExperiment(
                 id=str(row[0]),
                 location=str(row[1]),
                 active=row[2] == "active",
@@ -219,9 +219,10 @@ class SqliteBooks:
                 ((linked,),) = execute(link, (data, run)).fetchall()
                 execute(INPUT_TAG, (linked,))
 
-    def note(self, run: str, state: State) -> None:
+    def note(self, run: str, state: StudyState) -> None:
         points = [
-            Point(key=key, value=v, ms=state.now_ms, step=state.step) for key, v in state.metrics.items()
+            MetricPoint(key=key, value=v, ms=state.now_ms, step=state.step)
+            for key, v in state.metrics.items()
         ]
         rows = [metric_of(run, point) for point in points]
         with self._tables.begin() as execute:

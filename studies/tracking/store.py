@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from studies.spec.tracking_detail import Detail
-from studies.tracking.runs import Run
+from studies.tracking.runs import RunRecord
 
 if TYPE_CHECKING:
-    from studies.execution.progress import Standing
+    from studies.execution.progress import StudyProgress
 
 
 class Store(Protocol):
@@ -22,7 +22,7 @@ class Store(Protocol):
     def sequence(self, detail: Detail) -> int:
         """The ledger's sequence up to which everything is here that this detail shows; asked first."""
 
-    def write(self, runs: Iterable[Run], *, mark: tuple[int, Detail] | None = None) -> None:
+    def write(self, runs: Iterable[RunRecord], *, mark: tuple[int, Detail] | None = None) -> None:
         """Adds runs; what is there already stays, an open run may be closed.
 
         Args:
@@ -33,7 +33,7 @@ class Store(Protocol):
     def log_datasets(self, tasks: Sequence[Mapping[str, Any]]) -> None:
         """The study's data sets as inputs of its run."""
 
-    def progress(self, standing: Standing, *, last: bool, answer: str) -> None:
+    def progress(self, standing: StudyProgress, *, last: bool, answer: str) -> None:
         """How far the study is, on top of its run."""
 
     def whole(self) -> bool:

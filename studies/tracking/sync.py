@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from reports.evidence.search_record import EXPLORATORY
 from studies.execution.failure_kinds import by_kind
-from studies.ledger.ledger import Committed, Ledger, StudyRow
+from studies.ledger.ledger import CommittedEvaluation, Ledger, StudyRow
 from studies.ledger.lineage import extension
 from studies.site import site_of
 from studies.spec.tracking_detail import Detail, shown, with_curve
 from studies.tracking.report_artifacts import location_of
-from studies.tracking.runs import Cell, Run, cell_run_id, member_run, sizes, study_run
+from studies.tracking.runs import CellSummary, RunRecord, cell_run_id, member_run, sizes, study_run
 from studies.tracking.store import Store
 
 if TYPE_CHECKING:
-    from studies.execution.progress import Standing
+    from studies.execution.progress import StudyProgress
     from trainers.evaluation import Slot
 
 PROGRESS_SECONDS = 15.0
@@ -41,7 +41,7 @@ def open_store(workspace: Path, row: StudyRow) -> Store:
     return database.sqlite_store(workspace, row, location)
 
 
-class Mirror:
+class StudySync:
     """One connection to the ledger and one to the tracking store, used by one thread."""
 
     def __init__(self, workspace: Path, study: str, detail: Detail) -> None:
@@ -54,7 +54,7 @@ class Mirror:
         self._answer = EXPLORATORY if search else "The answer is in report/index.html."
         if (of := extension(self._ledger, study)) is not None and of.unregistered:
             self._answer = f"EXPLORATORY, not evidence: extends {of.parent} beyond what it had registered."
-        self._cells: dict[str, Cell] = {}
+        self._cells: dict[str, CellSummary] = {}
         """Cells at work."""
         self._known: set[tuple[str, str, str]] = set()
         """(factor, task, regime) whose cells have been taken up where an earlier run left them."""
@@ -64,7 +64,7 @@ class Mirror:
         self._store.write([study_run(self._row)])
         self._store.log_datasets(self._row.protocol["facts"])
 
-    def look(self, standing: Standing | None, *, last: bool) -> None:
+    def look(self, standing: StudyProgress | None, *, last: bool) -> None:
         """Writes what is new; a finished and mirrored study is left alone."""
         batch = self._next()
         if not batch and last and self.sequence == self._earlier and self._store.ended():
@@ -79,11 +79,11 @@ class Mirror:
             self._store.progress(standing, last=last, answer=self._answer)
             self._progress_at = time.monotonic()
 
-    def _next(self) -> list[Committed]:
+    def _next(self) -> list[CommittedEvaluation]:
         return self._ledger.committed_after(self._row.name, self.sequence, self._store.batch)
 
-    def _runs(self, batch: Sequence[Committed]) -> Iterator[Run]:
-        touched: dict[str, Cell] = {}
+    def _runs(self, batch: Sequence[CommittedEvaluation]) -> Iterator[RunRecord]:
+        touched: dict[str, CellSummary] = {}
         for committed in batch:
             self._take_up(committed.evaluation.slot)
             key, cell = self._cell(committed)
@@ -99,11 +99,11 @@ class Mirror:
             if shown(committed.evaluation, self._detail):
                 yield member_run(committed, curve=with_curve(committed.evaluation, self._detail))
 
-    def _cell(self, committed: Committed) -> tuple[str, Cell]:
+    def _cell(self, committed: CommittedEvaluation) -> tuple[str, CellSummary]:
         """The cell of a member, with the member in it."""
         key = cell_run_id(committed.evaluation)
         if key not in self._cells:
-            self._cells[key] = Cell.of(committed)
+            self._cells[key] = CellSummary.of(committed)
         self._cells[key].add(committed)
         return key, self._cells[key]
 

@@ -27,7 +27,7 @@ from reports.io.safe_paths import (
     refuse_link,
     write,
 )
-from studies.execution.progress import Pace, Standing
+from studies.execution.progress import StudyProgress, ThroughputMeter
 from studies.ledger.contract import LedgerLost, NoLedger
 from studies.ledger.ledger import Ledger
 from studies.site import site_of
@@ -38,12 +38,12 @@ from studies.tracking.experiment import Refused, Removed
 from studies.tracking.report_artifacts import ARTIFACTS, location_of, replace_report, report_address
 from studies.tracking.runs import study_run_id
 from studies.tracking.sqlite import SEEN, damage, revision, whole
-from studies.tracking.sync import Mirror, open_store
+from studies.tracking.sync import StudySync, open_store
 
 if TYPE_CHECKING:
     from reports.evidence.search_record import SearchRecord
     from reports.evidence.study_record import StudyRecord
-    from studies.execution.scheduler_protocol import Work
+    from studies.execution.scheduler_protocol import Scheduler
 
 __all__ = ["ARTIFACTS", "DATABASE", "QUIET", "Tracker", "database_uri", "has_store", "log_report", "restore"]
 
@@ -76,7 +76,7 @@ class Tracker:
         study: str,
         *,
         detail: Detail = "members",
-        standing: Standing | None = None,
+        standing: StudyProgress | None = None,
         outage_seconds: float | None = None,
     ) -> None:
         """Nothing is opened yet.
@@ -93,8 +93,8 @@ class Tracker:
         self._study = study
         self._detail = detail
         self._shared = bool(site_of(self._workspace).tracking)
-        self._pace = Pace()
-        self._agenda: Work | None = None
+        self._pace = ThroughputMeter()
+        self._agenda: Scheduler | None = None
         self._standing = standing
         self._noted = -math.inf
         self._first: int | None = None
@@ -110,7 +110,7 @@ class Tracker:
         self.problem = ""
         """Why the mirror lags behind the ledger; '' where it does not."""
 
-    def watch(self, agenda: Work) -> None:
+    def watch(self, agenda: Scheduler) -> None:
         """Takes note of how far the study is; cheap, called from the training thread."""
         if self._first is None:
             self._first = agenda.finished
@@ -175,7 +175,7 @@ class Tracker:
             self._ticked.wait(20)
             if self._stop.is_set() and _mirrored(self._workspace, self._study, self._detail):
                 return
-        mirror: Mirror | None = None
+        mirror: StudySync | None = None
         failures = failed = 0
         pause, ending = (0.0 if self._shared else LOOK_SECONDS), math.inf
         while True:
@@ -183,7 +183,7 @@ class Tracker:
             outage = OUTAGE_SECONDS if self._outage is None else self._outage
             ending = min(ending, time.monotonic() + outage) if last else math.inf
             try:
-                mirror = mirror or Mirror(self._workspace, self._study, self._detail)
+                mirror = mirror or StudySync(self._workspace, self._study, self._detail)
                 self._sequence = mirror.sequence
                 self._tried.set()
                 mirror.look(self._standing, last=last)
@@ -221,7 +221,7 @@ class Tracker:
             log.debug("details", exc_info=True)
         self.problem = _brief(error)
 
-    def _finish(self, mirror: Mirror, *, failed: bool) -> None:
+    def _finish(self, mirror: StudySync, *, failed: bool) -> None:
         """Everything is written: what failures left twice goes, and a complete study is sealed."""
         self._sequence = mirror.sequence
         try:
@@ -277,7 +277,7 @@ def restore(workspace: Path, record: StudyRecord | SearchRecord) -> bool:
     return not tracker.problem
 
 
-def _standing_of(record: StudyRecord | SearchRecord) -> Standing:
+def _standing_of(record: StudyRecord | SearchRecord) -> StudyProgress:
     """How far a study is that nobody runs."""
     rows, planned = list(record.evaluations), record.planned
     total = planned if isinstance(planned, int) else sum(planned.values())
@@ -285,7 +285,7 @@ def _standing_of(record: StudyRecord | SearchRecord) -> Standing:
         rows += external.evaluations
         total += sum(external.planned.values())
     ended = Counter(row.status for row in rows)
-    return Standing(
+    return StudyProgress(
         finished=len(rows),
         planned=total,
         diverged=ended["diverged"],

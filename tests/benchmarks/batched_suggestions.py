@@ -3,12 +3,12 @@
     python -m tests.benchmarks.batched_suggestions [--trials 128] [--seeds 20] [--sizes 1 8 32 128]
 
 A generation of K points is asked before any of its results is told, by the joint sampler of search studies
-(`studies.search.optuna_study.Conversation`, TPE) with all that surrounds it: levels that open numbers of their
-own, rounding, six digits. With --ahead the next generation is asked before the results too, as searches do.
-Equal trials for everyone; printed is the normalised regret of the best point so far:
-(best found - best there is) / (mean of random points - best there is), the median over seeds, and its ratio
-to asking one by one. Random points stand beside it. The functions are closed forms on the space of the
-end-to-end benchmark; nothing is trained.
+(`studies.search.optuna_study.Conversation`, TPE) with all that surrounds it: levels that open numbers of
+their own, rounding, six digits. With --ahead the next generation is asked before the results too, as searches
+do. Equal trials for everyone; printed is the normalised regret of the best point so far: (best found - best
+there is) / (mean of random points - best there is), the median over seeds, and its ratio to asking one by
+one. Random points stand beside it. The functions are closed forms on the space of the end-to-end benchmark;
+nothing is trained.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import statistics
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from search_spaces.overrides import Change
-from studies.search.optuna_study import AHEAD, Conversation, Told
+from search_spaces.overrides import Overrides
+from studies.search.optuna_study import AHEAD, OptunaStudy, TrialResult
 from studies.search.space import Point, Space
 from tests.benchmarks.peers.digits_network import DROPOUT_RATE, LEARNING_RATE, WEIGHT_DECAY
 from trainers.randomness import stream
@@ -32,7 +32,7 @@ SPACE = Space(
         "optimizer": ("momentum", "adam"),
     },
     numbers={"learning_rate": LEARNING_RATE, "weight_decay": WEIGHT_DECAY, "dropout_rate": DROPOUT_RATE},
-    held=Change(levels={"weight_decay": "l2", "dropout": "dropout"}),
+    held=Overrides(levels={"weight_decay": "l2", "dropout": "dropout"}),
 )
 """The space of the end-to-end benchmark."""
 STUDY = "batched-suggestions"
@@ -96,7 +96,7 @@ def value(surface: Surface, point: Point) -> float:
 @cache
 def guess(name: str) -> float:
     """The mean of random points."""
-    talk = Conversation(SPACE, study=STUDY, task=name, trials=GUESSES, sampler="random")
+    talk = OptunaStudy(SPACE, study=STUDY, task=name, trials=GUESSES, sampler="random")
     points = talk.ask(GUESSES, generation=0)
     return statistics.fmean(value(SURFACES[name][0], point) for point in points)
 
@@ -104,8 +104,8 @@ def guess(name: str) -> float:
 def regret(name: str, seed: int, trials: int, size: int, sampler: str, ahead: int = 0) -> float:
     """Of the best of so many trials, asked `size` at a time and `ahead` generations early, over a guess's."""
     surface, noise = SURFACES[name]
-    talk = Conversation(SPACE, study=f"{STUDY}-{seed}", task=name, trials=trials, sampler=sampler)
-    running: list[list[Told]] = []
+    talk = OptunaStudy(SPACE, study=f"{STUDY}-{seed}", task=name, trials=trials, sampler=sampler)
+    running: list[list[TrialResult]] = []
     asked, best = 0, math.inf
     while asked < trials:
         if len(running) > ahead:
@@ -119,7 +119,7 @@ def regret(name: str, seed: int, trials: int, size: int, sampler: str, ahead: in
         for point in points:
             truth = value(surface, point)
             drawn = float(stream("noise", name, seed, asked).standard_normal())
-            running[-1].append(Told(point=point, metric=truth + noise * guess(name) * drawn))
+            running[-1].append(TrialResult(point=point, metric=truth + noise * guess(name) * drawn))
             best = min(best, truth)
             asked += 1
     return best / guess(name)

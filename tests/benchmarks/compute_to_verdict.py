@@ -2,8 +2,8 @@
 
 The fixed design trains the same 16 points of every level with 10 seeds on each of 24 tasks and judges once,
 at the end. Ours searches 16 points per block, promotes, confirms, looks after 8, 16 and 24 tasks, drops
-levels and stops. Both are drawn from the same planted bowls (`studies.simulation.planted_truth`) and judged by the
-real analysis. All members train equally long, so that member-epochs are members times one constant.
+levels and stops. Both are drawn from the same planted bowls (`studies.simulation.planted_truth`) and judged
+by the real analysis. All members train equally long, so that member-epochs are members times one constant.
 
 Targets: at most a third of the fixed design's member-epochs where a winner is clear, at most 0.85 on ties,
 at most 5 % false verdicts, and no less power. Shares come with 95 % Clopper-Pearson bounds. Ends with 1 if a
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from reports.statistics.compare import Array
-from studies.simulation.analysis import BLOCKS, LOOKS, Judged, judged
-from studies.simulation.planted_truth import Bowl, Effort, Numbers, chosen_of_fixed, searched
+from studies.simulation.analysis import BLOCKS, LOOKS, SimulatedVerdicts, judged
+from studies.simulation.planted_truth import Numbers, RateBowl, SearchBudget, chosen_of_fixed, searched
 from studies.spec.sections import PROFILES
 
 POINTS, SEEDS, TASKS = 16, 10, LOOKS[-1]
@@ -32,7 +32,7 @@ FULL = PROFILES["full"]
 RUNS = BLOCKS * (1 + FULL["trials"] + FULL["promoted"] * FULL["promote_seeds"] + 2 * FULL["confirm_seeds"])
 """Ours, per level and task; the library default and its confirmation included."""
 
-EFFORT = Effort(
+EFFORT = SearchBudget(
     trials=FULL["trials"],
     promoted=FULL["promoted"],
     promote_seeds=FULL["promote_seeds"],
@@ -71,21 +71,21 @@ class Found:
     """[S] a level a margin or more worse is recommended, or levels that are equal are called unequal."""
 
 
-def ours(bowl: Bowl, lead: float, numbers: Numbers, studies: int) -> Found:
+def ours(bowl: RateBowl, lead: float, numbers: Numbers, studies: int) -> Found:
     """Searched, raced and judged as profile `full` does."""
     errors = searched(bowl, numbers, studies, TASKS, BLOCKS, EFFORT)
     answer = judged(errors, looks=LOOKS, textbook=(0,))
     return _found(answer, lead, len(bowl.truth), (answer.level_tasks * RUNS).astype(np.float64))
 
 
-def fixed(bowl: Bowl, lead: float, errors: Array, tasks: int) -> Found:
+def fixed(bowl: RateBowl, lead: float, errors: Array, tasks: int) -> Found:
     """One look at so many tasks of the fixed design's errors [S, T, seeds, L]."""
     levels = len(bowl.truth)
     answer = judged(errors[:, :tasks], looks=(tasks,), textbook=(0,))
     return _found(answer, lead, levels, np.full(len(errors), float(levels * tasks * POINTS * SEEDS)))
 
 
-def _found(answer: Judged, lead: float, levels: int, members: NDArray[np.float64]) -> Found:
+def _found(answer: SimulatedVerdicts, lead: float, levels: int, members: NDArray[np.float64]) -> Found:
     best = levels - 1 if lead else 0
     named = answer.recommended >= 0
     false = named & (answer.recommended != best) if lead >= 1 else answer.claimed
@@ -112,7 +112,7 @@ def above(hits: NDArray[np.bool_], bound: float) -> bool:
     return bool(low > bound)
 
 
-def measured(case: Case, bowl: Bowl, studies: int, seed: int) -> tuple[Found, dict[int, Found]]:
+def measured(case: Case, bowl: RateBowl, studies: int, seed: int) -> tuple[Found, dict[int, Found]]:
     """Ours, and the fixed design with every number of tasks from 8 to 24."""
     numbers = np.random.Generator(np.random.Philox(key=[seed, round(100 * case.lead)]))
     levels = len(bowl.truth)
@@ -179,7 +179,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.studies < 2 or asked.levels < 2 or min(asked.leads) < 1:
         parser.error("--studies and --levels must be at least 2, --leads at least 1")
-    bowl = Bowl(
+    bowl = RateBowl(
         truth=(0.0,) * asked.levels,
         optimum=(0.0,) * asked.levels,
         seed_sd=(asked.seed_sd,) * asked.levels,

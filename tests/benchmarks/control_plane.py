@@ -162,11 +162,11 @@ def _timed(call: Callable[[], int]) -> float:
 def _no_op_trainer(workers: Any) -> Any:
     """A Tune trainable that answers at once; defined here, so that it travels by value."""
 
-    from studies.execution.pack_payload import member_from_plain
+    from studies.execution.pack_payload import member_from_dict
 
     class NoOpTrainer(workers.PackTrainer):  # type: ignore[misc]
         def answered(self, order: str) -> str:
-            members = [member_from_plain(row) for row in json.loads(order)["members"]]
+            members = [member_from_dict(row) for row in json.loads(order)["members"]]
             rows = [answer(member).plain() for member in members]
             return json.dumps({"evaluations": rows, "seconds": 0.0, "worker": "no-op"})
 

@@ -27,7 +27,7 @@ from uuid import uuid4
 
 import studies.execution.ray_workers
 from studies.execution.local_cluster import OBJECT_STORE_BYTES, Cluster
-from studies.execution.pack_payload import member_from_plain
+from studies.execution.pack_payload import member_from_dict
 from studies.execution.ray_workers import PackTrainer, run_ray
 from studies.packing import Pack
 from tests.benchmarks.control_plane import answer
@@ -48,7 +48,7 @@ class SleepingTrainer(PackTrainer):
     def answered(self, order: str) -> str:
         import ray  # after our own imports: they decide how
 
-        pack = [member_from_plain(row) for row in json.loads(order)["members"]]
+        pack = [member_from_dict(row) for row in json.loads(order)["members"]]
         if pack[0].slot.phase == ATTENDANCE:
             _meet()
         else:

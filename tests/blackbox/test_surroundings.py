@@ -183,9 +183,9 @@ def test_names_that_mean_something_else_are_refused(
 
 def test_a_ledger_that_holds_such_a_name_stays_readable(copied: Path) -> None:
     from studies.load_study import parse
-    from studies.spec.yaml_reader import read_plain
+    from studies.spec.yaml_reader import read_yaml
 
-    spec = parse({**read_plain(TINY, "tiny.yaml"), "study": "published"})
+    spec = parse({**read_yaml(TINY, "tiny.yaml"), "study": "published"})
     assert spec.study == "published", "what is recorded is read without asking"
 
 

@@ -18,9 +18,9 @@ from trainers.evaluation import Slot
 from trainers.loop.pack import train_pack
 from trainers.member import Member
 from trainers.networks.fold_batch_norm import fused
-from trainers.networks.network import Noise, Pass
+from trainers.networks.network import ForwardPass, Noise
 from trainers.tasks import TASKS
-from trainers.tools.signal_probes import Probe
+from trainers.tools.signal_probes import MeasuredClaim
 
 RATES = (0.003, 0.01, 0.03, 0.1)
 SMALL = Setting(
@@ -45,7 +45,7 @@ def members(
     ]  # fmt: skip
 
 
-def nets() -> Iterator[Probe]:
+def nets() -> Iterator[MeasuredClaim]:
     """Every known result that needs a trained network."""
     yield from _decay()
     yield from _fusion()
@@ -53,7 +53,7 @@ def nets() -> Iterator[Probe]:
     yield from _depth()
 
 
-def _decay() -> Iterator[Probe]:
+def _decay() -> Iterator[MeasuredClaim]:
     """An L2 penalty and decoupled decay of one strength: one training for SGD, two for Adam (R4)."""
     task = TASKS["digits"]()
     for optimizer, rate, claimed, low, high in (
@@ -68,24 +68,24 @@ def _decay() -> Iterator[Probe]:
             )
         apart = float((ends[0] - ends[1]).norm() / ends[1].norm())
         what = f"{optimizer}: L2 against decoupled decay, distance of weights after 200 steps"
-        yield Probe(claim="R4", what=what, claimed=claimed, measured=apart, low=low, high=high)
+        yield MeasuredClaim(claim="R4", what=what, claimed=claimed, measured=apart, low=low, high=high)
 
 
-def _fusion() -> Iterator[Probe]:
+def _fusion() -> Iterator[MeasuredClaim]:
     """A trained batch norm folded into the map before it gives the same outputs (N9)."""
     levels = {"initializer": "he_normal", "optimizer": "nesterov", "normalization": "batch_norm"}
     end = trained(members(levels, {}, SMALL, (0.03,)), TASKS["digits"]())
-    how = Pass(training=False, numbers=end.stack.numbers)
+    how = ForwardPass(training=False, numbers=end.stack.numbers)
     with torch.no_grad():
         normed = end.network.forward(end.stack.parameters, end.stack.buffers, end.x_KVF, how)
         plain, rows = fused(end.network, end.stack.params_SP, end.stack.buffers_SP)
         folded = plain.forward(plain.parameters.views(rows), {}, end.x_KVF, how)
     what = "trained batch norm, folded or not: largest difference of outputs"
     found = float((normed - folded).abs().max())
-    yield Probe(claim="N9", what=what, claimed="below 1e-5", measured=found, low=0.0, high=1e-5)
+    yield MeasuredClaim(claim="N9", what=what, claimed="below 1e-5", measured=found, low=0.0, high=1e-5)
 
 
-def _variance_shift() -> Iterator[Probe]:
+def _variance_shift() -> Iterator[MeasuredClaim]:
     """Dropout before a batch norm: the norm learns from a larger variance than it meets at test time (N7).
 
     Li et al. 2019, arXiv:1801.05134. Dropping inputs h of a linear map with weights w, and scaling the others
@@ -109,7 +109,7 @@ def _variance_shift() -> Iterator[Probe]:
     squares = seen[0]["hidden0"].square().mean(1)
     added = p / (1 - p) * (squares[:, None] @ end.stack.parameters["weight1"].detach() ** 2)[:, 0]
     expected = float((1 + added / at_test).median())
-    yield Probe(
+    yield MeasuredClaim(
         claim="N7",
         what="dropout 0.5, then batch norm: variance in training over that at test",
         claimed=f"{expected:.2f} (algebra)",
@@ -127,7 +127,7 @@ def _sums(end: Trained, x_KVF: Tensor, noise: Noise) -> dict[str, Tensor]:
         seen[name] = z
         return z
 
-    how = Pass(training=False, numbers=end.stack.numbers, noise=noise, watch=watch)
+    how = ForwardPass(training=False, numbers=end.stack.numbers, noise=noise, watch=watch)
     with torch.no_grad():
         end.network.forward(end.stack.parameters, end.stack.buffers, x_KVF, how)
     return seen
@@ -146,14 +146,14 @@ def _accuracy(depth: int, activation: str, initializer: str, normalization: str 
     return 1 - min(e.validation_metric for e in found)
 
 
-def _depth() -> Iterator[Probe]:
+def _depth() -> Iterator[MeasuredClaim]:
     depths = (3, 20, 30)
     he, glorot = (
         {depth: _accuracy(depth, "relu", f"{name}_normal") for depth in depths} for name in ("he", "glorot")
     )
 
-    def probe(claim: str, what: str, claimed: str, measured: float, low: float, high: float) -> Probe:
-        return Probe(
+    def probe(claim: str, what: str, claimed: str, measured: float, low: float, high: float) -> MeasuredClaim:
+        return MeasuredClaim(
             claim=claim, what=f"{what}: accuracy", claimed=claimed, measured=measured, low=low, high=high
         )
 

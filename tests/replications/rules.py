@@ -15,7 +15,7 @@ from search_spaces.config import Setting
 from search_spaces.space import complete
 from trainers.loop.updates import Updates
 from trainers.tensors.layout import Layout
-from trainers.tools.signal_probes import Probe
+from trainers.tools.signal_probes import MeasuredClaim
 from trainers.tools.test_functions import SURFACES, descend, rates
 
 Gradient = Callable[[int, Tensor], Tensor]
@@ -54,7 +54,7 @@ def descended(
     return path
 
 
-def rules() -> Iterator[Probe]:
+def rules() -> Iterator[MeasuredClaim]:
     """Every known result about update rules alone."""
     yield from _velocity()
     yield from _adagrad()
@@ -67,11 +67,11 @@ def _steady(step: int, point: Tensor) -> Tensor:
     return torch.ones_like(point)
 
 
-def _velocity() -> Iterator[Probe]:
+def _velocity() -> Iterator[MeasuredClaim]:
     sgd = descended("sgd", _steady, size=1, steps=300, learning_rate=0.01)
     for name in ("momentum", "nesterov"):
         path = descended(name, _steady, size=1, steps=300, learning_rate=0.01, momentum=0.9)
-        yield Probe(
+        yield MeasuredClaim(
             claim="O1",
             what=f"{name} 0.9: last step over SGD's, steady gradient",
             claimed="1 / (1 - 0.9) = 10",
@@ -81,9 +81,9 @@ def _velocity() -> Iterator[Probe]:
         )
 
 
-def _adagrad() -> Iterator[Probe]:
+def _adagrad() -> Iterator[MeasuredClaim]:
     path = descended("adagrad", _steady, size=1, steps=100, learning_rate=0.01)
-    yield Probe(
+    yield MeasuredClaim(
         claim="O3",
         what="AdaGrad: step 100 over step 1, steady gradient",
         claimed="1 / sqrt(100) = 0.1",
@@ -93,7 +93,7 @@ def _adagrad() -> Iterator[Probe]:
     )
 
 
-def _surfaces() -> Iterator[Probe]:
+def _surfaces() -> Iterator[MeasuredClaim]:
     """How many of 19 learning rates lead at least half of 16 starts to the optimum in 100 steps."""
     for claim, surface, optimizer, claimed, low, high in (
         ("O13", "ravine", "sgd", "0 (fails)", 0.0, 0.0),
@@ -101,7 +101,7 @@ def _surfaces() -> Iterator[Probe]:
         ("O13", "ravine", "adam", "8 (reaches it)", 1.0, 19.0),
     ):
         found = descend(SURFACES[surface], {"optimizer": optimizer}, rates(optimizer))
-        yield Probe(
+        yield MeasuredClaim(
             claim=claim,
             what=f"{surface}, {optimizer}: learning rates of 19 that reach the optimum",
             claimed=claimed,
@@ -110,7 +110,7 @@ def _surfaces() -> Iterator[Probe]:
             high=high,
         )
     wells = [descend(SURFACES["steep_optimum"], {"optimizer": name}, rates(name)) for name in ("adam", "sgd")]
-    yield Probe(
+    yield MeasuredClaim(
         claim="O14",
         what="steep optimum: learning rates that reach it, Adam's minus SGD's",
         claimed="8 - 0",
@@ -125,7 +125,9 @@ def _surfaces() -> Iterator[Probe]:
     ):
         reached = bowl.reached_K[bowl.rates_K == rate].double().mean()
         what = f"bowl of curvature 20, SGD at {rate}: share of starts that arrive"
-        yield Probe(claim="G4", what=what, claimed=claimed, measured=float(reached), low=low, high=high)
+        yield MeasuredClaim(
+            claim="G4", what=what, claimed=claimed, measured=float(reached), low=low, high=high
+        )
 
 
 PERIOD, SPIKE, REST = 101, 1010.0, -10.0
@@ -136,7 +138,7 @@ def _spiked(step: int, point: Tensor) -> Tensor:
     return torch.full_like(point, SPIKE if step % PERIOD == 0 else REST)
 
 
-def _reddi() -> Iterator[Probe]:
+def _reddi() -> Iterator[MeasuredClaim]:
     """Adam walks away from the best point of a linear loss, AMSGrad does not (arXiv:1904.09237)."""
     for name, low, high, claimed in (
         ("adam", 0.5, 1.0, "+1, the worst point"),
@@ -145,7 +147,7 @@ def _reddi() -> Iterator[Probe]:
         path = descended(
             name, _spiked, size=1, steps=30_300, box=1.0, learning_rate=0.04, beta1=0.9, beta2=0.99
         )
-        yield Probe(
+        yield MeasuredClaim(
             claim="G6",
             what=f"{name} on Reddi et al.'s loss: mean place of the last 1010 steps",
             claimed=claimed,
@@ -171,7 +173,7 @@ def wilson(rng: np.random.Generator, n: int, own: int, share: float = 0.7) -> tu
     return torch.from_numpy(x), torch.from_numpy(y)
 
 
-def _wilson() -> Iterator[Probe]:
+def _wilson() -> Iterator[MeasuredClaim]:
     """Least squares from zero: gradient descent separates new items, adaptive rules call all of them 1."""
     n = 200
     x_NP, y_N = wilson(np.random.default_rng(1), n, 5 * n)
@@ -192,7 +194,7 @@ def _wilson() -> Iterator[Probe]:
         adaptive = name not in ("sgd", "momentum")
         wrong = float((new_NP @ point[:3] * labels_N <= 0).double().mean())
         expected = negative if adaptive else 0.0
-        yield Probe(
+        yield MeasuredClaim(
             claim="O9",
             what=f"Wilson et al.'s data, {name}: test error",
             claimed=f"{expected:.3f}" + (" (all negatives)" if adaptive else ""),

@@ -15,7 +15,7 @@ from trainers.loop.updates import Updates
 from trainers.losses import member_losses
 from trainers.member import Member
 from trainers.networks import network_for
-from trainers.networks.network import Pass
+from trainers.networks.network import ForwardPass
 from trainers.networks.perceptron import Perceptron
 from trainers.tasks.task import Task
 
@@ -57,7 +57,7 @@ def trained(members: Sequence[Member], task: Task) -> Trained:
     steady = torch.ones(len(members), dtype=dtype)
     for step in range(config.setting.steps):
         x, y = feed.batch(step)
-        how = Pass(training=True, numbers=stack.numbers, noise=noise.at(step, None))
+        how = ForwardPass(training=True, numbers=stack.numbers, noise=noise.at(step, None))
         outputs = network.forward(stack.leaves, stack.buffers, x, how)
         stack.grads_SP.zero_()
         torch.autograd.backward(member_losses(outputs, y, task.kind).sum())

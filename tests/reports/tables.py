@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reports.defaults.schema import Defaults, Gain, Number, Plan, Reading, Recipe, Regret, Row, sealed
+from reports.defaults.schema import (
+    Defaults,
+    Gain,
+    Plan,
+    ReadingGuide,
+    Recipe,
+    RecommendedLevel,
+    Regret,
+    TunedSetting,
+    sealed,
+)
 from reports.verdicts.validity_scope import Scope
 from search_spaces.config import Setting
 from search_spaces.space import complete
 
 
-def row(**changes: Any) -> Row:
+def row(**changes: Any) -> RecommendedLevel:
     """A confirmed row of initializers, with some fields replaced."""
-    return Row(
+    return RecommendedLevel(
         **{
             "factor": "initializer",
             "regime": "deep",
@@ -40,9 +50,9 @@ def row(**changes: Any) -> Row:
     )
 
 
-def number(**changes: Any) -> Number:
+def number(**changes: Any) -> TunedSetting:
     """A tuned learning rate of the row of initializers, with some fields replaced."""
-    return Number(
+    return TunedSetting(
         **{
             "name": "learning_rate",
             "regime": "deep",
@@ -77,7 +87,7 @@ def recipe(
     )
 
 
-def table(*rows: Row, **changes: Any) -> Defaults:
+def table(*rows: RecommendedLevel, **changes: Any) -> Defaults:
     """A sealed table of these rows, with a recipe for each regime unless others are given."""
     rows = rows or (row(),)
     regimes = dict.fromkeys(each.regime for each in rows)
@@ -100,7 +110,7 @@ def table(*rows: Row, **changes: Any) -> Defaults:
                 "rows": rows,
                 "numbers": (),
                 "recipes": tuple(recipe(regime) for regime in regimes),
-                "reading": Reading(),
+                "reading": ReadingGuide(),
                 **changes,
             }
         )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reports.claims.cards import Card, cards, read_cards
+from reports.claims.cards import ClaimCard, cards, read_cards
 from reports.claims.ledger import entries, workspace_entries
 from reports.evidence.claim import Claim
 from reports.evidence.study_record import StudyRecord
@@ -54,7 +54,7 @@ def study(
     return replace(planted_study(errors, **changes), claims=said or (claim(),))
 
 
-def card_of(record: StudyRecord) -> Card:
+def card_of(record: StudyRecord) -> ClaimCard:
     """Of its only claim."""
     (found,) = cards(record)
     return found

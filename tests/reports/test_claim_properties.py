@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reports.claims.claim_types import Heard, type_of
+from reports.claims.claim_types import ClaimEvidence, type_of
 from reports.claims.effects import pair as blocks_of
 from reports.claims.outcome import Challenge, Outcome
 from reports.evidence.arrays import Evidence
@@ -161,7 +161,9 @@ def outcome_of(
     claim: Claim, rows: Mapping[str, Evidence], *, looks: int, challenge: Challenge | None = None
 ) -> Outcome:
     """By the judge of the claim's type."""
-    outcome = type_of(claim).judge(claim, Heard(rows=rows, members=(), looks=looks, challenge=challenge))
+    outcome = type_of(claim).judge(
+        claim, ClaimEvidence(rows=rows, members=(), looks=looks, challenge=challenge)
+    )
     assert outcome is not None
     return outcome
 

@@ -11,15 +11,15 @@ from scipy import stats
 
 from reports.statistics import claim_rules, false_discovery, reversals
 from reports.statistics.bootstrap import improvement, shares
-from reports.statistics.claim_rules import Bounds
+from reports.statistics.claim_rules import EffectBounds
 from reports.statistics.compare import compare
 from tests.reports import reference
 
 
-def pair(mean: float, error: float, quantile: float = 2.0) -> Bounds:
+def pair(mean: float, error: float, quantile: float = 2.0) -> EffectBounds:
     """A pair whose bounds lie `quantile` standard errors from its mean."""
     half = quantile * error
-    return Bounds(
+    return EffectBounds(
         mean=np.array(mean), error=np.array(error), lower=np.array(mean - half), upper=np.array(mean + half)
     )
 
@@ -84,7 +84,7 @@ def test_a_difference_that_is_real_but_negligible_is_a_tie() -> None:
     ],
 )
 def test_always_needs_the_challenge_and_a_new_task_within_a_margin(
-    u: Bounds, low: float, reversed_tasks: int, expected: str
+    u: EffectBounds, low: float, reversed_tasks: int, expected: str
 ) -> None:
     assert claim_rules.always_claim(u, np.array(low), np.array(reversed_tasks)) == expected
 
@@ -133,7 +133,7 @@ def test_of_an_ordering_what_is_proved_survives() -> None:
     ],
 )
 def test_a_claim_about_regimes_needs_the_interaction_and_both_signs(
-    difference: Bounds, here: Bounds, there: Bounds, expected: str
+    difference: EffectBounds, here: EffectBounds, there: EffectBounds, expected: str
 ) -> None:
     assert claim_rules.regime_claim(difference, here, there) == expected
 

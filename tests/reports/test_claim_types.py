@@ -7,10 +7,10 @@ from typing import Any, cast, get_args
 
 import pytest
 
-from reports.claims.cards import Card, cards
-from reports.claims.claim_types import TYPES, Heard, TypeOfClaim, type_of
+from reports.claims.cards import ClaimCard, cards
+from reports.claims.claim_types import TYPES, ClaimEvidence, TypeOfClaim, type_of
 from reports.evidence.claim import Claim, ClaimType
-from reports.evidence.fairness_checks import FIXED_DESIGNS, standing
+from reports.evidence.fairness_checks import FIXED_DESIGNS, evidence_status
 from studies.spec.errors import SpecError
 from studies.spec.load import parse
 from studies.spec.sections import Sampler
@@ -46,14 +46,14 @@ def test_a_card_is_made_by_the_judge_of_its_type(type_: str, monkeypatch: pytest
     """By no other: each judge is replaced in turn, and only claims of its type notice."""
     heard: list[str] = []
 
-    def judge(claim: Claim, _: Heard) -> None:
+    def judge(claim: Claim, _: ClaimEvidence) -> None:
         heard.append(claim.type)
 
     rows = cast(dict[str, TypeOfClaim], TYPES)
     monkeypatch.setitem(rows, type_, replace(rows[type_], judge=judge))
     monkeypatch.setattr("reports.claims.cards.challenge_of", lambda *_: None)
     record = study(*(made(one) for one in TYPES))
-    found: dict[str, Card] = {card.type: card for card in cards(record)}
+    found: dict[str, ClaimCard] = {card.type: card for card in cards(record)}
     assert heard == [type_]
     assert found[type_].verdict == "not_tested"
 
@@ -86,7 +86,7 @@ def test_a_type_that_nobody_wired_is_an_error_and_never_judged_as_another() -> N
 def test_only_designs_that_are_declared_fixed_carry_verdicts(sampler: str) -> None:
     """A sampler that comes later is exploratory until somebody has shown that it may be evidence."""
     record = replace(planted_study({"deep": noisy_errors([2, 2, 0])}), sampler=sampler)
-    kind = standing(record).kind
+    kind = evidence_status(record).kind
     assert (kind != "exploratory") == (sampler in ("sobol", "random"))
     assert FIXED_DESIGNS == ("sobol", "random")
 

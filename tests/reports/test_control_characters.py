@@ -9,7 +9,7 @@ import pytest
 
 from reports.claims.cards import as_csv as cards_as_csv
 from reports.io.control_characters import cell, on_one_line
-from reports.pages.figures import Picture
+from reports.pages.figures import FigurePanel
 from reports.pages.study_page import csv_text
 from studies.commands.results import as_csv
 
@@ -32,7 +32,7 @@ def test_numbers_are_no_text() -> None:
 
 def test_every_csv_that_is_written_quotes_its_cells() -> None:
     evil = "x;\uff1dcmd()"
-    picture = Picture(
+    picture = FigurePanel(
         name="p", title="t", description="d", svg="", columns=("level", evil), rows=((evil, -1.0),)
     )
     for text in (csv_text(picture), as_csv([{"level": evil, evil: -1.0}])):

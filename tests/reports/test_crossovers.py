@@ -11,7 +11,7 @@ from scipy import stats
 from reports.evidence.arrays import gather
 from reports.evidence.study_record import StudyRecord
 from reports.pages.study_page import build
-from reports.verdicts.crossovers import Crossing, NoCrossing, crossings, effect_maps
+from reports.verdicts.crossovers import Crossing, NoCrossover, crossings, effect_maps
 from tests.reports.planted import noisy_errors, planted_study
 
 LEVELS = ("relu", "silu")
@@ -117,7 +117,7 @@ def test_too_few_common_families_are_a_reason_and_no_picture() -> None:
     study = planted_study({"shallow": noisy_errors([0, 1], tasks=1), "deep": noisy_errors([0, 1], tasks=1)},
                           levels=("torch_default", "he_normal"), textbook={})  # fmt: skip
     (found,) = crossings(study, gather(study))
-    assert isinstance(found, NoCrossing)
+    assert isinstance(found, NoCrossover)
     assert "an interval needs at least two" in found.reason
     assert "From which depth on?" in build(study)[0]
 

@@ -373,7 +373,7 @@ def test_shipped_tasks_are_measured_or_generated_by_their_licence() -> None:
     """The rule by which a page tells our rules' items from a user's, over every task that ships."""
     from reports.evidence.budget import GENERATED
     from trainers.tasks import ROWS
-    from trainers.tasks.synthetic import Procedure
+    from trainers.tasks.synthetic import SyntheticTask
 
     for row in ROWS:
-        assert isinstance(row, Procedure) == str(row.licence).startswith(GENERATED), row.name
+        assert isinstance(row, SyntheticTask) == str(row.licence).startswith(GENERATED), row.name

@@ -11,7 +11,7 @@ import pytest
 from reports.defaults.defaults_file import defaults, kept
 from reports.defaults.diff import Differences, differences
 from reports.defaults.schema import Defaults, LevelEffect, sealed
-from reports.export.diff_text import told
+from reports.export.diff_text import diff_text
 from reports.verdicts.verdict import verdicts
 from search_spaces.config import Setting
 from tests.reports.planted import noisy_errors, planted_study
@@ -29,7 +29,7 @@ def test_equal_tables_have_no_differences() -> None:
     found = between(table(), table())
     assert not found.any
     assert found.compared == 1
-    assert told(found).splitlines() == ["a.yaml -> b.yaml", "Nothing changed: 1 row compared."]
+    assert diff_text(found).splitlines() == ["a.yaml -> b.yaml", "Nothing changed: 1 row compared."]
 
 
 def test_a_move_between_levels_that_both_tables_prove_as_good_is_within_the_tied_set() -> None:
@@ -173,16 +173,16 @@ def test_the_framework_has_levels_settings_and_numbers() -> None:
 def test_markdown_and_json_say_the_same(tmp_path: Any) -> None:
     old = table(row(recommended="a|b", tied_with=("<script>",), **TIED))
     new = table(row(recommended="<script>", tied_with=("a|b",), **TIED))
-    text = told(between(old, new), "markdown")
+    text = diff_text(between(old, new), "markdown")
     assert text.startswith("### Defaults: a.yaml → b.yaml\n")
     (line,) = [line for line in text.splitlines() if line.startswith("| initializer@deep")]
     assert line.replace("\\|", "").count("|") == 6
     assert "<script>" not in text.replace("\\<script\\>", "")
-    data = json.loads(told(between(old, new), "json"))
+    data = json.loads(diff_text(between(old, new), "json"))
     assert data["changed"] is True
     assert data["rows"][0]["kind"] == "within_ties"
     with pytest.raises(ValueError, match="unknown format of differences 'yaml'"):
-        told(between(old, new), "yaml")
+        diff_text(between(old, new), "yaml")
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_a_reference_is_quoted_level_by_level() -> None:
     assert "he_normal against lecun_normal: +1.25 margins [+0.75, +1.75]" in moved.because
     assert "he_uniform against lecun_normal: +0.50 margins [+0.00, +1.00]" in moved.because
     assert "glorot_normal" not in moved.because
-    said = told(differences("textbook", table(new), ("textbook", "b.yaml")))
+    said = diff_text(differences("textbook", table(new), ("textbook", "b.yaml")))
     assert "the evidence says otherwise" in said
     assert "the evidence changed" not in said
     assert "positive: A is worse" in said

@@ -19,7 +19,7 @@ from reports.verdicts.hyperparameter_values import tuned_numbers
 from reports.verdicts.model import Verdict
 from reports.verdicts.robustness import Robustness, robustness
 from reports.verdicts.verdict import Decision, verdicts
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from tests.reports import reference, reference_numbers, reference_row
 from tests.reports.discriminating import discriminating
 from tests.reports.reference_row import Table, decided, table_of
@@ -312,7 +312,7 @@ def test_every_field_of_every_number(name: str, regime: str) -> None:
 def test_levels_that_differ_in_training_items_get_the_widest_intervals_of_them() -> None:
     record = discriminating(**STUDIES["few families"])
     sizes = dict(zip(table_of(record, "deep").levels, (400, 100, 200, 300), strict=True))
-    changes = {level: Change(setting={"train_size": size}) for level, size in sizes.items()}
+    changes = {level: Overrides(setting={"train_size": size}) for level, size in sizes.items()}
     asked = replace(record.questions[0], changes=changes)
     rows = [row for row in record.evaluations if (row.slot.regime, row.slot.phase) == ("deep", "confirm")]
     found = from_rows(record, asked, "deep", rows)

@@ -20,7 +20,7 @@ from reports.pages.study_page import write_report
 from reports.pages.textbook_tables import PAIRINGS, STARS
 from reports.statistics.compare import block_effects
 from search_spaces.catalog import FACTORS
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from tests.reports.planted import LEVELS, noisy_errors, planted_study
 
 BESIDE = {task: ("relu", "tanh")[t % 2] for t, task in enumerate(f"task_{n}" for n in range(8))}
@@ -177,8 +177,8 @@ def test_a_study_without_such_rows_has_no_such_tables() -> None:
 
 def test_a_row_of_combinations_that_bears_the_factors_name_is_not_split(initializers: StudyRecord) -> None:
     row = gather(initializers)[0]
-    plain = {level: Change(levels={"initializer": level}) for level in LEVELS}
-    mixed = plain | {"he_normal": Change(levels={"initializer": "glorot_normal", "activation": "tanh"})}
+    plain = {level: Overrides(levels={"initializer": level}) for level in LEVELS}
+    mixed = plain | {"he_normal": Overrides(levels={"initializer": "glorot_normal", "activation": "tanh"})}
     stated, combined = (
         replace(row, question=replace(row.question, changes=changes)) for changes in (plain, mixed)
     )

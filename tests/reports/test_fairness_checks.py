@@ -11,16 +11,16 @@ from typing import cast
 import pytest
 
 from reports.evidence.arrays import from_rows
-from reports.evidence.fairness_checks import EvidenceError, standing
+from reports.evidence.fairness_checks import EvidenceError, evidence_status
 from reports.evidence.study_record import StudyRecord
 from reports.pages.study_page import write_report
 from reports.verdicts.verdict import verdicts
 from search_spaces.config import Setting
-from search_spaces.overrides import Change as Stated
+from search_spaces.overrides import Overrides as Stated
 from tests.reports.planted import BUDGET, noisy_errors, planted_study
 from trainers.evaluation import Evaluation, Phase
 
-Change = Callable[[Evaluation], Evaluation | None]
+Overrides = Callable[[Evaluation], Evaluation | None]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def study() -> StudyRecord:
     return planted_study({"deep": noisy_errors([0, 1, 2])})
 
 
-def changed(record: StudyRecord, change: Change) -> StudyRecord:
+def changed(record: StudyRecord, change: Overrides) -> StudyRecord:
     """The study with every evaluation passed through `change`; None drops it, and nothing is replanned."""
     rows = tuple(new for row in record.evaluations if (new := change(row)) is not None)
     ran = Counter(row.slot.phase for row in rows)
@@ -44,7 +44,7 @@ def at(row: Evaluation, phase: str, index: int, level: str = "he_normal") -> boo
 def refusal(record: StudyRecord) -> str:
     with pytest.raises(EvidenceError) as caught:
         verdicts(record)
-    assert standing(record).kind == "refused"
+    assert evidence_status(record).kind == "refused"
     return str(caught.value)
 
 
@@ -54,7 +54,7 @@ def about(record: StudyRecord, changes: dict[str, Stated]) -> StudyRecord:
 
 
 def test_a_sound_study_may_speak(study: StudyRecord) -> None:
-    assert standing(study).kind == "evidence"
+    assert evidence_status(study).kind == "evidence"
 
 
 def test_a_missing_confirm_run_is_named(study: StudyRecord) -> None:
@@ -73,8 +73,8 @@ def test_a_member_that_could_not_be_trained_takes_the_verdict_of_its_row(
         return replace(row, status="failed", cause="crash: <b>it</b> broke", test=None, versions={})
 
     gap = changed(study, fail)
-    assert standing(gap).kind == "unjudged"
-    assert f"{phase} 0 of he_normal on task_2, block 1 could not be trained" in standing(gap).reason
+    assert evidence_status(gap).kind == "unjudged"
+    assert f"{phase} 0 of he_normal on task_2, block 1 could not be trained" in evidence_status(gap).reason
     page = write_report(gap, tmp_path).read_text(encoding="utf-8")
     assert "No verdict: members of its rows could not be trained" in page
     assert "crash: &lt;b&gt;it&lt;/b&gt; broke" in page
@@ -88,7 +88,7 @@ def test_a_gap_in_one_row_leaves_the_others_their_verdicts(tmp_path: Path) -> No
         return replace(row, status="failed", cause="memory: too large", test=None) if first else row
 
     gap = changed(two, fail)
-    assert standing(gap).kind == "evidence"
+    assert evidence_status(gap).kind == "evidence"
     assert {verdict.regime for verdict in verdicts(gap)} == {"shallow"}
     page = write_report(gap, tmp_path).read_text(encoding="utf-8")
     assert "initializer @ deep: no verdict, members of this row could not be trained" in page
@@ -179,8 +179,8 @@ def test_a_task_without_margin_is_refused(study: StudyRecord) -> None:
 
 def test_an_unfinished_study_is_interim_and_gets_no_verdict(study: StudyRecord) -> None:
     unfinished = replace(study, evaluations=study.evaluations[:-40])
-    assert standing(unfinished).kind == "interim"
-    assert "40 of" in standing(unfinished).reason
+    assert evidence_status(unfinished).kind == "interim"
+    assert "40 of" in evidence_status(unfinished).reason
     with pytest.raises(EvidenceError, match="interim"):
         verdicts(unfinished)
 
@@ -188,7 +188,7 @@ def test_an_unfinished_study_is_interim_and_gets_no_verdict(study: StudyRecord) 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_adaptive_samplers_get_no_verdict(sampler: str, study: StudyRecord) -> None:
     record = replace(study, sampler=sampler)
-    assert standing(record).kind == "exploratory"
+    assert evidence_status(record).kind == "exploratory"
     with pytest.raises(EvidenceError, match="exploratory"):
         verdicts(record)
 
@@ -211,7 +211,7 @@ def sized(record: StudyRecord, sizes: dict[str, int]) -> StudyRecord:
 
 def test_levels_of_a_setting_may_differ_in_it_and_must_be_what_they_are_called(study: StudyRecord) -> None:
     asked = {level: Stated(setting={"batch_size": size}) for level, size in SIZES.items()}
-    assert standing(about(sized(study, SIZES), asked)).kind == "evidence"
+    assert evidence_status(about(sized(study, SIZES), asked)).kind == "evidence"
     assert "another level" in refusal(about(sized(study, {**SIZES, "he_normal": 64}), asked))
     assert "settings" in refusal(sized(study, SIZES))
 
@@ -223,7 +223,9 @@ def test_a_setting_that_every_level_tunes_may_differ(study: StudyRecord) -> None
 
     tuned = changed(study, change)
     assert "settings" in refusal(tuned)
-    assert standing(replace(tuned, nuisance={**study.nuisance, "batch_size": (8, 64)})).kind == "evidence"
+    assert (
+        evidence_status(replace(tuned, nuisance={**study.nuisance, "batch_size": (8, 64)})).kind == "evidence"
+    )
 
 
 def without_tasks(record: StudyRecord, *regimes: str) -> StudyRecord:
@@ -252,7 +254,7 @@ def test_a_study_without_any_task_says_why_there_is_no_verdict(study: StudyRecor
     first = study.evaluations[0]
     pilot = replace(first, slot=replace(first.slot, factor="", level="relu_nesterov", phase="pilot"))
     record = replace(without_tasks(study, "deep"), evaluations=(pilot,), planned={"pilot": 1})
-    assert standing(record).kind == "unjudged"
+    assert evidence_status(record).kind == "unjudged"
     with pytest.raises(EvidenceError, match=r"unjudged.*it did not train"):
         verdicts(record)
     assert "the pilot left every task out" in write_report(record, tmp_path).read_text(encoding="utf-8")

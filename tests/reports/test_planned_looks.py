@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from reports.evidence.arrays import Evidence
 from reports.evidence.budget import Budget, Margin
 from reports.evidence.question import Question
-from reports.evidence.race_progress import Course, course_of
+from reports.evidence.race_progress import RaceProgress, race_progress_of
 from reports.verdicts.verdict import decide
 from search_spaces.config import Config
 from tests.reports import reference
@@ -73,9 +73,9 @@ def study(seed: int) -> Study:
     return Study(errors=errors, delta=delta, family=family.astype(np.int64), looks=looks)
 
 
-def course(given: Study, confirmed: list[Evaluation]) -> Course:
+def course(given: Study, confirmed: list[Evaluation]) -> RaceProgress:
     tasks = [f"t{t}" for t in range(len(given.family))]
-    return course_of(
+    return race_progress_of(
         given.question,
         tasks=tasks,
         families=[f"f{f}" for f in given.family],
@@ -94,7 +94,7 @@ def course(given: Study, confirmed: list[Evaluation]) -> Course:
     )  # fmt: skip
 
 
-def trained(given: Study, so_far: Course) -> list[Evaluation]:
+def trained(given: Study, so_far: RaceProgress) -> list[Evaluation]:
     """What a course has called for so far, confirmed in both arms; the untuned one ranks the other way."""
     rows = []
     names = NAMES[: given.errors.shape[2]]

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from reports.evidence.arrays import gather
-from reports.evidence.fairness_checks import standing
+from reports.evidence.fairness_checks import evidence_status
 from reports.evidence.study_record import StudyRecord
 from reports.pages.study_page import build
 from reports.statistics.compare import compare
@@ -171,7 +171,7 @@ def test_a_study_with_several_looks_is_raced_and_one_with_one_look_is_not() -> N
     budget = replace(BUDGET, looks=(8, 12, 16))
     errors = noisy_errors((3.0, 0.0, 3.0), tasks=16, block_sd=0.3)
     whole = planted_study({"deep": errors}, budget=budget)
-    assert standing(whole).kind == "refused"  # trained on, although the race had stopped
+    assert evidence_status(whole).kind == "refused"  # trained on, although the race had stopped
     record = called_for(whole)
     (body,) = gather(record)
     raced, fixed = decide(body, looks=record.budget.looks), decide(body, looks=3)

@@ -15,7 +15,7 @@ from reports.statistics.bayesian import PRIOR, signed_rank
 from reports.verdicts.headline import decided, other_orders
 from reports.verdicts.model import Verdict
 from reports.verdicts.robustness import robustness
-from reports.verdicts.sensitivity import Line, last_step, sensitivity
+from reports.verdicts.sensitivity import SensitivityAnalysis, last_step, sensitivity
 from reports.verdicts.speed_profile import pace_of
 from reports.verdicts.time_to_target import targets
 from reports.verdicts.verdict import judge, verdicts
@@ -27,7 +27,7 @@ def row_of(study: StudyRecord) -> tuple[Evidence, Verdict]:
     return evidence, judge(study, evidence)
 
 
-def lines_of(study: StudyRecord) -> dict[str, Line]:
+def lines_of(study: StudyRecord) -> dict[str, SensitivityAnalysis]:
     evidence, verdict = row_of(study)
     checks = robustness(evidence, verdict, looks=study.budget.looks)
     return {line.what: line for line in sensitivity(study, evidence, verdict, checks)}

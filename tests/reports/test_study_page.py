@@ -14,15 +14,15 @@ import pytest
 
 from reports.evidence.arrays import gather
 from reports.evidence.study_record import StudyRecord
-from reports.pages.extra_tables import Sheet
-from reports.pages.figures import Picture, forest
+from reports.pages.extra_tables import TableData
+from reports.pages.figures import FigurePanel, forest
 from reports.pages.study_page import build, write_report
 from reports.verdicts.verdict import judge
 from tests.reports.planted import noisy_errors, planted_study
 
 VERDICT_WORDS = re.compile(r"confirmed|contradicted|insufficient|\btied\b|fallback", re.IGNORECASE)
 HOSTILE = '<script>alert("x")</script> $x_{ & \' `'
-Built = tuple[str, tuple[Picture | Sheet, ...]]
+Built = tuple[str, tuple[FigurePanel | TableData, ...]]
 VOID = {"meta", "br", "use", "path", "link", "img"}
 
 

@@ -23,7 +23,7 @@ from trainers.loop.stack import Stack
 from trainers.loop.updates import Updates
 from trainers.loop.validation_log import Plateau
 from trainers.losses import member_losses
-from trainers.networks.network import Pass
+from trainers.networks.network import ForwardPass
 from trainers.networks.perceptron import Perceptron
 from trainers.randomness import StreamKey
 from trainers.tasks.task_fields import Kind
@@ -177,7 +177,7 @@ def by_trainer(
     updates = Updates([config], network.parameters, start)
     plateau = Plateau(updates.pace.patience_K, updates.pace.factor_K)
     smoothing = torch.tensor([config.numbers.get("smoothing", 0.0)]) if kind == "classification" else None
-    how = Pass(training=training, numbers=stack.numbers)
+    how = ForwardPass(training=training, numbers=stack.numbers)
     for step in range(STEPS):
         batch = slice(step * SETTING.batch_size, (step + 1) * SETTING.batch_size)
         outputs = network.forward(stack.leaves, stack.buffers, x[batch][None], how)

@@ -14,7 +14,7 @@ from reports.evidence.control_arms import ControlKind, control_states, fails
 from reports.evidence.fairness_checks import EvidenceError
 from reports.evidence.range_edges import audit, flagged
 from reports.evidence.study_record import StudyRecord
-from reports.evidence.validity import controls, standing
+from reports.evidence.validity import controls, validity_status
 from reports.pages.study_page import write_report
 from reports.verdicts.fairness_certificate import certify
 from tests.reports.planted import noisy_errors, planted_study
@@ -42,7 +42,7 @@ def test_a_control_that_comes_out_wrong_invalidates_the_study(
     means: tuple[float, float], kind: ControlKind, kind_of_standing: str
 ) -> None:
     record = controlled(noisy_errors(means, block_sd=0.2, tau=0.1), kind)
-    assert standing(record).kind == kind_of_standing
+    assert validity_status(record).kind == kind_of_standing
     (control,) = controls(record)
     assert control.failed == (kind_of_standing == "invalid")
     if control.failed:
@@ -106,9 +106,9 @@ def test_search_points_of_another_design_are_refused() -> None:
         return replace(row, config=replace(row.config, numbers={"learning_rate": 1e-5 / rate}))
 
     changed = replace(record, evaluations=tuple(map(swapped, record.evaluations)))
-    assert "unequal designs" in standing(changed).reason
+    assert "unequal designs" in validity_status(changed).reason
     stretched = replace(record, evaluations=tuple(_twice(row) for row in record.evaluations))
-    assert standing(stretched).kind == "evidence", "limits may differ by level"
+    assert validity_status(stretched).kind == "evidence", "limits may differ by level"
 
 
 def _twice(row: Evaluation) -> Evaluation:

@@ -10,11 +10,11 @@ from search_spaces.activation_gains import activation_gain
 from search_spaces.catalog import FACTORS
 from search_spaces.compatibility import EQUAL, NOTED, REFUSED, Rule, indistinct, notes, refusal
 from search_spaces.config import Config, Setting
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from search_spaces.space import complete
 from search_spaces.vocabulary import read
 
-CASES: dict[tuple[str, str], Change] = {
+CASES: dict[tuple[str, str], Overrides] = {
     ("schedule", "optimizer"): read({"schedule": "one_cycle", "optimizer": "sgd"}),
     ("optimizer", "weight_decay"): read({"optimizer": "adamw", "weight_decay": "l2"}),
     ("plateau_patience", "evaluations"): read({"schedule": "performance", "evaluations": 5}),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from search_spaces.optimizers import OPTIMIZER, Step
 from search_spaces.optimizers.muon import NEWTON_SCHULZ, needs_a_matrix, orthogonal
-from search_spaces.parts import Part, inner, place, view
+from search_spaces.parts import TensorSpan, inner, place, view
 from trainers.tensors.layout import Layout
 
 K, STEPS = 3, 50
@@ -244,7 +244,7 @@ def test_muon_leaves_all_but_inner_matrices_to_adamw(name: str) -> None:
 
 def test_muon_is_refused_where_no_matrix_is_inside() -> None:
     def check(*names: str) -> None:
-        parts: list[Part] = [part for part in PARTS if part.name in names]
+        parts: list[TensorSpan] = [part for part in PARTS if part.name in names]
         needs_a_matrix(parts)
 
     check("weight0", "bias0", "weight1", "weight3")

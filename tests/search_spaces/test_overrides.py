@@ -8,22 +8,22 @@ import pytest
 
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_NAMES
-from search_spaces.overrides import Change, spelled
+from search_spaces.overrides import Overrides, spelled
 from search_spaces.vocabulary import NUMBERS, read
 
 
 def test_a_name_is_told_as_a_factor_a_number_or_a_setting() -> None:
     change = read({"activation": "leaky_relu", "negative_slope": 0.2, "depth": 12})
-    assert change == Change(
+    assert change == Overrides(
         levels={"activation": "leaky_relu"}, numbers={"negative_slope": 0.2}, setting={"depth": 12}
     )
     assert change.parts == {("factor", "activation"), ("number", "negative_slope"), ("setting", "depth")}
 
 
 def test_a_name_that_is_a_factor_and_a_number_is_told_by_its_value() -> None:
-    assert read({"weight_decay": "l2"}) == Change(levels={"weight_decay": "l2"})
-    assert read({"weight_decay": 1}) == Change(numbers={"weight_decay": 1.0})
-    both = Change(levels={"weight_decay": "decoupled"}, numbers={"weight_decay": 0.1})
+    assert read({"weight_decay": "l2"}) == Overrides(levels={"weight_decay": "l2"})
+    assert read({"weight_decay": 1}) == Overrides(numbers={"weight_decay": 1.0})
+    both = Overrides(levels={"weight_decay": "decoupled"}, numbers={"weight_decay": 0.1})
     assert read({"weight_decay": ["decoupled", 0.1]}) == both
 
 

@@ -19,8 +19,8 @@ from reports.claims.cards import FILE as CARDS
 from reports.defaults.defaults_file import load
 from reports.export.formats import render
 from reports.pages.claim_pages import FIRST, LAST, refresh
-from studies.commands.pages import REPORTS
 from studies.ledger.ledger import FILE, Ledger
+from studies.workspace_files import REPORTS
 from tests.blackbox.program import TINY, invoked
 from tests.reports.tables import row, table
 from tests.security.attack import Attack, marker, refused, refused_site

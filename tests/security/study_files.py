@@ -16,7 +16,7 @@ import pytest
 
 from studies.load_study import parse
 from studies.site import site_of
-from studies.spec.yaml_reader import parse_plain
+from studies.spec.yaml_reader import parse_yaml
 from tests.blackbox.program import TINY, invoked
 from tests.security.attack import Attack, marker, refused, refused_site, refused_study
 
@@ -121,7 +121,7 @@ def asks_for_a_billion_cells(folder: Path) -> str:
         levels = {f"l{i}": {"learning_rate": 0.01 + 0.0005 * i} for i in range(100)}
         questions = [{"factor": f"q{i}", "levels": levels} for i in range(50)]
         few = "{families: 30, blocks: 1, trials: 1, promoted: 1, promote_seeds: 1, confirm_seeds: 1}"
-        many = parse_plain(f"budget: {few}", "budget") | {"questions": questions, "nuisance": []}
+        many = parse_yaml(f"budget: {few}", "budget") | {"questions": questions, "nuisance": []}
         _refused_data(many, "at most 100000")
     return f"{said} (after {seconds:.2f} s)"
 
@@ -135,7 +135,7 @@ def asks_for_endless_backgrounds(folder: Path) -> str:
     with little_memory():
         said = _refused_data({"background": many, "fixed": {}, "regimes": regimes}, "at most 20000")
         values = {name: list(range(20, 120)) for name in ("batch_size", "width", "steps", "train_size")}
-        search = parse_plain(SEARCH, "search.yaml") | {"space": values}
+        search = parse_yaml(SEARCH, "search.yaml") | {"space": values}
         _refused_data(search, "at most 20000", whole=True)
         _refused_data(search | {"space": {"width": list(range(1, 500))}}, "at most 100", whole=True)
     return said
@@ -197,7 +197,7 @@ def wants_code_or_addresses(folder: Path) -> str:
         refused_study(folder, with_line(f"tasks: ['{task}']", instead_of="tasks"), "task")
     for text in ("${HOME}", "$(touch x)", "{{ 7 * 7 }}", "%(HOME)s", "lambda: 0", "${oc.env:HOME}"):
         refused_study(folder, with_line(f"fixed: {{activation: '{text}'}}", instead_of="fixed"), text)
-    titled = parse_plain(with_line("title: ${HOME} {{ 7 * 7 }}", instead_of="title"), "mine")
+    titled = parse_yaml(with_line("title: ${HOME} {{ 7 * 7 }}", instead_of="title"), "mine")
     assert parse(titled).title == "${HOME} {{ 7 * 7 }}", "nothing is put in its place"
     return said
 
@@ -220,7 +220,7 @@ def hides_control_characters(folder: Path) -> str:
 
 
 def _refused_data(changes: Mapping[str, Any], word: str, *, whole: bool = False) -> str:
-    data = dict(changes) if whole else parse_plain(SPEC, "tiny") | dict(changes)
+    data = dict(changes) if whole else parse_yaml(SPEC, "tiny") | dict(changes)
     with pytest.raises(ValueError, match=re.escape(word)) as caught:
         parse(json.loads(json.dumps(data)), file="mine.yaml")
     return str(caught.value)

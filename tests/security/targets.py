@@ -16,9 +16,9 @@ import yaml
 from reports.defaults.defaults_file import load as load_defaults
 from reports.defaults.diff import differences
 from reports.defaults.schema import Defaults, content_hash
-from reports.export.diff_text import told
+from reports.export.diff_text import diff_text
 from reports.export.formats import render
-from reports.io.dataclass_files import from_plain, to_plain
+from reports.io.dataclass_files import from_dict, to_dict
 from search_spaces.config import digest
 from studies.commands.records import record_of
 from studies.commands.results import as_csv, rows
@@ -26,7 +26,7 @@ from studies.ledger.ledger import FILE, Ledger
 from studies.load_study import parse
 from studies.site import SCHEMES, site_of
 from studies.spec.load import shipped
-from studies.spec.yaml_reader import parse_plain
+from studies.spec.yaml_reader import parse_yaml
 from tests.blackbox.program import TINY
 from tests.reports.tables import number, row, table
 from tests.security.mutations import as_json, changed_bytes, changed_data
@@ -74,11 +74,11 @@ class Target:
 
 def targets() -> tuple[Target, ...]:
     """All of them, with what they start from."""
-    data = [parse_plain(shipped()[name].read_text(encoding="utf-8"), name) for name in SEEDS]
-    data.append(parse_plain(TINY.read_text(encoding="utf-8"), "tiny"))
+    data = [parse_yaml(shipped()[name].read_text(encoding="utf-8"), name) for name in SEEDS]
+    data.append(parse_yaml(TINY.read_text(encoding="utf-8"), "tiny"))
     data.append({**data[-1], **CLAIMED})
     texts = [_yaml(one).encode() for one in data]
-    defaults = to_plain(table(row(), row(factor="activation", regime="deep"), numbers=(number(),)))
+    defaults = to_dict(table(row(), row(factor="activation", regime="deep"), numbers=(number(),)))
     sound = load_defaults(json.dumps(defaults))
 
     def changed_study(chance: Random, _: Path) -> Any:
@@ -107,8 +107,8 @@ def targets() -> tuple[Target, ...]:
         found = load_defaults(text, "table.json")
         for kind in ("yaml", "markdown", "latex"):
             render(found, kind)
-        told(differences(found, "textbook", ("a", "b")))
-        told(differences(sound, found, ("a", "b")), "markdown")
+        diff_text(differences(found, "textbook", ("a", "b")))
+        diff_text(differences(sound, found, ("a", "b")), "markdown")
 
     return (
         Target(name="study file, bytes", share=0.3, make=study_text, read=_read_study),
@@ -124,7 +124,7 @@ def _yaml(data: Any) -> str:
 
 
 def _read_study(text: bytes, _: Path) -> None:
-    parse(parse_plain(text.decode("utf-8"), "study.yaml"), file="study.yaml")
+    parse(parse_yaml(text.decode("utf-8"), "study.yaml"), file="study.yaml")
 
 
 def _read_data(data: Any, _: Path) -> None:
@@ -142,7 +142,7 @@ def _read_site(text: bytes, folder: Path) -> None:
 def _rehashed(data: Any) -> Any:
     """With the hash of its own content, where it is near enough to a table to have one."""
     try:
-        made = from_plain(Defaults, data, "x")
+        made = from_dict(Defaults, data, "x")
         return {**data, "hash": content_hash(made)}
     except (ValueError, TypeError, AttributeError):
         return data

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from reports.defaults.defaults_file import load
 from studies.load_study import parse
 from studies.site import KEYS, site_of
-from studies.spec.yaml_reader import parse_plain
+from studies.spec.yaml_reader import parse_yaml
 from tests.blackbox.program import TINY
 from tests.security.fuzz import fuzz, outcome
 from tests.security.targets import Target, targets
@@ -27,7 +27,7 @@ from trainers.evaluation import Evaluation
 EVERY = {target.name: target for target in targets()}
 FOLDERS = [HealthCheck.function_scoped_fixture]
 SMALL = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=FOLDERS)
-STUDY = parse_plain(TINY.read_text(encoding="utf-8"), "tiny")
+STUDY = parse_yaml(TINY.read_text(encoding="utf-8"), "tiny")
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 plain = st.recursive(
@@ -61,7 +61,7 @@ def test_any_value_of_any_key_of_a_study_is_accepted_or_refused(key: str, value:
 @SMALL
 @given(text=st.text(max_size=200) | st.text(alphabet="[]{}:,-&*!|>'\"#%@ \n\tab1.", max_size=60))
 def test_any_text_is_a_study_file_or_is_refused(text: str) -> None:
-    accepted_or_refused(lambda: parse(parse_plain(text, "study.yaml")))
+    accepted_or_refused(lambda: parse(parse_yaml(text, "study.yaml")))
     accepted_or_refused(lambda: load(text))
 
 

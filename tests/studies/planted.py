@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from studies.comparison.protocol import Protocol, protocol
-from studies.comparison.scheduler import Agenda
+from studies.comparison.scheduler import ComparisonScheduler
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.packing import Pack
 from studies.spec.load import parse
@@ -70,9 +70,9 @@ def started(workspace: Path, fixed: Protocol | None = None) -> tuple[Ledger, Pro
     return ledger, fixed
 
 
-def agenda_of(ledger: Ledger, fixed: Protocol) -> Agenda:
+def agenda_of(ledger: Ledger, fixed: Protocol) -> ComparisonScheduler:
     """An agenda of that study on that ledger."""
-    return Agenda(fixed, ledger, BOOK, flops_per_second=2e9)
+    return ComparisonScheduler(fixed, ledger, BOOK, flops_per_second=2e9)
 
 
 def outcome(member: Member, *, status: Status = "finished", error: float | None = None) -> Evaluation:
@@ -96,13 +96,13 @@ def outcome(member: Member, *, status: Status = "finished", error: float | None 
 Maker = Callable[[Member], Evaluation]
 
 
-def train(agenda: Agenda, pack: Pack, make: Maker = outcome) -> None:
+def train(agenda: ComparisonScheduler, pack: Pack, make: Maker = outcome) -> None:
     """Commits made-up results for one pack."""
     agenda.commit(pack, [make(m) for m in pack.members], seconds=1.0, worker="planted")
 
 
 def train_all(
-    agenda: Agenda, *, shuffled: np.random.Generator | None = None, make: Maker = outcome
+    agenda: ComparisonScheduler, *, shuffled: np.random.Generator | None = None, make: Maker = outcome
 ) -> list[Pack]:
     """Works the agenda off; with `shuffled`, up to 5 packs run at a time and end in any order."""
     running: list[Pack] = []

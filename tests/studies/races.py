@@ -11,7 +11,7 @@ from typing import Any
 from reports.evidence.study_record import StudyRecord
 from studies.comparison.protocol import Protocol, protocol
 from studies.comparison.record import study_record
-from studies.comparison.scheduler import Agenda
+from studies.comparison.scheduler import ComparisonScheduler
 from studies.ledger.ledger import Ledger
 from studies.spec.load import parse
 from studies.spec.resolved import ResolvedStudy
@@ -85,12 +85,12 @@ def made(lead: Lead) -> Callable[[Member], Evaluation]:
     return make
 
 
-def agenda_of(ledger: Ledger, protocol: Protocol) -> Agenda:
+def agenda_of(ledger: Ledger, protocol: Protocol) -> ComparisonScheduler:
     """An agenda of that study on that ledger."""
-    return Agenda(protocol, ledger, BOOK, flops_per_second=2e9)
+    return ComparisonScheduler(protocol, ledger, BOOK, flops_per_second=2e9)
 
 
-def begun(workspace: Path, protocol: Protocol | None = None) -> tuple[Ledger, Agenda]:
+def begun(workspace: Path, protocol: Protocol | None = None) -> tuple[Ledger, ComparisonScheduler]:
     """Ledger and agenda, new or taken up again."""
     ledger, own = started(workspace, protocol or fixed())
     return ledger, agenda_of(ledger, own)

@@ -8,7 +8,7 @@ from typing import Any
 
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.search.protocol import SearchProtocol, search_protocol
-from studies.search.scheduler import SearchAgenda
+from studies.search.scheduler import SearchScheduler
 from studies.search.spec import SearchSpec, parse
 from tests.studies.planted import BOOK
 from trainers.evaluation import CurvePoint, Evaluation
@@ -63,9 +63,9 @@ def started(workspace: Path, fixed: SearchProtocol | None = None) -> tuple[Ledge
     return ledger, fixed
 
 
-def agenda_of(ledger: Ledger, fixed: SearchProtocol) -> SearchAgenda:
+def agenda_of(ledger: Ledger, fixed: SearchProtocol) -> SearchScheduler:
     """Its order of work on that ledger."""
-    return SearchAgenda(fixed, ledger, BOOK, flops_per_second=2e9)
+    return SearchScheduler(fixed, ledger, BOOK, flops_per_second=2e9)
 
 
 def outcome(member: Member) -> Evaluation:
@@ -107,7 +107,7 @@ def outcome(member: Member) -> Evaluation:
     )
 
 
-def train_all(agenda: SearchAgenda, *, most: int = 1_000_000) -> int:
+def train_all(agenda: SearchScheduler, *, most: int = 1_000_000) -> int:
     """Works the agenda off, or so many packs of it; returns how many."""
     done = 0
     while done < most and (pack := agenda.next_pack()) is not None:

@@ -24,7 +24,7 @@ import studies.execution.local_cluster  # before Ray: it decides how Ray is impo
 import ray
 
 from studies.load_study import AnySpec
-from studies.range_scan.protocol import ScopeSpec, scope_of
+from studies.range_scan.protocol import RangeScanSpec, scope_of
 from studies.run import run
 from tests.studies.searches import SMALL, seek
 from tests.studies.test_ray_workers import small, user_file
@@ -47,7 +47,7 @@ def held() -> dict[str, int]:
     return dict(counts)
 
 
-def study_of(kind: str, book: TaskBook) -> AnySpec | ScopeSpec:
+def study_of(kind: str, book: TaskBook) -> AnySpec | RangeScanSpec:
     if kind == "search":
         return seek(tasks=["stripes"], trials=12, setting={**SMALL["setting"], "train_size": 64})
     if kind == "scope":
@@ -96,7 +96,7 @@ def main(folder: Path, kinds: list[str]) -> None:
             patch("studies.execution.existing_cluster.collect", lambda: None),
         ):
             try:
-                place = studies.execution.existing_cluster.Attached(1) if kind == "attached" else None
+                place = studies.execution.existing_cluster.ExistingCluster(1) if kind == "attached" else None
                 try:
                     done = run(
                         study_of(kind, task_book(file)), workspace=folder / kind, tasks_from=file,

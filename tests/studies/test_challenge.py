@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.claims.cards import Card, cards
-from reports.evidence.fairness_checks import EvidenceError, check, standing
+from reports.claims.cards import ClaimCard, cards
+from reports.evidence.fairness_checks import EvidenceError, check, evidence_status
 from reports.evidence.study_record import StudyRecord
 from reports.statistics.reversals import FRESH_BLOCKS, WORST
 from reports.verdicts.verdict import verdicts
-from studies.comparison.scheduler import Agenda
+from studies.comparison.scheduler import ComparisonScheduler
 from studies.spec.resolved import ResolvedStudy
 from tests.studies.planted import train, train_all
 from tests.studies.races import Lead, begun, fixed, made, racing, record_in
@@ -62,7 +62,9 @@ def behind(regime: str, level: str, task: int) -> float:
     return 2.0 if level == "he_normal" else 0.0
 
 
-def ran(workspace: Path, lead: Lead, spec: ResolvedStudy | None = None) -> tuple[Agenda, StudyRecord]:
+def ran(
+    workspace: Path, lead: Lead, spec: ResolvedStudy | None = None
+) -> tuple[ComparisonScheduler, StudyRecord]:
     """The whole study with made-up results."""
     ledger, agenda = begun(workspace, fixed(spec or always()))
     with ledger:
@@ -70,25 +72,27 @@ def ran(workspace: Path, lead: Lead, spec: ResolvedStudy | None = None) -> tuple
         return agenda, record_in(ledger)
 
 
-def card(record: StudyRecord) -> Card:
+def card(record: StudyRecord) -> ClaimCard:
     """Of its only claim."""
     (found,) = cards(record)
     return found
 
 
 @pytest.fixture(scope="module")
-def stood(tmp_path_factory: pytest.TempPathFactory) -> tuple[Agenda, StudyRecord]:
+def stood(tmp_path_factory: pytest.TempPathFactory) -> tuple[ComparisonScheduler, StudyRecord]:
     """A claim that holds."""
     return ran(tmp_path_factory.mktemp("stood"), ahead)
 
 
 @pytest.fixture(scope="module")
-def fell(tmp_path_factory: pytest.TempPathFactory) -> tuple[Agenda, StudyRecord]:
+def fell(tmp_path_factory: pytest.TempPathFactory) -> tuple[ComparisonScheduler, StudyRecord]:
     """A claim that one task reverses."""
     return ran(tmp_path_factory.mktemp("fell"), turned)
 
 
-def test_the_worst_tasks_are_trained_again_on_fresh_blocks(fell: tuple[Agenda, StudyRecord]) -> None:
+def test_the_worst_tasks_are_trained_again_on_fresh_blocks(
+    fell: tuple[ComparisonScheduler, StudyRecord],
+) -> None:
     agenda, record = fell
     assert agenda.finished == agenda.planned == len(record.evaluations) + len(record.fresh)
     assert len(record.evaluations) == sum(record.planned.values())
@@ -101,7 +105,7 @@ def test_the_worst_tasks_are_trained_again_on_fresh_blocks(fell: tuple[Agenda, S
     assert "challenged on t3" in " ".join(agenda.notes())
 
 
-def test_their_designs_are_new(stood: tuple[Agenda, StudyRecord]) -> None:
+def test_their_designs_are_new(stood: tuple[ComparisonScheduler, StudyRecord]) -> None:
     record = stood[1]
     tasks = {row.slot.task for row in record.fresh}
     rates = [
@@ -113,13 +117,13 @@ def test_their_designs_are_new(stood: tuple[Agenda, StudyRecord]) -> None:
     assert len(set(rates)) == len(rates) == WORST * (BLOCKS + FRESH_BLOCKS) * 2
 
 
-def test_a_claim_that_no_task_reverses_is_confirmed(stood: tuple[Agenda, StudyRecord]) -> None:
+def test_a_claim_that_no_task_reverses_is_confirmed(stood: tuple[ComparisonScheduler, StudyRecord]) -> None:
     found = card(stood[1])
     assert found.verdict == "confirmed"
     assert "none reversed beyond the margin" in found.sentence
 
 
-def test_one_reversed_task_contradicts_it_and_is_named(fell: tuple[Agenda, StudyRecord]) -> None:
+def test_one_reversed_task_contradicts_it_and_is_named(fell: tuple[ComparisonScheduler, StudyRecord]) -> None:
     record = fell[1]
     found = card(record)
     assert (found.verdict, [w.task for w in found.witnesses]) == ("contradicted", ["t3"])
@@ -145,16 +149,18 @@ def test_where_nothing_hangs_on_it_nothing_is_challenged(
     assert agenda.finished == agenda.planned == len(record.evaluations)
 
 
-def test_it_never_feeds_the_rows_own_evidence(fell: tuple[Agenda, StudyRecord]) -> None:
+def test_it_never_feeds_the_rows_own_evidence(fell: tuple[ComparisonScheduler, StudyRecord]) -> None:
     record = fell[1]
     assert verdicts(record) == verdicts(replace(record, fresh=()))
     mixed = replace(record, evaluations=(*record.evaluations, *record.fresh))
     with pytest.raises(EvidenceError, match="was never planned"):
         check(mixed)
-    assert standing(mixed).kind == "refused"
+    assert evidence_status(mixed).kind == "refused"
 
 
-def test_a_challenge_that_is_not_whole_or_not_fresh_says_nothing(fell: tuple[Agenda, StudyRecord]) -> None:
+def test_a_challenge_that_is_not_whole_or_not_fresh_says_nothing(
+    fell: tuple[ComparisonScheduler, StudyRecord],
+) -> None:
     record = fell[1]
     short = card(replace(record, fresh=record.fresh[:-1]))
     wanted = WORST * FRESH_BLOCKS * 2 * RUNS
@@ -176,7 +182,7 @@ def test_a_challenge_that_is_not_whole_or_not_fresh_says_nothing(fell: tuple[Age
 
 @pytest.mark.parametrize("stops", [30, 60])
 def test_an_interrupted_challenge_goes_on_where_it_ended(
-    stops: int, fell: tuple[Agenda, StudyRecord], tmp_path: Path
+    stops: int, fell: tuple[ComparisonScheduler, StudyRecord], tmp_path: Path
 ) -> None:
     ledger, agenda = begun(tmp_path, fixed(always()))
     for _ in range(stops):

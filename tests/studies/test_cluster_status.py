@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from studies.cluster.planned_work import outlook
+from studies.cluster.planned_work import planned_work
 from studies.cluster.recorded_spec import study_text
-from studies.cluster.status import failures, pace, standing_of
-from studies.comparison.scheduler import Agenda
-from studies.ledger.ledger import Attempt, Ledger, StudyRow, Trained
+from studies.cluster.status import failures, pace, status_of
+from studies.comparison.scheduler import ComparisonScheduler
+from studies.ledger.ledger import Attempt, CommittedPack, Ledger, StudyRow
 from studies.load_study import load, parse
 from studies.run import checked
 from studies.spec.load import shipped
-from studies.spec.yaml_reader import parse_plain
+from studies.spec.yaml_reader import parse_yaml
 from tests.studies import races
 from tests.studies import test_external_check as external
 from tests.studies.planted import Maker, agenda_of, outcome, planned, started, tiny, train
@@ -30,9 +30,9 @@ def test_members_and_cells_are_counted_as_the_agenda_counts_them(workspace: Path
         agenda, seen = agenda_of(ledger, fixed), set()
         while (pack := agenda.next_pack()) is not None:
             agenda.commit(pack, [outcome(member) for member in pack.members], seconds=1.0, worker="here")
-            assert outlook(ledger, row).total == agenda.planned
+            assert planned_work(ledger, row).total == agenda.planned
             seen.add(pack.phase)
-        now = standing_of(ledger, row, now_ms=0)
+        now = status_of(ledger, row, now_ms=0)
     assert seen == {"pilot", "retune", "promote", "confirm"}
     assert now.complete and now.finished == now.planned == agenda.planned
     assert now.cells_done == now.cells_planned == 2 * 2 * 2 * 2, "levels, regimes, tasks, blocks"
@@ -41,7 +41,7 @@ def test_members_and_cells_are_counted_as_the_agenda_counts_them(workspace: Path
 def test_before_the_first_member_the_whole_study_is_ahead(workspace: Path) -> None:
     ledger, fixed = started(workspace)
     with ledger:
-        now = standing_of(ledger, ledger.study("tiny"), now_ms=0)
+        now = status_of(ledger, ledger.study("tiny"), now_ms=0)
         assert now.planned == agenda_of(ledger, fixed).planned
     assert not now.complete
     assert (now.finished, now.cells_done, now.seconds_left) == (0, 0, None)
@@ -56,15 +56,15 @@ def test_the_time_left_is_told_at_the_pace_of_the_last_minutes(workspace: Path) 
             assert pack is not None
             agenda.commit(pack, [outcome(member) for member in pack.members], seconds=2.0, worker="here")
         row, last = ledger.study("tiny"), ledger.trained("tiny")[-1].committed_ms
-        running = standing_of(ledger, row, now_ms=last + 10_000)
-        asleep = standing_of(ledger, row, now_ms=last + 3_600_000)
+        running = status_of(ledger, row, now_ms=last + 10_000)
+        asleep = status_of(ledger, row, now_ms=last + 3_600_000)
     assert running.rate > 0 and running.seconds_left is not None and running.seconds_left > 0
     assert (asleep.rate, asleep.seconds_left) == (0.0, None)
 
 
 def test_a_pace_counts_packs_that_were_trained_at_the_same_time() -> None:
     packs = [
-        Trained(factor="a", task="t", regime="r", members=4, seconds=20.0, committed_ms=1000 * second)
+        CommittedPack(factor="a", task="t", regime="r", members=4, seconds=20.0, committed_ms=1000 * second)
         for second in (0, 10, 10, 20, 20)
     ]
     rate, busy = pace(packs, now_ms=20_000)
@@ -93,7 +93,7 @@ def test_a_study_is_taken_up_from_the_ledger_as_it_was_recorded(name: str) -> No
     row = StudyRow(
         name=name, title="", protocol_hash=fixed.hash, protocol=fixed.plain(), terms={}, started_ms=0
     )
-    again, _ = checked(parse(parse_plain(study_text(row), "ledger"), file="ledger"), TASKS)
+    again, _ = checked(parse(parse_yaml(study_text(row), "ledger"), file="ledger"), TASKS)
     assert again.hash == fixed.hash
 
 
@@ -107,25 +107,25 @@ def test_what_changes_no_result_is_taken_up_too(workspace: Path) -> None:
     assert planned(tiny(**shown)).hash == fixed.hash
 
 
-def follow(agenda: Agenda, ledger: Ledger, make: Maker) -> None:
+def follow(agenda: ComparisonScheduler, ledger: Ledger, make: Maker) -> None:
     """Trains to the end with made-up results; both counts agree at every commit."""
     while (pack := agenda.next_pack()) is not None:
         train(agenda, pack, make)
-        assert outlook(ledger, ledger.study(agenda.study)).total == agenda.planned, pack
-    assert standing_of(ledger, ledger.study(agenda.study), now_ms=0).complete
+        assert planned_work(ledger, ledger.study(agenda.study)).total == agenda.planned, pack
+    assert status_of(ledger, ledger.study(agenda.study), now_ms=0).complete
 
 
 def test_races_are_counted_as_far_as_they_may_still_go(workspace: Path) -> None:
     ledger, agenda = races.begun(workspace)
     with ledger:
-        most = outlook(ledger, ledger.study("racing")).total
+        most = planned_work(ledger, ledger.study("racing")).total
         follow(agenda, ledger, races.made(races.hopeless))
-        assert outlook(ledger, ledger.study("racing")).total < most, "a level was dropped"
+        assert planned_work(ledger, ledger.study("racing")).total < most, "a level was dropped"
 
 
 def test_the_external_check_is_counted_before_and_while_it_runs(workspace: Path) -> None:
     ledger, fixed = external.opened(workspace)
     with ledger:
         follow(external.agenda_of(ledger, fixed), ledger, external.torch_wins_its_row)
-        now = standing_of(ledger, ledger.study("checked"), now_ms=0)
+        now = status_of(ledger, ledger.study("checked"), now_ms=0)
     assert now.cells_done == now.cells_planned == 3 * 4 * (2 + 3), "tasks, blocks, levels and recipes"

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports.evidence.fairness_checks import standing, unjudged
+from reports.evidence.fairness_checks import evidence_status, unjudged
 from studies.comparison.record import study_record
-from studies.comparison.scheduler import Agenda
+from studies.comparison.scheduler import ComparisonScheduler
 from studies.execution.retries import ATTEMPTS, PREEMPTIONS
 from studies.packing import Pack
 from tests.studies.planted import agenda_of, outcome, phases, planned, started, tiny, train, train_all
@@ -105,7 +105,7 @@ def slots(*packs: Pack) -> set[str]:
     return {member.slot.id for pack in packs for member in pack.members}
 
 
-def failing(agenda: Agenda, poison: Callable[[Pack], bool], kind: str = "crash") -> list[int]:
+def failing(agenda: ComparisonScheduler, poison: Callable[[Pack], bool], kind: str = "crash") -> list[int]:
     """Works the agenda off; packs that are poison fail. Returns the sizes of the packs that did."""
     sizes = []
     while (pack := agenda.next_pack()) is not None:
@@ -160,7 +160,7 @@ def test_a_member_that_brings_its_pack_down_is_found_and_set_aside(tmp_path: Pat
     assert failed.slot == poison.slot
     assert failed.cause == "crash: segmentation fault"
     record = study_record(ledger, "tiny")
-    assert standing(record).kind == "evidence"
+    assert evidence_status(record).kind == "evidence"
     assert (poison.slot.factor, poison.slot.regime) in unjudged(record)
 
     again = agenda_of(ledger, fixed)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports import standing, verdicts
+from reports import validity_status, verdicts
 from reports.defaults.defaults_file import defaults
 from reports.evidence.fairness_checks import EvidenceError
 from reports.evidence.study_record import StudyRecord
@@ -24,7 +24,7 @@ from studies.commands.replay import replay
 from studies.comparison.cost_estimate import outline
 from studies.comparison.protocol import Chain, Protocol, protocol
 from studies.comparison.record import spec_of, study_record
-from studies.comparison.scheduler import Agenda
+from studies.comparison.scheduler import ComparisonScheduler
 from studies.comparison.stages import next_members
 from studies.ledger.ledger import Ledger
 from studies.run import run
@@ -167,7 +167,7 @@ def test_a_study_interrupted_inside_its_controls_ends_like_one_that_was_not(tmp_
     whole = made_up(tmp_path / "whole", spec)
     ledger, fixed = started(tmp_path / "cut", planned(spec))
     with ledger:
-        agenda: Agenda = agenda_of(ledger, fixed)
+        agenda: ComparisonScheduler = agenda_of(ledger, fixed)
         for turn in range(10_000):
             if turn % 5 == 4:
                 agenda = agenda_of(ledger, fixed)
@@ -233,7 +233,7 @@ def test_every_member_of_a_control_can_be_replayed(trained: Path) -> None:
 def test_controls_are_judged_and_never_answered(trained: Path, tmp_path: Path) -> None:
     with Ledger.open(trained) as ledger:
         record = study_record(ledger, "real")
-    assert standing(record).kind == "evidence"
+    assert validity_status(record).kind == "evidence"
     assert [control.kind for control in controls(record)] == list(control_arms.ARMS)
     assert {v.factor for v in verdicts(record)} == {"initializer"}
     text = render(defaults(record, verdicts(record)), "yaml")
@@ -252,7 +252,7 @@ def test_a_pair_of_equals_that_differs_invalidates_the_study_everywhere(tmp_path
 
     spec = tiny(controls=True, budget={**TINY["budget"], "blocks": 16})
     record = made_up(tmp_path, spec, biased)
-    assert standing(record).kind == "invalid"
+    assert validity_status(record).kind == "invalid"
     page, exported = write_pages(tmp_path, record)
     assert exported is None
     assert "INVALID" in page.read_text(encoding="utf-8")
@@ -271,6 +271,6 @@ def test_arms_that_share_their_streams_are_refused(trained: Path) -> None:
         for e in record.evaluations
     )
     sham = replace(record, evaluations=forged)
-    assert standing(sham).kind == "refused"
+    assert validity_status(sham).kind == "refused"
     with pytest.raises(EvidenceError, match="could not fail"):
         verdicts(sham)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import studies.execution.existing_cluster
-from studies.execution.existing_cluster import ROOT, Attached, room
+from studies.execution.existing_cluster import ROOT, ExistingCluster, room
 from tests.blackbox.program import TINY, groundrules, invoked
 from tests.security.ray_calls import TOKEN, gcs_address, ray_head
 from tests.security.secrets_kept import variables
@@ -50,7 +50,7 @@ def test_without_a_token_no_cluster_is_used(workspace: Path) -> None:
 def test_a_cluster_that_is_told_to_ask_for_no_token_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studies.execution.existing_cluster, "MODE_FOUND", "disabled")
     with pytest.raises(ValueError, match="RAY_AUTH_MODE=disabled here"):
-        Attached()
+        ExistingCluster()
 
 
 @pytest.mark.parametrize(("auth", "code"), [("disabled", 2), ("token", 0)])
@@ -69,14 +69,14 @@ def test_a_cluster_that_lets_everybody_in_is_not_used(
 
 def test_more_workers_than_there_is_room_for_may_be_wished(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "t" * 64)
-    assert Attached(workers=500).workers == 500
+    assert ExistingCluster(workers=500).workers == 500
 
 
 def test_the_task_file_of_a_job_is_named_as_every_node_finds_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "t" * 64)
-    place = Attached()
+    place = ExistingCluster()
     assert place.carried(ROOT / "shipped" / "my_tasks.py") == "shipped/my_tasks.py"
     assert place.carried(tmp_path / "my_tasks.py") == str(tmp_path / "my_tasks.py")
     assert place.carried(None) is None

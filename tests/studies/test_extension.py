@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from reports.claims.cards import cards
-from reports.evidence.fairness_checks import EvidenceError, check, standing
+from reports.evidence.fairness_checks import EvidenceError, check, evidence_status
 from reports.evidence.study_record import StudyRecord
 from reports.pages.study_page import build
 from reports.verdicts import sentences
 from reports.verdicts.fairness_certificate import certify
 from reports.verdicts.verdict import verdicts
-from studies.cluster.status import standing_of
+from studies.cluster.status import status_of
 from studies.commands.replay import member_again
 from studies.commands.results import rows
 from studies.comparison.extension import child_spec, refuse_unlike, study_file
@@ -28,7 +28,7 @@ from studies.run import run_inline
 from studies.spec.errors import SpecError
 from studies.spec.load import load, parse
 from studies.spec.resolved import ResolvedStudy
-from studies.spec.yaml_reader import parse_plain, plain_text, read_plain
+from studies.spec.yaml_reader import parse_yaml, plain_text, read_yaml
 from tests.studies.planted import outcome, started, train, train_all
 from tests.studies.races import BOOK, LEVELS, RACING, agenda_of, hopeless, racing, trained_on
 from trainers.evaluation import CurvePoint, Evaluation
@@ -148,7 +148,7 @@ def test_from_outside_it_stands_where_its_agenda_ended(parent: Path, child: Ledg
     spec = extended(child, families=10, name="seen")
     trained(parent, spec, stop=4)
     for name, complete in (("racing", True), ("racing.families-10", True), ("seen", False)):
-        now = standing_of(child, child.study(name), now_ms=0)
+        now = status_of(child, child.study(name), now_ms=0)
         assert now.complete is complete
         agenda = agenda_of(child, protocol_of(child.study(name).protocol))
         assert (now.finished, now.planned) == (agenda.finished, agenda.planned)
@@ -165,7 +165,7 @@ def test_the_parent_stays_what_it_was(parent: Path, child: Ledger, tmp_path: Pat
 def test_the_page_says_which_look_it_is_and_the_certificate_names_the_parent(child: Ledger) -> None:
     first, last = study_record(child, "racing"), study_record(child, "racing.families-10")
     for record, look in ((first, "look 1 of 3, registered"), (last, "look 3 of 3, registered")):
-        assert standing(record).kind == "evidence"
+        assert evidence_status(record).kind == "evidence"
         lines = {line.what: line.found for line in certify(record).lines}
         assert look in lines["looks"]
         assert all(any(look in caveat for caveat in v.caveats) for v in verdicts(record))
@@ -204,7 +204,7 @@ def test_what_nobody_had_planned_is_exploratory(parent: Path) -> None:
     spec = extended(Ledger.open(parent), families=11)
     ledger, _ = trained(parent, spec)
     record = study_record(ledger, spec.study)
-    now = standing(record)
+    now = evidence_status(record)
     assert now.kind == "exploratory"
     assert "11 task families, where it has no look (it has them after 8, 9, 10)" in now.reason
     with pytest.raises(EvidenceError, match="exploratory"):
@@ -218,7 +218,7 @@ def test_what_nobody_had_planned_is_exploratory(parent: Path) -> None:
     assert not theirs & ours
     again = extended(ledger, spec.study, families=12)
     trained(parent, again)
-    now = standing(study_record(ledger, "racing.families-11.families-12"))
+    now = evidence_status(study_record(ledger, "racing.families-11.families-12"))
     assert (now.kind, "racing.families-11 itself is exploratory" in now.reason) == ("exploratory", True)
 
 
@@ -228,7 +228,7 @@ def test_more_blocks_train_what_the_study_with_so_many_blocks_trains(parent: Pat
     wide, _ = trained(tmp_path, racing(budget={**SMALL, "blocks": 4, "looks": []}))
     record = study_record(ledger, "wide")
     assert told(record) == told(study_record(wide, "racing"))
-    assert (standing(record).kind, "4 blocks instead of 2" in standing(record).reason) == (
+    assert (evidence_status(record).kind, "4 blocks instead of 2" in evidence_status(record).reason) == (
         "exploratory",
         True,
     )
@@ -242,7 +242,7 @@ def test_added_tasks_come_after_the_parents_own(tmp_path: Path) -> None:
     ledger, _ = trained(tmp_path, extended(ledger, families=9, tasks=["t10"]))
     record = study_record(ledger, "racing.families-9.tasks-9")
     assert "t10" in record.judged("initializer", "deep")
-    assert "tasks that it did not declare (t10)" in standing(record).reason
+    assert "tasks that it did not declare (t10)" in evidence_status(record).reason
 
 
 def test_the_study_file_says_the_same(parent: Path, tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_the_external_check_is_each_studys_own(tmp_path: Path) -> None:
 )
 def test_plain_data_is_read_back_as_it_was(text: str) -> None:
     data = {"title": text, "list": [text, 1, 1e-07, None, True], "empty": {"a": {}, "b": []}}
-    assert parse_plain(plain_text(data), "test") == data
+    assert parse_yaml(plain_text(data), "test") == data
 
 
 def test_results_list_what_was_taken_over_and_who_trained_it(child: Ledger) -> None:
@@ -353,7 +353,7 @@ def test_a_study_file_cannot_claim_a_parent_it_does_not_go_on_with(
     edit: Edit, key: str, parent: Path, tmp_path: Path
 ) -> None:
     file = study_file(extended(Ledger.open(parent), families=9, name="forged"), tmp_path)
-    data: dict[str, Any] = read_plain(file, "forged.yaml")
+    data: dict[str, Any] = read_yaml(file, "forged.yaml")
     edit(data)
     file.write_text(plain_text(data), encoding="utf-8")
     with pytest.raises(SpecError, match=key):
@@ -367,7 +367,7 @@ def test_a_look_edited_in_by_hand_makes_no_evidence(tmp_path: Path) -> None:
     data: Mapping[str, Any] = spec.spec.model_dump(exclude_unset=True)
     forged = parse({**data, "budget": {**data["budget"], "looks": [8]}}, file="forged.yaml")
     ledger, _ = trained(tmp_path, forged)
-    assert standing(study_record(ledger, forged.study)).kind == "exploratory"
+    assert evidence_status(study_record(ledger, forged.study)).kind == "exploratory"
 
 
 def test_a_changed_parent_ends_the_evidence_of_its_extension(tmp_path: Path) -> None:

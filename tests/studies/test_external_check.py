@@ -24,7 +24,7 @@ from studies.commands.replay import replay
 from studies.comparison.cost_estimate import outline
 from studies.comparison.protocol import Protocol, protocol
 from studies.comparison.record import spec_of, study_record
-from studies.comparison.scheduler import Agenda
+from studies.comparison.scheduler import ComparisonScheduler
 from studies.ledger.ledger import Ledger
 from studies.run import run
 from studies.spec.load import parse
@@ -59,8 +59,8 @@ def opened(workspace: Path, fixed: Protocol | None = None) -> tuple[Ledger, Prot
     return started(workspace, fixed or protocol(spec(), BOOK))
 
 
-def agenda_of(ledger: Ledger, fixed: Protocol) -> Agenda:
-    return Agenda(fixed, ledger, BOOK, flops_per_second=2e9)
+def agenda_of(ledger: Ledger, fixed: Protocol) -> ComparisonScheduler:
+    return ComparisonScheduler(fixed, ledger, BOOK, flops_per_second=2e9)
 
 
 def torch_wins_its_row(member: Member, *, whole: float = 0.0) -> Evaluation:

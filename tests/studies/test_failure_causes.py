@@ -14,9 +14,9 @@ from search_spaces.space import complete
 from studies.execution.common_cause import CommonCause
 from studies.execution.failure_causes import cause_of, first_line, reason_of
 from studies.ledger.contract import LedgerLost
-from studies.ledger.rows import Attempt, still_given_up
+from studies.ledger.rows import Attempt, still_abandoned
 from studies.packing import probes
-from studies.process_setup import Unfailing
+from studies.process_setup import TolerantStream
 from tests.studies.planted import agenda_of, started, train
 from trainers.tasks.network_contract import build, check_outputs
 from trainers.tasks.user_tasks import load_user_tasks
@@ -149,8 +149,8 @@ def test_a_pack_is_given_up_until_its_members_are_there() -> None:
         Attempt(kind="given_up", slot="", cause="of old", **row),  # type: ignore[arg-type]
         Attempt(kind="given_up", slot="b", cause="other", **row),  # type: ignore[arg-type]
     ]
-    assert still_given_up(attempts, ()) == ("again", "other")
-    assert still_given_up(attempts, {"a"}) == ("other",)
+    assert still_abandoned(attempts, ()) == ("again", "other")
+    assert still_abandoned(attempts, {"a"}) == ("other",)
 
 
 def test_standard_error_never_fails() -> None:
@@ -161,7 +161,7 @@ def test_standard_error_never_fails() -> None:
         def write(self, data: object, /) -> int:
             raise OSError(28, "No space left on device")
 
-    stream = Unfailing(
+    stream = TolerantStream(
         io.BufferedWriter(Full()), encoding="ascii", errors="backslashreplace", line_buffering=True
     )
     for _ in range(3):

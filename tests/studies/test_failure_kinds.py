@@ -22,7 +22,7 @@ from studies.execution.failure_kinds import (
     of_lost_worker,
     sentence,
 )
-from studies.execution.worker_starts import ERRORS, LOSSES, NEVER_SECONDS, Starts
+from studies.execution.worker_starts import ERRORS, LOSSES, NEVER_SECONDS, WorkerStarts
 from studies.ledger.ledger import Attempt
 from tests.trainers.packs import blobs, member
 from trainers.loop.pack import train_pack
@@ -94,7 +94,7 @@ def test_a_worker_that_was_ended_before_it_began_was_taken_away() -> None:
 
 @pytest.mark.parametrize(("told", "most"), [(START, ERRORS), (DIED, LOSSES)])
 def test_workers_that_cannot_start_end_the_run_after_a_few(told: str, most: int) -> None:
-    starts = Starts()
+    starts = WorkerStarts()
     for _ in range(most - 1):
         starts.failed(told)
         starts.refuse_more()
@@ -109,7 +109,7 @@ def test_workers_that_cannot_start_end_the_run_after_a_few(told: str, most: int)
 
 
 def test_a_machine_on_which_no_worker_ever_starts_is_not_waited_for_without_end() -> None:
-    starts, now = Starts(), time.monotonic()
+    starts, now = WorkerStarts(), time.monotonic()
     starts.refuse_more([now, now - NEVER_SECONDS + 60])
     with pytest.raises(WorkersCannotStart, match="no worker has started within 600 s"):
         starts.refuse_more([now, now - NEVER_SECONDS - 1])

@@ -21,7 +21,7 @@ from studies.resume_checks import refuse_changed
 from studies.run import run
 from studies.spec.errors import SpecError
 from studies.spec.load import parse, shipped
-from studies.spec.questions import Asked
+from studies.spec.questions import ParsedQuestion
 from studies.spec.resolved import ResolvedStudy
 from studies.spec.sections import QuestionSpec
 from tests.studies import grown
@@ -54,14 +54,14 @@ def program(*words: str | Path) -> str:
     return done.stdout
 
 
-def catalogue_ranks(asked: Asked, usual: float | None = None) -> dict[str, int]:
+def catalogue_ranks(asked: ParsedQuestion, usual: float | None = None) -> dict[str, int]:
     """The costs that earlier versions hashed."""
     if asked.kind != "factor":
         return _dense(asked, usual)
     return {level: FACTORS[asked.name].level(level).cost_rank for level in asked.changes}
 
 
-_dense = Asked.cost
+_dense = ParsedQuestion.cost
 
 
 def test_of_every_factor_a_level_more_moves_no_hash_of_a_study_that_ships() -> None:
@@ -85,7 +85,7 @@ def test_a_finished_study_is_run_again_without_training_and_says_the_same(
     file.write_text(yaml.safe_dump(ASKED, sort_keys=False), encoding="utf-8")
     with monkeypatch.context() as patch:
         if form == "earlier":
-            patch.setattr(Asked, "cost", catalogue_ranks)
+            patch.setattr(ParsedQuestion, "cost", catalogue_ranks)
         assert run(parse(ASKED), workspace=workspace, engine="inline").complete
         assert run(seek(tasks=["wine"], trials=18), workspace=workspace, engine="inline").complete
     if form == "earlier":
@@ -123,7 +123,9 @@ def test_the_order_of_cost_among_the_levels_asked_is_part_of_the_study(workspace
     assert plain["spec"]["questions"][0]["cost"] == {"he_normal": 1, "torch_default": 0}
     assert comparable(plain) == plain
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Asked, "cost", lambda asked, _: {level: i for i, level in enumerate(asked.changes)})
+        patch.setattr(
+            ParsedQuestion, "cost", lambda asked, _: {level: i for i, level in enumerate(asked.changes)}
+        )
         other = planned(tiny())
         assert other.plain()["spec"]["questions"][0]["cost"] == {"he_normal": 0, "torch_default": 1}
         with pytest.raises(SpecError, match="cost"):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reports import standing, verdicts
+from reports import validity_status, verdicts
 from search_spaces.catalog import FACTORS
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from search_spaces.regularization_rows import BUNDLES
 from studies.comparison.record import study_record
 from studies.ledger.ledger import Ledger
@@ -88,11 +88,11 @@ def test_the_crossover_asks_at_five_depths() -> None:
 
 def test_a_bundle_of_the_textbook_is_told_from_its_rivals() -> None:
     means = BUNDLES["regularization"].means
-    assert means(Change(levels={"weight_decay": "none"}))
-    assert means(Change(levels={"early_stopping": "patience", "weight_decay": "decoupled"}))
-    assert not means(Change(levels={"weight_decay": "none", "dropout": "dropout"}))
-    assert not means(Change(levels={"weight_constraint": "max_norm"}))
-    assert not means(Change(setting={"train_size": 100}))
+    assert means(Overrides(levels={"weight_decay": "none"}))
+    assert means(Overrides(levels={"early_stopping": "patience", "weight_decay": "decoupled"}))
+    assert not means(Overrides(levels={"weight_decay": "none", "dropout": "dropout"}))
+    assert not means(Overrides(levels={"weight_constraint": "max_norm"}))
+    assert not means(Overrides(setting={"train_size": 100}))
 
 
 def _small(name: str) -> ResolvedStudy:
@@ -119,7 +119,7 @@ def test_it_runs_to_a_table_with_every_row_in_every_regime(name: str, workspace:
     assert run(spec, workspace=workspace, engine="inline").complete
     with Ledger.open(workspace) as ledger:
         record = study_record(ledger, spec.study)
-    now = standing(record)
+    now = validity_status(record)
     assert now.kind == "evidence", now.reason
     found = {(verdict.factor, verdict.regime) for verdict in verdicts(record)}
     assert found == {(question.factor, regime) for question in record.answered for regime in spec.regimes}

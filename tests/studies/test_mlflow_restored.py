@@ -19,7 +19,7 @@ from studies.tracking import sqlite as mlflow_sqlite
 from studies.tracking.bulk_rows import KEYS
 from studies.tracking.database import DATABASE, DatabaseStore, database_uri
 from studies.tracking.experiment import LARGEST
-from studies.tracking.runs import Point, Run, study_run_id
+from studies.tracking.runs import MetricPoint, RunRecord, study_run_id
 from studies.tracking.sync import open_store
 from studies.tracking.tracker import Tracker, log_report
 from tests.studies.mlflow_tables import Held, held, sqlite
@@ -309,8 +309,13 @@ def test_rows_are_found_again_by_the_keys_of_the_tables(mirrored: Path) -> None:
 
 def test_a_value_that_is_larger_than_a_double_is_stored_as_the_largest(mirrored: Path) -> None:
     store = store_of(mirrored)
-    run = Run(
-        id="f" * 32, name="x", start_ms=1, end_ms=2, tags={}, metrics=(Point(key="x", value=1e999, ms=1),)
+    run = RunRecord(
+        id="f" * 32,
+        name="x",
+        start_ms=1,
+        end_ms=2,
+        tags={},
+        metrics=(MetricPoint(key="x", value=1e999, ms=1),),
     )
     store.write([run])
     store.close()

@@ -56,7 +56,7 @@ def schema(tables: str) -> set[tuple[str, ...]]:
 
 
 def test_the_tables_that_ship_are_those_that_mlflow_makes(tmp_path: Path) -> None:
-    ours = sqlite.tables_here()
+    ours = sqlite.sqlite_tables()
     if ours is None:
         pytest.skip("no tables are kept of the installed version of MLflow, which makes its own")
     assert schema(ours) == schema(tables_made(tmp_path))

@@ -18,7 +18,7 @@ import pytest
 import studies.execution.ray_workers
 from studies.execution.failure_kinds import ClusterLost
 from studies.execution.local_cluster import gpus, sharing, started_too_slowly
-from studies.execution.pack_payload import member_from_plain
+from studies.execution.pack_payload import member_from_dict
 from studies.execution.prestart import is_new
 from studies.execution.ray_workers import PackTrainer, run_ray
 from studies.run import run
@@ -49,7 +49,7 @@ class PlacedTrainer(PackTrainer):
             "began": began,
             "ended": time.time(),
         }
-        members = [member_from_plain(row) for row in json.loads(order)["members"]]
+        members = [member_from_dict(row) for row in json.loads(order)["members"]]
         found = {
             "evaluations": [outcome(member).plain() for member in members],
             "seconds": 0.0,
@@ -70,7 +70,7 @@ class LateTrainer(PackTrainer):
 
     def answered(self, order: str) -> str:
         time.sleep(0.1)
-        members = [member_from_plain(row) for row in json.loads(order)["members"]]
+        members = [member_from_dict(row) for row in json.loads(order)["members"]]
         found = [outcome(member).plain() for member in members]
         return json.dumps({"evaluations": found, "seconds": 0.1, "worker": str(os.getpid())})
 

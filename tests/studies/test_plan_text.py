@@ -14,7 +14,7 @@ import studies.comparison.cost_estimate
 from studies.cli import invoke
 from studies.commands.budget_fit import fitting, outlines, started_profile
 from studies.commands.plan_text import lines, plain
-from studies.comparison.cost_estimate import Outline, outline
+from studies.comparison.cost_estimate import CostEstimate, outline
 from studies.spec.errors import SpecError
 from studies.spec.load import load, with_profile
 from studies.spec.resolved import ResolvedStudy
@@ -31,13 +31,13 @@ def quickstart() -> ResolvedStudy:
 
 
 @pytest.fixture(scope="module")
-def costs(quickstart: ResolvedStudy) -> dict[Profile, Outline]:
+def costs(quickstart: ResolvedStudy) -> dict[Profile, CostEstimate]:
     names: tuple[Profile, ...] = ("quick", "full")
     return {name: outline(with_profile(quickstart, name), measured=1e9) for name in names}
 
 
 def test_a_race_leaves_open_how_many_members_are_trained(
-    quickstart: ResolvedStudy, costs: dict[Profile, Outline]
+    quickstart: ResolvedStudy, costs: dict[Profile, CostEstimate]
 ) -> None:
     full, quick = costs["full"], costs["quick"]
     study = with_profile(quickstart, "full")
@@ -51,7 +51,7 @@ def test_a_race_leaves_open_how_many_members_are_trained(
 
 
 def test_a_plan_says_the_range_and_the_chances_of_every_row(
-    quickstart: ResolvedStudy, costs: dict[Profile, Outline]
+    quickstart: ResolvedStudy, costs: dict[Profile, CostEstimate]
 ) -> None:
     study, full = with_profile(quickstart, "full"), costs["full"]
     text = "\n".join(lines(study, costs, 2))
@@ -65,7 +65,7 @@ def test_a_plan_says_the_range_and_the_chances_of_every_row(
 
 
 def test_a_plan_of_one_pack_without_a_title_reads_well(
-    quickstart: ResolvedStudy, costs: dict[Profile, Outline]
+    quickstart: ResolvedStudy, costs: dict[Profile, CostEstimate]
 ) -> None:
     one = replace(
         costs["quick"], packs=dict.fromkeys(costs["quick"].packs, 1), seconds=0.2, least_seconds=0.2
@@ -78,7 +78,9 @@ def test_a_plan_of_one_pack_without_a_title_reads_well(
     assert any("under a minute " in line for line in text if line.startswith("*quick"))
 
 
-def test_a_study_with_one_look_has_no_range(quickstart: ResolvedStudy, costs: dict[Profile, Outline]) -> None:
+def test_a_study_with_one_look_has_no_range(
+    quickstart: ResolvedStudy, costs: dict[Profile, CostEstimate]
+) -> None:
     assert "looked at" not in "\n".join(lines(quickstart, {"quick": costs["quick"]}, 2))
 
 
@@ -86,7 +88,7 @@ def test_a_study_with_one_look_has_no_range(quickstart: ResolvedStudy, costs: di
     ("share", "at_once", "profile"), [(1.0, 1, "full"), (0.99, 1, "quick"), (0.6, 2, "full")]
 )
 def test_hours_choose_the_largest_profile_that_fits(
-    share: float, at_once: int, profile: str, costs: dict[Profile, Outline]
+    share: float, at_once: int, profile: str, costs: dict[Profile, CostEstimate]
 ) -> None:
     hours = share * costs["full"].seconds / 3600
     assert fitting(costs, hours, at_once=at_once, file="file.yaml") == profile
@@ -105,7 +107,7 @@ def test_profiles_are_compared_at_one_speed_and_of_equal_ones_the_largest_is_tak
 
 
 def test_too_few_hours_are_refused_with_what_the_smallest_profile_takes(
-    costs: dict[Profile, Outline],
+    costs: dict[Profile, CostEstimate],
 ) -> None:
     with pytest.raises(SpecError, match=r"no profile fits 1e-06 hours: quick takes about .* with 2 packs"):
         fitting(costs, 1e-6, at_once=2, file="file.yaml")

@@ -16,7 +16,7 @@ import yaml
 from reports.defaults.best_configuration import best, render
 from reports.evidence.processors import mixture
 from studies.cli import invoke
-from studies.execution.scheduler_protocol import Work
+from studies.execution.scheduler_protocol import Scheduler
 from studies.run import run
 from studies.search.record import search_record
 from studies.spec.load import parse
@@ -40,7 +40,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mixed")
     (folder / "study.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False), encoding="utf-8")
 
-    def leave(agenda: Work) -> None:
+    def leave(agenda: Scheduler) -> None:
         if agenda.finished > agenda.planned // 2:
             raise KeyboardInterrupt
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from studies.execution.progress import Display, Pace, duration
+from studies.execution.progress import Display, ThroughputMeter, duration
 
 
 @dataclass
@@ -31,9 +31,9 @@ class Counts:
         return self.planned + 9 * 20
 
 
-def standings(times: list[tuple[float, int]]) -> Pace:
+def standings(times: list[tuple[float, int]]) -> ThroughputMeter:
     clock = iter(time for time, _ in times)
-    return Pace(clock=lambda: next(clock))
+    return ThroughputMeter(clock=lambda: next(clock))
 
 
 def test_time_left_follows_from_the_members_of_the_last_minute() -> None:
@@ -69,7 +69,7 @@ def test_a_study_with_given_up_packs_is_not_complete() -> None:
     class Pack:
         members: tuple[int, ...] = (1, 2)
 
-    standing = Pace().at(Counts(finished=100, failed_packs=[Pack()]))  # type: ignore[arg-type]
+    standing = ThroughputMeter().at(Counts(finished=100, failed_packs=[Pack()]))  # type: ignore[arg-type]
     assert not standing.complete
     assert "2 given up" in standing.sentence()
 

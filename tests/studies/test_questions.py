@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports import standing, verdicts
+from reports import validity_status, verdicts
 from reports.defaults.defaults_file import defaults
 from reports.export.formats import render
 from reports.pages.study_page import build
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from studies.comparison.meaningless_levels import examine
 from studies.comparison.protocol import Chain, Protocol
 from studies.comparison.record import spec_of, study_record
@@ -76,7 +76,7 @@ def test_such_a_study_runs_to_its_page_and_its_defaults(name: str, workspace: Pa
     with ledger:
         train_all(agenda_of(ledger, fixed))
         record = study_record(ledger, spec.study)
-    assert standing(record).kind == "evidence"
+    assert validity_status(record).kind == "evidence"
     assert record.questions == spec.asked
     found = verdicts(record)
     assert {(v.factor, v.regime) for v in found} == {
@@ -401,4 +401,4 @@ def test_an_augmentation_that_a_task_does_not_declare_is_refused() -> None:
 
 
 def test_an_empty_change_is_a_level_too() -> None:
-    assert of("combinations").asked[0].change("none") == Change()
+    assert of("combinations").asked[0].change("none") == Overrides()

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.evidence.fairness_checks import CHAIN, EvidenceError, check, standing
+from reports.evidence.fairness_checks import CHAIN, EvidenceError, check, evidence_status
 from reports.pages.study_page import build
 from reports.verdicts.fairness_certificate import certify
 from reports.verdicts.verdict import verdicts
 from studies.commands.why import card_from_workspace
-from studies.execution.progress import Pace
+from studies.execution.progress import ThroughputMeter
 from studies.ledger.ledger import Ledger
 from studies.packing import Pack
 from studies.run import run_inline
@@ -125,7 +125,7 @@ def test_a_race_killed_anywhere_is_taken_up_and_ends_the_same(
 
 def test_the_total_shrinks_as_the_race_goes_on_and_is_reached_at_the_end(workspace: Path) -> None:
     _, agenda = begun(workspace)
-    pace = Pace(clock=lambda: float(agenda.finished))
+    pace = ThroughputMeter(clock=lambda: float(agenda.finished))
     totals, left = [], []
     while (pack := agenda.next_pack()) is not None:
         train(agenda, pack, MAKE)
@@ -141,7 +141,7 @@ def test_the_total_shrinks_as_the_race_goes_on_and_is_reached_at_the_end(workspa
 
 def test_a_raced_study_passes_the_guards_and_says_how_it_raced(quiet: tuple[Ledger, list[Pack]]) -> None:
     record = record_in(quiet[0])
-    assert standing(record).kind == "evidence"
+    assert evidence_status(record).kind == "evidence"
     assert len(record.evaluations) == sum(record.planned.values())
     (line,) = (line.found for line in certify(record).lines if line.what == "race")
     assert "initializer@shallow stopped at look 1 of 2, after 8 of 10 task families" in line
@@ -169,7 +169,7 @@ def test_a_raced_study_without_one_of_its_rows_gets_no_verdict(workspace: Path) 
         " AND block = 1 AND level = 'glorot_normal'",
     )
     record = record_in(ledger)
-    assert standing(record).kind == "interim"  # a resume would fill it in, and look again
+    assert evidence_status(record).kind == "interim"  # a resume would fill it in, and look again
     with pytest.raises(EvidenceError, match="interim"):
         verdicts(record)
     with pytest.raises(
@@ -179,7 +179,7 @@ def test_a_raced_study_without_one_of_its_rows_gets_no_verdict(workspace: Path) 
     # Nor where somebody has counted what is there as all that was planned.
     ran = Counter(row.slot.phase for row in record.evaluations)
     recounted = replace(record, planned={phase: ran[phase] for phase in PHASES})
-    assert standing(recounted).kind == "refused"
+    assert evidence_status(recounted).kind == "refused"
 
 
 def test_a_row_of_the_last_look_that_is_missing_leaves_the_study_interim(workspace: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_row_of_the_last_look_that_is_missing_leaves_the_study_interim(workspa
         "DELETE FROM evaluations WHERE phase = 'confirm' AND task = 't9' AND regime = 'deep' AND number = 0"
         " AND block = 1 AND level = 'glorot_normal'",
     )
-    now = standing(record_in(ledger))
+    now = evidence_status(record_in(ledger))
     assert (now.kind, now.reason[:5]) == ("interim", "1 of ")
 
 
@@ -204,7 +204,7 @@ def test_what_the_race_had_not_called_for_is_refused(
         for row in record.of("initializer", regime)
         if row.slot.task == "t0" and (row.slot.level == level or level == "*")
     ]
-    now = standing(replace(record, evaluations=(*record.evaluations, *more)))
+    now = evidence_status(replace(record, evaluations=(*record.evaluations, *more)))
     assert now.kind == "refused"
     assert "was not called for by the race" in now.reason
 
@@ -302,7 +302,7 @@ def test_a_real_study_stopped_twice_drops_the_hopeless_level_at_its_first_look(t
     assert again.evaluations("racing") == quiet.evaluations("racing")
 
     record = record_in(again)
-    assert standing(record).kind == "evidence"
+    assert evidence_status(record).kind == "evidence"
     course = record.courses["learning_rate", "shallow"]
     assert course.dropped == {"1e-05": 8}
     trained = {row.slot.task for row in record.evaluations if row.slot.level == "1e-05" and row.slot.factor}

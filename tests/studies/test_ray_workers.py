@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from studies.comparison.protocol import protocol
-from studies.comparison.scheduler import Agenda
+from studies.comparison.scheduler import ComparisonScheduler
 from studies.execution.failure_causes import cause_of
 from studies.execution.local_cluster import Cluster
-from studies.execution.pack_payload import member_from_plain, member_plain
+from studies.execution.pack_payload import member_from_dict, member_to_dict
 from studies.execution.ray_workers import run_ray
 from studies.execution.timeouts import least_seconds
 from studies.ledger.ledger import Ledger
@@ -78,11 +78,11 @@ def small_plain(*tasks: str, **changes: Any) -> dict[str, Any]:
     return {**spec, **changes}
 
 
-def open_study(workspace: Path, spec: ResolvedStudy, tasks_from: Path) -> tuple[Ledger, Agenda]:
+def open_study(workspace: Path, spec: ResolvedStudy, tasks_from: Path) -> tuple[Ledger, ComparisonScheduler]:
     """A started study with the user's tasks."""
     book = task_book(tasks_from)
     ledger, fixed = started(workspace, protocol(spec, book))
-    return ledger, Agenda(fixed, ledger, book, flops_per_second=2e9)
+    return ledger, ComparisonScheduler(fixed, ledger, book, flops_per_second=2e9)
 
 
 def test_ray_finds_what_one_process_finds_after_a_worker_was_killed(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_a_member_survives_the_way_to_a_worker(workspace: Path) -> None:
     ledger, fixed = started(workspace)
     with ledger:
         members = [member for pack in train_all(agenda_of(ledger, fixed)) for member in pack.members]
-    assert [member_from_plain(json.loads(json.dumps(member_plain(member)))) for member in members] == members
+    assert [member_from_dict(json.loads(json.dumps(member_to_dict(member)))) for member in members] == members
 
 
 def test_a_cause_is_one_line_with_its_place() -> None:

@@ -71,12 +71,12 @@ def trained(workspace: Path, study: str) -> dict[str, float]:
 
 def test_only_the_program_itself_is_replaced_and_only_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     with restart.at_work():
-        assert not restart.can_begin_anew()
+        assert not restart.can_restart()
         monkeypatch.setattr(restart, "_allowed", True)
-        assert restart.can_begin_anew()
+        assert restart.can_restart()
         monkeypatch.setenv("GROUNDRULES_BEGUN_ANEW", str(restart.MOST))
-        assert not restart.can_begin_anew()
+        assert not restart.can_restart()
         monkeypatch.delenv("GROUNDRULES_BEGUN_ANEW")
     with suppress(KeyboardInterrupt), restart.at_work():
         raise KeyboardInterrupt
-    assert not restart.can_begin_anew()
+    assert not restart.can_restart()

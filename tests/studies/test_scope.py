@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 
 from reports.evidence.fairness_checks import EvidenceError, only_evidence
-from reports.evidence.range_scan_record import Scoped
+from reports.evidence.range_scan_record import RangeScanRecord
 from reports.pages.range_scan_page import write_scope_page
 from search_spaces.space import open_ranges
 from studies.cli import invoke
 from studies.comparison.protocol import protocol
-from studies.execution.scheduler_protocol import Work
+from studies.execution.scheduler_protocol import Scheduler
 from studies.ledger.ledger import FILE, Ledger
 from studies.packing import Pack
-from studies.range_scan.protocol import ScopeProtocol, refuse_scoped, scope_of, scope_protocol
-from studies.range_scan.results import scoped
-from studies.range_scan.scheduler import ScopeAgenda
+from studies.range_scan.protocol import RangeScanProtocol, refuse_range_scan, scope_of, scope_protocol
+from studies.range_scan.results import range_scan_record
+from studies.range_scan.scheduler import RangeScanScheduler
 from studies.range_scan.summary import lines, plain
 from studies.run import run
 from studies.spec.errors import SpecError
@@ -59,17 +59,17 @@ budget: {families: 2, blocks: 1, trials: 3, promoted: 1}
 """
 
 
-def fixed(study: ResolvedStudy | None = None, *, tasks: tuple[str, ...] = FIELDS) -> ScopeProtocol:
+def fixed(study: ResolvedStudy | None = None, *, tasks: tuple[str, ...] = FIELDS) -> RangeScanProtocol:
     """What is fixed for the scope of a small study."""
     spec = study or tiny(nuisance=NARROW)
     return scope_protocol(scope_of(spec, BOOK, tasks=tasks, points=POINTS), BOOK)
 
 
-def begun(workspace: Path, own: ScopeProtocol | None = None) -> tuple[Ledger, ScopeAgenda]:
+def begun(workspace: Path, own: RangeScanProtocol | None = None) -> tuple[Ledger, RangeScanScheduler]:
     """Ledger and agenda, new or taken up again."""
     own = own or fixed()
     ledger, _ = started_study(workspace, own)  # type: ignore[arg-type]  # it needs only what both have
-    return ledger, ScopeAgenda(own, ledger, BOOK, flops_per_second=2e9)
+    return ledger, RangeScanScheduler(own, ledger, BOOK, flops_per_second=2e9)
 
 
 def by_rate(best: float) -> Maker:
@@ -84,7 +84,7 @@ def by_rate(best: float) -> Maker:
     return make
 
 
-def worked_off(agenda: ScopeAgenda, make: Maker = outcome, *, packs: int | None = None) -> list[Pack]:
+def worked_off(agenda: RangeScanScheduler, make: Maker = outcome, *, packs: int | None = None) -> list[Pack]:
     """Commits made-up results, for all packs or the first few."""
     order: list[Pack] = []
     while (packs is None or len(order) < packs) and (pack := agenda.next_pack()) is not None:
@@ -93,12 +93,12 @@ def worked_off(agenda: ScopeAgenda, make: Maker = outcome, *, packs: int | None 
     return order
 
 
-def found_in(workspace: Path, make: Maker, own: ScopeProtocol | None = None) -> Scoped:
+def found_in(workspace: Path, make: Maker, own: RangeScanProtocol | None = None) -> RangeScanRecord:
     """What a complete scope of made-up results says."""
     ledger, agenda = begun(workspace, own)
     with ledger:
         worked_off(agenda, make)
-        return scoped(ledger, agenda.study)
+        return range_scan_record(ledger, agenda.study)
 
 
 def test_every_level_gets_the_same_points_of_one_design(workspace: Path) -> None:
@@ -135,14 +135,14 @@ def test_a_scope_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> No
     ledger, agenda = begun(tmp_path / "whole")
     with ledger:
         order = [pack.id for pack in worked_off(agenda)]
-        whole = scoped(ledger, agenda.study)
+        whole = range_scan_record(ledger, agenda.study)
     stopped = tmp_path / "stopped"
     trained: list[str] = []
     while True:
         ledger, agenda = begun(stopped)
         with ledger:
             some = worked_off(agenda, packs=3)
-            told = scoped(ledger, agenda.study)
+            told = range_scan_record(ledger, agenda.study)
         if not some:
             break
         trained += [pack.id for pack in some]
@@ -163,11 +163,11 @@ def test_a_pack_that_nobody_can_train_is_given_up_and_tried_again_by_the_next_ru
                 agenda.commit(pack, [outcome(m) for m in pack.members], seconds=1.0, worker="planted")
         assert [pack.id for pack in agenda.failed_packs] == [first.id]
         assert agenda.done
-        assert not scoped(ledger, agenda.study).complete
+        assert not range_scan_record(ledger, agenda.study).complete
     ledger, again = begun(workspace)
     with ledger:
         assert [pack.id for pack in worked_off(again)] == [first.id]
-        assert scoped(ledger, again.study).complete
+        assert range_scan_record(ledger, again.study).complete
 
 
 def test_a_range_whose_end_is_best_is_widened_there(workspace: Path) -> None:
@@ -287,9 +287,9 @@ def test_the_tasks_are_those_for_development_that_the_study_leaves() -> None:
 def test_a_study_cannot_judge_on_what_its_scope_has_seen(workspace: Path) -> None:
     found_in(workspace, outcome)
     with Ledger.open(workspace) as ledger:
-        refuse_scoped(tiny(), ledger)
+        refuse_range_scan(tiny(), ledger)
         with pytest.raises(SpecError, match=r"'moor' was looked at in tiny\.scope"):
-            refuse_scoped(tiny(tasks=["stripes", "rings", "moor"]), ledger)
+            refuse_range_scan(tiny(tasks=["stripes", "rings", "moor"]), ledger)
 
 
 def test_nothing_of_it_is_evidence(workspace: Path, capsys: Said) -> None:
@@ -362,7 +362,7 @@ def test_a_killed_run_is_taken_up_where_it_was(tmp_path: Path, workspace: Path) 
     file.write_text(SMALL, encoding="utf-8")
     scope = scope_of(load(file), TASKS, tasks=("wine",), points=10)
 
-    def stop(agenda: Work) -> None:
+    def stop(agenda: Scheduler) -> None:
         if agenda.finished:
             raise KeyboardInterrupt
 

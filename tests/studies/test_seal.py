@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from studies.cli import invoke
-from studies.cluster.status import standing_of
+from studies.cluster.status import status_of
 from studies.commands.records import record_of
 from studies.commands.replay import _found
 from studies.commands.results import as_csv, rows
@@ -61,7 +61,7 @@ def printed(workspace: Path) -> dict[str, str]:
         for row in ledger.studies():
             found[row.name] = (
                 f"{record_of(workspace, row.name)!r}\n{as_csv(rows(ledger, row.name, timings=True))}\n"
-                f"{row!r}\n{ledger.attempts(row.name)!r}\n{asdict(standing_of(ledger, row, now_ms=0))!r}"
+                f"{row!r}\n{ledger.attempts(row.name)!r}\n{asdict(status_of(ledger, row, now_ms=0))!r}"
             )
     return found
 

@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.factor import Range
 from studies.samplers import Search
-from studies.search.generations import Memory, members_of, open_generations
-from studies.search.optuna_study import Conversation
+from studies.search.generations import SearchState, members_of, open_generations
+from studies.search.optuna_study import OptunaStudy
 from studies.search.protocol import SearchProtocol
 from tests.studies.searches import outcome, planned, seek
 from trainers.evaluation import Evaluation
@@ -30,7 +30,7 @@ def searched(
     fixed: SearchProtocol, before: Callable[[int, dict[int, Evaluation]], object] = lambda number, done: None
 ) -> dict[int, Evaluation]:
     """The whole search with made-up results, generation by generation, two of them open as in a run."""
-    memory, done = Memory.of(fixed), dict[int, Evaluation]()
+    memory, done = SearchState.of(fixed), dict[int, Evaluation]()
     while ready := open_generations(fixed, done, memory):
         members = {}
         for number in ready:
@@ -116,7 +116,7 @@ def test_a_sampler_sees_what_was_stopped_what_ended_and_what_still_runs(
     sights: list[list[FrozenTrial]] = []
     known: dict[int, dict[int, Evaluation]] = {}
     """Generation -> the results there were when it was first asked for."""
-    monkeypatch.setattr(Conversation, "_sampler", lambda talk, seed: Witness(seed, sights))
+    monkeypatch.setattr(OptunaStudy, "_sampler", lambda talk, seed: Witness(seed, sights))
     searched(fixed, before=lambda number, done: known.setdefault(number, dict(done)))
     assert list(known) == list(range(15))
     assert len(sights) == 15, "each generation is asked for once"

@@ -17,15 +17,15 @@ from search_spaces.config import Setting
 from search_spaces.overrides import Value
 from studies.commands.replay import member_again
 from studies.comparison.record import study_record
-from studies.execution.pack_payload import member_from_plain, member_plain
+from studies.execution.pack_payload import member_from_dict, member_to_dict
 from studies.execution.retries import ATTEMPTS
 from studies.ledger.ledger import Ledger
 from studies.load_study import load
 from studies.packing import Pack
 from studies.run import run
 from studies.search import optuna_study
-from studies.search.generations import Memory, members_of, open_generations
-from studies.search.optuna_study import Conversation, Told, importances
+from studies.search.generations import SearchState, members_of, open_generations
+from studies.search.optuna_study import OptunaStudy, TrialResult, importances
 from studies.search.protocol import protocol_of, search_protocol
 from studies.search.record import search_record
 from studies.search.space import Point
@@ -167,16 +167,16 @@ def test_who_waits_for_a_pack_does_not_wait_for_the_sampler(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger, fixed = started(workspace)
-    agenda, ask = agenda_of(ledger, fixed), Conversation.ask
+    agenda, ask = agenda_of(ledger, fixed), OptunaStudy.ask
     asked: list[int] = []
 
     def noted(
-        talk: Conversation, count: int, *, generation: int, running: Sequence[Point] = ()
+        talk: OptunaStudy, count: int, *, generation: int, running: Sequence[Point] = ()
     ) -> list[Point]:
         asked.append(generation)
         return ask(talk, count, generation=generation, running=running)
 
-    monkeypatch.setattr(Conversation, "ask", noted)
+    monkeypatch.setattr(OptunaStudy, "ask", noted)
     for _ in range(2):  # the packs of the first generation
         pack = agenda.next_pack()
         assert pack is not None
@@ -297,7 +297,7 @@ def test_a_rung_lets_the_best_third_of_earlier_generations_pass() -> None:
     at_first = sorted(row.curve[0].validation_metric if row.curve else np.inf for row in earlier)
     assert found[2] == at_first[1]  # two of six
     done = {row.slot.index: row for row in earlier}
-    memory = Memory.of(fixed)
+    memory = SearchState.of(fixed)
     second, third = (members_of(number, fixed, done, memory) for number in (1, 2))
     assert {m.rungs for m in second} == {()}, "asked while the first is in training"
     assert {m.rungs for m in third} == {tuple(found.items())}
@@ -333,7 +333,7 @@ def test_a_stopped_companion_changes_nothing() -> None:
 
 def test_rungs_travel_to_a_worker_and_back() -> None:
     member = Member(**{**vars(members_of(0, planned(), {})[0]), "rungs": ((2, 0.25), (6, 0.125))})
-    assert member_from_plain(json.loads(json.dumps(member_plain(member)))) == member
+    assert member_from_dict(json.loads(json.dumps(member_to_dict(member)))) == member
 
 
 # What comes out
@@ -343,12 +343,14 @@ def test_importance_finds_the_parameter_that_decides() -> None:
     space = planned(seek(space={"activation": ["relu", "tanh"], "init_gain": None})).spec.joint
     gain = next(d for d in space.dimensions if d.name == "init_gain")
     told = [
-        Told(point={"activation": ("relu", "tanh")[n % 2], "init_gain": gain.span.at(n / 40)}, metric=n / 40)
+        TrialResult(
+            point={"activation": ("relu", "tanh")[n % 2], "init_gain": gain.span.at(n / 40)}, metric=n / 40
+        )
         for n in range(40)
     ]
     assert importances(space, told)[0][0] == "init_gain"
     assert importances(space, told[:9]) == ()
-    pruned = [Told(point=t.point, metric=t.metric, pruned_at=2) for t in told]
+    pruned = [TrialResult(point=t.point, metric=t.metric, pruned_at=2) for t in told]
     assert importances(space, pruned) == ()
 
 
@@ -427,11 +429,11 @@ def test_what_mlflow_shows_of_a_search_is_chosen_outside_of_what_is_hashed() -> 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "random", "qmc"])
 def test_a_search_that_remembers_what_it_told_asks_for_the_same_members(sampler: str) -> None:
     fixed = planned(seek(sampler=sampler))
-    memory = Memory.of(fixed)
+    memory = SearchState.of(fixed)
     done: dict[int, Evaluation] = {}
     while ready := open_generations(fixed, done, memory):
         members = {number: members_of(number, fixed, done, memory) for number in ready}
-        alone = Memory.of(fixed)
+        alone = SearchState.of(fixed)
         for number in ready:  # as after a stop: what has no result was asked for in this order
             assert members_of(number, fixed, done, memory) == members[number]
             assert members_of(number, fixed, done, alone) == members[number]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reports import standing, verdicts
+from reports import validity_status, verdicts
 from reports.pages.study_page import write_report
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_NAMES
@@ -93,7 +93,7 @@ def test_it_runs_to_its_report(name: str, workspace: Path) -> None:
     assert summary.complete
     with Ledger.open(workspace) as ledger:
         record = study_record(ledger, spec.study)
-    now = standing(record)
+    now = validity_status(record)
     assert now.kind == "evidence", now.reason
     (verdict,) = verdicts(record)
     assert verdict.factor == name

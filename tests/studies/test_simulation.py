@@ -18,12 +18,12 @@ from reports.statistics import decision, racing
 from reports.statistics.compare import Array, Comparison, compare
 from studies.cli import invoke
 from studies.simulation import full_studies
-from studies.simulation.planted_truth import Bowl, Effort, searched
+from studies.simulation.planted_truth import RateBowl, SearchBudget, searched
 from studies.simulation.scenarios import ROWS, Check
-from studies.simulation.table import Measured, simulate, text
+from studies.simulation.table import MeasuredScenario, simulate, text
 from trainers.evaluation import Evaluation
 
-Table = dict[tuple[str, str], Measured]
+Table = dict[tuple[str, str], MeasuredScenario]
 
 
 def measured(*rows: str, studies: int = 1000) -> Table:
@@ -131,7 +131,9 @@ def test_a_look_beyond_the_plan_is_guarded_twice(monkeypatch: pytest.MonkeyPatch
 
 def test_bounds_are_clopper_and_pearsons() -> None:
     for hits, out_of in ((0, 20), (3, 200), (200, 200), (17, 41)):
-        one = Measured(row="V1", plant="", check=Check(name="x", accept="shown"), hits=hits, out_of=out_of)
+        one = MeasuredScenario(
+            row="V1", plant="", check=Check(name="x", accept="shown"), hits=hits, out_of=out_of
+        )
         exact = stats.binomtest(hits, out_of).proportion_ci(0.95, method="exact")
         assert (one.low, one.high) == pytest.approx((exact.low, exact.high), abs=1e-12)
 
@@ -152,7 +154,7 @@ def test_a_bound_decides_and_too_few_studies_leave_it_open(
     hits: int, accept: Any, bound: float, answer: str
 ) -> None:
     check = Check(name="x", accept=accept, bound=bound)
-    assert Measured(row="V1", plant="", check=check, hits=hits, out_of=100).answer == answer
+    assert MeasuredScenario(row="V1", plant="", check=check, hits=hits, out_of=100).answer == answer
 
 
 def test_one_row_alone_is_measured_as_among_all_and_by_any_number_of_processes() -> None:
@@ -165,12 +167,12 @@ def test_one_row_alone_is_measured_as_among_all_and_by_any_number_of_processes()
 
 def test_the_simulated_search_chooses_as_a_chain_does() -> None:
     """Without noise the best of the designed points is confirmed, so its regret is the design's."""
-    bowl = Bowl(truth=(0.0,), optimum=(0.0,), seed_sd=(0.0,), tau=0.0, optimum_sd=0.0)
-    found = searched(bowl, np.random.default_rng(1), 50, 4, 2, Effort(trials=16))
+    bowl = RateBowl(truth=(0.0,), optimum=(0.0,), seed_sd=(0.0,), tau=0.0, optimum_sd=0.0)
+    found = searched(bowl, np.random.default_rng(1), 50, 4, 2, SearchBudget(trials=16))
     nearest = 2 * bowl.half_range / 16
     assert found.max() <= bowl.curvature * nearest**2
     assert found.min() >= 0
-    few = searched(bowl, np.random.default_rng(1), 50, 4, 2, Effort(trials=4))
+    few = searched(bowl, np.random.default_rng(1), 50, 4, 2, SearchBudget(trials=4))
     assert few.mean() > found.mean()
 
 

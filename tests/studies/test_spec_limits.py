@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from search_spaces.config import Setting
-from search_spaces.overrides import Change
+from search_spaces.overrides import Overrides
 from search_spaces.space import complete
 from studies.spec.limits import COPIES, member_bytes
 from trainers.networks import network_for
@@ -51,7 +51,7 @@ def sequences() -> Task:
 
 def size(network: str, depth: int, width: int) -> int:
     setting = Setting(network=network, depth=depth, width=width, batch_size=2)  # type: ignore[arg-type]
-    return member_bytes(setting, Change(setting={}))
+    return member_bytes(setting, Overrides(setting={}))
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])

@@ -9,7 +9,7 @@ import pytest
 
 from search_spaces.space import complete, framework_levels
 from studies.comparison.protocol import Chain, Protocol
-from studies.comparison.stages import Memory, Place, choose, next_members, place
+from studies.comparison.stages import Place, SearchState, choose, next_members, place
 from tests.studies.planted import outcome, planned, tiny
 from trainers.evaluation import Evaluation
 from trainers.member import Member
@@ -151,7 +151,7 @@ def test_an_interrupted_search_asks_for_the_same_points(sampler: str) -> None:
 def test_a_chain_that_remembers_its_searches_asks_for_the_same_members(sampler: str) -> None:
     fixed = planned(tiny(sampler=sampler, budget={"families": 2, "blocks": 2, "trials": 14}))
     done: dict[Place, Evaluation] = {}
-    memory = Memory()
+    memory = SearchState()
     for stage in stages(fixed):
         assert next_members(fixed, CHAIN, done, memory) == stage
         assert next_members(fixed, CHAIN, done, memory) == stage

@@ -16,12 +16,12 @@ from search_spaces.initializers import zero_bias
 from search_spaces.schedules import Schedule
 from tests.trainers.packs import TINY, blobs, member, pictures
 from trainers.config_audit import check
-from trainers.config_audit.reading import Wiring
+from trainers.config_audit.reading import BuiltPack
 from trainers.loop.augmentation import moved
 from trainers.loop.pack import _Training
-from trainers.loop.updates import Pace, Updates
+from trainers.loop.updates import StepSchedule, Updates
 from trainers.loop.validation_log import Patience
-from trainers.networks.linear import Start
+from trainers.networks.linear import InitialWeights
 from trainers.tasks.input_scaling import Scaling
 from trainers.tasks.task import Task
 
@@ -34,7 +34,7 @@ def built(
     *,
     setting: Setting = SETTING,
     task: Task | None = None,
-) -> Wiring:
+) -> BuiltPack:
     """A pack of two members with these levels."""
     pack = [member(levels=levels, numbers=numbers, setting=setting, index=k) for k in range(2)]
     pictured = levels.get("augmentation", "none") != "none" or setting.network != "mlp"
@@ -54,7 +54,7 @@ def flips_instead(x: torch.Tensor, down: torch.Tensor, right: torch.Tensor, flip
     return moved(x, 0 * down, 0 * right, torch.ones_like(flipped))
 
 
-def without_cycle(updates: Updates, made: Callable[[Updates], Pace] = Updates._pace) -> Pace:
+def without_cycle(updates: Updates, made: Callable[[Updates], StepSchedule] = Updates._pace) -> StepSchedule:
     return dataclasses.replace(made(updates), momentum_TK1=None)
 
 
@@ -319,8 +319,8 @@ def test_a_start_that_was_not_asked_for_is_noticed_in_every_network(
 ) -> None:
     setting = dataclasses.replace(SETTING, network=network)
     check(built(levels, setting=setting))
-    start = Start.of
-    monkeypatch.setattr(Start, "of", lambda config: dataclasses.replace(start(config), **change))
+    start = InitialWeights.of
+    monkeypatch.setattr(InitialWeights, "of", lambda config: dataclasses.replace(start(config), **change))
     with pytest.raises(ValueError, match=rf"({key}\d?|initializer.recurrent0) was asked to be"):
         check(built(levels, setting=setting))
 
@@ -364,7 +364,7 @@ def test_an_augmentation_that_reaches_its_neighbour_is_noticed(monkeypatch: pyte
         for k, level in enumerate(("none", "shift"))
     ]
 
-    def wiring() -> Wiring:
+    def wiring() -> BuiltPack:
         training = _Training(pack, pictures(), torch.device("cpu"), "none")
         return training.wiring(*training.feed.batch(0), training.noise.at(0))
 

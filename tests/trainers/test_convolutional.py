@@ -17,9 +17,9 @@ from tests.trainers.packs import TINY, member, numbers_of
 from trainers.loop.feed import Feed
 from trainers.loop.pack import train_pack
 from trainers.member import Member
-from trainers.networks import Convolutional, Noise, Pass, network_for
+from trainers.networks import Convolutional, ForwardPass, Noise, network_for
 from trainers.networks.convolution import convolve, convolve_grouped, convolve_looped, convolve_unfolded
-from trainers.networks.linear import Floats, Start
+from trainers.networks.linear import Floats, InitialWeights
 from trainers.tasks.task import Task
 
 SMALL = dataclasses.replace(TINY, network="cnn", depth=3, width=4, steps=30, evaluations=3)
@@ -157,7 +157,7 @@ def test_a_member_turned_nan_changes_nobody_to_the_bit(shape: tuple[int, ...]) -
     ]
     rows = torch.stack(starts).float()
     x = torch.randn(3, 8, task.n_inputs, generator=torch.Generator().manual_seed(2))
-    how = Pass(training=True)
+    how = ForwardPass(training=True)
 
     def gradients(rows: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         grads = torch.zeros_like(rows)
@@ -192,7 +192,7 @@ def test_weights_start_by_torchs_fans_of_a_convolution() -> None:
 
 def started(initializer: str, channels: int, outputs: int) -> Floats:
     """The weight of a hidden convolution that reads activations."""
-    start = Start.of(member(levels={"initializer": initializer}).config)
+    start = InitialWeights.of(member(levels={"initializer": initializer}).config)
     draws = np.random.default_rng(1)
     return start.draw(9 * channels, 9 * outputs, draws, reads_inputs=False, hidden=True, columns=outputs)[0]
 
@@ -219,7 +219,7 @@ def test_a_residual_convolution_adds_its_input_where_the_channels_agree() -> Non
     for config in (plain, residual):
         network = network_for(config, task)
         start, _ = network.start(config, member().streams)
-        outputs.append(network.forward(network.parameters.views(start), {}, x, Pass(training=False)))
+        outputs.append(network.forward(network.parameters.views(start), {}, x, ForwardPass(training=False)))
     weight = network.parameters.views(start)["weight1"]
     added = torch.unflatten(x, -1, (36, -1)).mean(1) @ weight
     torch.testing.assert_close(outputs[1], outputs[0] + added)
@@ -238,7 +238,7 @@ def test_dropout_drops_a_channel_at_all_its_places() -> None:
         return z
 
     scale = torch.stack([mask, torch.ones_like(mask), torch.ones_like(mask)])
-    how = Pass(training=True, noise=Noise(scale=scale), watch=watch)
+    how = ForwardPass(training=True, noise=Noise(scale=scale), watch=watch)
     x = torch.as_tensor(task.x[:5], dtype=torch.float64)
     network.forward(network.parameters.views(start), {}, x, how)
     hidden = seen["hidden0"].view(5, 36, SMALL.width)
@@ -260,7 +260,7 @@ def test_operations_are_counted_at_every_place(
     x = torch.as_tensor(task.x[:5], dtype=torch.float64)
     monkeypatch.setattr("trainers.networks.linear.FULL", 1)  # torch would count columns of zeros too
     with FlopCounterMode(display=False) as counted:
-        network.forward(network.parameters.views(start), {}, x, Pass(training=False))
+        network.forward(network.parameters.views(start), {}, x, ForwardPass(training=False))
     assert network.flops == counted.get_total_flops() / 5
     assert network.elements == places * 16
 

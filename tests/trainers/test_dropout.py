@@ -16,7 +16,7 @@ from tests.trainers.packs import TINY, blobs, member, numbers_of
 from trainers.loop.noise import NoiseSource
 from trainers.loop.pack import train_pack
 from trainers.member import Member
-from trainers.networks import Noise, Pass, network_for
+from trainers.networks import ForwardPass, Noise, network_for
 from trainers.networks.block import dropped
 
 DEEP = dataclasses.replace(TINY, depth=5, width=11)
@@ -85,7 +85,7 @@ def test_a_network_multiplies_by_what_was_drawn() -> None:
     x = torch.randn(8, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
     def forward(noise: Noise, values: dict[str, Tensor], items: Tensor) -> Tensor:
-        return network.forward(values, {}, items, Pass(training=True, noise=noise))
+        return network.forward(values, {}, items, ForwardPass(training=True, noise=noise))
 
     inputs = torch.ones(8, 5, dtype=torch.float64)
     inputs[:, 2] = 0

@@ -13,7 +13,7 @@ from search_spaces.catalog import FACTORS
 from search_spaces.config import Architecture
 from tests.trainers.packs import TINY, blobs, member, pictures
 from trainers.config_audit import check, effective
-from trainers.config_audit.reading import Reading, Wiring
+from trainers.config_audit.reading import AuditedProperty, BuiltPack
 from trainers.loop.pack import _Training, train_pack
 from trainers.member import Member
 
@@ -36,14 +36,14 @@ def members(count: int = 3, **changes: Any) -> list[Member]:
     return [member(**given, index=i) for i in range(count)]
 
 
-def wired(pack: list[Member]) -> Wiring:
+def wired(pack: list[Member]) -> BuiltPack:
     """What `pack` is built as, on images where items are to be augmented."""
     augmented = any(m.config.levels["augmentation"] != "none" for m in pack)
     training = _Training(pack, pictures() if augmented else blobs(), torch.device("cpu"), "none")
     return training.wiring(*training.feed.batch(0), training.noise.at(0))
 
 
-def asking(pack: list[Member], *, built_as: list[Member]) -> Wiring:
+def asking(pack: list[Member], *, built_as: list[Member]) -> BuiltPack:
     """The members of one pack over everything that was built for another."""
     return dataclasses.replace(wired(built_as), members=pack)
 
@@ -181,14 +181,14 @@ def test_a_network_of_ones_own_is_read_back_as_far_as_it_shows_itself() -> None:
 
 
 def test_numbers_may_differ_a_little_and_names_not_at_all() -> None:
-    assert Reading(key="x", asked=[1.0, 1.0], found=[1.0001, 1.0]).wrong() is None
-    assert Reading(key="x", asked=[1.0, 1.0], found=[1.0, 1.1]).wrong() == 1
-    assert Reading(key="x", asked=["relu"], found=["gelu"]).wrong() == 0
+    assert AuditedProperty(key="x", asked=[1.0, 1.0], found=[1.0001, 1.0]).wrong() is None
+    assert AuditedProperty(key="x", asked=[1.0, 1.0], found=[1.0, 1.1]).wrong() == 1
+    assert AuditedProperty(key="x", asked=["relu"], found=["gelu"]).wrong() == 0
 
 
 @pytest.mark.parametrize("network", ["cnn", "rnn"])
 def test_networks_for_images_and_sequences_are_read_back_too(network: Architecture) -> None:
-    def built(activation: str, depth: int) -> Wiring:
+    def built(activation: str, depth: int) -> BuiltPack:
         setting = dataclasses.replace(FLOAT32, network=network, depth=depth)
         training = _Training(
             members(1, levels={"activation": activation}, numbers={}, setting=setting),

@@ -11,7 +11,7 @@ from tests.trainers.packs import TINY, blobs, member
 from trainers.diagnostics.sharpness import RADIUS, sharpness
 from trainers.networks import network_for
 from trainers.networks.fold_batch_norm import FOLDABLE, fused
-from trainers.networks.network import Pass
+from trainers.networks.network import ForwardPass
 from trainers.networks.perceptron import Perceptron
 
 
@@ -28,7 +28,7 @@ def test_a_folded_norm_gives_the_same_outputs(normalization: str, residual: bool
     params += 0.3 * torch.rand(params.shape, generator=draws, dtype=params.dtype)
     buffers += torch.rand(buffers.shape, generator=draws, dtype=buffers.dtype)
     x = torch.randn(3, 7, 5, generator=draws, dtype=params.dtype)
-    how = Pass(training=False)
+    how = ForwardPass(training=False)
     expected = network.forward(network.parameters.views(params), network.buffers.views(buffers), x, how)
     plain, rows_KP = fused(network, params, buffers)
     found = plain.forward(plain.parameters.views(rows_KP), {}, x, how)

@@ -16,7 +16,7 @@ from search_spaces.config import Config
 from tests.trainers.packs import TINY, blobs, member
 from trainers.loop.feed import Feed
 from trainers.loop.pack import train_pack
-from trainers.networks import Pass, Perceptron, network_for
+from trainers.networks import ForwardPass, Perceptron, network_for
 from trainers.networks.block import Block
 from trainers.tensors.layout import Layout
 
@@ -158,7 +158,7 @@ def test_a_layer_norm_over_all_axes_of_an_image_equals_torchs() -> None:
         twin.weight.copy_(views["gain0"].view(PLACES, CHANNELS))
         twin.bias.copy_(views["shift0"].view(PLACES, CHANNELS))
     z = rows()
-    ours = block.apply(0, z, views, {}, Pass(training=True), places=PLACES)
+    ours = block.apply(0, z, views, {}, ForwardPass(training=True), places=PLACES)
     torch.testing.assert_close(ours, twin(z.view(ITEMS, PLACES, CHANNELS)).reshape(z.shape))
 
 
@@ -167,7 +167,7 @@ def test_a_layer_norm_over_channels_treats_every_place_alone() -> None:
     layout, row = own_tensors(block, config)
     views = layout.views(row)
     z = rows()
-    ours = block.apply(0, z, views, {}, Pass(training=True), places=PLACES)
+    ours = block.apply(0, z, views, {}, ForwardPass(training=True), places=PLACES)
     theirs = nn.functional.layer_norm(z, [CHANNELS], views["gain0"][0], views["shift0"][0])
     torch.testing.assert_close(ours, theirs)
 
@@ -177,7 +177,7 @@ def test_a_batch_norm_of_an_image_equals_torchs_over_places() -> None:
     views = {"gain0": torch.ones(1, CHANNELS), "shift0": torch.zeros(1, CHANNELS)}
     z, twin = rows().float(), nn.BatchNorm2d(CHANNELS)
     buffers = {"running_mean0": torch.zeros(1, CHANNELS), "running_var0": torch.ones(1, CHANNELS)}
-    ours = block.apply(0, z, views, buffers, Pass(training=True), places=PLACES)
+    ours = block.apply(0, z, views, buffers, ForwardPass(training=True), places=PLACES)
     image = z.view(ITEMS, 2, PLACES // 2, CHANNELS).permute(0, 3, 1, 2)
     theirs = twin(image).permute(0, 2, 3, 1).reshape(z.shape)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -194,7 +194,7 @@ def test_a_norm_on_the_inputs_is_torchs_as_a_first_layer() -> None:
     x = 100 * rows().float().view(ITEMS, PLACES * CHANNELS)
     twin = nn.BatchNorm1d(CHANNELS)
     for training in (True, False):
-        ours = block.enter(x, views, buffers, Pass(training=training))
+        ours = block.enter(x, views, buffers, ForwardPass(training=training))
         theirs = twin.train(training)(x.view(-1, CHANNELS)).view(x.shape)
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
@@ -210,8 +210,8 @@ def test_a_perceptron_with_a_norm_on_its_inputs_has_it_before_its_first_layer() 
     x = 50 + 7 * torch.randn(20, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     scaled = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
     plain = dataclasses.replace(network, block=Block(activation="relu", normalization="none"))
-    theirs = plain.forward(views, {}, scaled, Pass(training=True))
-    ours = network.forward(views, statistics, x, Pass(training=True))
+    theirs = plain.forward(views, {}, scaled, ForwardPass(training=True))
+    ours = network.forward(views, statistics, x, ForwardPass(training=True))
     torch.testing.assert_close(ours, theirs)
 
 
@@ -233,9 +233,9 @@ def test_square_hidden_weights_are_read_as_their_symmetric_part_and_no_others() 
     views = network.parameters.views(network.start(one.config, one.streams)[0])
     x = torch.randn(6, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     symmetric = {**views, "weight1": (views["weight1"] + views["weight1"].T) / 2}
-    ours = network.forward(views, {}, x, Pass(training=True))
-    assert torch.equal(ours, plain.forward(symmetric, {}, x, Pass(training=True)))
-    assert not torch.equal(ours, plain.forward(views, {}, x, Pass(training=True)))
+    ours = network.forward(views, {}, x, ForwardPass(training=True))
+    assert torch.equal(ours, plain.forward(symmetric, {}, x, ForwardPass(training=True)))
+    assert not torch.equal(ours, plain.forward(views, {}, x, ForwardPass(training=True)))
 
 
 def test_symmetric_weights_start_with_the_variance_of_the_initializer_off_the_diagonal() -> None:

@@ -13,12 +13,12 @@ from torch import Tensor
 from search_spaces.activations import ACTIVATION
 from search_spaces.config import Setting
 from search_spaces.dropout import DROPOUT
-from search_spaces.elementwise import WRITTEN, Written
+from search_spaces.elementwise import WRITTEN, WithDerivative
 from search_spaces.normalizations import NORMALIZATION
 from tests.trainers.packs import TINY, blobs, member
 from trainers.config_audit import check
 from trainers.loop.pack import _Training
-from trainers.networks.network import Pass
+from trainers.networks.network import ForwardPass
 
 SETTING = dataclasses.replace(TINY, width=16, batch_size=16, depth=3)
 
@@ -31,7 +31,7 @@ def training(levels: Mapping[str, str], *, setting: Setting = SETTING, count: in
 def passed(built: _Training, *, by_autograd: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Losses [S], gradients [S, P] and running statistics [S, P] of the first batch."""
     x, y = built.feed.batch(0)
-    how = Pass(training=True, numbers=built.stack.numbers, noise=built.noise.at(0))
+    how = ForwardPass(training=True, numbers=built.stack.numbers, noise=built.noise.at(0))
     make = built._by_autograd if by_autograd else built._gradients
     losses = make(x, y, how)
     return losses, built.stack.grads_SP, built.stack.buffers_SP
@@ -86,7 +86,7 @@ def test_a_wrong_derivative_is_noticed_before_the_first_step(monkeypatch: pytest
         return built.wiring(*built.feed.batch(0), built.noise.at(0))
 
     check(wiring())
-    wrong = Written(apply=lambda x, place: torch.tanh(x, out=place), pull=lambda dy, x, y: dy)
+    wrong = WithDerivative(apply=lambda x, place: torch.tanh(x, out=place), pull=lambda dy, x, y: dy)
     monkeypatch.setattr(
         "trainers.networks.block.Block.activation_built",
         dataclasses.replace(ACTIVATION.level("tanh").build, written=wrong),

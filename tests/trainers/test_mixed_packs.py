@@ -17,13 +17,13 @@ from search_spaces.optimizers import OPTIMIZER
 from tests.trainers.packs import TINY, blobs, member, numbers_of, pictures
 from tests.trainers.test_pack import assert_close
 from trainers.config_audit import check
-from trainers.config_audit.reading import Wiring
+from trainers.config_audit.reading import BuiltPack
 from trainers.loop import manual_backward
 from trainers.loop.pack import _Training, train_pack
 from trainers.loop.structure import structure_key
 from trainers.member import Member
 from trainers.networks.perceptron import Perceptron
-from trainers.tensors.groups import Run, runs, side_by_side
+from trainers.tensors.groups import Group, groups, side_by_side
 
 SETTING = replace(TINY, precision="float32", width=16, batch_size=16, depth=3)
 SHARING = [level.name for level in ACTIVATION.levels if level.build.shares]
@@ -70,10 +70,10 @@ THREE_BY_TWO = list(itertools.product(("tanh", "relu", "silu"), ("adam", "moment
 
 
 def test_runs_are_equal_neighbours() -> None:
-    assert runs(["a", "a", "b", "a"]) == (
-        Run(level="a", start=0, stop=2),
-        Run(level="b", start=2, stop=3),
-        Run(level="a", start=3, stop=4),
+    assert groups(["a", "a", "b", "a"]) == (
+        Group(level="a", start=0, stop=2),
+        Group(level="b", start=2, stop=3),
+        Group(level="a", start=3, stop=4),
     )
 
 
@@ -85,7 +85,7 @@ def test_equal_activations_come_together_and_within_them_equal_rules() -> None:
     configs = [m.config for m in pack_of(THREE_BY_TWO * 2)]
     order = side_by_side(configs)
     for count, factors in ((3, ("activation",)), (6, ("activation", "optimizer"))):
-        assert len(runs(["+".join(configs[k].levels[f] for f in factors) for k in order])) == count
+        assert len(groups(["+".join(configs[k].levels[f] for f in factors) for k in order])) == count
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -211,7 +211,7 @@ def test_a_mixed_pack_trains_without_autograd_and_has_its_gradients() -> None:
 # -- what is read back ---------------------------------------------------------------------------
 
 
-def wired(pack: list[Member]) -> Wiring:
+def wired(pack: list[Member]) -> BuiltPack:
     training = _Training(pack, blobs(), torch.device("cpu"), "none")
     return training.wiring(*training.feed.batch(0), training.noise.at(0))
 
@@ -255,7 +255,7 @@ def test_slices_that_are_one_off_are_noticed(place: str, monkeypatch: pytest.Mon
     pack = pack_of(sorted(itertools.product(("tanh", "relu", "silu"), ("adam", "radam"))) * 2)
     pack = [pack[k] for k in side_by_side([m.config for m in pack])]
     check(wired(pack))
-    monkeypatch.setattr(place, lambda levels: runs([*levels[1:], levels[-1]]))
+    monkeypatch.setattr(place, lambda levels: groups([*levels[1:], levels[-1]]))
     with pytest.raises(ValueError, match=r"(activation|optimizer) was asked to be"):
         check(wired(pack))
 

@@ -12,7 +12,7 @@ from torch import Tensor
 import trainers.loop.noise
 from tests.trainers.packs import TINY, blobs, member
 from trainers.loop.feed import Feed, trivial_error
-from trainers.loop.noise import Draws, Kept, NoiseSource
+from trainers.loop.noise import DropoutMasks, NoiseSource, RandomDraws
 from trainers.member import Member
 from trainers.networks import Noise, network_for
 
@@ -74,8 +74,8 @@ def test_a_member_without_dropout_keeps_everything_unscaled() -> None:
 
 
 def test_who_drops_nearly_everything_keeps_nothing() -> None:
-    drawn = Draws([member(index=1).streams], purpose="dropout", shape=(4096,), steps_per_epoch=1)
-    kept = Kept(drawn, np.array([[1 - 1e-7]]), dtype=torch.float32, device=DEVICE)
+    drawn = RandomDraws([member(index=1).streams], purpose="dropout", shape=(4096,), steps_per_epoch=1)
+    kept = DropoutMasks(drawn, np.array([[1 - 1e-7]]), dtype=torch.float32, device=DEVICE)
     assert not kept.at(0, slice(None)).any()
 
 

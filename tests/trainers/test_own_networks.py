@@ -23,7 +23,7 @@ from tests.trainers.packs import TINY, blobs, member, numbers_of
 from trainers.loop.feed import Feed
 from trainers.loop.pack import _Training, train_pack
 from trainers.member import Member
-from trainers.networks import OwnModule, Pass, network_for
+from trainers.networks import ForwardPass, OwnModule, network_for
 from trainers.randomness import StreamKey
 from trainers.tasks.task import Task
 from trainers.tasks.user_tasks import load_user_tasks
@@ -1089,7 +1089,7 @@ def test_a_forward_pass_of_its_own_kind_in_training_is_read_by_its_module() -> N
     row, kept = network.start(config, StreamKey(study="s", task="blobs", block=0, phase="pilot", index=0))
     views = (network.parameters.views(row[None].float()), network.buffers.views(kept[None].float()))
     x = torch.randn(1, 16, 5)
-    quiet = [network.forward(*views, x, Pass(training=False)) for _ in range(2)]
-    loud = [network.forward(*views, x, Pass(training=True, seeds=[seed])) for seed in (1, 1, 2)]
+    quiet = [network.forward(*views, x, ForwardPass(training=False)) for _ in range(2)]
+    loud = [network.forward(*views, x, ForwardPass(training=True, seeds=[seed])) for seed in (1, 1, 2)]
     assert torch.equal(quiet[0], quiet[1])
     assert torch.equal(loud[0], loud[1]) and not torch.equal(loud[0], loud[2])

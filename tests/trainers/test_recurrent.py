@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.trainers.packs import TINY, member, numbers_of
 from trainers.loop.feed import Feed
 from trainers.loop.pack import train_pack
-from trainers.networks import Noise, Pass, Recurrent, network_for
+from trainers.networks import ForwardPass, Noise, Recurrent, network_for
 from trainers.tasks.task import Task
 
 SMALL = dataclasses.replace(TINY, network="rnn", depth=2, width=6, steps=30, evaluations=3)
@@ -105,7 +105,7 @@ def test_layer_norm_stands_between_the_sums_and_the_activation_of_every_step() -
     for x_BC in x.view(9, *(7, 3)).unbind(1):
         sums = x_BC @ p["weight0"] + h @ p["recurrent0"] + p["bias0"]
         h = torch.tanh(nn.functional.layer_norm(sums, (SMALL.width,)))
-    ours = network.forward(p, {}, x, Pass(training=True))
+    ours = network.forward(p, {}, x, ForwardPass(training=True))
     torch.testing.assert_close(ours, h @ p["weight1"] + p["bias1"])
 
 
@@ -119,7 +119,7 @@ def test_running_statistics_move_in_one_batch_as_far_as_their_momentum_says() ->
     parameters["recurrent0"].zero_()
     x = torch.as_tensor(task.x[:9, :3], dtype=torch.float64).repeat(1, 7)
     numbers = {"norm_momentum": torch.tensor([[0.2]], dtype=torch.float64)}
-    network.forward(parameters, running, x, Pass(training=True, numbers=numbers))
+    network.forward(parameters, running, x, ForwardPass(training=True, numbers=numbers))
     sums = x[:, :3] @ parameters["weight0"] + parameters["bias0"]
     torch.testing.assert_close(running["running_mean0"], 0.2 * sums.mean(0, keepdim=True))
     torch.testing.assert_close(running["running_var0"], 0.8 + 0.2 * sums.var(0, keepdim=True))
@@ -136,7 +136,7 @@ def test_dropout_drops_the_same_units_at_every_step() -> None:
     h = torch.zeros(9, SMALL.width, dtype=torch.float64)
     for x_BC in x.view(9, 7, 3).unbind(1):
         h = mask * (x_BC @ p["weight0"] + h @ p["recurrent0"] + p["bias0"])
-    ours = network.forward(p, {}, x, Pass(training=True, noise=Noise(scale=mask[None])))
+    ours = network.forward(p, {}, x, ForwardPass(training=True, noise=Noise(scale=mask[None])))
     torch.testing.assert_close(ours, h @ p["weight1"] + p["bias1"])
 
 
@@ -149,7 +149,7 @@ def test_a_residual_layer_hands_on_its_input_too_and_keeps_its_recurrence() -> N
     h = torch.zeros(4, SMALL.width, dtype=torch.float64)
     for x_BC in x.view(4, 5, SMALL.width).unbind(1):
         h = torch.tanh(x_BC @ p["weight0"] + h @ p["recurrent0"] + p["bias0"])
-    ours = network.forward(p, {}, x, Pass(training=False))
+    ours = network.forward(p, {}, x, ForwardPass(training=False))
     torch.testing.assert_close(ours, (h + x_BC) @ p["weight1"] + p["bias1"])
 
 
@@ -187,7 +187,7 @@ def test_operations_are_counted_at_every_step(monkeypatch: pytest.MonkeyPatch) -
     x = torch.as_tensor(task.x[:5], dtype=torch.float64)
     monkeypatch.setattr("trainers.networks.linear.FULL", 1)  # torch would count columns of zeros too
     with FlopCounterMode(display=False) as counted:
-        network.forward(network.parameters.views(start), {}, x, Pass(training=False))
+        network.forward(network.parameters.views(start), {}, x, ForwardPass(training=False))
     first = 2 * SMALL.depth * SMALL.width**2  # from a state of zeros, which is not multiplied
     assert network.flops == counted.get_total_flops() / 5 + first
     assert network.elements == 7 * SMALL.depth * SMALL.width

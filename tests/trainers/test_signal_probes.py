@@ -7,25 +7,25 @@ import math
 import pytest
 import torch
 
-from trainers.tools.signal_probes import Probe, first_lost, probes, propagate
+from trainers.tools.signal_probes import MeasuredClaim, first_lost, probes, propagate
 
 
 @pytest.fixture(scope="module")
-def measured() -> list[Probe]:
+def measured() -> list[MeasuredClaim]:
     torch.set_num_threads(1)
     return list(probes())
 
 
-def test_every_probe_is_reproduced_within_its_tolerance(measured: list[Probe]) -> None:
+def test_every_probe_is_reproduced_within_its_tolerance(measured: list[MeasuredClaim]) -> None:
     assert [p for p in measured if not p.reproduced] == []
 
 
-def test_every_claim_that_is_a_probe_has_one(measured: list[Probe]) -> None:
+def test_every_claim_that_is_a_probe_has_one(measured: list[MeasuredClaim]) -> None:
     assert {p.claim for p in measured} == {"I2", "I3", "I4", "I6", "I8", "I9", "I10", "A16"}
 
 
 def test_a_number_outside_its_tolerance_is_not_reproduced() -> None:
-    probe = Probe(claim="I4", what="", claimed="1", measured=3.0, low=0.5, high=2.0)
+    probe = MeasuredClaim(claim="I4", what="", claimed="1", measured=3.0, low=0.5, high=2.0)
     assert not probe.reproduced
 
 

@@ -12,7 +12,7 @@ from search_spaces.activation_gains import activation_gain
 from search_spaces.catalog import FACTORS
 from tests.trainers.packs import TINY, blobs, member
 from trainers.networks import network_for
-from trainers.networks.linear import Start
+from trainers.networks.linear import InitialWeights
 
 
 def weights(initializer: str, batch_size: int, own_module: bool = False, gain: float | None = None) -> Tensor:
@@ -80,7 +80,7 @@ def test_weights_that_read_activations_start_with_the_activations_gain(kind: str
 def test_the_gain_follows_a_searched_slope() -> None:
     numbers = ({"negative_slope": 0.01}, {"negative_slope": 0.5})
     levels = {"initializer": "activation_gain_normal", "activation": "leaky_relu"}
-    gains = [Start.of(member(levels=levels, numbers=n).config).activation_gain for n in numbers]
+    gains = [InitialWeights.of(member(levels=levels, numbers=n).config).activation_gain for n in numbers]
     assert gains == pytest.approx([(2 / 1.0001) ** 0.5, (2 / 1.25) ** 0.5])
 
 

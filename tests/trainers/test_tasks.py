@@ -35,7 +35,7 @@ from trainers.tasks import (
 )
 from trainers.tasks.bundled_tables import STORED
 from trainers.tasks.roles import Role
-from trainers.tasks.synthetic import N_TEST, Procedure
+from trainers.tasks.synthetic import N_TEST, SyntheticTask
 from trainers.tasks.tables import TABLES
 from trainers.tasks.task import Task
 from trainers.tools.task_report import RACED_FROM, inspect
@@ -43,7 +43,7 @@ from trainers.tools.task_report import RACED_FROM, inspect
 ROOT = Path(__file__).parents[2]
 PUBLISHED = {table.name for table in TABLES} | {table.name for table in STORED}
 SHIPPED = [row for row in ROWS if row.name not in ON_REQUEST]
-GENERATED = [row for row in ROWS if isinstance(row, Procedure)]
+GENERATED = [row for row in ROWS if isinstance(row, SyntheticTask)]
 CONTINUOUS = [row for row in GENERATED if row.units != "counts"]
 
 SAY_ALL = """
@@ -89,7 +89,7 @@ def test_a_task_passes_its_inspection_and_declares_what_it_is(row: Any) -> None:
 
 
 @pytest.mark.parametrize("row", GENERATED, ids=lambda row: row.name)
-def test_a_generated_task_never_trains_on_its_test_set(row: Procedure) -> None:
+def test_a_generated_task_never_trains_on_its_test_set(row: SyntheticTask) -> None:
     seen = inspect(row.task)
     task = seen.task
     assert seen.raced
@@ -102,7 +102,7 @@ def test_a_generated_task_never_trains_on_its_test_set(row: Procedure) -> None:
 
 
 @pytest.mark.parametrize("row", CONTINUOUS, ids=lambda row: row.name)
-def test_no_test_item_is_a_training_item_where_features_are_continuous(row: Procedure) -> None:
+def test_no_test_item_is_a_training_item_where_features_are_continuous(row: SyntheticTask) -> None:
     task = row.task()
     rows = {item.tobytes() for item in task.x[:-N_TEST]}
     assert not any(item.tobytes() in rows for item in task.x[-N_TEST:])
@@ -182,7 +182,7 @@ def test_features_come_in_units_of_their_own() -> None:
 
 def test_the_version_moves_the_items() -> None:
     row = next(row for row in GENERATED if row.name == "cells")
-    other = Procedure(
+    other = SyntheticTask(
         **{f: getattr(row, f) for f in ("name", "family", "role", "kind", "draw", "source")}, version="x"
     )
     assert row.task().content_hash != other.task().content_hash

@@ -17,12 +17,12 @@ import torch
 from trainers.config_audit.data import item_readings
 from trainers.config_audit.network import network_readings
 from trainers.config_audit.optimization import training_readings
-from trainers.config_audit.reading import Reading, Wiring
+from trainers.config_audit.reading import AuditedProperty, BuiltPack
 
-__all__ = ["Reading", "Wiring", "check", "effective", "readings"]
+__all__ = ["AuditedProperty", "BuiltPack", "check", "effective", "readings"]
 
 
-def effective(wiring: Wiring) -> list[dict[str, Any]]:
+def effective(wiring: BuiltPack) -> list[dict[str, Any]]:
     """What each member of the pack is really trained with, as plain data."""
     found = list(readings(wiring))
     return [
@@ -31,7 +31,7 @@ def effective(wiring: Wiring) -> list[dict[str, Any]]:
     ]
 
 
-def check(wiring: Wiring) -> None:
+def check(wiring: BuiltPack) -> None:
     """ValueError naming the member, the key, what was asked and what was found, where they differ."""
     for reading in readings(wiring):
         k = reading.wrong()
@@ -45,7 +45,7 @@ def check(wiring: Wiring) -> None:
 
 
 @torch.no_grad()
-def readings(wiring: Wiring) -> Iterator[Reading]:
+def readings(wiring: BuiltPack) -> Iterator[AuditedProperty]:
     """Everything that can be read back of this pack."""
     yield from item_readings(wiring)
     yield from network_readings(wiring)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from search_spaces.augmentation import AUGMENTATION
-from trainers.config_audit.reading import Reading, Wiring, sampled
+from trainers.config_audit.reading import AuditedProperty, BuiltPack, sampled
 from trainers.loop.augmentation import reach
 from trainers.tasks.task import Task
 
@@ -31,18 +31,18 @@ SURE = 3.0
 """The score of one class, against 0 of the others, at which the dry loss is taken."""
 
 
-def item_readings(wiring: Wiring) -> Iterator[Reading]:
+def item_readings(wiring: BuiltPack) -> Iterator[AuditedProperty]:
     """Batches, training items, input scaling, augmentation, and the loss they are trained on."""
     configs, feed, task = wiring.configs, wiring.feed, wiring.task
     count = len(configs)
     wanted = [min(c.setting.batch_size, feed.items) for c in configs]
-    yield Reading(key="batch_size", asked=wanted, found=[wiring.x_KBF.shape[1]] * count)
+    yield AuditedProperty(key="batch_size", asked=wanted, found=[wiring.x_KBF.shape[1]] * count)
     blocks = {(m.streams.study, m.slot.block) for m in wiring.members}
     training = {block: len(task.split(*block).train) for block in blocks}
     most = [training[m.streams.study, m.slot.block] for m in wiring.members]
     asked = [min(c.setting.train_size, n) for c, n in zip(configs, most, strict=True)]
     rows = [feed.training_items(k)[0] for k in range(count)]
-    yield Reading(key="train_size", asked=asked, found=[len(own) for own in rows])
+    yield AuditedProperty(key="train_size", asked=asked, found=[len(own) for own in rows])
     plain_KBF = feed.unaugmented(0)
     yield _order(wiring, rows, plain_KBF)
     yield _scaling(wiring, rows)
@@ -50,7 +50,7 @@ def item_readings(wiring: Wiring) -> Iterator[Reading]:
     yield from _loss(wiring)
 
 
-def _order(wiring: Wiring, rows: list[Tensor], first_KBF: Tensor) -> Reading:
+def _order(wiring: BuiltPack, rows: list[Tensor], first_KBF: Tensor) -> AuditedProperty:
     """Whether an epoch's batches are different items of the member's own; of a few members."""
     feed, found = wiring.feed, [True] * len(rows)
     steps = range(min(feed.steps_per_epoch, wiring.configs[0].setting.steps, FIRST_STEPS))
@@ -59,10 +59,10 @@ def _order(wiring: Wiring, rows: list[Tensor], first_KBF: Tensor) -> Reading:
     for k, own in zip(who, numbers, strict=True):
         item, known = first_KBF[k, 0, :COMPARED], rows[k][:, :COMPARED]
         found[k] = len(own.unique()) == own.numel() and bool((known == item).all(-1).any())
-    return Reading(key="own_items_once_an_epoch", asked=[True] * len(rows), found=found)
+    return AuditedProperty(key="own_items_once_an_epoch", asked=[True] * len(rows), found=found)
 
 
-def _scaling(wiring: Wiring, rows: list[Tensor]) -> Reading:
+def _scaling(wiring: BuiltPack, rows: list[Tensor]) -> AuditedProperty:
     """The name of the scaling that the training items look like: the one asked for, if they do."""
     known: dict[tuple[int, int, str], str] = {}
     found = []
@@ -73,7 +73,7 @@ def _scaling(wiring: Wiring, rows: list[Tensor]) -> Reading:
             split = wiring.task.split(member.streams.study, member.slot.block).train
             known[key] = _scaled(level, own, wiring.task, split)
         found.append(known[key])
-    return Reading(
+    return AuditedProperty(
         key="input_scaling", asked=[c.levels["input_scaling"] for c in wiring.configs], found=found
     )
 
@@ -101,7 +101,7 @@ def _scaled(asked: str, rows: Tensor, task: Task, numbers: NDArray[np.int64]) ->
     return asked if bool((wrong < 0.02).all()) else "raw" if untouched else "not of mean 0 and SD 1"
 
 
-def _augmentation(wiring: Wiring, plain_KBF: Tensor) -> Iterator[Reading]:
+def _augmentation(wiring: BuiltPack, plain_KBF: Tensor) -> Iterator[AuditedProperty]:
     """Who gets changed items, and by what; a batch that chance spared is followed by the next."""
     task = wiring.task
     builds = [AUGMENTATION.level(c.levels["augmentation"]).build for c in wiring.configs]
@@ -114,7 +114,7 @@ def _augmentation(wiring: Wiring, plain_KBF: Tensor) -> Iterator[Reading]:
     ):
         step += 1
         changed_K |= _changed(wiring.feed.batch(step)[0], wiring.feed.unaugmented(step))
-    yield Reading(key="augmented", asked=asked, found=changed_K.tolist())
+    yield AuditedProperty(key="augmented", asked=asked, found=changed_K.tolist())
     # The steps of a sequence are scaled each by its own numbers: a shifted one is not seen as such.
     alone = [k for k, names in enumerate(wanted) if len(names) == 1 and task.is_image]
     found = list(wanted)
@@ -124,7 +124,7 @@ def _augmentation(wiring: Wiring, plain_KBF: Tensor) -> Iterator[Reading]:
         if not _only(name, plain_KBF[k], wiring.x_KBF[k], task.shape):
             found[k] = frozenset({f"not {name}"})
     asked_names, found_names = ([sorted(names) for names in sets] for sets in (wanted, found))
-    yield Reading(key="augmentation", asked=asked_names, found=found_names)
+    yield AuditedProperty(key="augmentation", asked=asked_names, found=found_names)
 
 
 def _can_change(names: frozenset[str], task: Task) -> bool:
@@ -169,7 +169,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return torch.allclose(a, b, rtol=1e-3, atol=1e-3)
 
 
-def _loss(wiring: Wiring) -> Iterator[Reading]:
+def _loss(wiring: BuiltPack) -> Iterator[AuditedProperty]:
     """The loss of one item: of a sure score it tells the smoothing, of a target 1 off it is the square."""
     task, count = wiring.task, len(wiring.members)
     outputs_KBC = torch.zeros(count, 1, task.n_outputs).to(wiring.params_KP)
@@ -178,7 +178,7 @@ def _loss(wiring: Wiring) -> Iterator[Reading]:
     classes = task.n_outputs
     if task.kind == "regression":
         found = wiring.losses(outputs_KBC, y_KB + 1).tolist()
-        yield Reading(key="loss", asked=[(SURE - 1) ** 2] * count, found=found)
+        yield AuditedProperty(key="loss", asked=[(SURE - 1) ** 2] * count, found=found)
         return
     if classes < 2:
         return
@@ -186,4 +186,4 @@ def _loss(wiring: Wiring) -> Iterator[Reading]:
     least = math.log(math.exp(SURE) + classes - 1) - SURE
     found = ((losses_K - least) / (SURE * (1 - 1 / classes))).tolist()
     asked = [c.numbers.get("smoothing", 0.0) for c in wiring.configs]
-    yield Reading(key="smoothing", asked=asked, found=found, least=1e-5)
+    yield AuditedProperty(key="smoothing", asked=asked, found=found, least=1e-5)

@@ -16,8 +16,8 @@ from torch import Tensor
 from search_spaces.activations import ACTIVATION
 from search_spaces.config import Config
 from search_spaces.dropout import DROPOUT, SELU_LIMIT, Dropout
-from trainers.config_audit.forward_pass import Probe, forward
-from trainers.config_audit.reading import Reading, Wiring
+from trainers.config_audit.forward_pass import InterventionProbe, forward
+from trainers.config_audit.reading import AuditedProperty, BuiltPack
 from trainers.networks.network import Noise
 from trainers.networks.recurrent import Recurrent
 
@@ -53,7 +53,7 @@ class _Wish:
         return 1 / (1 - self.rate)
 
 
-def mask_readings(wiring: Wiring) -> Iterator[Reading]:
+def mask_readings(wiring: BuiltPack) -> Iterator[AuditedProperty]:
     """Everything about dropout; of a user's own module, which drops by itself, nothing."""
     sites, noise = wiring.network.sites, wiring.noise
     if not sites.layers:
@@ -67,28 +67,28 @@ def mask_readings(wiring: Wiring) -> Iterator[Reading]:
     yield from _kept("weights", weights, torch.cat(masks, dim=1) if masks else None)
     if masks:
         found = [sorted(noise.weights)] * len(wishes)
-        yield Reading(key="dropout.weights", asked=[sorted(sites.weights)] * len(wishes), found=found)
+        yield AuditedProperty(key="dropout.weights", asked=[sorted(sites.weights)] * len(wishes), found=found)
     noisy = [ACTIVATION.level(c.levels["activation"]).build.noisy for c in wiring.configs]
-    yield Reading(key="activation.noisy", asked=noisy, found=[noise.uniform is not None] * len(noisy))
+    yield AuditedProperty(key="activation.noisy", asked=noisy, found=[noise.uniform is not None] * len(noisy))
     if noise.scale is not None or noise.inputs is not None or masks:
         yield from _applied(wiring)
 
 
-def _units(wishes: Sequence[_Wish], noise: Noise) -> Iterator[Reading]:
+def _units(wishes: Sequence[_Wish], noise: Noise) -> Iterator[AuditedProperty]:
     """Dropped share, dropped layers, and what the survivors are multiplied by and moved by."""
     layers = len(wishes[0].layers)
     asked = [w.rate * sum(w.layers) / layers for w in wishes]
     scale = noise.scale
     if scale is None:
-        yield Reading(key="dropout_rate", asked=asked, found=[0.0] * len(asked))
+        yield AuditedProperty(key="dropout_rate", asked=asked, found=[0.0] * len(asked))
         return
     scale_KLU = scale.transpose(0, 1).flatten(2)
     share_K = (scale_KLU == 0).double().mean(dim=(1, 2))
-    yield Reading(
+    yield AuditedProperty(
         key="dropout_rate", asked=asked, found=share_K.tolist(), near=0.0, least=_spread(scale_KLU[0].numel())
     )
     touched = [tuple(row) for row in (scale_KLU != 1).any(2).tolist()]
-    yield Reading(key="dropout.layers", asked=[w.layers for w in wishes], found=touched)
+    yield AuditedProperty(key="dropout.layers", asked=[w.layers for w in wishes], found=touched)
     # Where chance spared nothing at all, nothing is known of what is spared.
     kept_K = scale_KLU.amax(dim=(1, 2)).tolist()
     dropping = [any(w.layers) for w in wishes]
@@ -96,24 +96,24 @@ def _units(wishes: Sequence[_Wish], noise: Noise) -> Iterator[Reading]:
     kept = [k or a for k, a in zip(kept_K, asked, strict=True)]
     # All layers that lose no units have a scale of 1, which may be more than alpha dropout's.
     asked = [a if all(w.layers) else max(a, 1.0) for a, w in zip(asked, wishes, strict=True)]
-    yield Reading(key="dropout_scale", asked=asked, found=kept)
+    yield AuditedProperty(key="dropout_scale", asked=asked, found=kept)
     asked = [-w.scale * w.rate * SELU_LIMIT * w.build.saturates for w in wishes]
     offset = [0.0] * len(wishes) if noise.offset is None else noise.offset.amax(dim=(0, 2, 3)).tolist()
     found = [f if k else a for f, k, a in zip(offset, kept_K, asked, strict=True)]
-    yield Reading(key="dropout_offset", asked=asked, found=found, least=1e-6)
+    yield AuditedProperty(key="dropout_offset", asked=asked, found=found, least=1e-6)
 
 
-def _kept(where: str, asked: list[float], masks: Tensor | None) -> Iterator[Reading]:
+def _kept(where: str, asked: list[float], masks: Tensor | None) -> Iterator[AuditedProperty]:
     """The dropped share of masks [K, ...] and what they multiply the others by."""
     key = f"dropout_rate.{where}"
     if masks is None:
-        yield Reading(key=key, asked=asked, found=[0.0] * len(asked))
+        yield AuditedProperty(key=key, asked=asked, found=[0.0] * len(asked))
         return
     share = (masks == 0).double().mean(1).tolist()
-    yield Reading(key=key, asked=asked, found=share, near=0.0, least=_spread(masks.shape[1]))
+    yield AuditedProperty(key=key, asked=asked, found=share, near=0.0, least=_spread(masks.shape[1]))
     wanted = [1 / (1 - rate) for rate in asked]
     kept = [k or a for k, a in zip(masks.amax(1).tolist(), wanted, strict=True)]
-    yield Reading(key=f"dropout_scale.{where}", asked=wanted, found=kept)
+    yield AuditedProperty(key=f"dropout_scale.{where}", asked=wanted, found=kept)
 
 
 def _spread(count: int) -> float:
@@ -121,13 +121,13 @@ def _spread(count: int) -> float:
     return 6 * 0.5 / math.sqrt(count) + 1e-4
 
 
-def _applied(wiring: Wiring) -> Iterator[Reading]:
+def _applied(wiring: BuiltPack) -> Iterator[AuditedProperty]:
     """Whether a pass with masks gives what a pass without gives when the masks are multiplied in by hand.
 
     Every layer gets the same sums and hands the same on in both passes, so that it answers for itself.
     """
     network, count = wiring.network, len(wiring.members)
-    plain = Probe()
+    plain = InterventionProbe()
     x_KBF = wiring.x_KBF[:, :ITEMS]
     forward(wiring, plain, x_KBF)
     ramp = {
@@ -137,7 +137,7 @@ def _applied(wiring: Wiring) -> Iterator[Reading]:
     }
     ones = {name: torch.ones((), device=z.device) for name, z in plain.seen.items() if name[:6] == "hidden"}
     noise = _of_items(wiring.noise, ITEMS)
-    with_masks, by_hand = Probe({**ramp, **ones}), Probe({**ramp, **ones})
+    with_masks, by_hand = InterventionProbe({**ramp, **ones}), InterventionProbe({**ramp, **ones})
     forward(wiring, with_masks, x_KBF, noise=noise)
     params_KP = wiring.params_KP.clone()
     views = network.parameters.views(params_KP)
@@ -153,7 +153,7 @@ def _applied(wiring: Wiring) -> Iterator[Reading]:
         elif name == "output" or (isinstance(network, Recurrent) and noise.scale is not None):
             continue  # what comes from earlier steps has lost units that nobody saw
         same_K &= close(expected, found)
-    yield Reading(key="dropout.applied", asked=[True] * count, found=same_K.tolist())
+    yield AuditedProperty(key="dropout.applied", asked=[True] * count, found=same_K.tolist())
 
 
 def _of_items(noise: Noise, items: int) -> Noise:

@@ -21,7 +21,7 @@ from search_spaces.dropout import DROPOUT, GRID
 from search_spaces.factor import Range
 from search_spaces.optimizers import OPTIMIZER
 from search_spaces.space import decay_kind
-from trainers.config_audit.effective_values import used, waits
+from trainers.effective_values import used, waits
 from trainers.loop.augmentation import reach, transformations
 from trainers.loop.updates import schedule
 from trainers.networks import Convolutional, Network, OwnModule, Perceptron, Recurrent, network_for

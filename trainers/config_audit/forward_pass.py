@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from trainers.config_audit.reading import Wiring
-from trainers.networks.network import Noise, Pass
+from trainers.config_audit.reading import BuiltPack
+from trainers.networks.network import ForwardPass, Noise
 
 NO_NOISE = Noise()
 
@@ -21,7 +21,7 @@ class _Enough(Exception):
     """The last tensor that is of interest has come by."""
 
 
-class Probe:
+class InterventionProbe:
     """A watch that replaces some tensors and keeps all as they came."""
 
     def __init__(
@@ -45,8 +45,8 @@ class Probe:
 
 
 def forward(
-    wiring: Wiring,
-    probe: Probe,
+    wiring: BuiltPack,
+    probe: InterventionProbe,
     x_KBF: Tensor,
     *,
     training: bool = False,
@@ -58,7 +58,7 @@ def forward(
     network = wiring.network
     left_KP = (wiring.buffers_KP if buffers_KP is None else buffers_KP).clone()
     parameters = network.parameters.views(wiring.params_KP if params_KP is None else params_KP)
-    how = Pass(training=training, numbers=wiring.numbers, watch=probe, noise=noise)
+    how = ForwardPass(training=training, numbers=wiring.numbers, watch=probe, noise=noise)
     with wiring.autocast(), contextlib.suppress(_Enough):
         network.forward(parameters, network.buffers.views(left_KP), x_KBF, how)
     return left_KP

@@ -16,11 +16,11 @@ from search_spaces.config import Config
 from search_spaces.factor import Level
 from search_spaces.input_scaling import INPUT_SCALING
 from search_spaces.normalizations import NORM_MOMENTUM, NORMALIZATION, Normalization
-from trainers.config_audit.forward_pass import Probe, forward
-from trainers.config_audit.reading import Reading, Wiring
+from trainers.config_audit.forward_pass import InterventionProbe, forward
+from trainers.config_audit.reading import AuditedProperty, BuiltPack
 from trainers.networks.block import Block
 from trainers.networks.linear import filled
-from trainers.networks.network import Pass
+from trainers.networks.network import ForwardPass
 from trainers.networks.perceptron import Perceptron
 from trainers.networks.recurrent import Recurrent
 from trainers.tensors.layout import Layout
@@ -38,7 +38,7 @@ ITEMS = 8
 """Items of a pass."""
 
 
-def block_readings(wiring: Wiring, plain: Probe) -> Iterator[Reading]:
+def block_readings(wiring: BuiltPack, plain: InterventionProbe) -> Iterator[AuditedProperty]:
     """The first block's answer to a grid, against that of a block built anew for each member alone."""
     level = NORMALIZATION.level(wiring.configs[0].levels["normalization"])
     grid = _shuffled(plain.seen["sum0"].shape[1:]).to(wiring.params_KP)
@@ -46,7 +46,7 @@ def block_readings(wiring: Wiring, plain: Probe) -> Iterator[Reading]:
     yield from _norms(wiring, level, grid, x_BF.to(wiring.params_KP).expand(len(wiring.members), -1, -1))
     if level.build.over == "item" and not isinstance(wiring.network, Perceptron):
         return
-    answer = Probe({"sum0": grid}, until="hidden0")
+    answer = InterventionProbe({"sum0": grid}, until="hidden0")
     forward(wiring, answer, wiring.x_KBF[:, :ITEMS])
     known: dict[tuple[object, ...], Tensor] = {}
     found = [
@@ -54,7 +54,7 @@ def block_readings(wiring: Wiring, plain: Probe) -> Iterator[Reading]:
         for config, h in zip(wiring.configs, answer.seen["hidden0"], strict=True)
     ]
     asked = [config.levels["activation"] for config in wiring.configs]
-    yield Reading(key="activation", asked=asked, found=found)
+    yield AuditedProperty(key="activation", asked=asked, found=found)
 
 
 def _shuffled(shape: torch.Size) -> Tensor:
@@ -63,10 +63,15 @@ def _shuffled(shape: torch.Size) -> Tensor:
     return grid[torch.randperm(len(grid), generator=torch.Generator().manual_seed(0))].view(shape)
 
 
-def _norms(wiring: Wiring, level: Level[Normalization], grid: Tensor, x_KBF: Tensor) -> Iterator[Reading]:
+def _norms(
+    wiring: BuiltPack, level: Level[Normalization], grid: Tensor, x_KBF: Tensor
+) -> Iterator[AuditedProperty]:
     """What norms are told by: scale does not pass them, they have parameters, their statistics run."""
     count, configs = len(wiring.members), wiring.configs
-    once, twice = Probe({"sum0": grid}, until="hidden0"), Probe({"sum0": 2 * grid}, until="hidden0")
+    once, twice = (
+        InterventionProbe({"sum0": grid}, until="hidden0"),
+        InterventionProbe({"sum0": 2 * grid}, until="hidden0"),
+    )
     left_KP = forward(wiring, once, x_KBF, training=True)
     forward(wiring, twice, 2 * x_KBF, training=True)
     first = [INPUT_SCALING.level(c.levels["input_scaling"]).build.first_layer_norm for c in configs]
@@ -78,21 +83,25 @@ def _norms(wiring: Wiring, level: Level[Normalization], grid: Tensor, x_KBF: Ten
             a if c.levels["initializer"] != "zeros" and ok else f
             for a, f, c, ok in zip(first, found, configs, finite, strict=True)
         ]
-        yield Reading(key="input_norm", asked=wanted, found=found)
+        yield AuditedProperty(key="input_norm", asked=wanted, found=found)
     if level.name in SCALE_FREE:
         same = _same(once.seen["hidden0"], twice.seen["hidden0"])
-        yield Reading(key="normalization.scale_free", asked=[SCALE_FREE[level.name]] * count, found=same)
+        yield AuditedProperty(
+            key="normalization.scale_free", asked=[SCALE_FREE[level.name]] * count, found=same
+        )
     names = {s.name for s in wiring.network.parameters.segments}
     asked = [level.build.affine] * count
-    yield Reading(key="normalization.trained", asked=asked, found=["gain0" in names] * count)
+    yield AuditedProperty(key="normalization.trained", asked=asked, found=["gain0" in names] * count)
     kept = {s.name for s in wiring.network.buffers.segments}
     runs = {"": "running_mean0" in kept, ".inputs": "running_mean_in" in kept}
-    yield Reading(key="normalization.runs", asked=[level.build.running] * count, found=[runs[""]] * count)
+    yield AuditedProperty(
+        key="normalization.runs", asked=[level.build.running] * count, found=[runs[""]] * count
+    )
     if not any(runs.values()):
         return
     # The batch is the same, so what is left of the difference is the weight of the old.
     shifted_KP = wiring.buffers_KP + 1
-    shifted = Probe({"sum0": grid}, until="hidden0")
+    shifted = InterventionProbe({"sum0": grid}, until="hidden0")
     shifted_KP = forward(wiring, shifted, x_KBF, training=True, buffers_KP=shifted_KP)
     steps = wiring.network.steps if isinstance(wiring.network, Recurrent) else 1
     momenta = [c.numbers.get("norm_momentum", NORM_MOMENTUM.default) for c in configs]
@@ -101,7 +110,7 @@ def _norms(wiring: Wiring, level: Level[Normalization], grid: Tensor, x_KBF: Ten
             a, b = (wiring.network.buffers.views(row)[name].flatten(1) for row in (shifted_KP, left_KP))
             weight = 1 - (a - b).double().mean(1)
             # Every step of a sequence rounds once in single precision.
-            yield Reading(
+            yield AuditedProperty(
                 key=f"norm_momentum{place}",
                 asked=momenta,
                 found=weight.tolist(),
@@ -142,4 +151,4 @@ def _answer(config: Config, activation: str, grid: Tensor) -> Tensor:
     spans = {r.name: r.default for r in ACTIVATION.level(activation).ranges}
     values = {**spans, **config.numbers}
     numbers = {name: torch.as_tensor(value).to(grid) for name, value in values.items()}
-    return block.apply(0, grid, parameters, buffers, Pass(training=False, numbers=numbers))
+    return block.apply(0, grid, parameters, buffers, ForwardPass(training=False, numbers=numbers))

@@ -16,14 +16,14 @@ from search_spaces.activations import ACTIVATION
 from search_spaces.bias import BIAS
 from search_spaces.config import Config
 from search_spaces.initializers import INITIALIZER
-from trainers.config_audit.reading import Reading, Wiring
+from trainers.config_audit.reading import AuditedProperty, BuiltPack
 from trainers.networks.convolutional import Convolutional
 
 FEW = 8
 """Numbers in a first weight or bias from which its root mean square is looked at."""
 
 
-def start_readings(wiring: Wiring) -> Iterator[Reading]:
+def start_readings(wiring: BuiltPack) -> Iterator[AuditedProperty]:
     """Root mean squares of first weights and biases.
 
     A fresh draw of the same shape stands for the law; their ratio varies by about 1 / sqrt(n), and fewer
@@ -48,10 +48,10 @@ def start_readings(wiring: Wiring) -> Iterator[Reading]:
         asked = [_law(c, segment.role, *shape, reads_inputs=name == "weight0") for c in configs]
         if segment.role == "bias":
             nothing = [[size == 0.0 for size in sizes] for sizes in (asked, found)]
-            yield Reading(key=f"{segment.name}.zero", asked=nothing[0], found=nothing[1])
+            yield AuditedProperty(key=f"{segment.name}.zero", asked=nothing[0], found=nothing[1])
         if segment.size >= FEW:
             near = min(0.95, 5 / math.sqrt(segment.size))
-            yield Reading(key=f"initializer.{segment.name}", asked=asked, found=found, near=near)
+            yield AuditedProperty(key=f"initializer.{segment.name}", asked=asked, found=found, near=near)
 
 
 def _law(

@@ -13,10 +13,10 @@ import torch
 from search_spaces.activations import ACTIVATION
 from search_spaces.config import Config
 from trainers.config_audit.dropout import close, mask_readings
-from trainers.config_audit.forward_pass import Probe, forward
+from trainers.config_audit.forward_pass import InterventionProbe, forward
 from trainers.config_audit.hidden_layers import ITEMS, block_readings
 from trainers.config_audit.initialization import start_readings
-from trainers.config_audit.reading import Reading, Wiring
+from trainers.config_audit.reading import AuditedProperty, BuiltPack
 from trainers.networks import network_for
 from trainers.networks.convolutional import Convolutional
 from trainers.networks.own_module import OwnModule
@@ -35,9 +35,9 @@ UNGATED = "relu"
 """An activation that takes one sum for each unit."""
 
 
-def network_readings(wiring: Wiring) -> Iterator[Reading]:
+def network_readings(wiring: BuiltPack) -> Iterator[AuditedProperty]:
     """What can be read back of the network; of a user's own module only its number formats."""
-    plain = Probe()
+    plain = InterventionProbe()
     forward(wiring, plain, wiring.x_KBF[:, :ITEMS])
     kept, given = (str(t.dtype).removeprefix("torch.") for t in (wiring.params_KP, plain.seen["output"]))
     count = len(wiring.members)
@@ -47,11 +47,13 @@ def network_readings(wiring: Wiring) -> Iterator[Reading]:
         "float16",
     ):
         asked = [(parameters, given) for parameters, _ in asked]  # autocast leaves it to the last operation
-    yield Reading(key="precision", asked=asked, found=[(kept, given)] * count)
+    yield AuditedProperty(key="precision", asked=asked, found=[(kept, given)] * count)
     if isinstance(wiring.network, OwnModule):
         return
     layers = sum(name.startswith("hidden") for name in plain.seen)
-    yield Reading(key="depth", asked=[c.setting.depth for c in wiring.configs], found=[layers] * count)
+    yield AuditedProperty(
+        key="depth", asked=[c.setting.depth for c in wiring.configs], found=[layers] * count
+    )
     yield from _widths(wiring, plain)
     if isinstance(wiring.network, Perceptron):
         yield from _residual(wiring, plain)
@@ -62,15 +64,15 @@ def network_readings(wiring: Wiring) -> Iterator[Reading]:
     yield from mask_readings(wiring)
 
 
-def _widths(wiring: Wiring, plain: Probe) -> Iterator[Reading]:
+def _widths(wiring: BuiltPack, plain: InterventionProbe) -> Iterator[AuditedProperty]:
     """Units of each hidden layer from what flows; of gated ones, which are fewer, the number of weights."""
     count, perceptron = len(wiring.members), isinstance(wiring.network, Perceptron)
     hidden = tuple(z.shape[-1] for name, z in plain.seen.items() if name.startswith("hidden"))
     outputs = int(plain.seen["output"].shape[-1])
-    yield Reading(key="outputs", asked=[wiring.task.n_outputs] * count, found=[outputs] * count)
+    yield AuditedProperty(key="outputs", asked=[wiring.task.n_outputs] * count, found=[outputs] * count)
     if any(ACTIVATION.level(c.levels["activation"]).build.gated for c in wiring.configs):
         found = float(_weights(wiring.network.parameters))
-        yield Reading(
+        yield AuditedProperty(
             key="gated_weights",
             asked=[_ungated(wiring, config) for config in wiring.configs],
             found=[found] * count,
@@ -81,7 +83,7 @@ def _widths(wiring: Wiring, plain: Probe) -> Iterator[Reading]:
         asked = [
             _hidden(c, outputs) if perceptron else (c.setting.width,) * len(hidden) for c in wiring.configs
         ]
-        yield Reading(key="width", asked=asked, found=[hidden] * count)
+        yield AuditedProperty(key="width", asked=asked, found=[hidden] * count)
 
 
 def _hidden(config: Config, outputs: int) -> tuple[int, ...]:
@@ -93,7 +95,7 @@ def _hidden(config: Config, outputs: int) -> tuple[int, ...]:
     return tuple(round(width * (last / width) ** (i / (depth - 1))) for i in range(depth))
 
 
-def _ungated(wiring: Wiring, config: Config) -> float:
+def _ungated(wiring: BuiltPack, config: Config) -> float:
     """Weights of the config's network with an activation without gates."""
     levels = {**config.levels, "activation": UNGATED}
     return float(_weights(network_for(dataclasses.replace(config, levels=levels), wiring.task).parameters))
@@ -103,7 +105,7 @@ def _weights(layout: Layout) -> int:
     return sum(segment.size for segment in layout.segments if segment.role == "weight")
 
 
-def _residual(wiring: Wiring, plain: Probe) -> Iterator[Reading]:
+def _residual(wiring: BuiltPack, plain: InterventionProbe) -> Iterator[AuditedProperty]:
     """Skip connections: does the first layer reach the end around the rest?"""
     hidden = [z.shape[-1] for name, z in plain.seen.items() if name.startswith("hidden")]
     if len(hidden) < 2 or hidden[0] != hidden[1]:
@@ -112,15 +114,15 @@ def _residual(wiring: Wiring, plain: Probe) -> Iterator[Reading]:
     if not heavy:
         return
     one = wiring.alone(heavy[0])
-    dark, lit = Probe(silent=True), Probe({"hidden0": torch.ones(())}, silent=True)
+    dark, lit = InterventionProbe(silent=True), InterventionProbe({"hidden0": torch.ones(())}, silent=True)
     for watch in (dark, lit):
         forward(one, watch, one.x_KBF[:, :1])
     moved = bool((dark.seen["output"] != lit.seen["output"]).any())
     asked = [c.setting.residual for c in wiring.configs]
-    yield Reading(key="residual", asked=asked, found=[moved] * len(asked))
+    yield AuditedProperty(key="residual", asked=asked, found=[moved] * len(asked))
 
 
-def _symmetric(wiring: Wiring) -> Iterator[Reading]:
+def _symmetric(wiring: BuiltPack) -> Iterator[AuditedProperty]:
     """Whether the square weights of hidden layers may be transposed without anybody noticing."""
     one, layout = wiring.alone(0), wiring.network.parameters
     names = [s.name for s in layout.segments if s.role == "weight"][:-1]
@@ -143,9 +145,9 @@ def _symmetric(wiring: Wiring) -> Iterator[Reading]:
     }
     seen = []
     for row in (straight_KP, turned_KP):
-        probe = Probe(ramps)
+        probe = InterventionProbe(ramps)
         forward(one, probe, x_KBF, params_KP=row)
         seen.append(probe.seen)
     same = all(bool(close(z, seen[1][name])) for name, z in seen[0].items() if name.startswith("sum"))
     asked = [c.levels["weight_constraint"] == "symmetric" for c in wiring.configs]
-    yield Reading(key="symmetric", asked=asked, found=[same] * len(asked))
+    yield AuditedProperty(key="symmetric", asked=asked, found=[same] * len(asked))

@@ -19,7 +19,7 @@ from search_spaces.config import Config
 from search_spaces.optimizers import OPTIMIZER, Step
 from search_spaces.schedules import SCHEDULE, Schedule
 from search_spaces.schedules.warmups import WARMUP_START
-from trainers.config_audit.reading import Reading, Wiring, sampled
+from trainers.config_audit.reading import AuditedProperty, BuiltPack, sampled
 from trainers.config_audit.regularizers import move, pull_readings
 from trainers.loop.updates import Updates, schedule
 
@@ -37,12 +37,14 @@ APART = 0.05
 """Share of a gradient's norm by which it may differ from autograd's, where a network starts steep."""
 
 
-def training_readings(wiring: Wiring) -> Iterator[Reading]:
+def training_readings(wiring: BuiltPack) -> Iterator[AuditedProperty]:
     """What can be read back of the updates, and of what ends a training."""
     configs = wiring.configs
     rates_TK = wiring.updates.pace.rate_TK1.squeeze(-1).double()
     courses = [_course(config) for config in configs]
-    yield Reading(key="steps", asked=[c.setting.steps for c in configs], found=[len(rates_TK)] * len(configs))
+    yield AuditedProperty(
+        key="steps", asked=[c.setting.steps for c in configs], found=[len(rates_TK)] * len(configs)
+    )
     if len(rates_TK) != configs[0].setting.steps:
         return
     yield from _rates(configs, courses, rates_TK)
@@ -63,14 +65,14 @@ def training_readings(wiring: Wiring) -> Iterator[Reading]:
 
 
 @torch.enable_grad()
-def _gradients(both: Callable[[], tuple[Tensor, Tensor]]) -> Reading:
+def _gradients(both: Callable[[], tuple[Tensor, Tensor]]) -> AuditedProperty:
     """The written-out pass gives autograd's gradients; those that are not finite will end their member."""
     made_KP, asked_KP = (rows.detach().double() for rows in both())
     size_K = asked_KP.norm(dim=1)
     apart_K = (made_KP - asked_KP).norm(dim=1) / size_K
     apart_K[~torch.isfinite(size_K) | (size_K == 0)] = 0.0
     found = apart_K.tolist()
-    return Reading(
+    return AuditedProperty(
         key="distance from autograd's gradient", asked=[0.0] * len(found), found=found, least=APART
     )
 
@@ -95,7 +97,9 @@ def _course(config: Config) -> Schedule:
     )
 
 
-def _rates(configs: Sequence[Config], courses: Sequence[Schedule], rates_TK: Tensor) -> Iterator[Reading]:
+def _rates(
+    configs: Sequence[Config], courses: Sequence[Schedule], rates_TK: Tensor
+) -> Iterator[AuditedProperty]:
     """The table of rates against each member's schedule made anew: its ends, its peak and its mean."""
     tables = [s.multiplier * c.numbers["learning_rate"] for s, c in zip(courses, configs, strict=True)]
     columns = rates_TK.T.cpu().numpy()
@@ -107,24 +111,28 @@ def _rates(configs: Sequence[Config], courses: Sequence[Schedule], rates_TK: Ten
     }
     for name, end in ends.items():
         asked, found = ([end(rates) for rates in rows] for rows in (tables, columns))
-        yield Reading(key=f"learning_rate.{name}", asked=asked, found=found)
+        yield AuditedProperty(key=f"learning_rate.{name}", asked=asked, found=found)
 
 
-def _endings(wiring: Wiring, courses: Sequence[Schedule]) -> Iterator[Reading]:
+def _endings(wiring: BuiltPack, courses: Sequence[Schedule]) -> Iterator[AuditedProperty]:
     """How many looks without improvement are waited for: until the rate is cut, and until training ends."""
     pace, configs = wiring.updates.pace, wiring.configs
-    yield Reading(key="plateau_patience", asked=[s.patience for s in courses], found=pace.patience_K.tolist())
-    yield Reading(key="plateau_factor", asked=[s.factor for s in courses], found=pace.factor_K.tolist())
+    yield AuditedProperty(
+        key="plateau_patience", asked=[s.patience for s in courses], found=pace.patience_K.tolist()
+    )
+    yield AuditedProperty(
+        key="plateau_factor", asked=[s.factor for s in courses], found=pace.factor_K.tolist()
+    )
     patient = [c.numbers.get("stop_patience") for c in configs]
     asked = [math.inf if looks is None else float(math.floor(looks)) for looks in patient]
     waited_K = torch.full_like(pace.patience_K, math.inf)
     dry, worse_K = copy.deepcopy(wiring.patience), torch.zeros_like(waited_K, dtype=torch.bool)
     for look in range(max((int(looks) for looks in asked if looks < math.inf), default=0) + 2):
         waited_K[dry.look(worse_K) & torch.isinf(waited_K)] = look
-    yield Reading(key="stop_patience", asked=asked, found=waited_K.tolist())
+    yield AuditedProperty(key="stop_patience", asked=asked, found=waited_K.tolist())
 
 
-def _clipping(wiring: Wiring, courses: Sequence[Schedule]) -> Iterator[Reading]:
+def _clipping(wiring: BuiltPack, courses: Sequence[Schedule]) -> Iterator[AuditedProperty]:
     """What reaches the rule, whichever it is, of a very large gradient, and the momentum it is told."""
     configs, size = wiring.configs, wiring.params_KP.shape[1]
     names = [OPTIMIZER.level(c.levels["optimizer"]).build.momentum_number for c in configs]
@@ -141,7 +149,9 @@ def _clipping(wiring: Wiring, courses: Sequence[Schedule]) -> Iterator[Reading]:
 
     zeros_KP, dry = torch.zeros_like(wiring.params_KP), wiring.updates.rehearsal(seen)
     move(dry, 0, zeros_KP, torch.full_like(zeros_KP, LARGE / math.sqrt(size)))
-    yield Reading(key="clipping", asked=[_kept(c, size) for c in configs], found=list(kept), near=5e-3)
+    yield AuditedProperty(
+        key="clipping", asked=[_kept(c, size) for c in configs], found=list(kept), near=5e-3
+    )
     if not any(names):
         return
     for when, step in (("first", 0), ("middle", configs[0].setting.steps // 2)):
@@ -150,7 +160,7 @@ def _clipping(wiring: Wiring, courses: Sequence[Schedule]) -> Iterator[Reading]:
             move(dry, step, zeros_KP, torch.zeros_like(zeros_KP))
         three = zip(configs, courses, names, strict=True)
         asked = [None if name is None else _momentum(c, s, name, step) for c, s, name in three]
-        yield Reading(key=f"momentum_number.{when}", asked=asked, found=list(told))
+        yield AuditedProperty(key=f"momentum_number.{when}", asked=asked, found=list(told))
 
 
 def _momentum(config: Config, course: Schedule, name: str, step: int) -> float:
@@ -175,7 +185,7 @@ def _kept(config: Config, size: int) -> float:
     return float(kept.mean() * math.sqrt(size) / LARGE)
 
 
-def _plain(wiring: Wiring, courses: Sequence[Schedule], rates_TK: Tensor) -> Iterator[Reading]:
+def _plain(wiring: BuiltPack, courses: Sequence[Schedule], rates_TK: Tensor) -> Iterator[AuditedProperty]:
     """What the SGD family makes of its momentum, from two dry steps that begin at zero."""
     configs = wiring.configs
     rules = [config.levels["optimizer"] for config in configs]
@@ -211,10 +221,10 @@ def _plain(wiring: Wiring, courses: Sequence[Schedule], rates_TK: Tensor) -> Ite
                 found["momentum"][k] = now[k] - 1
     for key, least in (("momentum", 2e-3), ("gradient_share", 1e-9)):
         if any(number is not None for number in asked[key]):
-            yield Reading(key=key, asked=asked[key], found=found[key], least=least)
+            yield AuditedProperty(key=key, asked=asked[key], found=found[key], least=least)
 
 
-def _rules(wiring: Wiring, together_KP: Tensor) -> Reading:
+def _rules(wiring: BuiltPack, together_KP: Tensor) -> AuditedProperty:
     """Whether every member of a pack with several rules follows the one that it asks for.
 
     What two dry steps of the pack have changed, against those of packs of one rule each.
@@ -227,10 +237,10 @@ def _rules(wiring: Wiring, together_KP: Tensor) -> Reading:
         apart_RP = _pushed(wiring, Updates(configs, wiring.network.parameters, rows_RP), who)
         for k, same in zip(who, _agree(apart_RP, together_KP[who]), strict=True):
             found[k] = rule if same else f"not {rule}"
-    return Reading(key="optimizer", asked=asked, found=found)
+    return AuditedProperty(key="optimizer", asked=asked, found=found)
 
 
-def _pushed(wiring: Wiring, updates: Updates, who: list[int]) -> Tensor:
+def _pushed(wiring: BuiltPack, updates: Updates, who: list[int]) -> Tensor:
     """How far two steps with random gradients, one of them large, take those members [R, P]."""
     rows_RP, draws = wiring.params_KP[who], torch.Generator().manual_seed(0)
     moved_RP, size = rows_RP.clone(), rows_RP.shape[1]
@@ -247,7 +257,7 @@ def _agree(a_RP: Tensor, b_RP: Tensor) -> list[bool]:
     return same
 
 
-def _alone(wiring: Wiring, together_KP: Tensor) -> Reading:
+def _alone(wiring: BuiltPack, together_KP: Tensor) -> AuditedProperty:
     """Whether two dry steps have moved a member as they would move it alone: it has nobody else's numbers.
 
     A few members stand for the pack; all together took 6 % of the time.
@@ -257,4 +267,4 @@ def _alone(wiring: Wiring, together_KP: Tensor) -> Reading:
     for k in sampled(count):
         own = Updates([wiring.configs[k]], wiring.network.parameters, wiring.params_KP[k : k + 1])
         (same[k],) = _agree(_pushed(wiring, own, [k]), together_KP[k : k + 1])
-    return Reading(key="updates_as_alone", asked=[True] * count, found=same)
+    return AuditedProperty(key="updates_as_alone", asked=[True] * count, found=same)

@@ -25,7 +25,7 @@ from trainers.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wiring:
+class BuiltPack:
     """A built pack before its first step."""
 
     members: Sequence[Member]
@@ -50,7 +50,7 @@ class Wiring:
     """The first step's gradients [K, P], as training makes them and by autograd; None: they are its own."""
     autocast: Callable[[], AbstractContextManager[object]]
 
-    def alone(self, k: int) -> Wiring:
+    def alone(self, k: int) -> BuiltPack:
         """Member k's row, for what all members of a structure have in common."""
         return dataclasses.replace(
             self,
@@ -77,7 +77,7 @@ def sampled(count: int) -> list[int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class AuditedProperty:
     """One property of every member: asked and found, [K] each; equal unless they are numbers."""
 
     key: str

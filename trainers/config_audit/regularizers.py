@@ -14,7 +14,7 @@ from search_spaces.clipping import CLIPPING
 from search_spaces.config import Config
 from search_spaces.optimizers import Step
 from search_spaces.space import decay_kind
-from trainers.config_audit.reading import Reading, Wiring
+from trainers.config_audit.reading import AuditedProperty, BuiltPack
 from trainers.loop.updates import Updates
 from trainers.tensors.layout import Segment
 
@@ -25,7 +25,7 @@ HELD = ("none", "symmetric", "max_norm")
 """Constraints of which it is known what they do to a heavy weight."""
 
 
-def pull_readings(wiring: Wiring, rates_TK: Tensor) -> Iterator[Reading]:
+def pull_readings(wiring: BuiltPack, rates_TK: Tensor) -> Iterator[AuditedProperty]:
     """One step without gradients, with a recorder in the rule's place.
 
     Of every segment the first parameter is heavy and all others are zero, so that a unit's norm is that of
@@ -58,20 +58,20 @@ def pull_readings(wiring: Wiring, rates_TK: Tensor) -> Iterator[Reading]:
         share = [r * _strength(c, "decoupled") * on for r, c, on in zip(rates, configs, active, strict=True)]
         found = _furthest(share, 1 - left_KS[:, which] / HEAVY)
         # A number in single precision is known to about 1e-7 of itself.
-        yield Reading(key=f"weight_decay.share{end}", asked=share, found=found, least=3e-7)
+        yield AuditedProperty(key=f"weight_decay.share{end}", asked=share, found=found, least=3e-7)
         pull = [
             (HEAVY * _strength(c, "coupled") + penalty) * on
             for c, penalty, on in zip(configs, l1, active, strict=True)
         ]
         found = _furthest(pull, pulled_KS[:, which])
-        yield Reading(key=f"weight_decay.pull{end}", asked=pull, found=found, least=1e-11)
+        yield AuditedProperty(key=f"weight_decay.pull{end}", asked=pull, found=found, least=1e-11)
         if not all(c.levels["weight_constraint"] in HELD for c in configs):
             continue
         left = [HEAVY * (1 - s) for s in share]
         if not others:
             left = [min(a, c.numbers.get("max_norm_radius", a)) for a, c in zip(left, configs, strict=True)]
         found = _furthest(left, held_KS[:, which])
-        yield Reading(key=f"max_norm_radius{end}", asked=left, found=found)
+        yield AuditedProperty(key=f"max_norm_radius{end}", asked=left, found=found)
 
 
 def _is_weight(segment: Segment) -> bool:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from trainers.losses import member_losses
-from trainers.networks.network import Network, Pass
+from trainers.networks.network import ForwardPass, Network
 from trainers.tasks.task_fields import Kind
 
 
 @dataclass
-class Taps:
+class FlowTaps:
     """A watch that keeps what flows by, in the order of the layers."""
 
     cut: bool = False
@@ -64,20 +64,20 @@ def flow(
     parameters = network.parameters.views(params_KP)
     x_KBF = x_KBF.detach().clone().requires_grad_()
 
-    def forward(taps: Taps) -> Tensor:
+    def forward(taps: FlowTaps) -> Tensor:
         buffers = network.buffers.views(buffers_KP.clone())
-        how = Pass(training=True, numbers=numbers, watch=taps)
+        how = ForwardPass(training=True, numbers=numbers, watch=taps)
         return network.forward(parameters, buffers, x_KBF, how)
 
     with torch.enable_grad():
-        through = Taps()
+        through = FlowTaps()
         losses_K = member_losses(forward(through).to(x_KBF.dtype), y_KB, kind)
         if not through.sums:
             return {}
         gradients: Sequence[Tensor | None] = torch.autograd.grad(
             losses_K.sum() * y_KB.shape[1], through.sums, allow_unused=True
         )
-        cut = Taps(cut=True)
+        cut = FlowTaps(cut=True)
         forward(cut)
         norms = _jacobian_norms(cut, x_KBF)
     found = {
@@ -91,7 +91,7 @@ def flow(
     return {name: torch.stack(columns, dim=1) for name, columns in found.items()}
 
 
-def _jacobian_norms(taps: Taps, x_KBF: Tensor) -> list[Tensor]:
+def _jacobian_norms(taps: FlowTaps, x_KBF: Tensor) -> list[Tensor]:
     """Per layer the root mean square [K] over items of ||J||.
 
     For random signs v the mean of ||J^T v||^2 is ||J||^2. All members get the same signs: they differ by

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trainers.losses import member_losses
-from trainers.networks.network import Network, Pass
+from trainers.networks.network import ForwardPass, Network
 from trainers.tasks.task_fields import Kind
 
 RADIUS = 0.05
@@ -35,7 +35,7 @@ def sharpness(
     """
 
     def losses(rows_KP: Tensor) -> Tensor:
-        how = Pass(training=False, numbers=numbers)
+        how = ForwardPass(training=False, numbers=numbers)
         outputs = network.forward(
             network.parameters.views(rows_KP), network.buffers.views(buffers_KP), x_KBF, how
         )

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from trainers.networks import Network, Pass, network_of_rows
+from trainers.networks import ForwardPass, Network, network_of_rows
 
 MOST = 1024
 """Items in one pass."""
@@ -50,6 +50,6 @@ def recompute(
         parts = -(-x_1IF.shape[1] // MOST)
         size = x_1IF.shape[1] // parts
         for j in range(parts):
-            how = Pass(training=True, numbers=own, averaged=j)
+            how = ForwardPass(training=True, numbers=own, averaged=j)
             with precision():
                 alone.forward(parameters, buffers, x_1IF[:, j * size : (j + 1) * size], how)

@@ -15,7 +15,7 @@ from search_spaces.parts import is_weight, place
 from search_spaces.regularizers import DECAY_SCOPE, DecayKind
 from search_spaces.space import decay_kind
 from trainers.tensors.layout import Layout
-from trainers.tensors.member_columns import Columns
+from trainers.tensors.member_columns import MemberColumns
 
 NUMBER: dict[DecayKind, str] = {
     "l1": "l1_strength",
@@ -28,7 +28,7 @@ NUMBER: dict[DecayKind, str] = {
 class Decay:
     """The decay that each member asks for; what nobody asks for costs nothing."""
 
-    def __init__(self, configs: Sequence[Config], layout: Layout, columns: Columns):
+    def __init__(self, configs: Sequence[Config], layout: Layout, columns: MemberColumns):
         self._configs, self._columns = configs, columns
         self._strength = {kind: self._strengths(kind) for kind in NUMBER}
         self._scope_KP = self._scope(layout)

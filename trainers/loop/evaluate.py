@@ -15,11 +15,11 @@ from trainers.loop.feed import HeldOut
 from trainers.loop.stack import Stack
 from trainers.loop.structure import judged_at_once
 from trainers.losses import member_losses, wrongness
-from trainers.networks.network import Pass, Watch
+from trainers.networks.network import ForwardPass, Watch
 from trainers.tasks.task import Task
 
 
-class Judge:
+class Evaluator:
     """Judges stacks of one pack's members on items of their own data source."""
 
     def __init__(self, task: Task, source_K: Tensor, autocast: Callable[[], AbstractContextManager[object]]):
@@ -29,7 +29,7 @@ class Judge:
     @torch.no_grad()
     def judge(self, stack: Stack, held_out: HeldOut, watch: Watch | None = None) -> tuple[Tensor, Tensor]:
         """Metric [S] and loss [S] of the stack's parameters as they are."""
-        how = Pass(training=False, numbers=stack.numbers, watch=watch)
+        how = ForwardPass(training=False, numbers=stack.numbers, watch=watch)
         count = held_out.y_RV.shape[1]
         dtype = stack.params_SP.dtype
         metric_S = torch.zeros(len(stack.rows_S), dtype=dtype, device=stack.params_SP.device)

@@ -3,7 +3,8 @@
 In a small stack autograd's own bookkeeping takes as long as the layers. Here the order of operations is known
 beforehand, gradients go straight to where the update rule reads them, and an activation overwrites its sums
 where its derivative allows it. What has no derivative of its own here (most activations, RMS norm) is left to
-autograd, one operation at a time. `trainers.config_audit` holds every pack's first gradients against autograd's.
+autograd, one operation at a time. `trainers.config_audit` holds every pack's first gradients against
+autograd's.
 
 Shape letters: S members of the stack, B items, F features in, G features out, U units, C outputs.
 """
@@ -19,11 +20,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from search_spaces.elementwise import WHOLE, Written
+from search_spaces.elementwise import WHOLE, WithDerivative
 from search_spaces.normalizations import NORM_MOMENTUM, BatchStatistics, ItemStatistics
 from trainers.networks.block import Block
 from trainers.networks.linear import affine, filled_up
-from trainers.networks.network import Network, Pass
+from trainers.networks.network import ForwardPass, Network
 from trainers.networks.perceptron import Perceptron
 from trainers.tensors.matmul import product
 
@@ -31,7 +32,7 @@ Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class StackTensors:
     """The tensors of a stack by name, [S, ...] each: views into the members' flat rows."""
 
     parameters: Tensors
@@ -43,7 +44,7 @@ class Rows:
 class Operation(Protocol):
     """One step of the pass; it remembers from `forward` what `backward` needs."""
 
-    def forward(self, x: Tensor, how: Pass) -> Tensor:
+    def forward(self, x: Tensor, how: ForwardPass) -> Tensor:
         """What it makes of x [S, B, F]; it may overwrite x."""
         ...
 
@@ -55,13 +56,13 @@ class Operation(Protocol):
 class Affine:
     """x W + b, with W [S, F, G] and b [S, 1, G] or none."""
 
-    def __init__(self, i: int, rows: Rows):
+    def __init__(self, i: int, rows: StackTensors):
         self._weight, self._bias = rows.parameters[f"weight{i}"], rows.parameters.get(f"bias{i}")
         self._weight_gradient = rows.gradients[f"weight{i}"]
         self._bias_gradient = rows.gradients.get(f"bias{i}")
         self._reads_items = i == 0
 
-    def forward(self, x: Tensor, how: Pass) -> Tensor:
+    def forward(self, x: Tensor, how: ForwardPass) -> Tensor:
         self._x = x
         return affine(x, self._weight, self._bias)
 
@@ -76,12 +77,12 @@ class Affine:
 class Outputs:
     """The last map, its few columns filled up where that is faster (see `trainers.networks.linear.FULL`)."""
 
-    def __init__(self, i: int, rows: Rows):
+    def __init__(self, i: int, rows: StackTensors):
         self._weight, self._bias = rows.parameters[f"weight{i}"], rows.parameters[f"bias{i}"]
         self._weight_gradient, self._bias_gradient = rows.gradients[f"weight{i}"], rows.gradients[f"bias{i}"]
         self._columns = self._weight.shape[-1]
 
-    def forward(self, x: Tensor, how: Pass) -> Tensor:
+    def forward(self, x: Tensor, how: ForwardPass) -> Tensor:
         self._x, self._filled = x, filled_up(self._weight)
         return affine(x, self._filled, filled_up(self._bias))[..., : self._columns]
 
@@ -98,7 +99,7 @@ class Outputs:
 class Elementwise:
     """An activation with its derivative."""
 
-    def __init__(self, written: Written):
+    def __init__(self, written: WithDerivative):
         self._written = written
 
     @property
@@ -106,7 +107,7 @@ class Elementwise:
         """Whether its sums may be overwritten."""
         return not self._written.reads_sums
 
-    def forward(self, x: Tensor, how: Pass) -> Tensor:
+    def forward(self, x: Tensor, how: ForwardPass) -> Tensor:
         return self.into(x if self.spares_sums else torch.empty_like(x), x)
 
     def into(self, place: Tensor, x: Tensor) -> Tensor:
@@ -119,16 +120,18 @@ class Elementwise:
         return self._written.pull(dy, self._x, self._y)
 
 
-class Normed:
+class NormalizationPass:
     """Batch norm or layer norm, with gain and shift [S, 1, U]."""
 
-    def __init__(self, i: int, rows: Rows, statistics: Callable[[Tensor], BatchStatistics | ItemStatistics]):
+    def __init__(
+        self, i: int, rows: StackTensors, statistics: Callable[[Tensor], BatchStatistics | ItemStatistics]
+    ):
         self._gain, self._shift = (rows.parameters[f"{name}{i}"] for name in ("gain", "shift"))
         self._gradients = tuple(rows.gradients[f"{name}{i}"] for name in ("gain", "shift"))
         self._running = tuple(rows.buffers.get(f"running_{name}{i}") for name in ("mean", "var"))
         self._statistics_of = statistics
 
-    def forward(self, x: Tensor, how: Pass) -> Tensor:
+    def forward(self, x: Tensor, how: ForwardPass) -> Tensor:
         self._statistics = self._statistics_of(x)
         mean, var = self._running
         if isinstance(self._statistics, BatchStatistics) and mean is not None and var is not None:
@@ -142,13 +145,13 @@ class Normed:
         return dx
 
 
-class Dropped:
+class DropoutPass:
     """Dropout by this step's masks, where there are any."""
 
     def __init__(self, i: int):
         self._i = i
 
-    def forward(self, x: Tensor, how: Pass) -> Tensor:
+    def forward(self, x: Tensor, how: ForwardPass) -> Tensor:
         self._scale = None
         if how.noise.scale is None:
             return x
@@ -160,16 +163,21 @@ class Dropped:
         return dy if self._scale is None else dy.mul_(self._scale)
 
 
-class LeftToAutograd:
+class AutogradOperation:
     """Any function of x and of some parameters."""
 
-    def __init__(self, function: Callable[[Tensor, Tensors, Pass], Tensor], names: Sequence[str], rows: Rows):
+    def __init__(
+        self,
+        function: Callable[[Tensor, Tensors, ForwardPass], Tensor],
+        names: Sequence[str],
+        rows: StackTensors,
+    ):
         """`function` is given x, all parameters by name, and the pass; it may use those that are named."""
         self._function = function
         self._leaves = {name: rows.parameters[name].detach().requires_grad_() for name in names}
         self._gradients = [rows.gradients[name] for name in names]
 
-    def forward(self, x: Tensor, how: Pass) -> Tensor:
+    def forward(self, x: Tensor, how: ForwardPass) -> Tensor:
         self._x = x.detach().requires_grad_()
         with torch.enable_grad():
             self._y = self._function(self._x, self._leaves, how)
@@ -182,14 +190,14 @@ class LeftToAutograd:
         return dx
 
 
-class SideBySide:
+class MixedActivations:
     """The activations of a stack whose members have different ones, each on the rows of its own."""
 
-    def __init__(self, parts: Sequence[tuple[slice, Elementwise | LeftToAutograd]]):
+    def __init__(self, parts: Sequence[tuple[slice, Elementwise | AutogradOperation]]):
         """`parts` are the rows of each, first to last."""
         self._parts = parts
 
-    def forward(self, x: Tensor, how: Pass) -> Tensor:
+    def forward(self, x: Tensor, how: ForwardPass) -> Tensor:
         for rows, part in self._parts:
             own = x[rows]
             if isinstance(part, Elementwise):
@@ -208,17 +216,19 @@ class SideBySide:
         return dy
 
 
-class WrittenOut:
+class ManualBackward:
     """The training pass of one stack of perceptrons."""
 
-    def __init__(self, network: Perceptron, rows: Rows, *, items: int):
+    def __init__(self, network: Perceptron, rows: StackTensors, *, items: int):
         """`items` are those of a batch."""
         self._network, self._rows = network, rows
         self._layers = [_layer(network, i, rows, items) for i in range(network.hidden)]
         self._outputs = Outputs(network.hidden, rows)
 
     @torch.no_grad()
-    def gradients(self, x: Tensor, how: Pass, losses: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+    def gradients(
+        self, x: Tensor, how: ForwardPass, losses: Callable[[Tensor], tuple[Tensor, Tensor]]
+    ) -> Tensor:
         """Losses [S] of items x [S, B, F]; their gradients are left in their places.
 
         Args:
@@ -247,41 +257,41 @@ class WrittenOut:
         return self._network.residual and entered.shape == left.shape
 
 
-def written_out(network: Network, rows: Rows, *, items: int) -> WrittenOut | None:
+def written_out(network: Network, rows: StackTensors, *, items: int) -> ManualBackward | None:
     """The pass of such a stack; None where it must be left to autograd as a whole.
 
     That is every network but a perceptron, and a perceptron that norms its inputs or has symmetric weights.
     """
     if not isinstance(network, Perceptron) or network.block.input_norm or network.block.symmetric:
         return None
-    return WrittenOut(network, rows, items=items)
+    return ManualBackward(network, rows, items=items)
 
 
-def _layer(network: Perceptron, i: int, rows: Rows, items: int) -> list[Operation]:
+def _layer(network: Perceptron, i: int, rows: StackTensors, items: int) -> list[Operation]:
     block = network.block
     whole = items * network.sizes[i + 1] % WHOLE == 0  # of one member: companions are not to decide
     active: Operation
     if block.runs:
         parts = [(run.rows, block.of_rows(range(run.start, run.stop))) for run in block.runs]
-        active = SideBySide([(own, _active(part, i, rows, whole)) for own, part in parts])
+        active = MixedActivations([(own, _active(part, i, rows, whole)) for own, part in parts])
     else:
         active = _active(block, i, rows, whole)
-    linear, dropped = Affine(i, rows), Dropped(i)
+    linear, dropped = Affine(i, rows), DropoutPass(i)
     norm = block.norm
     if norm.apply is None:
         return [linear, active, dropped]
     normed: Operation
     if norm.statistics is not None:
-        normed = Normed(i, rows, norm.statistics)
+        normed = NormalizationPass(i, rows, norm.statistics)
     else:
-        normed = LeftToAutograd(partial(block.normed, i, rows.buffers), [f"gain{i}", f"shift{i}"], rows)
+        normed = AutogradOperation(partial(block.normed, i, rows.buffers), [f"gain{i}", f"shift{i}"], rows)
     return [linear, active, normed, dropped] if norm.after else [linear, normed, active, dropped]
 
 
-def _active(block: Block, i: int, rows: Rows, whole: bool) -> Elementwise | LeftToAutograd:
+def _active(block: Block, i: int, rows: StackTensors, whole: bool) -> Elementwise | AutogradOperation:
     """Layer i's activation, of a stack in which all have the same."""
     activation = block.activation_built
     if activation.written is not None and whole:
         return Elementwise(activation.written)
     # Elements that do not fill a register are not to depend on their place (see `steady`).
-    return LeftToAutograd(partial(block.activated, i), [f"{name}{i}" for name in activation.learned], rows)
+    return AutogradOperation(partial(block.activated, i), [f"{name}{i}" for name in activation.learned], rows)

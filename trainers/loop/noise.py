@@ -31,7 +31,7 @@ Rows = slice | NDArray[np.int64]
 """Which members of a pack are asked for."""
 
 
-class Draws:
+class RandomDraws:
     """Random 16-bit numbers of one purpose, the same shape at every step."""
 
     def __init__(
@@ -70,10 +70,10 @@ class Draws:
                 row[:steps] = generator.random_raw(steps * self._words).view(np.uint16).reshape(steps, -1)
 
 
-class Kept:
+class DropoutMasks:
     """Masks: 0 where something is dropped, 1 / (1 - rate) elsewhere (inverted dropout)."""
 
-    def __init__(self, draws: Draws, rates: Floats, *, dtype: torch.dtype, device: torch.device):
+    def __init__(self, draws: RandomDraws, rates: Floats, *, dtype: torch.dtype, device: torch.device):
         """`rates` [K, ...] broadcasts against what `draws` gives."""
         self._draws = draws
         self._threshold = _thresholds(rates)
@@ -100,7 +100,7 @@ class Saturated:
     b = -a * rate * l, as torch.nn.AlphaDropout does. A member without it keeps inverted dropout.
     """
 
-    def __init__(self, draws: Draws, rates: Floats, alpha: NDArray[np.bool_]):
+    def __init__(self, draws: RandomDraws, rates: Floats, alpha: NDArray[np.bool_]):
         """`rates` and `alpha` (who has it) broadcast against what `draws` gives."""
         self._draws, self._alpha = draws, alpha
         self._threshold = _thresholds(rates)
@@ -162,11 +162,11 @@ class NoiseSource:
 
         return Noise(scale=scale, offset=offset, inputs=inputs, weights=weights, uniform=uniform)
 
-    def _draws(self, wanted: Sequence[bool], purpose: str, shape: Shape) -> Draws:
+    def _draws(self, wanted: Sequence[bool], purpose: str, shape: Shape) -> RandomDraws:
         streams = [m.streams if want else None for m, want in zip(self._members, wanted, strict=True)]
-        return Draws(streams, purpose=purpose, shape=shape, steps_per_epoch=self._per_epoch)
+        return RandomDraws(streams, purpose=purpose, shape=shape, steps_per_epoch=self._per_epoch)
 
-    def _of_units(self, shape: Shape) -> Kept | Saturated | None:
+    def _of_units(self, shape: Shape) -> DropoutMasks | Saturated | None:
         """Masks of hidden units [K, L, B, U]."""
         rates = np.array(
             [d.rates(rate, shape[0]) for d, rate in zip(self._dropouts, self._rates, strict=True)]
@@ -178,7 +178,7 @@ class NoiseSource:
         by_layer = rates[:, :, None, None]
         return Saturated(draws, by_layer, alpha) if alpha.any() else self._kept(draws, by_layer)
 
-    def _of_inputs(self, shape: Shape) -> Kept | None:
+    def _of_inputs(self, shape: Shape) -> DropoutMasks | None:
         """Masks of the values of items [K, B, F]."""
         rates = [rate * d.inputs for d, rate in zip(self._dropouts, self._rates, strict=True)]
         if not any(rates) or not shape[-1]:
@@ -186,7 +186,7 @@ class NoiseSource:
         draws = self._draws([rate > 0 for rate in rates], "dropout_inputs", shape)
         return self._kept(draws, np.array(rates)[:, None, None])
 
-    def _of_weights(self, count: int) -> Kept | None:
+    def _of_weights(self, count: int) -> DropoutMasks | None:
         """Masks of all hidden weights, one after the other [K, count]."""
         rates = [rate * d.weights for d, rate in zip(self._dropouts, self._rates, strict=True)]
         if not any(rates) or not count:
@@ -194,8 +194,8 @@ class NoiseSource:
         draws = self._draws([rate > 0 for rate in rates], "dropconnect", (count,))
         return self._kept(draws, np.array(rates)[:, None])
 
-    def _kept(self, draws: Draws, rates: Floats) -> Kept:
-        return Kept(draws, rates, dtype=self._dtype, device=self._device)
+    def _kept(self, draws: RandomDraws, rates: Floats) -> DropoutMasks:
+        return DropoutMasks(draws, rates, dtype=self._dtype, device=self._device)
 
     def _tensor(self, values: Floats) -> Tensor:
         return torch.from_numpy(values).to(self._device, self._dtype)

@@ -15,15 +15,15 @@ from torch import Tensor
 from search_spaces.config import Config
 from search_spaces.optimizers import OPTIMIZER, Step
 from search_spaces.optimizers.rule import Apply, Fused, State
-from search_spaces.parts import Part
-from trainers.tensors.groups import Run
-from trainers.tensors.member_columns import Columns
+from search_spaces.parts import TensorSpan
+from trainers.tensors.groups import Group
+from trainers.tensors.member_columns import MemberColumns
 
 
-class Ruled:
+class OptimizerGroup:
     """Neighbours in a pack that follow one rule."""
 
-    def __init__(self, run: Run, configs: Sequence[Config], params_KP: Tensor):
+    def __init__(self, run: Group, configs: Sequence[Config], params_KP: Tensor):
         """`run` says which of the pack's `configs` and `params_KP` they are."""
         self.level, self.rows = run.level, run.rows
         own_configs, rows_RP = configs[self.rows], params_KP[self.rows]
@@ -32,7 +32,7 @@ class Ruled:
         self._keep({name: torch.zeros_like(rows_RP) for name in self._rule.buffers})
         apart = {"learning_rate", "weight_decay"}
         own = [r for r in optimizer.ranges if r.name not in apart]
-        columns = Columns(configs=own_configs, dtype=rows_RP.dtype, device=rows_RP.device)
+        columns = MemberColumns(configs=own_configs, dtype=rows_RP.dtype, device=rows_RP.device)
         self._numbers: Mapping[str, Tensor] = columns.numbers(own, trailing=1)
         self._own_numbers = [{r.name: c.numbers[r.name] for r in own} for c in own_configs]
 
@@ -41,7 +41,7 @@ class Ruled:
         """What the rule keeps between steps, name -> [R, P]."""
         return self._state
 
-    def take(self, earlier: Sequence[Ruled], kept: Tensor) -> None:
+    def take(self, earlier: Sequence[OptimizerGroup], kept: Tensor) -> None:
         """What was kept of these members by the `earlier` rules of the pack, whose rows `kept` are left."""
         places = kept[self.rows]
         sources = [e for e in earlier if e.level == self.level]
@@ -53,7 +53,7 @@ class Ruled:
             }
         )
 
-    def rehearsal(self, apply: Apply | None) -> Ruled:
+    def rehearsal(self, apply: Apply | None) -> OptimizerGroup:
         """The same with a state of its own; `apply` sees what the rule would see."""
         twin = copy.copy(self)
         twin._keep({name: tensor.clone() for name, tensor in self._state.items()})
@@ -61,7 +61,7 @@ class Ruled:
             twin._rule = dataclasses.replace(self._rule, apply=apply, fused=None, measure=None)
         return twin
 
-    def measured(self, params_KP: Tensor, parts: Sequence[Part]) -> Tensor | None:
+    def measured(self, params_KP: Tensor, parts: Sequence[TensorSpan]) -> Tensor | None:
         """What the rule wants to know of the pack's parameters before they decay."""
         measure = self._rule.measure
         return None if measure is None else measure(params_KP[self.rows], parts)
@@ -73,7 +73,7 @@ class Ruled:
         grads_KP: Tensor,
         rate_K1: Tensor,
         momentum_K1: Tensor | None,
-        parts: Sequence[Part],
+        parts: Sequence[TensorSpan],
         sizes: Tensor | None,
     ) -> None:
         """The rule's step on its rows of the pack's, in place.

@@ -16,28 +16,28 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from trainers.config_audit import Wiring, check
+from trainers.config_audit import BuiltPack, check
 from trainers.diagnostics.calibration import HeldOutView
 from trainers.diagnostics.names import Switch
 from trainers.diagnostics.recorder import Recorder
 from trainers.evaluation import CurvePoint, Evaluation, Status
 from trainers.loop.batch_norm_statistics import recompute
-from trainers.loop.evaluate import Judge
+from trainers.loop.evaluate import Evaluator
 from trainers.loop.feed import Feed
-from trainers.loop.manual_backward import Rows, WrittenOut, written_out
+from trainers.loop.manual_backward import ManualBackward, StackTensors, written_out
 from trainers.loop.noise import NoiseSource
 from trainers.loop.stack import Stack
 from trainers.loop.structure import structure_key
 from trainers.loop.updates import Updates
-from trainers.loop.validation_log import Log, Patience, Plateau, look_steps
+from trainers.loop.validation_log import Patience, Plateau, ValidationLog, look_steps
 from trainers.losses import losses_and_gradient, member_losses
 from trainers.member import Member
-from trainers.networks import Network, OwnModule, Pass, network_of_stack
+from trainers.networks import ForwardPass, Network, OwnModule, network_of_stack
 from trainers.networks.network import Noise
 from trainers.processor import processor
 from trainers.tasks.task import Task
 from trainers.tensors.groups import side_by_side
-from trainers.tensors.member_columns import Columns
+from trainers.tensors.member_columns import MemberColumns
 from trainers.tensors.precision import LossScale, autocast, element_type
 from trainers.versions import versions
 
@@ -120,7 +120,7 @@ class _Training:
             self.network.module.to(device=device, dtype=self.dtype)
             self.module_seeds = [int(m.streams.stream("module").integers(2**62)) for m in members]
         self.feed = Feed(members, task, device=device, dtype=self.dtype)
-        self.judge = Judge(task, self.feed.source_K, self._autocast)
+        self.judge = Evaluator(task, self.feed.source_K, self._autocast)
         self.noise = NoiseSource(
             members,
             self.network,
@@ -142,7 +142,7 @@ class _Training:
         """What makes the gradients of the stack that trains; None: autograd."""
         self.everybody = self.stack
         """The stack before anybody ended."""
-        self.log = Log(self.stack)
+        self.log = ValidationLog(self.stack)
         self.updates = Updates(configs, self.network.parameters, self.stack.params_SP)
         self.smoothing_K = self._smoothing()
         self.patience = self._patience()
@@ -157,12 +157,14 @@ class _Training:
         shares = [c.numbers.get("smoothing", 0.0) for c in self.configs]
         if not any(shares):
             return None
-        return Columns(configs=self.configs, dtype=self.dtype, device=self.device).of(shares, trailing=0)
+        return MemberColumns(configs=self.configs, dtype=self.dtype, device=self.device).of(
+            shares, trailing=0
+        )
 
     def _patience(self) -> Patience:
         """Early stopping; who does not ask for it waits for ever."""
         looks = [c.numbers.get("stop_patience", math.inf) for c in self.configs]
-        columns = Columns(configs=self.configs, dtype=self.dtype, device=self.device)
+        columns = MemberColumns(configs=self.configs, dtype=self.dtype, device=self.device)
         return Patience(columns.of(looks, trailing=0).floor())
 
     # -- training ----------------------------------------------------------------------------
@@ -232,7 +234,7 @@ class _Training:
         rows_S = None if stack is self.everybody else stack.rows_S
         x_SBF, y_SB = self.feed.batch(step, rows_S)
         noise = self.noise.at(step, rows_S)
-        how = Pass(training=True, numbers=stack.numbers, noise=noise, seeds=self._seeds(step))
+        how = ForwardPass(training=True, numbers=stack.numbers, noise=noise, seeds=self._seeds(step))
         if step == 0:
             check(self.wiring(x_SBF, y_SB, noise))
             if self.recorder is not None:
@@ -247,14 +249,14 @@ class _Training:
             self.updates.step(step, stack.params_SP, stack.grads_SP, scale_S, overflowed_S)
         return losses_S
 
-    def _gradients(self, x_SBF: Tensor, y_SB: Tensor, how: Pass) -> Tensor:
+    def _gradients(self, x_SBF: Tensor, y_SB: Tensor, how: ForwardPass) -> Tensor:
         """Losses [S] of a batch; their gradients, times the loss scale, are left in `grads_SP`."""
         if self.written is None or how.noise.weights:
             return self._by_autograd(x_SBF, y_SB, how)
         self.stack.clear_gaps()
         return self.written.gradients(x_SBF, how, partial(self._losses_and_gradient, y_SB=y_SB))
 
-    def _by_autograd(self, x_SBF: Tensor, y_SB: Tensor, how: Pass) -> Tensor:
+    def _by_autograd(self, x_SBF: Tensor, y_SB: Tensor, how: ForwardPass) -> Tensor:
         stack = self.stack
         with self._autocast():
             outputs_SBC = stack.network.forward(stack.leaves, stack.buffers, x_SBF, how)
@@ -267,7 +269,7 @@ class _Training:
     def _both_gradients(self, x_SBF: Tensor, y_SB: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """Gradients [S, P] as training makes them and by autograd alone; nothing is changed."""
         stack, found = self.stack, []
-        how = Pass(training=True, numbers=stack.numbers, noise=noise, seeds=self._seeds(0))
+        how = ForwardPass(training=True, numbers=stack.numbers, noise=noise, seeds=self._seeds(0))
         for make in (self._gradients, self._by_autograd):
             before_SP = stack.buffers_SP.clone()
             make(x_SBF, y_SB, how)
@@ -275,11 +277,11 @@ class _Training:
             stack.buffers_SP.copy_(before_SP)
         return found[0], found[1]
 
-    def _written_out(self) -> WrittenOut | None:
+    def _written_out(self) -> ManualBackward | None:
         if self.setting.precision not in ("float32", "float64"):
             return None
         stack = self.stack
-        rows = Rows(parameters=stack.parameters, gradients=stack.gradients, buffers=stack.buffers)
+        rows = StackTensors(parameters=stack.parameters, gradients=stack.gradients, buffers=stack.buffers)
         return written_out(stack.network, rows, items=self.feed.batch_size)
 
     def _losses(self, outputs_SBC: Tensor, y_SB: Tensor) -> Tensor:
@@ -294,9 +296,9 @@ class _Training:
     def _smoothing_S(self) -> Tensor | None:
         return None if self.smoothing_K is None else self.smoothing_K[self.stack.rows_S]
 
-    def wiring(self, x_KBF: Tensor, y_KB: Tensor, noise: Noise) -> Wiring:
+    def wiring(self, x_KBF: Tensor, y_KB: Tensor, noise: Noise) -> BuiltPack:
         """What was built, for `trainers.config_audit` to read back."""
-        return Wiring(
+        return BuiltPack(
             members=self.members,
             task=self.task,
             network=self.network,

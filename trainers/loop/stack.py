@@ -17,7 +17,7 @@ from search_spaces.activations import ACTIVATION
 from search_spaces.config import Config
 from search_spaces.normalizations import NORMALIZATION
 from trainers.networks import Network, network_of_rows
-from trainers.tensors.member_columns import Columns
+from trainers.tensors.member_columns import MemberColumns
 
 LEAST = 2
 """Members a stack is never narrowed below: a batched product of one matrix may differ in its last bit."""
@@ -75,7 +75,9 @@ class Stack:
         norms = NORMALIZATION.level(self.configs[0].levels["normalization"]).ranges
         activations = {c.levels["activation"] for c in self.configs}
         ranges = [r for name in activations for r in ACTIVATION.level(name).ranges]
-        columns = Columns(configs=self.configs, dtype=self.params_SP.dtype, device=self.params_SP.device)
+        columns = MemberColumns(
+            configs=self.configs, dtype=self.params_SP.dtype, device=self.params_SP.device
+        )
         return {
             name: columns.of([c.numbers.get(name, math.nan) for c in self.configs], trailing=2)
             for name in sorted({r.name for r in (*ranges, *norms)})

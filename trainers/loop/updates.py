@@ -22,18 +22,18 @@ from search_spaces.config import Config
 from search_spaces.factor import Level
 from search_spaces.optimizers import OPTIMIZER
 from search_spaces.optimizers.rule import Apply
-from search_spaces.parts import Part
+from search_spaces.parts import TensorSpan
 from search_spaces.schedules import SCHEDULE, WARMUP, Schedule
 from search_spaces.weight_constraints import WEIGHT_CONSTRAINT
 from trainers.loop.decay import Decay
-from trainers.loop.optimizer_group import Ruled
-from trainers.tensors.groups import runs
+from trainers.loop.optimizer_group import OptimizerGroup
+from trainers.tensors.groups import groups
 from trainers.tensors.layout import Layout
-from trainers.tensors.member_columns import Columns
+from trainers.tensors.member_columns import MemberColumns
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
+class StepSchedule:
     """Per-member step sizes over time."""
 
     rate_TK1: Tensor
@@ -51,9 +51,10 @@ class Updates:
     def __init__(self, configs: Sequence[Config], layout: Layout, params_KP: Tensor):
         """`layout` says which segments of a row are weights, biases and norm parameters."""
         self._configs, self._layout = configs, layout
-        self._columns = Columns(configs=configs, dtype=params_KP.dtype, device=params_KP.device)
+        self._columns = MemberColumns(configs=configs, dtype=params_KP.dtype, device=params_KP.device)
         self.rules = [
-            Ruled(run, configs, params_KP) for run in runs([c.levels["optimizer"] for c in configs])
+            OptimizerGroup(run, configs, params_KP)
+            for run in groups([c.levels["optimizer"] for c in configs])
         ]
         """Neighbours that follow one update rule; all other steps are one for the whole pack."""
         self.pace = self._pace()
@@ -117,7 +118,7 @@ class Updates:
         for constrain in self._constraints:
             constrain(params_KP, parts)
 
-    def _pace(self) -> Pace:
+    def _pace(self) -> StepSchedule:
         schedules = [schedule(c) for c in self._configs]
         peaks = np.array([c.numbers["learning_rate"] for c in self._configs])
         rates = np.stack([s.multiplier for s in schedules], axis=1) * peaks
@@ -126,7 +127,7 @@ class Updates:
         if any(n is not None and s.momentum is not None for n, s in zip(names, schedules, strict=True)):
             rows = [_momentum(*one, len(rates)) for one in zip(self._configs, names, schedules, strict=True)]
             momentum = torch.from_numpy(np.stack(rows, axis=1)).to(self._columns.device).unsqueeze(-1)
-        return Pace(
+        return StepSchedule(
             rate_TK1=self._table(rates),
             momentum_TK1=momentum,
             patience_K=self._columns.of([s.patience for s in schedules], trailing=0),
@@ -144,7 +145,7 @@ class Updates:
             if level.build is not None and self._used("clipping", level)
         ]
 
-    def _constraining(self) -> list[Callable[[Tensor, Sequence[Part]], None]]:
+    def _constraining(self) -> list[Callable[[Tensor, Sequence[TensorSpan]], None]]:
         """Every constraint somebody's weights are under; for members without it an infinite limit."""
         return [
             partial(level.build.after_step, **self._limits("weight_constraint", level))

@@ -25,7 +25,7 @@ def look_steps(setting: Setting) -> list[int]:
     return [int(step) for step in spaced.round()]
 
 
-class Log:
+class ValidationLog:
     """What is written down while a pack trains: losses, looks, deaths, the best parameters."""
 
     def __init__(self, start: Stack):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_WORDS, Config
 from trainers.networks.convolutional import Convolutional
-from trainers.networks.network import Network, Noise, Pass, Sites
+from trainers.networks.network import ForwardPass, Network, Noise, Sites
 from trainers.networks.own_module import OwnModule
 from trainers.networks.perceptron import Perceptron
 from trainers.networks.recurrent import Recurrent
@@ -17,10 +17,10 @@ from trainers.tasks.task import Task
 
 __all__ = [
     "Convolutional",
+    "ForwardPass",
     "Network",
     "Noise",
     "OwnModule",
-    "Pass",
     "Perceptron",
     "Recurrent",
     "Sites",

@@ -21,8 +21,8 @@ from search_spaces.config import Config
 from search_spaces.factor import Level
 from search_spaces.normalizations import NORM_MOMENTUM, NORMALIZATION, Normalization
 from trainers.networks.linear import symmetrized
-from trainers.networks.network import Noise, Pass
-from trainers.tensors.groups import Run, runs
+from trainers.networks.network import ForwardPass, Noise
+from trainers.tensors.groups import Group, groups
 from trainers.tensors.layout import Role
 
 HALF = (torch.bfloat16, torch.float16)
@@ -48,7 +48,7 @@ class Block:
     """Batch norm on the inputs, before the first layer."""
     symmetric: bool = False
     """Square weights are (V + V^T) / 2 of the trained V."""
-    runs: tuple[Run, ...] = ()
+    runs: tuple[Group, ...] = ()
     """Which rows of a stack have which activation; none where all have the same."""
 
     @staticmethod
@@ -63,7 +63,7 @@ class Block:
 
     def shared_by(self, activations: Sequence[str]) -> Block:
         """The block of a stack whose rows have these activations."""
-        found = runs(activations)
+        found = groups(activations)
         several = found if len(found) > 1 else ()
         return dataclasses.replace(self, activation=found[0].level, runs=several)
 
@@ -145,7 +145,7 @@ class Block:
 
     # -- forward -----------------------------------------------------------------------------
 
-    def enter(self, x: Tensor, parameters: Tensors, buffers: Tensors, how: Pass) -> Tensor:
+    def enter(self, x: Tensor, parameters: Tensors, buffers: Tensors, how: ForwardPass) -> Tensor:
         """Items x [..., B, F] as the first layer sees them: normed, and some of their values dropped.
 
         Where the norm has fewer features than an item, the item's values are places times channels.
@@ -156,7 +156,7 @@ class Block:
             x = _normed(INPUT_NORM, "_in", rows, parameters, buffers, how).reshape(x.shape)
         return x if how.noise.inputs is None else x * how.noise.inputs
 
-    def weight(self, name: str, parameters: Tensors, how: Pass) -> Tensor:
+    def weight(self, name: str, parameters: Tensors, how: ForwardPass) -> Tensor:
         """The weight that a map into a hidden layer multiplies by."""
         weight = parameters[name]
         if self.symmetric:
@@ -165,7 +165,7 @@ class Block:
         return weight if kept is None else weight * kept
 
     def apply(
-        self, i: int, z: Tensor, parameters: Tensors, buffers: Tensors, how: Pass, places: int = 1
+        self, i: int, z: Tensor, parameters: Tensors, buffers: Tensors, how: ForwardPass, places: int = 1
     ) -> Tensor:
         """Layer i's output [..., N, U] from its linear map's sums z [..., N, maps * U], N = B * places.
 
@@ -187,12 +187,12 @@ class Block:
         return how.seen(f"hidden{i}", dropped(i, z, how.noise, places))
 
     def normed(
-        self, i: int, buffers: Tensors, z: Tensor, parameters: Tensors, how: Pass, places: int = 1
+        self, i: int, buffers: Tensors, z: Tensor, parameters: Tensors, how: ForwardPass, places: int = 1
     ) -> Tensor:
         """Layer i's norm of z [..., N, F]; its running statistics are among `buffers`."""
         return _normed(self.norm, i, z, parameters, buffers, how, places)
 
-    def activated(self, i: int, z: Tensor, parameters: Tensors, how: Pass) -> Tensor:
+    def activated(self, i: int, z: Tensor, parameters: Tensors, how: ForwardPass) -> Tensor:
         """Layer i's activation of z [..., N, maps * U]; it may overwrite z where nobody needs it again."""
         if self.runs:
             assert len(z) == self.runs[-1].stop, "a network of another stack"
@@ -212,7 +212,7 @@ class Block:
         return level.build.apply(z, **own)
 
 
-def _elementwise(run: Run, z: Tensor, how: Pass) -> Tensor:
+def _elementwise(run: Group, z: Tensor, how: ForwardPass) -> Tensor:
     """What the members of a run make of their sums z [R, N, U]."""
     level = ACTIVATION.level(run.level)
     return level.build.apply(z, **{r.name: how.numbers[r.name][run.rows] for r in level.ranges})
@@ -227,7 +227,7 @@ def _normed(
     z: Tensor,
     parameters: Tensors,
     buffers: Tensors,
-    how: Pass,
+    how: ForwardPass,
     places: int = 1,
 ) -> Tensor:
     """`norm` on rows z [..., N, F]; over whole items where it says so."""

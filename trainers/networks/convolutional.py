@@ -18,8 +18,8 @@ from torch import Tensor
 from search_spaces.config import Config
 from trainers.networks.block import Block
 from trainers.networks.convolution import convolve, pooled
-from trainers.networks.linear import Start, equal_parameters, filled, to_outputs
-from trainers.networks.network import Pass, Sites
+from trainers.networks.linear import InitialWeights, equal_parameters, filled, to_outputs
+from trainers.networks.network import ForwardPass, Sites
 from trainers.randomness import StreamKey
 from trainers.tensors.layout import Layout
 
@@ -165,7 +165,7 @@ class Convolutional:
 
     def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:
         """Layers draw in order from the member's own 'weights' stream; levels share its numbers."""
-        start, draws = Start.of(config), streams.stream("weights")
+        start, draws = InitialWeights.of(config), streams.stream("weights")
         values = self.block.entry_start(self.shape[2])
         for i, (channels, outputs) in enumerate(self.maps):
             hidden = i < self.depth
@@ -184,7 +184,7 @@ class Convolutional:
         return filled(self.parameters, values), filled(self.buffers, values)
 
     def forward(
-        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor, how: Pass
+        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor, how: ForwardPass
     ) -> Tensor:
         if x.ndim == 2:  # one member is a stack of one
             rows = {name: p[None] for name, p in parameters.items()}

@@ -58,7 +58,7 @@ def symmetrized(weight: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
+class InitialWeights:
     """How the linear maps of a config start."""
 
     initializer: Initializer
@@ -71,12 +71,12 @@ class Start:
     """Square weights of hidden layers are read as (V + V^T) / 2."""
 
     @staticmethod
-    def of(config: Config) -> Start:
+    def of(config: Config) -> InitialWeights:
         """The start that a config describes."""
         initializer = INITIALIZER.level(config.levels["initializer"]).build
         gain = config.numbers.get("init_gain", 1.0) * config.setting.batch_size**initializer.batch_power
         follows = initializer.follows_activation
-        return Start(
+        return InitialWeights(
             initializer=initializer,
             bias=BIAS.level(config.levels["bias"]).build or initializer.bias,
             gain=float(gain),

@@ -53,7 +53,7 @@ class Noise:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pass:
+class ForwardPass:
     """What one forward pass needs besides parameters and items."""
 
     training: bool
@@ -106,7 +106,7 @@ class Network(Protocol):
         ...
 
     def forward(
-        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor, how: Pass
+        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor, how: ForwardPass
     ) -> Tensor:
         """Outputs [..., B, C] of items x [..., B, F]; updates running statistics when training."""
         ...

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from search_spaces.initializers import orthogonal
-from trainers.networks.linear import Start
+from trainers.networks.linear import InitialWeights
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ NORMS = (
 
 
 def redrawn(
-    module: torch.nn.Module, start: Start, linear: np.random.Generator, others: np.random.Generator
+    module: torch.nn.Module, start: InitialWeights, linear: np.random.Generator, others: np.random.Generator
 ) -> Iterator[tuple[str, bool, Floats]]:
     """(tensor, whether it is a bias, its start) of every tensor that a rule reaches, by module and then name.
 
@@ -76,7 +76,7 @@ def norms_of(module: torch.nn.Module) -> frozenset[str]:
 
 
 def _of_layer(
-    layer: torch.nn.Module, start: Start, draws: np.random.Generator
+    layer: torch.nn.Module, start: InitialWeights, draws: np.random.Generator
 ) -> Iterator[tuple[str, bool, Floats]]:
     if isinstance(layer, CONVOLUTIONS):
         yield from _convolution(layer, start, draws)
@@ -90,12 +90,14 @@ def _of_layer(
         yield from _recurrent(layer, start, draws)
 
 
-def _draw(start: Start, fan_in: int, fan_out: int, draws: np.random.Generator, **more: Any) -> Any:
+def _draw(start: InitialWeights, fan_in: int, fan_out: int, draws: np.random.Generator, **more: Any) -> Any:
     """Which map reads the inputs is not known: all are taken to read activations."""
     return start.draw(fan_in, fan_out, draws, reads_inputs=False, hidden=False, **more)
 
 
-def _convolution(layer: Any, start: Start, draws: np.random.Generator) -> Iterator[tuple[str, bool, Floats]]:
+def _convolution(
+    layer: Any, start: InitialWeights, draws: np.random.Generator
+) -> Iterator[tuple[str, bool, Floats]]:
     kernel = math.prod(layer.kernel_size)
     fan_in = layer.in_channels // layer.groups * kernel
     weight, bias = _draw(start, fan_in, layer.out_channels * kernel, draws, columns=layer.out_channels)
@@ -103,7 +105,9 @@ def _convolution(layer: Any, start: Start, draws: np.random.Generator) -> Iterat
     yield "bias", True, bias
 
 
-def _transposed(layer: Any, start: Start, draws: np.random.Generator) -> Iterator[tuple[str, bool, Floats]]:
+def _transposed(
+    layer: Any, start: InitialWeights, draws: np.random.Generator
+) -> Iterator[tuple[str, bool, Floats]]:
     kernel = math.prod(layer.kernel_size)
     reads, gives = layer.in_channels // layer.groups, layer.out_channels // layer.groups
     pairs = [_draw(start, reads * kernel, gives * kernel, draws, columns=gives) for _ in range(layer.groups)]
@@ -113,7 +117,7 @@ def _transposed(layer: Any, start: Start, draws: np.random.Generator) -> Iterato
     yield "bias", True, np.concatenate([bias for _, bias in pairs])
 
 
-def _embedding(layer: Any, start: Start, draws: np.random.Generator) -> Floats:
+def _embedding(layer: Any, start: InitialWeights, draws: np.random.Generator) -> Floats:
     rows, width = layer.num_embeddings, layer.embedding_dim
     if start.initializer.weight is orthogonal:  # the one rule whose numbers hang together
         weight = np.concatenate([_draw(start, 1, width, draws)[0] for _ in range(rows)])
@@ -124,7 +128,9 @@ def _embedding(layer: Any, start: Start, draws: np.random.Generator) -> Floats:
     return np.asarray(weight)
 
 
-def _attention(layer: Any, start: Start, draws: np.random.Generator) -> Iterator[tuple[str, bool, Floats]]:
+def _attention(
+    layer: Any, start: InitialWeights, draws: np.random.Generator
+) -> Iterator[tuple[str, bool, Floats]]:
     width = layer.embed_dim
     pairs = [_draw(start, reads, width, draws) for reads in (width, layer.kdim, layer.vdim)]
     if layer.in_proj_weight is not None:
@@ -135,7 +141,9 @@ def _attention(layer: Any, start: Start, draws: np.random.Generator) -> Iterator
     yield "in_proj_bias", True, np.concatenate([bias for _, bias in pairs])
 
 
-def _recurrent(layer: Any, start: Start, draws: np.random.Generator) -> Iterator[tuple[str, bool, Floats]]:
+def _recurrent(
+    layer: Any, start: InitialWeights, draws: np.random.Generator
+) -> Iterator[tuple[str, bool, Floats]]:
     for name, tensor in layer.named_parameters(recurse=False):
         if not name.startswith("weight"):
             continue

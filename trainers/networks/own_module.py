@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from search_spaces.config import Config
-from trainers.networks.linear import Start, filled
-from trainers.networks.network import Pass, Sites
+from trainers.networks.linear import InitialWeights, filled
+from trainers.networks.network import ForwardPass, Sites
 from trainers.networks.own_initialization import norms_of, redrawn
 from trainers.randomness import StreamKey
 from trainers.tasks.network_contract import build, check_outputs, items, reported
@@ -45,7 +45,7 @@ class OwnModule:
         module = build(task.network, config, task, seed=0)
         check_outputs(module, config, task)
         with reported(task, config, "fails on items"):
-            elements = given_out(module, task)
+            elements = output_width(module, task)
         return OwnModule(task=task, config=config, module=module, elements=elements)
 
     @property
@@ -90,8 +90,8 @@ class OwnModule:
     def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:
         """The module's own start; levels other than the framework's redraw weights or biases.
 
-        `trainers.networks.own_initialization` says of which layers. Which map reads the inputs is not known: all
-        are taken to read activations.
+        `trainers.networks.own_initialization` says of which layers. Which map reads the inputs is not known:
+        all are taken to read activations.
         """
         seed = int(streams.stream("weights").integers(2**62))
         module = self.factory_start(config, seed)
@@ -101,7 +101,7 @@ class OwnModule:
         trained = {name for name, p in module.named_parameters() if p.requires_grad}
         linear, others = streams.stream("weights", counter=1), streams.stream("weights", counter=2)
         weights, biases = self._redraws(config)
-        for name, is_bias, drawn in redrawn(module, Start.of(config), linear, others):
+        for name, is_bias, drawn in redrawn(module, InitialWeights.of(config), linear, others):
             if name in trained and (biases if is_bias else weights):
                 values[name] = drawn
         return filled(self.parameters, values), filled(self.buffers, values)
@@ -115,7 +115,7 @@ class OwnModule:
         """Trained tensors that no initializer reaches; gains and shifts of norms are not among them."""
         draws = StreamKey(study="", task="", block=0, phase="", index=0)
         streams = draws.stream("linear"), draws.stream("others")
-        reached = {name for name, *_ in redrawn(self.module, Start.of(config), *streams)}
+        reached = {name for name, *_ in redrawn(self.module, InitialWeights.of(config), *streams)}
         names = [segment.name for segment in self.parameters.segments]
         return tuple(name for name in names if name not in reached | norms_of(self.module))
 
@@ -125,7 +125,7 @@ class OwnModule:
         return build(self.task.network, config, self.task, seed=seed)
 
     def forward(
-        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor, how: Pass
+        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor, how: ForwardPass
     ) -> Tensor:
         self.module.train(how.training)
         types = {name: b.dtype for name, b in self.module.named_buffers()}
@@ -173,7 +173,7 @@ class _Kept:
                 rows[name].copy_(value)
 
 
-def given_out(module: torch.nn.Module, task: Task) -> int:
+def output_width(module: torch.nn.Module, task: Task) -> int:
     """Numbers that the modules without parts give out for one item, counted on the first two."""
     counts = [0]
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from search_spaces.config import Config
 from trainers.networks.block import Block
-from trainers.networks.linear import Start, affine, equal_parameters, filled, to_outputs
-from trainers.networks.network import Pass, Sites
+from trainers.networks.linear import InitialWeights, affine, equal_parameters, filled, to_outputs
+from trainers.networks.network import ForwardPass, Sites
 from trainers.randomness import StreamKey
 from trainers.tensors.layout import Layout
 
@@ -106,7 +106,7 @@ class Perceptron:
 
     def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:
         """Layers draw in order from the member's own 'weights' stream; levels share its numbers."""
-        start, draws = Start.of(config), streams.stream("weights")
+        start, draws = InitialWeights.of(config), streams.stream("weights")
         values = self.block.entry_start(self.sizes[0])
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(self.sizes)):
             hidden = i < self.hidden
@@ -123,7 +123,7 @@ class Perceptron:
         return filled(self.parameters, values), filled(self.buffers, values)
 
     def forward(
-        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor, how: Pass
+        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor, how: ForwardPass
     ) -> Tensor:
         h = self.block.enter(x, parameters, buffers, how)
         for i in range(self.hidden):

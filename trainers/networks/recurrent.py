@@ -20,8 +20,8 @@ from torch import Tensor
 from search_spaces.config import Config
 from search_spaces.normalizations import NORM_MOMENTUM
 from trainers.networks.block import Block
-from trainers.networks.linear import Start, affine, equal_parameters, filled, to_outputs
-from trainers.networks.network import Pass, Sites
+from trainers.networks.linear import InitialWeights, affine, equal_parameters, filled, to_outputs
+from trainers.networks.network import ForwardPass, Sites
 from trainers.randomness import StreamKey
 from trainers.tensors.layout import Layout
 
@@ -129,7 +129,7 @@ class Recurrent:
 
     def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:
         """Layers draw in order from the member's own 'weights' stream; levels share its numbers."""
-        start, draws = Start.of(config), streams.stream("weights")
+        start, draws = InitialWeights.of(config), streams.stream("weights")
         values = self.block.entry_start(self.shape[-1])
         for i, (inputs, outputs) in enumerate(itertools.pairwise(self.sizes)):
             hidden = i < self.hidden
@@ -145,7 +145,7 @@ class Recurrent:
         return filled(self.parameters, values), filled(self.buffers, values)
 
     def forward(
-        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor, how: Pass
+        self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor, how: ForwardPass
     ) -> Tensor:
         entered = self.block.enter(x, parameters, buffers, how)
         below = torch.unflatten(entered, -1, (self.steps, -1)).transpose(-2, -3)  # [..., T, B, C]
@@ -173,7 +173,7 @@ class Recurrent:
             "output", to_outputs(state, parameters[f"weight{self.hidden}"], parameters[f"bias{self.hidden}"])
         )
 
-    def _of_a_step(self, how: Pass) -> Pass:
+    def _of_a_step(self, how: ForwardPass) -> ForwardPass:
         """`how`, with what a step adds to running statistics and with the draws of noise made once."""
         momentum = how.numbers.get("norm_momentum", NORM_MOMENTUM.default)
         numbers = {**how.numbers, "norm_momentum": 1 - (1 - momentum) ** (1 / self.steps)}

@@ -9,11 +9,11 @@ from trainers.tasks import boolean_rules, boundaries, images, mixtures, pictures
 from trainers.tasks.bundled_tables import STORED, StoredTable
 from trainers.tasks.images import ImageSet
 from trainers.tasks.roles import Role
-from trainers.tasks.synthetic import Procedure
-from trainers.tasks.tables import TABLES, Table
+from trainers.tasks.synthetic import SyntheticTask
+from trainers.tasks.tables import TABLES, ScikitTable
 from trainers.tasks.task import TaskBook
 
-ROWS: tuple[Table | StoredTable | Procedure | ImageSet, ...] = (
+ROWS: tuple[ScikitTable | StoredTable | SyntheticTask | ImageSet, ...] = (
     *TABLES,
     *STORED,
     *sequences.PROCEDURES,

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainers.tasks.synthetic import Draw, Floats, Integers, Procedure, with_wrong_labels
+from trainers.tasks.synthetic import DrawnItems, Floats, Integers, SyntheticTask, with_wrong_labels
 
 
-def parity(rng: np.random.Generator, n: int) -> Draw:
+def parity(rng: np.random.Generator, n: int) -> DrawnItems:
     """The parity of 3 of 12 bits."""
     bits = rng.integers(0, 2, size=(n, 12))
     y = bits[:, [1, 5, 8]].sum(axis=1) % 2
-    return Draw(x=bits.astype(float), y=with_wrong_labels(rng, y, share=0.05, classes=2), bayes_error=0.05)
+    return DrawnItems(
+        x=bits.astype(float), y=with_wrong_labels(rng, y, share=0.05, classes=2), bayes_error=0.05
+    )
 
 
-def multiplexer(rng: np.random.Generator, n: int) -> Draw:
+def multiplexer(rng: np.random.Generator, n: int) -> DrawnItems:
     """Two address bits choose which of four data bits is the class; 6 more bits are irrelevant."""
     bits = rng.integers(0, 2, size=(n, 12))
     y = bits[np.arange(n), 2 + 2 * bits[:, 0] + bits[:, 1]]
-    return Draw(x=bits.astype(float), y=with_wrong_labels(rng, y, share=0.05, classes=2), bayes_error=0.05)
+    return DrawnItems(
+        x=bits.astype(float), y=with_wrong_labels(rng, y, share=0.05, classes=2), bayes_error=0.05
+    )
 
 
-def automaton(rng: np.random.Generator, n: int) -> Draw:
+def automaton(rng: np.random.Generator, n: int) -> DrawnItems:
     """The middle of 15 cells after two steps of Wolfram's rule 110."""
     cells = rng.integers(0, 2, size=(n, 15))
     x = cells.astype(float)
@@ -29,14 +33,14 @@ def automaton(rng: np.random.Generator, n: int) -> Draw:
     for _ in range(2):
         cells = rule[4 * cells[:, :-2] + 2 * cells[:, 1:-1] + cells[:, 2:]]
     y = cells[:, cells.shape[1] // 2]
-    return Draw(x=x, y=with_wrong_labels(rng, y, share=0.05, classes=2), bayes_error=0.05)
+    return DrawnItems(x=x, y=with_wrong_labels(rng, y, share=0.05, classes=2), bayes_error=0.05)
 
 
-def tree(rng: np.random.Generator, n: int) -> Draw:
+def tree(rng: np.random.Generator, n: int) -> DrawnItems:
     """The leaf's class of a random decision tree with 8 leaves on 6 uniform features, 3 classes."""
     x = rng.random((n, 6))
     y = _leaf_class(rng, x, np.arange(n), depth=3)
-    return Draw(x=x, y=with_wrong_labels(rng, y, share=0.03, classes=3), bayes_error=0.03)
+    return DrawnItems(x=x, y=with_wrong_labels(rng, y, share=0.03, classes=3), bayes_error=0.03)
 
 
 def _leaf_class(
@@ -55,8 +59,8 @@ def _leaf_class(
     return y
 
 
-PROCEDURES: tuple[Procedure, ...] = (
-    Procedure(
+PROCEDURES: tuple[SyntheticTask, ...] = (
+    SyntheticTask(
         name="parity",
         family="parity",
         role="race",
@@ -65,7 +69,7 @@ PROCEDURES: tuple[Procedure, ...] = (
         source="sparse parity with 5 % wrong labels (Barak et al. 2022, arXiv 2207.08799)",
         units="counts",
     ),
-    Procedure(
+    SyntheticTask(
         name="multiplexer",
         family="multiplexer",
         role="external",
@@ -74,7 +78,7 @@ PROCEDURES: tuple[Procedure, ...] = (
         source="Boolean 6-multiplexer (Wilson 1987) with 5 % wrong labels",
         units="counts",
     ),
-    Procedure(
+    SyntheticTask(
         name="automaton",
         family="automaton",
         role="race",
@@ -83,7 +87,7 @@ PROCEDURES: tuple[Procedure, ...] = (
         source="elementary cellular automaton, rule 110 (Wolfram 1983), with 5 % wrong labels",
         units="counts",
     ),
-    Procedure(
+    SyntheticTask(
         name="tree",
         family="decision_tree",
         role="race",

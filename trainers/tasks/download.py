@@ -2,8 +2,8 @@
 
 In a file of one's own tasks:
 
-    from trainers.tasks.download import fetched
-    from trainers.tasks.task import Task
+    from trainers.fetching import fetched
+    from trainers.task import Task
 
     def churn():
         file = fetched("s3://team/churn.csv", sha256="9f86d081884c7d659a2feaa0c55ad015...")

@@ -6,20 +6,20 @@ import itertools
 
 import numpy as np
 
-from trainers.tasks.synthetic import Draw, Floats, Procedure
+from trainers.tasks.synthetic import DrawnItems, Floats, SyntheticTask
 
 
-def gaussians(rng: np.random.Generator, n: int) -> Draw:
+def gaussians(rng: np.random.Generator, n: int) -> DrawnItems:
     """Four classes, each an equal mixture of three spherical Gaussians in 8 dimensions."""
     means = 1.7 * rng.standard_normal((12, 8))
     component = rng.integers(0, 12, size=n)
     x = means[component] + rng.standard_normal((n, 8))
     log_density = -0.5 * ((x[:, None, :] - means) ** 2).sum(axis=2)
     density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
-    return Draw(x=x, y=component % 4, bayes_error=_overlap(density.reshape(n, 3, 4).sum(axis=1)))
+    return DrawnItems(x=x, y=component % 4, bayes_error=_overlap(density.reshape(n, 3, 4).sum(axis=1)))
 
 
-def ringnorm(rng: np.random.Generator, n: int) -> Draw:
+def ringnorm(rng: np.random.Generator, n: int) -> DrawnItems:
     """A wide Gaussian around a narrow one in 20 dimensions (Breiman's ringnorm, as in R's mlbench)."""
     y = rng.integers(0, 2, size=n)
     centre = 1 / 20**0.5
@@ -27,10 +27,10 @@ def ringnorm(rng: np.random.Generator, n: int) -> Draw:
     narrow = centre * np.ones(20) + rng.standard_normal((n, 20))
     x = np.where(y[:, None] == 0, wide, narrow)
     log_odds = 0.5 * ((x - centre) ** 2).sum(axis=1) - (x**2).sum(axis=1) / 8 - 20 * np.log(2)
-    return Draw(x=x, y=y, bayes_error=float(np.mean(1 / (1 + np.exp(np.abs(log_odds))))))
+    return DrawnItems(x=x, y=y, bayes_error=float(np.mean(1 / (1 + np.exp(np.abs(log_odds))))))
 
 
-def waveform(rng: np.random.Generator, n: int) -> Draw:
+def waveform(rng: np.random.Generator, n: int) -> DrawnItems:
     """Random mixtures of two of three triangular waves at 21 places, unit noise (Breiman 1984)."""
     place = np.arange(1, 22)
     waves = np.stack([np.maximum(6 - np.abs(place - peak), 0) for peak in (11, 7, 15)])
@@ -38,16 +38,16 @@ def waveform(rng: np.random.Generator, n: int) -> Draw:
     y = rng.integers(0, 3, size=n)
     share = rng.random((n, 1))
     x = share * waves[first[y]] + (1 - share) * waves[second[y]] + rng.standard_normal((n, 21))
-    return Draw(x=x, y=y, bayes_error=None)
+    return DrawnItems(x=x, y=y, bayes_error=None)
 
 
-def sparse_logistic(rng: np.random.Generator, n: int) -> Draw:
+def sparse_logistic(rng: np.random.Generator, n: int) -> DrawnItems:
     """A logistic model in 6 of 30 features."""
     x = rng.standard_normal((n, 30))
     weights = rng.choice([-1.0, 1.0], size=6) * rng.uniform(2, 5, size=6)
     p = 1 / (1 + np.exp(-(x[:, :6] * weights).sum(axis=1)))
     y = (rng.random(n) < p).astype(np.int64)
-    return Draw(x=x[:, rng.permutation(30)], y=y, bayes_error=float(np.minimum(p, 1 - p).mean()))
+    return DrawnItems(x=x[:, rng.permutation(30)], y=y, bayes_error=float(np.minimum(p, 1 - p).mean()))
 
 
 SEGMENTS = (
@@ -65,7 +65,7 @@ SEGMENTS = (
 """Which of a display's seven segments are lit for each digit."""
 
 
-def led(rng: np.random.Generator, n: int) -> Draw:
+def led(rng: np.random.Generator, n: int) -> DrawnItems:
     """The digit on a display whose segments fail with probability 0.06, with 9 random bits."""
     fails = 0.06
     lit = np.array([[int(c) for c in row] for row in SEGMENTS])
@@ -75,10 +75,10 @@ def led(rng: np.random.Generator, n: int) -> Draw:
     patterns = np.array(list(itertools.product((0, 1), repeat=7)))
     wrong = (patterns[:, None, :] != lit).sum(axis=2)
     likelihood = fails**wrong * (1 - fails) ** (7 - wrong)
-    return Draw(x=x, y=y, bayes_error=float(1 - likelihood.max(axis=1).sum() / 10))
+    return DrawnItems(x=x, y=y, bayes_error=float(1 - likelihood.max(axis=1).sum() / 10))
 
 
-def topics(rng: np.random.Generator, n: int) -> Draw:
+def topics(rng: np.random.Generator, n: int) -> DrawnItems:
     """Word counts of 40-word documents about one of five topics; 60 words, a few of them common."""
     common = 1 / np.arange(1, 61)
     odds = common * np.exp(0.6 * rng.standard_normal((5, 60)))
@@ -86,7 +86,7 @@ def topics(rng: np.random.Generator, n: int) -> Draw:
     y = rng.integers(0, 5, size=n)
     x = rng.multinomial(40, chances[y]).astype(np.float64)
     score = (x[:, None, :] * np.log(chances)).sum(axis=2)
-    return Draw(x=x, y=y, bayes_error=_overlap(np.exp(score - score.max(axis=1, keepdims=True))))
+    return DrawnItems(x=x, y=y, bayes_error=_overlap(np.exp(score - score.max(axis=1, keepdims=True))))
 
 
 def _overlap(density: Floats) -> float:
@@ -94,8 +94,8 @@ def _overlap(density: Floats) -> float:
     return float(np.mean(1 - density.max(axis=1) / density.sum(axis=1)))
 
 
-PROCEDURES: tuple[Procedure, ...] = (
-    Procedure(
+PROCEDURES: tuple[SyntheticTask, ...] = (
+    SyntheticTask(
         name="gaussians",
         family="gaussian_mixture",
         role="race",
@@ -103,7 +103,7 @@ PROCEDURES: tuple[Procedure, ...] = (
         draw=gaussians,
         source="Gaussian mixture, three in each class; Bayes error from the drawn items' posteriors",
     ),
-    Procedure(
+    SyntheticTask(
         name="ringnorm",
         family="ringnorm",
         role="race",
@@ -111,7 +111,7 @@ PROCEDURES: tuple[Procedure, ...] = (
         draw=ringnorm,
         source="ringnorm (Breiman, Bias, variance and arcing classifiers, 1996)",
     ),
-    Procedure(
+    SyntheticTask(
         name="waveform",
         family="waveform",
         role="race",
@@ -119,7 +119,7 @@ PROCEDURES: tuple[Procedure, ...] = (
         draw=waveform,
         source="waveform (Breiman et al., Classification and regression trees, 1984)",
     ),
-    Procedure(
+    SyntheticTask(
         name="sparse_logistic",
         family="sparse_linear",
         role="race",
@@ -127,7 +127,7 @@ PROCEDURES: tuple[Procedure, ...] = (
         draw=sparse_logistic,
         source="sparse logistic model, 6 of 30 features; Bayes error from the drawn items' posteriors",
     ),
-    Procedure(
+    SyntheticTask(
         name="led",
         family="led",
         role="race",
@@ -136,7 +136,7 @@ PROCEDURES: tuple[Procedure, ...] = (
         source="LED display (Breiman et al., Classification and regression trees, 1984), 6 % failures",
         units="counts",
     ),
-    Procedure(
+    SyntheticTask(
         name="topics",
         family="word_counts",
         role="race",

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainers.tasks.synthetic import Draw, Floats, Procedure, with_wrong_labels
+from trainers.tasks.synthetic import DrawnItems, Floats, SyntheticTask, with_wrong_labels
 
 SIDE = 12
 """Height and width: small enough that a study of convolutional networks takes minutes."""
 
 
-def dots(rng: np.random.Generator, n: int) -> Draw:
+def dots(rng: np.random.Generator, n: int) -> DrawnItems:
     """How many bright dots there are, one to four, each of its own size and height, in noise."""
     y = rng.integers(0, 4, size=n)
     middle = rng.uniform(1.5, SIDE - 2.5, size=(2, n, 4))
@@ -23,10 +23,10 @@ def dots(rng: np.random.Generator, n: int) -> Draw:
     square = (down - middle[0][..., None, None]) ** 2 + (right - middle[1][..., None, None]) ** 2
     bumps = height[..., None, None] * np.exp(-square / (2 * width[..., None, None] ** 2))
     x = bumps.sum(axis=1) + 0.3 * rng.standard_normal((n, SIDE, SIDE))
-    return Draw(x=x.reshape(n, -1), y=y, bayes_error=None)
+    return DrawnItems(x=x.reshape(n, -1), y=y, bayes_error=None)
 
 
-def gratings(rng: np.random.Generator, n: int) -> Draw:
+def gratings(rng: np.random.Generator, n: int) -> DrawnItems:
     """Which of four directions the stripes have, of any width and phase, in noise."""
     y = rng.integers(0, 4, size=n)
     angle = (np.pi / 4) * y + rng.uniform(-0.2, 0.2, size=n)
@@ -37,10 +37,10 @@ def gratings(rng: np.random.Generator, n: int) -> Draw:
     x = np.sin(waves[:, None, None] * along + phase[:, None, None]) + 1.8 * rng.standard_normal(
         (n, SIDE, SIDE)
     )
-    return Draw(x=x.reshape(n, -1), y=y, bayes_error=None)
+    return DrawnItems(x=x.reshape(n, -1), y=y, bayes_error=None)
 
 
-def percolation(rng: np.random.Generator, n: int) -> Draw:
+def percolation(rng: np.random.Generator, n: int) -> DrawnItems:
     """Whether open places lead from the top row to the bottom row; 59 % are open."""
     from scipy.ndimage import label  # here: half a second that other tasks need not wait
 
@@ -50,10 +50,10 @@ def percolation(rng: np.random.Generator, n: int) -> Draw:
         clusters, _ = label(picture)
         y[i] = bool(set(clusters[0][picture[0]]) & set(clusters[-1][picture[-1]]))
     x = opened.reshape(n, -1).astype(float)
-    return Draw(x=x, y=with_wrong_labels(rng, y, share=0.05, classes=2), bayes_error=0.05)
+    return DrawnItems(x=x, y=with_wrong_labels(rng, y, share=0.05, classes=2), bayes_error=0.05)
 
 
-def outlines(rng: np.random.Generator, n: int) -> Draw:
+def outlines(rng: np.random.Generator, n: int) -> DrawnItems:
     """Whether an outline is a ring, a square, a triangle or a cross: any place, size and two colours."""
     y = rng.integers(0, 4, size=n)
     radius = rng.uniform(2.5, 4.5, size=n)
@@ -64,7 +64,7 @@ def outlines(rng: np.random.Generator, n: int) -> Draw:
     colours[1] += np.sign(colours[1] - colours[0]) * 0.5
     x = colours[0] + (colours[1] - colours[0]) * drawn[..., None]
     x += 0.35 * rng.standard_normal(x.shape)
-    return Draw(x=x.reshape(n, -1), y=y, bayes_error=None)
+    return DrawnItems(x=x.reshape(n, -1), y=y, bayes_error=None)
 
 
 def _line(
@@ -85,8 +85,8 @@ def _line(
     return np.asarray(np.clip(1.3 - distance, 0, 1))
 
 
-PROCEDURES: tuple[Procedure, ...] = (
-    Procedure(
+PROCEDURES: tuple[SyntheticTask, ...] = (
+    SyntheticTask(
         name="dots",
         family="dots",
         role="race",
@@ -97,7 +97,7 @@ PROCEDURES: tuple[Procedure, ...] = (
         shape=(SIDE, SIDE, 1),
         augmentations=frozenset({"flip", "rotation"}),
     ),
-    Procedure(
+    SyntheticTask(
         name="gratings",
         family="gratings",
         role="external",
@@ -108,7 +108,7 @@ PROCEDURES: tuple[Procedure, ...] = (
         shape=(SIDE, SIDE, 1),
         augmentations=frozenset({"shift"}),
     ),
-    Procedure(
+    SyntheticTask(
         name="outlines",
         family="outlines",
         role="external",
@@ -119,7 +119,7 @@ PROCEDURES: tuple[Procedure, ...] = (
         shape=(SIDE, SIDE, 3),
         augmentations=frozenset({"shift", "flip", "rotation"}),
     ),
-    Procedure(
+    SyntheticTask(
         name="percolation",
         family="percolation",
         role="race",

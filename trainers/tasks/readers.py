@@ -27,7 +27,7 @@ REREAD = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class CsvTable:
     """What a comma-separated file holds."""
 
     x: NDArray[np.float64]
@@ -44,7 +44,7 @@ def csv_arrays(
     target: str,
     kind: Literal["classification", "regression"],
     classes: Iterable[Any] | None = None,
-) -> Table:
+) -> CsvTable:
     """Features and targets of a comma-separated file with a header line.
 
     Blank lines are skipped. For classification the target column may hold any text but a word for a missing
@@ -92,7 +92,7 @@ def csv_arrays(
     if kind == "regression":
         apart, note = _apart(labels, np.array(y), target)
         y, notes = apart.tolist(), notes + note
-    return Table(x=x, y=y, columns=tuple(features), notes=tuple(notes))
+    return CsvTable(x=x, y=y, columns=tuple(features), notes=tuple(notes))
 
 
 def _apart(

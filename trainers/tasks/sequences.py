@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainers.tasks.synthetic import Draw, Floats, Integers, Procedure, with_noise
+from trainers.tasks.synthetic import DrawnItems, Floats, Integers, SyntheticTask, with_noise
 
 
-def mnist1d(rng: np.random.Generator, n: int) -> Draw:
+def mnist1d(rng: np.random.Generator, n: int) -> DrawnItems:
     """Ten one-dimensional digits, stretched, scaled, moved, sheared and noised, at 40 places.
 
     The transformations of `mnist1d.transform` with its default numbers, except that digits are moved
@@ -29,7 +29,7 @@ def mnist1d(rng: np.random.Generator, n: int) -> Draw:
         shear=numbers["shear_scale"] * (rng.random(n) - 0.5),
         length=numbers["final_seq_length"],
     )
-    return Draw(x=x, y=y, bayes_error=None)
+    return DrawnItems(x=x, y=y, bayes_error=None)
 
 
 def transformed(
@@ -74,17 +74,17 @@ def transformed(
     return shortened
 
 
-def tones(rng: np.random.Generator, n: int) -> Draw:
+def tones(rng: np.random.Generator, n: int) -> DrawnItems:
     """Which of four frequencies a noisy sine of any phase has, heard at 24 moments."""
     y = rng.integers(0, 4, size=n)
     frequency = np.array([1.0, 1.6, 2.2, 2.8])[y][:, None]
     phase = rng.uniform(0, 2 * np.pi, size=(n, 1))
     moment = np.linspace(0, 1, 24)
     x = np.sin(2 * np.pi * frequency * moment + phase) + 0.8 * rng.standard_normal((n, 24))
-    return Draw(x=x, y=y, bayes_error=None)
+    return DrawnItems(x=x, y=y, bayes_error=None)
 
 
-def forecast(rng: np.random.Generator, n: int) -> Draw:
+def forecast(rng: np.random.Generator, n: int) -> DrawnItems:
     """Where a damped oscillation of unknown frequency, phase and height goes on, from 16 noisy readings."""
     moment = np.linspace(0, 1, 16)
     frequency = rng.uniform(1, 2.5, size=(n, 1))
@@ -96,18 +96,18 @@ def forecast(rng: np.random.Generator, n: int) -> Draw:
         return np.asarray(height * np.exp(-damping * t) * np.sin(2 * np.pi * frequency * t + phase))
 
     y, _ = with_noise(rng, at(np.array([1.15]))[:, 0], share=0.1)
-    return Draw(x=at(moment) + 0.1 * rng.standard_normal((n, 16)), y=y, bayes_error=None)
+    return DrawnItems(x=at(moment) + 0.1 * rng.standard_normal((n, 16)), y=y, bayes_error=None)
 
 
-def adding(rng: np.random.Generator, n: int) -> Draw:
+def adding(rng: np.random.Generator, n: int) -> DrawnItems:
     """The sum of the two marked among 20 numbers: what was read early must be kept to the end."""
     values = rng.uniform(-1, 1, size=(n, 20))
     marked = rng.permuted(np.tile(np.arange(20) < 2, (n, 1)), axis=1)
     y, bayes = with_noise(rng, (values * marked).sum(axis=1), share=0.1)
-    return Draw(x=np.stack([values, marked], axis=-1).reshape(n, -1), y=y, bayes_error=bayes)
+    return DrawnItems(x=np.stack([values, marked], axis=-1).reshape(n, -1), y=y, bayes_error=bayes)
 
 
-def motifs(rng: np.random.Generator, n: int) -> Draw:
+def motifs(rng: np.random.Generator, n: int) -> DrawnItems:
     """Which of five curves of 8 steps is hidden somewhere among 32 steps of two noisy readings."""
     curves = rng.standard_normal((5, 8, 2))
     curves /= np.sqrt((curves**2).mean(axis=(1, 2), keepdims=True))
@@ -115,11 +115,11 @@ def motifs(rng: np.random.Generator, n: int) -> Draw:
     first = rng.integers(4, 21, size=n)
     x = 0.7 * rng.standard_normal((n, 32, 2))
     x[np.arange(n)[:, None], first[:, None] + np.arange(8)] += curves[y]
-    return Draw(x=x.reshape(n, -1), y=y, bayes_error=None)
+    return DrawnItems(x=x.reshape(n, -1), y=y, bayes_error=None)
 
 
-PROCEDURES: tuple[Procedure, ...] = (
-    Procedure(
+PROCEDURES: tuple[SyntheticTask, ...] = (
+    SyntheticTask(
         name="mnist1d",
         family="mnist1d",
         role="race",
@@ -131,7 +131,7 @@ PROCEDURES: tuple[Procedure, ...] = (
         shape=(40, 1),
         augmentations=frozenset({"shift"}),
     ),
-    Procedure(
+    SyntheticTask(
         name="tones",
         family="tones",
         role="external",
@@ -142,7 +142,7 @@ PROCEDURES: tuple[Procedure, ...] = (
         shape=(24, 1),
         augmentations=frozenset({"shift"}),
     ),
-    Procedure(
+    SyntheticTask(
         name="forecast",
         family="forecast",
         role="race",
@@ -152,7 +152,7 @@ PROCEDURES: tuple[Procedure, ...] = (
         units="own",
         shape=(16, 1),
     ),
-    Procedure(
+    SyntheticTask(
         name="adding",
         family="adding",
         role="external",
@@ -162,7 +162,7 @@ PROCEDURES: tuple[Procedure, ...] = (
         units="own",
         shape=(20, 2),
     ),
-    Procedure(
+    SyntheticTask(
         name="motifs",
         family="motifs",
         role="race",

@@ -24,7 +24,7 @@ N_OTHER = 2500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draw:
+class DrawnItems:
     """Items as a rule draws them."""
 
     x: Floats
@@ -36,14 +36,14 @@ class Draw:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Procedure:
+class SyntheticTask:
     """One row: a named rule from which any number of items can be drawn."""
 
     name: str
     family: str
     role: Role
     kind: Kind
-    draw: Callable[[np.random.Generator, int], Draw]
+    draw: Callable[[np.random.Generator, int], DrawnItems]
     """(random generator, items) -> the items; the rule's own constants are drawn first."""
     source: str
     version: str = "1"

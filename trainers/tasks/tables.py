@@ -16,7 +16,7 @@ from trainers.tasks.task_fields import Kind
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class ScikitTable:
     """One row: a table that scikit-learn ships."""
 
     name: str
@@ -78,8 +78,8 @@ def _numbers(file: Path) -> NDArray[np.float64]:
     return np.array([[float(cell) for cell in line.replace(",", " ").split()] for line in lines])
 
 
-TABLES: tuple[Table, ...] = (
-    Table(
+TABLES: tuple[ScikitTable, ...] = (
+    ScikitTable(
         name="digits",
         kind="classification",
         files=("digits.csv.gz",),
@@ -87,7 +87,7 @@ TABLES: tuple[Table, ...] = (
         source="Optical recognition of handwritten digits, test part (UCI 80, Alpaydin and Kaynak 1998)",
         licence="CC BY 4.0",
     ),
-    Table(
+    ScikitTable(
         name="digits_images",
         images_of="digits",
         kind="classification",
@@ -98,7 +98,7 @@ TABLES: tuple[Table, ...] = (
         shape=(8, 8, 1),
         augmentations=frozenset({"shift", "rotation"}),
     ),
-    Table(
+    ScikitTable(
         name="wine",
         kind="classification",
         files=("wine_data.csv",),
@@ -106,7 +106,7 @@ TABLES: tuple[Table, ...] = (
         source="Wine recognition (UCI 109, Aeberhard and Forina 1992)",
         licence="CC BY 4.0",
     ),
-    Table(
+    ScikitTable(
         name="breast_cancer",
         kind="classification",
         files=("breast_cancer.csv",),
@@ -114,7 +114,7 @@ TABLES: tuple[Table, ...] = (
         source="Breast cancer Wisconsin, diagnostic (UCI 17, Wolberg et al. 1995)",
         licence="CC BY 4.0",
     ),
-    Table(
+    ScikitTable(
         name="diabetes",
         kind="regression",
         files=("diabetes_data_raw.csv.gz", "diabetes_target.csv.gz"),

@@ -74,9 +74,9 @@ class Task(TaskFields):
         Class labels may be anything sortable; they become 0..C-1 in sorted order. A label that stands for a
         missing one ("", "nan", "NA", "null", "None", "?" and the like, None, NaN) is refused unless `classes`
         names it: all labels that there may be. Columns and targets that float32 would not keep apart are
-        centred first (`trainers.tasks.single_precision`). `rest` are further fields of Task; the family is the name
-        unless it is given. With a `network` that takes int64, x of whole numbers (16 bits and more: bytes are
-        pixels) is given to it as token ids, unless `inputs` says otherwise.
+        centred first (`trainers.tasks.single_precision`). `rest` are further fields of Task; the family is
+        the name unless it is given. With a `network` that takes int64, x of whole numbers (16 bits and more:
+        bytes are pixels) is given to it as token ids, unless `inputs` says otherwise.
 
         Raises:
             ValueError: non-finite or non-numeric x, lengths that differ, a missing label, one class, too few

@@ -12,7 +12,7 @@ from search_spaces.optimizers import OPTIMIZER
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Group:
     """Neighbours in a stack that share a level."""
 
     level: str
@@ -25,12 +25,12 @@ class Run:
         return slice(self.start, self.stop)
 
 
-def runs(levels: Sequence[str]) -> tuple[Run, ...]:
+def groups(levels: Sequence[str]) -> tuple[Group, ...]:
     """The runs of equal neighbours, first to last; `levels` has one for each row of a stack."""
     found, start = [], 0
     for level, same in itertools.groupby(levels):
         stop = start + sum(1 for _ in same)
-        found.append(Run(level=level, start=start, stop=stop))
+        found.append(Group(level=level, start=start, stop=stop))
         start = stop
     return tuple(found)
 

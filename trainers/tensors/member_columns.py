@@ -13,7 +13,7 @@ from search_spaces.factor import Range
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columns:
+class MemberColumns:
     """Makes one column per number, with a row for each member of a pack."""
 
     configs: Sequence[Config]

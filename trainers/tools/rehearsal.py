@@ -15,7 +15,7 @@ from search_spaces.space import complete, open_ranges
 from trainers.evaluation import Slot
 from trainers.member import Member
 from trainers.networks import OwnModule, network_for
-from trainers.networks.network import Pass
+from trainers.networks.network import ForwardPass
 from trainers.networks.reproducible import check_reproducible
 from trainers.randomness import StreamKey
 from trainers.tasks.checks import READABLE
@@ -87,7 +87,7 @@ def _check_answers(network: OwnModule, config: Config, task: Task) -> None:
         for _ in range(2):
             params, buffers = _rows(network, config, task)
             views = network.parameters.views(params), network.buffers.views(buffers)
-            how = Pass(training=training, seeds=[1] if training else None)
+            how = ForwardPass(training=training, seeds=[1] if training else None)
             with torch.random.fork_rng(devices=[]), reported(task, config, "fails on items"):
                 answers.append(network.forward(*views, _given(config, task), how))
         if not torch.equal(answers[0].nan_to_num(), answers[1].nan_to_num()):
@@ -114,7 +114,7 @@ def _check_reads_items(network: OwnModule, config: Config, task: Task) -> None:
         views = network.parameters.views(shifted), network.buffers.views(buffers.clone())
         try:
             with torch.random.fork_rng(devices=[]):
-                outputs = network.forward(*views, x, Pass(training=False, seeds=None)).nan_to_num()
+                outputs = network.forward(*views, x, ForwardPass(training=False, seeds=None)).nan_to_num()
         except Exception:  # noqa: BLE001 - not every parameter may be shifted; that it works was seen before
             return
         if not torch.equal(outputs, outputs[:, :1].expand_as(outputs)):
@@ -222,7 +222,7 @@ def _behaviour(config: Config, task: Task) -> str:
         parts.update(tensor.numpy().tobytes())
     with torch.random.fork_rng(devices=[]), reported(task, config, "fails on items"):
         for training in (True, False):
-            how = Pass(training=training, seeds=[1] if training else None)
+            how = ForwardPass(training=training, seeds=[1] if training else None)
             parts.update(network.forward(*views, x, how).double().numpy().tobytes())
     parts.update(rows[1].numpy().tobytes())
     return parts.hexdigest()

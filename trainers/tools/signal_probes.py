@@ -1,7 +1,7 @@
 """How signals pass through deep networks before any training: the probes of claims I2 to I10 and A16.
 
     python -m trainers.tools.signal_probes              measured beside claimed, under a minute
-    python -m trainers.tools.signal_probes --training   also the claims about training 3 to 30 layers, some minutes
+    python -m trainers.tools.signal_probes --training   also the claims about training 3 to 30 layers, minutes
 
 The networks, initializers and activations are the catalogue's own, and the seeds are a stack.
 Shape letters: K seeds, B items, F features, L layers.
@@ -23,11 +23,11 @@ from search_spaces.config import Setting
 from search_spaces.initializers import INITIALIZER
 from search_spaces.normalizations import NORMALIZATION
 from search_spaces.space import complete
-from trainers.diagnostics.flow import Taps
+from trainers.diagnostics.flow import FlowTaps
 from trainers.evaluation import Slot
 from trainers.loop.pack import train_pack
 from trainers.member import Member
-from trainers.networks.network import Noise, Pass
+from trainers.networks.network import ForwardPass, Noise
 from trainers.networks.perceptron import Perceptron
 from trainers.randomness import StreamKey, stream
 from trainers.tasks import TASKS
@@ -36,7 +36,7 @@ SEEDS, ITEMS, WIDTH = 10, 16, 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
+class MeasuredClaim:
     """One number of the claims' table, measured."""
 
     claim: str
@@ -88,12 +88,12 @@ def propagate(
         *NORMALIZATION.level(config.levels["normalization"]).ranges,
     )
     generator = torch.Generator().manual_seed(0)
-    taps = Taps()
+    taps = FlowTaps()
     scale = None
     if drop:
         scale = (torch.rand(depth, seeds, items, width, generator=generator) >= drop) / (1 - drop)
 
-    how = Pass(
+    how = ForwardPass(
         training=True,
         numbers={span.name: torch.full((seeds, 1, 1), config.numbers[span.name]) for span in spans},
         noise=Noise(scale=scale),
@@ -115,7 +115,7 @@ def average(moments_KL: Tensor) -> float:
     return float(moments_KL[:, -1].mean())
 
 
-def probes() -> Iterator[Probe]:
+def probes() -> Iterator[MeasuredClaim]:
     """Every claim that is a matter of mathematics or of rounding, with no training in it."""
     yield from _overflow()
     yield from _relu()
@@ -123,13 +123,15 @@ def probes() -> Iterator[Probe]:
     yield from _selu()
 
 
-def _overflow() -> Iterator[Probe]:
+def _overflow() -> Iterator[MeasuredClaim]:
     lost = first_lost(propagate({"initializer": "std_normal", "activation": "identity"}, depth=40))
     what = "linear, N(0, 1): first layer that overflows"
     for name, end in (("earliest seed", lost.min()), ("latest seed", lost.max())):
-        yield Probe(claim="I2", what=f"{what}, {name}", claimed="31-32", measured=float(end), low=30, high=33)
+        yield MeasuredClaim(
+            claim="I2", what=f"{what}, {name}", claimed="31-32", measured=float(end), low=30, high=33
+        )
     steady = propagate({"initializer": "lecun_normal", "activation": "identity"}, depth=100)
-    yield Probe(
+    yield MeasuredClaim(
         claim="I2",
         what="linear, N(0, 1/256): seeds finite after 100 layers",
         claimed="all",
@@ -138,7 +140,7 @@ def _overflow() -> Iterator[Probe]:
         high=1.0,
     )
     tanh = propagate({"initializer": "glorot_uniform", "activation": "tanh"}, depth=100)
-    yield Probe(
+    yield MeasuredClaim(
         claim="I3",
         what="tanh, Glorot uniform: SD after 100 layers",
         claimed="0.067 (0.034-0.088)",
@@ -148,7 +150,7 @@ def _overflow() -> Iterator[Probe]:
     )
 
 
-def _relu() -> Iterator[Probe]:
+def _relu() -> Iterator[MeasuredClaim]:
     """Each layer multiplies E h^2 by (weight variance) * fan_in / 2."""
     for name, claimed, factor in (
         ("he_normal", "0.74", 1.0),
@@ -161,7 +163,7 @@ def _relu() -> Iterator[Probe]:
     draws = stream("probes", "I6")
     levels = ("torch_default", "he_uniform")
     default, he = (INITIALIZER.level(level).build.weight(1024, 1024, draws) for level in levels)
-    yield Probe(
+    yield MeasuredClaim(
         claim="I6",
         what="torch default: SD of weights * sqrt(fan_in)",
         claimed="0.5778",
@@ -169,7 +171,7 @@ def _relu() -> Iterator[Probe]:
         low=0.5774 * 0.99,
         high=0.5774 * 1.01,
     )
-    yield Probe(
+    yield MeasuredClaim(
         claim="I6",
         what="He uniform: bound over torch default's",
         claimed="2.449",
@@ -179,7 +181,7 @@ def _relu() -> Iterator[Probe]:
     )
 
 
-def _he_elsewhere() -> Iterator[Probe]:
+def _he_elsewhere() -> Iterator[MeasuredClaim]:
     """He's gain is ReLU's own: under others the signal fades or grows."""
     for level, number, times in (
         ("silu", 1.2e-8, 3),
@@ -200,7 +202,7 @@ def _he_elsewhere() -> Iterator[Probe]:
         yield _after("I9", f"leaky relu 0.2, he_normal, {what}", claimed, found, expected, 2.0)
 
 
-def _selu() -> Iterator[Probe]:
+def _selu() -> Iterator[MeasuredClaim]:
     """Self-normalizing: the fixed point is 1, and each condition of A16 is broken alone."""
     good = {"initializer": "lecun_normal", "activation": "selu"}
     found = average(propagate(good, depth=30))
@@ -218,14 +220,14 @@ def _selu() -> Iterator[Probe]:
     for what, arm, low, high in arms:
         # The claim names the conditions; what the fixed point of 1 turns into is measured here.
         claimed = "1" if low < 1 else "not 1"
-        yield Probe(
+        yield MeasuredClaim(
             claim="A16", what=f"selu, {what}", claimed=claimed, measured=average(arm()), low=low, high=high
         )
 
 
-def _after(claim: str, what: str, claimed: str, found: float, expected: float, times: float) -> Probe:
+def _after(claim: str, what: str, claimed: str, found: float, expected: float, times: float) -> MeasuredClaim:
     """A second moment after 30 layers, right within a factor of `times`."""
-    return Probe(
+    return MeasuredClaim(
         claim=claim,
         what=f"{what}: E h^2 after 30 layers",
         claimed=claimed,

@@ -1,6 +1,6 @@
 """Update rules on loss surfaces of two parameters: ravine, steep optimum, cliff, many basins.
 
-    python -m trainers.tools.test_functions            which rule reaches the optimum, for how many of 19 learning rates
+    python -m trainers.tools.test_functions    which rule reaches the optimum, for how many of 19 rates
 
 The surfaces are those of documents 002 (after the UvA deep-learning tutorials) and 000; claims O13, O14,
 O18, O19, S6 and S11. The rules and schedules are the catalogue's own, and starts times rates are a stack.
@@ -92,7 +92,7 @@ SURFACES: Mapping[str, Surface] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Descent:
+class DescentResult:
     """What one rule did on one surface."""
 
     path_TK2: Tensor
@@ -133,7 +133,7 @@ def descend(
     numbers: Mapping[str, float] | None = None,
     starts: int = STARTS,
     steps: int = STEPS,
-) -> Descent:
+) -> DescentResult:
     """Runs one recipe from random starts with every learning rate, all at once, in float64.
 
     Args:
@@ -171,7 +171,7 @@ def descend(
         path.append(params_KP[:, :2].clone())
     losses.append(_gradient(surface, params_KP)[0])
     loss_TK = torch.stack(losses)
-    return Descent(
+    return DescentResult(
         path_TK2=torch.stack(path),
         loss_TK=loss_TK,
         rates_K=torch.tensor([rate for rate, _ in cases], dtype=torch.float64),

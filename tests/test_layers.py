@@ -1,4 +1,7 @@
-"""No modules import each other in a circle; imports in functions and for annotations alone count as well."""
+"""Folders import only what lies below them, and no modules import each other in a circle.
+
+Imports in functions and for annotations alone count as well.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,32 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
+LAYERS = {
+    "trainers": (
+        *("task", "fetching", "tools", "config_audit", "loop", "diagnostics", "losses", "networks", "tasks"),
+        *(
+            "effective_values",
+            "member",
+            "evaluation",
+            "processor",
+            "tensors",
+            "randomness",
+            "atomic_files",
+            "versions",
+        ),
+    ),
+    "reports": ("pages", "export", "claims", "defaults", "verdicts", "evidence", "statistics", "io"),
+    "studies": (
+        *("cli", "commands", "workspace_files", "cluster", "run", "load_study", "resume_checks"),
+        *("network_changes", "range_scan", "search", "simulation", "tracking", "comparison", "execution"),
+        *("ledger", "packing", "structure_cache", "site", "spec", "samplers", "process_setup"),
+    ),
+}
+"""Package -> its folders and single modules from the top down: each imports only those after it."""
+
+AGAINST = {("trainers.loop.pack", "trainers.config_audit"): "every pack is held against its configuration"}
+"""(module, what it imports) -> why this one may look up."""
 
 PACKAGES = ("search_spaces", "trainers", "reports", "studies")
 """Packages whose modules are free of circles."""
@@ -70,3 +99,23 @@ def test_a_planted_circle_is_found(tmp_path: Path, back: str) -> None:
     for name, text in {"a": "from reports.b import x", "b": "from reports.c import x", "c": back}.items():
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
     assert set(circle(imports(tmp_path))) == {"reports.a", "reports.b", "reports.c"}
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_folders_import_only_what_lies_below_them(package: str) -> None:
+    height = {name: -depth for depth, name in enumerate(LAYERS[package])}
+    upwards = {
+        (module, target)
+        for module, targets in imports(ROOT).items()
+        for target in targets
+        if module.startswith(f"{package}.") and target.startswith(f"{package}.")
+        if height[module.split(".")[1]] < height[target.split(".")[1]]
+    }
+    assert upwards == {pair for pair in AGAINST if pair[0].startswith(f"{package}.")}
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_every_folder_has_its_layer(package: str) -> None:
+    assert set(LAYERS[package]) == {
+        name.split(".")[1] for name in module_files(ROOT) if name.startswith(f"{package}.")
+    }

@@ -17,7 +17,7 @@ SHOWN = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Amount:
+class EffectiveValue:
     """One setting or number of a configuration that is not what it says."""
 
     name: str
@@ -34,13 +34,13 @@ def used(setting: Setting, *, items: int) -> Setting:
     return replace(setting, train_size=size, batch_size=min(setting.batch_size, size))
 
 
-def amounts(config: Config, *, items: int) -> tuple[Amount, ...]:
+def effective_values(config: Config, *, items: int) -> tuple[EffectiveValue, ...]:
     """What of a configuration is not what it says on a task with so many training items."""
     stated, real = config.setting, used(config.setting, items=items)
     found = []
     if real.train_size < stated.train_size:
         found.append(
-            Amount(
+            EffectiveValue(
                 name="train_size",
                 stated=stated.train_size,
                 means="means all training items",
@@ -49,7 +49,7 @@ def amounts(config: Config, *, items: int) -> tuple[Amount, ...]:
         )
     if real.batch_size < stated.batch_size:
         found.append(
-            Amount(
+            EffectiveValue(
                 name="batch_size",
                 stated=stated.batch_size,
                 means="means all training items at once",
@@ -59,17 +59,19 @@ def amounts(config: Config, *, items: int) -> tuple[Amount, ...]:
     for name in ("warmup_share", "warmup_fraction", "cooldown_share"):
         share = config.numbers.get(name, 0.0)
         if share > 0 and round(share * stated.steps) == 0:
-            found.append(Amount(name=name, stated=share, means=f"is 0 of {stated.steps} steps"))
+            found.append(EffectiveValue(name=name, stated=share, means=f"is 0 of {stated.steps} steps"))
     for name, act in (
         ("plateau_patience", "the rate is never cut"),
         ("stop_patience", "nothing stops early"),
     ):
         if name in config.numbers and not waits(config, name):
             looks = f"{stated.evaluations} looks at validation"
-            found.append(Amount(name=name, stated=config.numbers[name], means=f"outlasts {looks}: {act}"))
+            found.append(
+                EffectiveValue(name=name, stated=config.numbers[name], means=f"outlasts {looks}: {act}")
+            )
     rate = config.numbers.get("dropout_rate", 0.0)
     if rate > 0 and round(rate * GRID) == 0:
-        found.append(Amount(name="dropout_rate", stated=rate, means="drops nothing"))
+        found.append(EffectiveValue(name="dropout_rate", stated=rate, means="drops nothing"))
     return tuple(found)
 
 
@@ -81,7 +83,7 @@ def waits(config: Config, patience: str) -> bool:
     return int(config.numbers[patience]) + 2 < config.setting.evaluations
 
 
-def told(on_tasks: Mapping[str, Iterable[Amount]]) -> tuple[str, ...]:
+def describe(on_tasks: Mapping[str, Iterable[EffectiveValue]]) -> tuple[str, ...]:
     """One sentence for each setting or number that is not what it says, with what it is on which task."""
     found: dict[tuple[str, float, str], dict[str, str]] = {}
     for task, cut in on_tasks.items():

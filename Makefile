@@ -9,7 +9,7 @@ PROCESSES ?= 2
 PINS := pyproject.toml constraints.txt
 # As pip does with what it installs; else a first run, or any run where Python may not write its caches, compiles
 # our modules anew in each of its processes, which takes a second in each.
-COMPILE := @$(BIN)/python -m compileall -q groundrules.py studies search_spaces trainers reports
+COMPILE := @$(BIN)/python -m compileall -q studies search_spaces trainers reports
 
 .PHONY: help quickstart test test-fast check ui clean
 .DEFAULT_GOAL := help

@@ -45,6 +45,9 @@ LONGEST = (
 SLOW = (
     *LONGEST,
     "tests/infra/test_scripts.py",
+    "tests/interface/test_examples.py",
+    "tests/interface/test_installed.py",
+    "tests/interface/test_runs.py",
     "tests/mutations/test_mutations.py",
     "tests/reports/test_claim_cards.py",
     "tests/reports/test_claim_properties.py",

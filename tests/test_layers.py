@@ -17,20 +17,22 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "trainers": (
         *("task", "fetching", "tools", "config_audit", "loop", "diagnostics", "losses", "networks", "tasks"),
-        *(
-            "effective_values",
-            "member",
-            "evaluation",
-            "processor",
-            "tensors",
-            "randomness",
-            "atomic_files",
-            "versions",
-        ),
+        *("effective_values", "member", "evaluation", "processor", "tensors", "randomness"),
+        *("atomic_files", "versions"),
     ),
     "reports": ("pages", "export", "claims", "defaults", "verdicts", "evidence", "statistics", "io"),
     "studies": (
-        *("cli", "commands", "workspace_files", "cluster", "run", "load_study", "resume_checks"),
+        *(
+            "interface",
+            "cli",
+            "commands",
+            "operations",
+            "workspace_files",
+            "cluster",
+            "run",
+            "load_study",
+            "resume_checks",
+        ),
         *("network_changes", "range_scan", "search", "simulation", "tracking", "comparison", "execution"),
         *("ledger", "packing", "structure_cache", "site", "spec", "samplers", "process_setup"),
     ),

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from studies.commands import completion
 from studies.commands.path_arguments import DEFAULT_WORKSPACE as DEFAULT_WORKSPACE
 from studies.commands.path_arguments import WORKSPACE_VARIABLE, output_place, place, workspace_place
 
@@ -66,8 +67,20 @@ class ResultsFormat(StrEnum):
     parquet = "parquet"
 
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A study file, or the name of one that ships.")]
-Study = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study in the workspace.")]
+Spec = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC",
+        autocompletion=completion.study_files,
+        help="A study file, or the name of one that ships.",
+    ),
+]
+Study = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", autocompletion=completion.studies, help="The name of a study in the workspace."
+    ),
+]
 Workspace = Annotated[
     Path,
     typer.Option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from studies.commands import completion
 from studies.commands.options import (
     DEFAULT_WORKSPACE,
     CatalogueFormat,
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 
 
 def catalog(
-    factor: Annotated[str | None, typer.Argument(help="One factor; default: all.")] = None,
+    factor: Annotated[
+        str | None,
+        typer.Argument(autocompletion=completion.factors, help="One factor; default: all."),
+    ] = None,
     kind: Annotated[
         CatalogueFormat, typer.Option("--format", help="How to list them.")
     ] = CatalogueFormat.plain,
@@ -65,7 +69,12 @@ def catalog(
 
 
 def download(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Image sets, such as mnist.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...", autocompletion=completion.image_sets, help="Image sets, such as mnist."
+        ),
+    ],
 ) -> None:
     """Fetch published image sets.
 
@@ -117,52 +126,37 @@ def scope(
 
     On tasks that are never judged; the same command again resumes.
     """
-    from reports.io.safe_paths import own_folder
-    from reports.pages.range_scan_page import write_scope_page
     from studies.cluster.status_text import given_up_text
     from studies.execution.interrupts import interrupted_by_sigterm
     from studies.execution.progress import Display, duration
-    from studies.ledger.ledger import Ledger
     from studies.load_study import load
-    from studies.range_scan.protocol import scope_of
-    from studies.range_scan.results import range_scan_record
-    from studies.range_scan.summary import lines, plain
-    from studies.run import run
-    from studies.search.spec import SearchSpec
-    from studies.workspace_files import REPORTS, refuse_links
-    from trainers.tasks.user_tasks import task_book
+    from studies.operations.range_scan import scan_ranges
 
     study = load(spec)
-    if isinstance(study, SearchSpec):
-        raise ValueError(
-            f"{study.file}: a search study compares no levels; widen its `space` by its own page"
-        )
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
-    wide = scope_of(study, task_book(tasks_from), tasks=names, points=points)
-    refuse_links(workspace, wide.study)
     with interrupted_by_sigterm(), Display() as display:
-        summary = run(
-            wide,
+        scan = scan_ranges(
+            study,
             workspace=workspace,
             tasks_from=tasks_from,
+            tasks=names,
+            points=points,
             engine=engine.value,
             workers=workers,
             device=device,
             gpu_fraction=gpu_fraction,
-            watch=display,
+            display=display,
         )
-    with Ledger.open(workspace) as ledger:
-        found = range_scan_record(ledger, wide.study)
-    page = write_scope_page(found, own_folder(workspace.absolute(), REPORTS, found.name))
+    summary = scan.summary
     if as_json:
-        print(json.dumps({**plain(found), "trained": summary.trained, "page": str(page)}, indent=2))
+        print(json.dumps(scan.to_dict(), indent=2))
     else:
-        for line in (*(f"note: {note}" for note in summary.notes), *lines(found)):
+        for line in (*(f"note: {note}" for note in summary.notes), *scan.lines()):
             print(line)
         print(f"trained {summary.trained} of {summary.planned} members ({duration(summary.seconds)})")
-        print(f"page      {page}")
+        print(f"page      {scan.page}")
     if not summary.complete:
-        for line in given_up_text(summary, as_typed("logs", wide.study, workspace=workspace)):
+        for line in given_up_text(summary, as_typed("logs", scan.study, workspace=workspace)):
             print(line, file=sys.stderr)
         raise typer.Exit(1)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from studies.commands import completion
 from studies.commands.options import (
     DEFAULT_WORKSPACE,
     Device,
@@ -21,29 +22,20 @@ from studies.commands.options import (
     TasksFrom,
     Workspace,
 )
-from studies.commands.pages import write_pages
 from studies.commands.path_arguments import place
-from studies.commands.records import record_of
-
-if TYPE_CHECKING:
-    from reports.defaults.schema import Defaults
 
 
 def report(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
     """Rebuild a study's pages from the ledger alone."""
-    from studies.tracking.tracker import has_store, log_report, restore
-    from studies.workspace_files import refuse_links
+    from studies.operations.running import rebuild_pages
 
-    refuse_links(workspace, study)
-    record = record_of(workspace, study)
-    page, defaults = write_pages(workspace, record)
-    if has_store(workspace, study) and restore(workspace, record):
-        log_report(workspace, study, page.parent)
+    pages = rebuild_pages(workspace, study)
     if as_json:
-        print(json.dumps({"report": str(page), "defaults": str(defaults) if defaults else None}))
+        defaults = str(pages.defaults) if pages.defaults else None
+        print(json.dumps({"report": str(pages.page), "defaults": defaults}))
     else:
-        print(f"report    {page}")
-        print(f"defaults  {defaults or 'none yet: the study carries no verdicts'}")
+        print(f"report    {pages.page}")
+        print(f"defaults  {pages.defaults or 'none yet: the study carries no verdicts'}")
 
 
 def results(
@@ -56,8 +48,8 @@ def results(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Write every evaluation of a study, one row each."""
-    from studies.commands.results import rows, write
     from studies.ledger.ledger import Ledger
+    from studies.operations.results import rows, write
 
     with Ledger.open(workspace) as ledger:
         found = rows(ledger, study, timings=timings)
@@ -85,7 +77,11 @@ def ui(
 def export(
     study: Annotated[
         str,
-        typer.Argument(metavar="STUDY", help="A study, a defaults file, or published, textbook, framework."),
+        typer.Argument(
+            metavar="STUDY",
+            autocompletion=completion.tables,
+            help="A study, a defaults file, or published, textbook, framework.",
+        ),
     ],
     kind: Annotated[Kind, typer.Option("--format", help="How to write them.")] = Kind.yaml,
     output: Output = None,
@@ -104,45 +100,32 @@ def export(
 
     Of a search study, the best configuration.
     """
-    from reports.evidence.search_record import SearchRecord
-    from studies.commands.defaults_sources import elsewhere
-    from studies.commands.pages import defaults_of, emit
-    from studies.search.summary import exported
+    from studies.operations.defaults_tables import export_study
+    from studies.operations.pages import emit
 
-    table = elsewhere(study, workspace)
-    if table is not None:
-        if previous is not None:
-            raise ValueError(f"--previous goes with a study of the workspace, not with {study}")
-    else:
-        record = record_of(workspace, study)
-        if isinstance(record, SearchRecord):
-            if previous is not None:
-                raise ValueError(
-                    f"study '{study}' is a search study: it releases no defaults, so --previous means nothing"
-                )
-            emit(exported(record, kind.value), output)
-            return
-        table = defaults_of(record, previous)
-    emit(rendered(table, kind), output)
-
-
-def rendered(table: Defaults, kind: Kind) -> str:
-    """The table in a format; what a plain PyTorch file leaves out is said on the error stream as well."""
-    from reports.export.formats import render
-    from reports.export.torch_file import left_out, to_know
-
-    text = render(table, kind.value)
-    for note in (*left_out(table), *to_know(table)) if kind is Kind.python else ():
+    exported = export_study(study, kind.value, workspace=workspace, previous=previous)
+    for note in exported.notes:
         print(f"note: {note}", file=sys.stderr)
-    return text
+    emit(exported.text, output)
 
 
 def diff(
     before: Annotated[
         str,
-        typer.Argument(metavar="A", help="A defaults file, a study, or published, textbook, framework."),
+        typer.Argument(
+            metavar="A",
+            autocompletion=completion.tables,
+            help="A defaults file, a study, or published, textbook, framework.",
+        ),
     ],
-    after: Annotated[str, typer.Argument(metavar="B", help="Likewise; compared where both have a regime.")],
+    after: Annotated[
+        str,
+        typer.Argument(
+            metavar="B",
+            autocompletion=completion.tables,
+            help="Likewise; compared where both have a regime.",
+        ),
+    ],
     kind: Annotated[DiffFormat, typer.Option("--format", help="How to say it.")] = DiffFormat.text,
     output: Output = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -151,31 +134,39 @@ def diff(
 
     And which verdict moved it.
     """
-    from reports.defaults.diff import differences
     from reports.export.diff_text import diff_text
-    from studies.commands.defaults_sources import table_named
-    from studies.commands.pages import emit
+    from studies.operations.defaults_tables import compare_tables
+    from studies.operations.pages import emit
 
-    tables = table_named(before, workspace), table_named(after, workspace)
-    found = differences(*tables, (before, after))
-    emit(diff_text(found, kind.value), output)
-    if found.any:
+    changes = compare_tables(before, after, workspace=workspace)
+    emit(diff_text(changes, kind.value), output)
+    if changes.any:
         raise typer.Exit(1)
 
 
 def why(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="[FILE] ROW", help="A row, such as initializer@deep; from a file, or here."),
+        typer.Argument(
+            metavar="[FILE] ROW",
+            autocompletion=completion.rows,
+            help="A row, such as initializer@deep; from a file, or here.",
+        ),
     ],
     study: Annotated[
-        str | None, typer.Option("--study", metavar="STUDY", help="Where several studies have that row.")
+        str | None,
+        typer.Option(
+            "--study",
+            metavar="STUDY",
+            autocompletion=completion.studies,
+            help="Where several studies have that row.",
+        ),
     ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
     as_json: Json = False,
 ) -> None:
     """Show the evidence behind one recommended default."""
-    from studies.commands.why import card_from_file, card_from_workspace
+    from studies.operations.why import card_from_file, card_from_workspace
 
     if len(words) > 2:
         raise ValueError(f"why takes a row, or a defaults file and a row, not {len(words)} words")
@@ -194,8 +185,8 @@ def claims(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> N
     Each study of the workspace alone, and all together; exit code 2 where one is
     damaged, which is left out.
     """
-    from studies.commands.claims import claims_of, lines, plain
     from studies.ledger.row_codec import damaged_studies
+    from studies.operations.claims import claims_of, lines, plain
 
     found = claims_of(workspace)
     print(json.dumps(plain(found), indent=2) if as_json else "\n".join(lines(found)))
@@ -217,7 +208,7 @@ def replay(
 
     Exit code 1 when it came out differently.
     """
-    from studies.commands.replay import replay as again
+    from studies.operations.replay import replay as again
 
     found = again(workspace, evaluation, tasks_from=tasks_from, device=device)
     print(json.dumps(found.plain(), indent=2) if as_json else "\n".join(found.lines()))

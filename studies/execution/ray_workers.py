@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from studies.execution.failure_kinds import Kind
     from studies.execution.scheduler_protocol import Scheduler
     from studies.packing import Pack
+    from trainers.tasks.user_tasks import TaskSource
 
 log = logging.getLogger("groundrules.workers")
 
@@ -70,7 +71,7 @@ usage.tag_callbacks = lambda callbacks: False
 def run_ray(
     agenda: Scheduler,
     *,
-    tasks_from: Path | None = None,
+    tasks_from: TaskSource | None = None,
     workers: int | None = None,
     device: str = "cpu",
     gpu_fraction: float = 0.0,
@@ -81,7 +82,8 @@ def run_ray(
 
     Args:
         agenda: what is to be trained; also receives the results.
-        tasks_from: the user's task file; each worker loads it for itself.
+        tasks_from: the user's task file, which each worker loads for itself; or tasks of this process, which
+            they are sent.
         workers: packs trained at the same time; None: one per CPU this process may use.
         device: 'cpu', or a torch device; chosen here, never guessed.
         gpu_fraction: share of one GPU each worker asks Ray for (0 for none).
@@ -179,7 +181,7 @@ class PackDispatcher(tune.Callback):
         agenda: Scheduler,
         place: WorkerPool,
         *,
-        tasks_from: Path | None,
+        tasks_from: TaskSource | None,
         device: str,
         on_tick: Callable[[], None] | None,
     ) -> None:

@@ -236,7 +236,8 @@ def test_the_distribution_ships_every_file_that_its_code_reads() -> None:
 
 def test_every_dependency_is_pinned_where_it_was_tested() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["dev"], *extras["docs"]]
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line.split("==")[0].lower() for line in lines if "==" in line and not line.startswith("#")}
     names = {text.split(">=")[0].split("[")[0].lower() for text in asked}

@@ -22,7 +22,7 @@ def listing(
 ) -> None:
     """List the studies of the ledger and their jobs.
 
-    Exit code 2 where one is damaged; the others are listed all the same.
+    Exit code 2 if a study is damaged; the others are listed nevertheless.
     """
     from studies.ledger.row_codec import damaged_studies
     from studies.operations.jobs import list_studies
@@ -55,9 +55,9 @@ def status(
     workspace: Workspace = DEFAULT_WORKSPACE,
     as_json: Json = False,
 ) -> None:
-    """Say where a study stands.
+    """Show the progress of a study.
 
-    From the ledger, and from the cluster where one is named and answers.
+    Read from the ledger and, if a cluster is named and can be reached, from its job.
     """
     from studies.operations.jobs import study_status
 
@@ -77,12 +77,14 @@ def logs(
     study: Study,
     cluster: ClusterUrl = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until the study's job is over.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Keep printing until the study's job ends.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what the newest attempt at a study has written.
+    """Show the output of a study's latest run.
 
-    Where no cluster is named: what became of its packs here, with the traceback of every failure.
+    Without a cluster: the packs of its runs on this machine, with the traceback of every failure.
     """
     from studies.operations.jobs import study_logs
 
@@ -100,7 +102,7 @@ def stop(
     workspace: Workspace = DEFAULT_WORKSPACE,
     as_json: Json = False,
 ) -> None:
-    """Stop a study; what is finished is kept, and `resume` goes on."""
+    """Stop a study; finished work is kept, and resume continues it."""
     from studies.cluster.service import stop as stopped
     from studies.operations.jobs import cluster_api, newest_job
 

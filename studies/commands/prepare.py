@@ -32,11 +32,9 @@ if TYPE_CHECKING:
 def catalog(
     factor: Annotated[
         str | None,
-        typer.Argument(autocompletion=completion.factors, help="One factor; default: all."),
+        typer.Argument(autocompletion=completion.factors, help="A factor; default: all of them."),
     ] = None,
-    kind: Annotated[
-        CatalogueFormat, typer.Option("--format", help="How to list them.")
-    ] = CatalogueFormat.plain,
+    kind: Annotated[CatalogueFormat, typer.Option("--format", help="Output format.")] = CatalogueFormat.plain,
     as_json: Json = False,
 ) -> None:
     """List what can vary: factors, levels, ranges, sources."""
@@ -76,9 +74,9 @@ def download(
         ),
     ],
 ) -> None:
-    """Fetch published image sets.
+    """Download published image sets.
 
-    They go into the data folder (GROUNDRULES_DATA; default: your cache).
+    They are kept in the folder GROUNDRULES_DATA (default: your cache).
     """
     from trainers.tasks.images import download as fetch
     from trainers.tasks.images import image_set
@@ -89,12 +87,12 @@ def download(
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", parser=place, help="Made where missing.")
+        Path, typer.Argument(metavar="[DIR]", parser=place, help="Created if missing.")
     ] = Path(),
 ) -> None:
-    """Write files to start from; nothing is overwritten.
+    """Write a study file and a task file to start from.
 
-    A commented study file and a file of tasks.
+    Both are commented. Nothing is overwritten.
     """
     from studies.commands.start import write_templates
 
@@ -112,19 +110,20 @@ def scope(
     tasks: Annotated[
         str | None,
         typer.Option(
-            "--tasks", metavar="NAME,...", help="Development tasks, or your own; default: 3 that ship."
+            "--tasks", metavar="NAME,...", help="Development tasks or your own; default: three that ship."
         ),
     ] = None,
-    points: Annotated[int, typer.Option("--points", help="Of every level on every task.")] = 32,
+    points: Annotated[int, typer.Option("--points", help="Points per level and task.")] = 32,
     engine: EngineOption = Engine.ray,
     workers: Workers = None,
     device: Device = "cpu",
     gpu_fraction: GpuFraction = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Look at a study's ranges before it is run.
+    """Check a study's tuning ranges before it runs.
 
-    On tasks that are never judged; the same command again resumes.
+    Trains on development tasks only, never on those that the study judges. The same command
+    resumes.
     """
     from studies.cluster.status_text import given_up_text
     from studies.execution.interrupts import interrupted_by_sigterm
@@ -163,7 +162,7 @@ def scope(
 
 def simulate(
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="ROW", help="One row (V3); may be repeated.")
+        list[str] | None, typer.Option("--only", metavar="ROW", help="A row, such as V3; may be repeated.")
     ] = None,
     studies: Annotated[int, typer.Option(min=1, help="Simulated studies per row.")] = 1000,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
@@ -171,7 +170,7 @@ def simulate(
 ) -> None:
     """Measure how often the verdict rule is wrong.
 
-    On simulated studies whose truth is known.
+    Uses simulated studies whose truth is known. Exit code 1 unless every bound is shown to hold.
     """
     from studies.simulation import table
 

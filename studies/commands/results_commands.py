@@ -26,7 +26,7 @@ from studies.commands.path_arguments import place
 
 
 def report(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
-    """Rebuild a study's pages from the ledger alone."""
+    """Rebuild a study's report from the ledger."""
     from studies.operations.running import rebuild_pages
 
     pages = rebuild_pages(workspace, study)
@@ -41,13 +41,13 @@ def report(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json
 def results(
     study: Study,
     table: Annotated[
-        ResultsFormat, typer.Option("--format", help="Parquet needs --output.")
+        ResultsFormat, typer.Option("--format", help="Output format; parquet needs --output.")
     ] = ResultsFormat.csv,
     output: Output = None,
-    timings: Annotated[bool, typer.Option("--timings", help="Also when and how long each trained.")] = False,
+    timings: Annotated[bool, typer.Option("--timings", help="Add start times and durations.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Write every evaluation of a study, one row each."""
+    """Write every evaluation of a study as a table."""
     from studies.ledger.ledger import Ledger
     from studies.operations.results import rows, write
 
@@ -58,9 +58,9 @@ def results(
 
 def ui(
     workspace: Workspace = DEFAULT_WORKSPACE,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 or none: a free one.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; default: a free one.")] = None,
 ) -> None:
-    """Show the workspace's MLflow pages on this machine, until Ctrl-C."""
+    """Serve the workspace's MLflow pages on this machine until Ctrl-C."""
     from studies.tracking.ui import pages_elsewhere, serve
     from studies.workspace_files import refuse_links
 
@@ -83,7 +83,7 @@ def export(
             help="A study, a defaults file, or published, textbook, framework.",
         ),
     ],
-    kind: Annotated[Kind, typer.Option("--format", help="How to write them.")] = Kind.yaml,
+    kind: Annotated[Kind, typer.Option("--format", help="Output format.")] = Kind.yaml,
     output: Output = None,
     previous: Annotated[
         Path | None,
@@ -91,14 +91,14 @@ def export(
             "--previous",
             metavar="FILE",
             parser=place,
-            help="The last release, or `published`: its levels stay if they may.",
+            help="The previous release, or published: its levels stay while they are admissible.",
         ),
     ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Write a study's recommended defaults.
+    """Export a study's recommended defaults.
 
-    Of a search study, the best configuration.
+    For a search study: its best configuration.
     """
     from studies.operations.defaults_tables import export_study
     from studies.operations.pages import emit
@@ -123,16 +123,16 @@ def diff(
         typer.Argument(
             metavar="B",
             autocompletion=completion.tables,
-            help="Likewise; compared where both have a regime.",
+            help="Likewise; regimes that both have are compared.",
         ),
     ],
-    kind: Annotated[DiffFormat, typer.Option("--format", help="How to say it.")] = DiffFormat.text,
+    kind: Annotated[DiffFormat, typer.Option("--format", help="Output format.")] = DiffFormat.text,
     output: Output = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Say what changed from A to B; exit code 1 if anything.
+    """Show what changed from one table of defaults to another.
 
-    And which verdict moved it.
+    Each change names the verdict behind it. Exit code 1 if anything changed.
     """
     from reports.export.diff_text import diff_text
     from studies.operations.defaults_tables import compare_tables
@@ -150,7 +150,7 @@ def why(
         typer.Argument(
             metavar="[FILE] ROW",
             autocompletion=completion.rows,
-            help="A row, such as initializer@deep; from a file, or here.",
+            help="A row, such as initializer@deep, of a file or of this workspace.",
         ),
     ],
     study: Annotated[
@@ -159,7 +159,7 @@ def why(
             "--study",
             metavar="STUDY",
             autocompletion=completion.studies,
-            help="Where several studies have that row.",
+            help="The study, if several have that row.",
         ),
     ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -180,10 +180,10 @@ def why(
 
 
 def claims(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
-    """List what studies say of the claims of texts.
+    """List what the studies here say about claims from texts.
 
-    Each study of the workspace alone, and all together; exit code 2 where one is
-    damaged, which is left out.
+    Each study of the workspace by itself, and all of them together. A damaged study is left out,
+    and the exit code is 2.
     """
     from studies.ledger.row_codec import damaged_studies
     from studies.operations.claims import claims_of, lines, plain
@@ -197,7 +197,9 @@ def claims(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> N
 def replay(
     evaluation: Annotated[
         str,
-        typer.Argument(metavar="EVALUATION_ID", help="From `results` or `why`; its first digits will do."),
+        typer.Argument(
+            metavar="EVALUATION_ID", help="An id from results or why; its first digits are enough."
+        ),
     ],
     workspace: Workspace = DEFAULT_WORKSPACE,
     tasks_from: TasksFrom = None,
@@ -206,7 +208,7 @@ def replay(
 ) -> None:
     """Train one evaluation again, alone, and compare.
 
-    Exit code 1 when it came out differently.
+    Exit code 1 if the result differs.
     """
     from studies.operations.replay import replay as again
 
@@ -217,10 +219,10 @@ def replay(
 
 
 def check(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
-    """Verify that the ledger holds what was committed.
+    """Verify a study's rows in the ledger against their hashes.
 
-    Row by row; exit code 1 where it does not, and 2 where it cannot be read at
-    all. Every other command ends with 2 where what it needs is damaged.
+    Exit code 1 if a row is damaged, 2 if the ledger cannot be read at all. Every other command
+    ends with 2 if something that it needs is damaged.
     """
     from studies.ledger.ledger import Ledger
 

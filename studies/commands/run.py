@@ -46,7 +46,7 @@ def plan(
     hours: Hours = None,
     as_json: Json = False,
 ) -> None:
-    """Check a study and say what it would cost; nothing is run."""
+    """Check a study and estimate its cost; trains nothing."""
     from studies.load_study import load
     from studies.operations.planning import one_budget, plan_study
 
@@ -70,9 +70,9 @@ def run(
     cluster: HereOption = None,
     as_json: Json = False,
 ) -> None:
-    """Run a study here; the same command resumes.
+    """Run or resume a study on this machine.
 
-    Nothing that the ledger holds is trained again.
+    Trainings that the ledger already holds are not repeated.
     """
     from studies.execution.interrupts import interrupted_by_sigterm
     from studies.execution.prestart import is_new
@@ -125,17 +125,19 @@ def run(
 def extend(
     study: Study,
     families: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Task families of the whole; its looks are evidence.")
+        int | None, typer.Option(min=1, max=1000, help="Task families in all; evidence at a registered look.")
     ] = None,
-    blocks: Annotated[int | None, typer.Option(min=1, max=1000, help="Of each task: exploratory.")] = None,
+    blocks: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Blocks per task; makes it exploratory.")
+    ] = None,
     tasks: Annotated[
-        str | None, typer.Option("--tasks", metavar="NAME,...", help="Declared besides: exploratory.")
+        str | None, typer.Option("--tasks", metavar="NAME,...", help="Further tasks; makes it exploratory.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", metavar="CHILD", help="Default: STUDY with what grows.")
+        str | None, typer.Option("--name", metavar="CHILD", help="Its name; default: STUDY and what grows.")
     ] = None,
     only_file: Annotated[
-        bool, typer.Option("--only-file", help="Write the study file and stop; `run` takes it.")
+        bool, typer.Option("--only-file", help="Only write the study file, for run or submit.")
     ] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
     tasks_from: TasksFrom = None,
@@ -145,9 +147,9 @@ def extend(
     gpu_fraction: GpuFraction = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Go on with a complete study, in one of its own.
+    """Continue a complete study with more families, blocks or tasks.
 
-    It takes over everything that the other has trained.
+    The extension is a study of its own, which takes over everything trained so far.
     """
     from studies.execution.interrupts import interrupted_by_sigterm
     from studies.operations.running import extension_of

@@ -33,12 +33,12 @@ Python = Annotated[
         "--python",
         metavar="PROGRAM",
         envvar="GROUNDRULES_CLUSTER_PYTHON",
-        help="The interpreter on the cluster's machines.",
+        help="Python interpreter on the cluster's machines.",
     ),
 ]
 DriverCpus = Annotated[
     float,
-    typer.Option("--driver-cpus", min=0, help="Reserved for the driver; 0: it runs on the head."),
+    typer.Option("--driver-cpus", min=0, help="CPUs reserved for the driver; 0: it runs on the head."),
 ]
 WorkspaceThere = Annotated[
     str,
@@ -51,7 +51,7 @@ WorkspaceThere = Annotated[
 SubmitWorkers = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=1, max=1024, help="Packs at a time; more than fit make an autoscaler add nodes."
+        "--workers", min=1, max=1024, help="Packs at a time; more than fit make the autoscaler add nodes."
     ),
 ]
 
@@ -70,7 +70,10 @@ def submit(
     workspace_there: WorkspaceThere = "",
     as_json: Json = False,
 ) -> None:
-    """Run a study on a Ray cluster; the same study twice is one study."""
+    """Run a study on a Ray cluster.
+
+    Submitting the same study twice gives one study.
+    """
     from studies.cluster.service import RunRequest
     from studies.operations.jobs import send_study
 
@@ -103,9 +106,9 @@ def resume(
     workspace_there: WorkspaceThere = "",
     as_json: Json = False,
 ) -> None:
-    """Submit a study again, as the ledger recorded it.
+    """Submit a study again from what the ledger recorded.
 
-    Also to a cluster that has replaced its own.
+    It may run on another cluster than before.
     """
     from studies.cluster.service import RunRequest
     from studies.operations.jobs import resend_study

@@ -291,11 +291,10 @@ def _conclude(workspace: Path, trained: TrainedStudy, *, as_json: bool, more: Ma
 
 def _answered(workspace: Path, study: str) -> None:
     """Exit code 2 where a complete study has no task to judge on: its file asks what cannot be answered."""
-    from studies.operations.running import is_unanswerable
+    from studies.operations.running import UNANSWERABLE, is_unanswerable
 
     if is_unanswerable(workspace, study):
-        rule = "no row has a task that can be judged, so that nothing was compared"
-        print(f"error: {study}: {rule}; the notes above say why", file=sys.stderr)
+        print(f"error: {study}: {UNANSWERABLE}; the notes above say why", file=sys.stderr)
         raise typer.Exit(2)
 
 

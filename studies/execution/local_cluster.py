@@ -38,6 +38,7 @@ from studies.execution.failure_kinds import ClusterLost  # noqa: E402
 from studies.execution.ray_release import collect  # noqa: E402
 from studies.execution.restart import can_restart, restart  # noqa: E402
 from studies.execution.scratch_folder import new_folder, remove  # noqa: E402
+from studies.execution.task_objects import write_tasks  # noqa: E402
 from studies.execution.watchdog import DONE  # noqa: E402
 from studies.process_setup import hear_again  # noqa: E402
 
@@ -165,9 +166,7 @@ class Cluster:
     def carried(self, tasks_from: TaskSource | None) -> str | None:
         """The task file as workers find it: they are on this machine."""
         if isinstance(tasks_from, Mapping):
-            from studies.execution.task_objects import write_tasks
-
-            return write_tasks(tasks_from, self.folder)
+            return write_tasks(tasks_from, self.folder, dumps=ray.cloudpickle.dumps)
         return None if tasks_from is None else str(Path(tasks_from).resolve())
 
     @property

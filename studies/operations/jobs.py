@@ -111,7 +111,7 @@ def study_status(workspace: Path, study: str, cluster: str | None = None) -> Det
 
     api, unasked = asked_cluster(workspace, cluster)
     jobs = newest_of(api.jobs()) if api else {}
-    standing, job = _standing(workspace, study, none_is_fine=study in jobs), jobs.get(study)
+    standing, job = ledger_standing(workspace, study, none_is_fine=study in jobs), jobs.get(study)
     lines: list[str] = []
     answers: dict[str, Any] = {}
     if standing is not None:
@@ -293,7 +293,7 @@ def resend_study(
         )
 
 
-def _standing(workspace: Path, study: str, *, none_is_fine: bool) -> LedgerStatus | None:
+def ledger_standing(workspace: Path, study: str, *, none_is_fine: bool = False) -> LedgerStatus | None:
     """Where one study stands by the ledger.
 
     Args:

@@ -141,6 +141,9 @@ def rebuild_pages(workspace: Path, study: str) -> StudyPages:
     return StudyPages(record=record, page=page, defaults=defaults)
 
 
+UNANSWERABLE = "no row has a task that can be judged, so that nothing was compared"
+
+
 def is_unanswerable(workspace: Path, study: str) -> bool:
     """Whether a complete study has no task to judge on: its file asks what cannot be answered."""
     from studies.ledger.ledger import Ledger

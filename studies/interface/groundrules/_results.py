@@ -31,8 +31,9 @@ class Figure:
     """One figure of a study's page. A notebook shows it by itself.
 
     Example:
-        >>> figure = gr.load_results("tiny").figure("forest-1")  # doctest: +SKIP
-        >>> figure.data.columns  # doctest: +SKIP
+        >>> figure = next(iter(gr.load_results("tiny").figures.values()))
+        >>> list(figure.data.columns) == list(figure.columns)
+        True
     """
 
     name: str
@@ -86,9 +87,9 @@ class Results:
         """Whether every planned network has been trained."""
         if self.summary is not None:
             return self.summary.complete
-        from studies.operations.jobs import study_status
+        from studies.operations.jobs import ledger_standing
 
-        progress = study_status(self.workspace, self.study).status.progress
+        progress = ledger_standing(self.workspace, self.study)
         return progress is not None and progress.complete
 
     @property
@@ -96,7 +97,11 @@ class Results:
         """What a reader should know: replaced tasks, too few families, packs that were given up."""
         if self.summary is None:
             return ()
-        return (*self.summary.notes, *(one.sentence for one in self.summary.given_up))
+        from studies.operations.running import UNANSWERABLE, is_unanswerable
+
+        given_up = (one.sentence for one in self.summary.given_up)
+        nothing = (UNANSWERABLE,) if is_unanswerable(self.workspace, self.study) else ()
+        return (*self.summary.notes, *given_up, *nothing)
 
     @cached_property
     def verdicts(self) -> tuple[Verdict, ...]:

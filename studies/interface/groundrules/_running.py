@@ -229,8 +229,9 @@ def scan_ranges(
         ValueError: a search study, too few points, or a task that is kept for evidence.
 
     Example:
-        >>> scan = gr.scan_ranges(TINY, points=8)  # doctest: +SKIP
-        >>> print(scan.result.yaml)  # doctest: +SKIP
+        >>> scan = gr.scan_ranges(TINY, points=10, engine="inline")
+        >>> scan.result.complete
+        True
     """
     from studies.operations.range_scan import scan_ranges
 

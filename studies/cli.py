@@ -58,7 +58,7 @@ COMMANDS: dict[str, Command] = {
     "catalog": Command(function=prepare.catalog, python="catalog"),
     "download": Command(function=prepare.download, python="download"),
     "plan": Command(function=run.plan, python="plan"),
-    "scope": Command(function=prepare.scope, python="scan_ranges"),
+    "scan-ranges": Command(function=prepare.scan_ranges, python="scan_ranges"),
     "run": Command(function=run.run, python="run"),
     "extend": Command(function=run.extend, python="extend"),
     "report": Command(function=results_commands.report, python="write_report"),
@@ -79,6 +79,10 @@ COMMANDS: dict[str, Command] = {
     "resume": Command(function=submit.resume, python="resume"),
 }
 """In the order of the help."""
+
+FORMER_NAMES = {"scope": "scan-ranges"}
+"""What a command was called -> what it is called now; both work."""
+
 for name, command in COMMANDS.items():
     app.command(name=name, epilog=f"In Python: groundrules.{command.python}")(command.function)
 
@@ -180,10 +184,19 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         return _internal(error, words)
 
 
+def _current_name(words: list[str]) -> list[str]:
+    """The words with a command's former name replaced, which is noted."""
+    if not words or words[0] not in FORMER_NAMES:
+        return words
+    name = FORMER_NAMES[words[0]]
+    print(f"note: 'groundrules {words[0]}' is called 'groundrules {name}' now", file=sys.stderr)
+    return [name, *words[1:]]
+
+
 def _run(words: list[str]) -> int:
     """One command to its end, all that it prints included."""
     try:
-        code = app(args=words or ["--help"], prog_name="groundrules", standalone_mode=False)
+        code = app(args=_current_name(words) or ["--help"], prog_name="groundrules", standalone_mode=False)
         if code == INTERRUPTED:  # some versions of Typer turn Ctrl-C into this
             raise KeyboardInterrupt
     except typer.Exit as exit_:

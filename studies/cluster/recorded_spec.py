@@ -19,7 +19,7 @@ def study_text(row: StudyRow) -> str:
     """
     if is_scope(row):
         raise ValueError(
-            f"'{row.name}' is a scope: `groundrules scope` with the study's file takes it up again"
+            f"'{row.name}' is a range scan: `groundrules scan-ranges` with the study's file takes it up again"
         )
     resolved: Mapping[str, Any] = row.protocol["spec"]
     said = dict(resolved) if resolved.get("kind") == "search" else study_file_of(resolved)

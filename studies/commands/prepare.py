@@ -1,4 +1,4 @@
-"""The commands before a run: catalog, download, init, scope; and simulate, how far to trust what follows."""
+"""The commands before a run: catalog, download, init and scan-ranges; and simulate, how far to trust them."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def init(
     print(f"next  {as_typed('plan', study, '--tasks-from', tasks)}")
 
 
-def scope(
+def scan_ranges(
     spec: Spec,
     workspace: Workspace = DEFAULT_WORKSPACE,
     tasks_from: TasksFrom = None,
@@ -129,12 +129,12 @@ def scope(
     from studies.execution.interrupts import interrupted_by_sigterm
     from studies.execution.progress import Display, duration
     from studies.load_study import load
-    from studies.operations.range_scan import scan_ranges
+    from studies.operations import range_scan
 
     study = load(spec)
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
     with interrupted_by_sigterm(), Display() as display:
-        scan = scan_ranges(
+        scan = range_scan.scan_ranges(
             study,
             workspace=workspace,
             tasks_from=tasks_from,

@@ -1,4 +1,4 @@
-"""What `groundrules scope` says at its end: for a reader, and for a program."""
+"""What `groundrules scan-ranges` says at its end: for a reader, and for a program."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def attempts(workspace: Path, cwd: Path) -> int:
 def test_a_scope_of_what_cannot_be_trained_ends_soon_as_well(tmp_path: Path) -> None:
     spec, (option, tasks) = files(tmp_path, "True")
     ran = groundrules(
-        "scope", spec, option, tasks, "--tasks", "third", "--points", "10", "--engine", "inline",
+        "scan-ranges", spec, option, tasks, "--tasks", "third", "--points", "10", "--engine", "inline",
         workspace=tmp_path / "ws", cwd=tmp_path, expect=1,
     )  # fmt: skip
     explained(ran.err, tasks)

@@ -32,7 +32,7 @@ def test_the_pages_have_what_these_tests_are_about() -> None:
 INLINE = """
 groundrules() {
     case $1 in
-    run | scope) command groundrules "$@" --engine inline ;;
+    run | scan-ranges) command groundrules "$@" --engine inline ;;
     *) command groundrules "$@" ;;
     esac
 }

@@ -224,7 +224,7 @@ def test_a_task_that_cannot_be_sent_says_so(tiny: dict[str, Any], tmp_path: Path
         (["replay", "ffffffff"], lambda w: gr.replay("ffffffff", workspace=w)),
         (["check", "nothing"], lambda w: gr.check("nothing", workspace=w)),
         (["extend", "tiny"], lambda w: gr.extend("tiny", workspace=w)),
-        (["scope", "search"], lambda w: gr.scan_ranges("search", workspace=w)),
+        (["scan-ranges", "search"], lambda w: gr.scan_ranges("search", workspace=w)),
         (["status", "nothing"], lambda w: gr.status("nothing", workspace=w)),
         (["logs", "nothing"], lambda w: gr.logs("nothing", workspace=w)),
         (["logs", "tiny", "--follow"], lambda w: gr.logs("tiny", follow=True, workspace=w)),

@@ -333,7 +333,7 @@ def test_the_page_is_the_same_to_the_byte_and_stands_on_the_index(workspace: Pat
 def test_the_command_trains_tells_and_resumes(tmp_path: Path, workspace: Path, capsys: Said) -> None:
     file = tmp_path / "small.yaml"
     file.write_text(SMALL, encoding="utf-8")
-    words = ["scope", str(file), "--engine", "inline", "--workspace", str(workspace), "--points", "10"]
+    words = ["scan-ranges", str(file), "--engine", "inline", "--workspace", str(workspace), "--points", "10"]
     words += ["--tasks", "wine,breast_cancer"]
     assert invoke([*words, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -378,8 +378,11 @@ def test_a_killed_run_is_taken_up_where_it_was(tmp_path: Path, workspace: Path) 
 def test_a_search_study_has_no_scope(tmp_path: Path, capsys: Said) -> None:
     file = tmp_path / "search.yaml"
     file.write_text("kind: search\nstudy: s\ntasks: [wine]\nspace: {learning_rate: }\n", encoding="utf-8")
-    assert invoke(["scope", str(file)]) == 2
-    assert "a search study compares no levels" in capsys.readouterr().err
+    for name in ("scan-ranges", "scope"):
+        assert invoke([name, str(file)]) == 2
+        said = capsys.readouterr().err
+        assert "a search study compares no levels" in said
+        assert ("'groundrules scope' is called 'groundrules scan-ranges' now" in said) is (name == "scope")
 
 
 def _faults(workspace: Path, study: str) -> list[str]:

@@ -193,8 +193,21 @@ def _current_name(words: list[str]) -> list[str]:
     return [name, *words[1:]]
 
 
+def _refuse_unknown_shell(words: list[str]) -> None:
+    """Raises ValueError where completion is asked for, and what started the program is no shell."""
+    if not {"--install-completion", "--show-completion"} & set(words[:1]):
+        return
+    import shellingham  # Typer's own way to find out
+
+    try:
+        shellingham.detect_shell()
+    except shellingham.ShellDetectionFailure:
+        raise ValueError(f"{words[0]}: this was not started by bash, zsh, fish or PowerShell") from None
+
+
 def _run(words: list[str]) -> int:
     """One command to its end, all that it prints included."""
+    _refuse_unknown_shell(words)
     try:
         code = app(args=_current_name(words) or ["--help"], prog_name="groundrules", standalone_mode=False)
         if code == INTERRUPTED:  # some versions of Typer turn Ctrl-C into this

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import shellingham
 
 from search_spaces.catalog import FACTORS
 from studies.cli import installed_version, invoke
@@ -131,13 +132,27 @@ def test_completing_a_study_needs_no_torch(workspace: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_for_a_shell_is_shown(shell: str, capsys: Said) -> None:
-    assert invoke(["--show-completion", shell]) == 0
+def test_the_script_for_a_shell_is_shown(shell: str, capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shellingham, "detect_shell", lambda: (shell, f"/bin/{shell}"))
+    assert invoke(["--show-completion"]) == 0
     said = capsys.readouterr().out
     assert "_GROUNDRULES_COMPLETE" in said
+    assert {"bash": "complete -o default", "zsh": "compdef", "fish": "complete --command"}[shell] in said
     if shell == "bash":
         checked = subprocess.run(["bash", "-n"], input=said, text=True, capture_output=True, check=False)
         assert checked.returncode == 0, checked.stderr
+
+
+def test_what_no_shell_has_started_is_told_which_there_are(
+    capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> tuple[str, str]:
+        raise shellingham.ShellDetectionFailure
+
+    monkeypatch.setattr(shellingham, "detect_shell", fails)
+    for word in ("--show-completion", "--install-completion"):
+        assert invoke([word]) == 2
+        assert "was not started by bash, zsh, fish or PowerShell" in capsys.readouterr().err
 
 
 def test_bash_completes_with_what_is_installed(tmp_path: Path) -> None:
@@ -145,7 +160,7 @@ def test_bash_completes_with_what_is_installed(tmp_path: Path) -> None:
     assert bash, "bash is missing"
     home = {"HOME": str(tmp_path), "PATH": f"{PROGRAM.parent}:/usr/bin:/bin"}
     ran = subprocess.run(
-        [bash, "-c", "groundrules --install-completion bash && cat ~/.bashrc"],
+        [bash, "-c", "groundrules --install-completion && cat ~/.bashrc"],
         env={**environment(), **home}, cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.evidence.budget import TaskFacts
 from studies.comparison.own_networks import without_network
-from studies.comparison.protocol import Protocol
+from studies.comparison.protocol import ComparisonProtocol
 from studies.ledger.protocol_hash import as_recorded
 from studies.range_scan.protocol import RangeScanProtocol
 from studies.search.protocol import SearchProtocol
@@ -17,7 +17,7 @@ from studies.spec.errors import SpecError
 if TYPE_CHECKING:
     from studies.ledger.ledger import StudyRow
 
-Fixed = Protocol | SearchProtocol | RangeScanProtocol
+Fixed = ComparisonProtocol | SearchProtocol | RangeScanProtocol
 
 PARTS = {
     "source": "its source",
@@ -54,7 +54,7 @@ def as_started(fixed: Fixed, row: StudyRow | None) -> tuple[Fixed, tuple[str, ..
         elif changed := changes(then["network"], now.network):
             assert row is not None
             raise SpecError(
-                fixed.spec.file,
+                fixed.study.file,
                 "tasks",
                 f"the network of task '{now.name}' changed since '{row.name}' was started "
                 f"({', '.join(changed)}); results of two networks are not to be mixed: undo the change, or "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.config import SETTING_NAMES
-from studies.comparison.protocol import Protocol as StudyProtocol
+from studies.comparison.protocol import ComparisonProtocol as StudyProtocol
 from studies.ledger.ledger import StudyRow
 from studies.ledger.protocol_comparison import comparable
 from studies.ledger.protocol_hash import as_recorded, untouched
@@ -36,7 +36,7 @@ def refuse_changed(row: StudyRow, fixed: Fixed, place: Path) -> None:
         then, now = comparable(row.protocol), comparable(fixed.plain())
     if then == now:
         return
-    spec, changed = fixed.spec, ", ".join(differences(then, now))
+    spec, changed = fixed.study, ", ".join(differences(then, now))
     raise SpecError(
         spec.file,
         "study",

@@ -18,8 +18,8 @@ import torch
 from search_spaces.factor import unknown
 from studies.comparison.extension import refuse_unlike
 from studies.comparison.meaningless_levels import examine
-from studies.comparison.protocol import Protocol as StudyProtocol
-from studies.comparison.protocol import protocol
+from studies.comparison.protocol import ComparisonProtocol as StudyProtocol
+from studies.comparison.protocol import comparison_protocol
 from studies.comparison.scheduler import ComparisonScheduler
 from studies.execution.failure_causes import cause_of, whole_traceback
 from studies.execution.failure_kinds import ClusterLost, by_kind, of_exception
@@ -153,7 +153,7 @@ def run(
         ledger = exits.enter_context(Ledger.open(Path(workspace), create=True))
         exits.enter_context(ledger.hold(spec.study))
         if isinstance(fixed, StudyProtocol):
-            refuse_range_scan(fixed.spec, ledger)
+            refuse_range_scan(fixed.study, ledger)
             refuse_unlike(fixed, ledger)
         fixed, known = as_started(fixed, ledger.find_study(spec.study))
         row = _start(ledger, fixed, device)
@@ -233,7 +233,7 @@ def checked(spec: AnySpec | RangeScanSpec, book: TaskBook) -> tuple[Fixed, tuple
     if isinstance(spec, SearchSpec):
         search = search_protocol(spec, book)
         return search, searching.examine(search, book[spec.task]())
-    guideline = protocol(spec, book)
+    guideline = comparison_protocol(spec, book)
     return guideline, examine(guideline, book)
 
 
@@ -272,15 +272,15 @@ def check_device(device: str) -> None:
 
 def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
     """The study's row: made at the first run, checked at every later one."""
-    spec = fixed.spec
+    spec = fixed.study
     row = ledger.find_study(spec.study)
     if row is None:
         if not isinstance(fixed, RangeScanProtocol):
             refuse_reserved(spec.file, spec.study)
         kind = device.split(":")[0]
         speed = FLOPS_PER_SECOND.get(kind, FLOPS_PER_SECOND["cpu"])
-        if isinstance(fixed, StudyProtocol) and fixed.spec.extends:  # its packs are those of a larger parent
-            speed = ledger.study(fixed.spec.extends.study).terms["flops_per_second"]
+        if isinstance(fixed, StudyProtocol) and fixed.study.extends:  # its packs are those of a larger parent
+            speed = ledger.study(fixed.study.extends.study).terms["flops_per_second"]
         row = StudyRow(
             name=spec.study,
             title=spec.title,

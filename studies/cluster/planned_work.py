@@ -14,7 +14,7 @@ from reports.evidence.budget import EXTERNAL, Margin
 from studies.comparison.challenge import challenge_chains, expected_challenges
 from studies.comparison.external_check import PLAN, VERDICTS, FrozenRecipes, chains, external_of, hoped_before
 from studies.comparison.pilot import pilot_members
-from studies.comparison.protocol import Chain, Plan, Protocol, chains_of, planned_members
+from studies.comparison.protocol import Chain, ComparisonProtocol, Plan, chains_of, planned_members
 from studies.comparison.record import protocol_of
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.ledger.lineage import SeenEvaluations
@@ -61,8 +61,8 @@ def planned_work(ledger: Ledger, row: StudyRow) -> PlannedWork:
     return _guideline(ledger, fixed)
 
 
-def _guideline(ledger: Ledger, fixed: Protocol) -> PlannedWork:
-    study = fixed.spec.study
+def _guideline(ledger: Ledger, fixed: ComparisonProtocol) -> PlannedWork:
+    study = fixed.name
     counts, seen = ledger.chain_counts(study), SeenEvaluations(ledger, study)
     margins = {(m.task, m.regime): m for m in ledger.margins(study)}
     rows = _rows(ledger, fixed, counts, seen) if ledger.plans(study) else _hoped_rows(fixed)
@@ -75,7 +75,7 @@ def _guideline(ledger: Ledger, fixed: Protocol) -> PlannedWork:
     }
     members: Counter[Place] = Counter()
     for task, regime in pairs:
-        setting, untaken = fixed.spec.settings(regime), fixed.unhonoured[task]
+        setting, untaken = fixed.study.settings(regime), fixed.unhonoured[task]
         members["", task, regime] = len(pilot_members(study, task, regime, setting, untaken))
     cells = 0
     for chain in (*rows, *beyond):
@@ -86,35 +86,37 @@ def _guideline(ledger: Ledger, fixed: Protocol) -> PlannedWork:
     by_place: Counter[Place] = Counter()
     for place, (count, _) in taken:
         by_place[place] += count
-    each = fixed.spec.effective_budget.runs_per_cell
+    each = fixed.study.effective_budget.runs_per_cell
     return PlannedWork(
         members=dict(members),
         cells=cells,
-        ends=2 * fixed.spec.effective_budget.confirm_seeds,
+        ends=2 * fixed.study.effective_budget.confirm_seeds,
         taken=dict(by_place),
         cells_taken=sum(count // each for (factor, *_), (count, _) in taken if factor),
         taken_diverged=sum(diverged for _, (_, diverged) in taken),
     )
 
 
-def _taken(fixed: Protocol, chain: Chain, seen: SeenEvaluations) -> tuple[int, int]:
+def _taken(fixed: ComparisonProtocol, chain: Chain, seen: SeenEvaluations) -> tuple[int, int]:
     """Members of a chain that the studies before this one trained, and how many of them diverged."""
     return seen.taken_over(chain.place, itertools.product(fixed.blocks(chain), fixed.trained(chain)))
 
 
-def _hoped_rows(fixed: Protocol) -> list[Chain]:
+def _hoped_rows(fixed: ComparisonProtocol) -> list[Chain]:
     """Before the plan is frozen: every task that a row begins with is hoped to stay."""
     return [
         Chain(factor=question.factor, task=task, regime=regime)
-        for question in fixed.spec.asked
+        for question in fixed.study.asked
         for regime in question.regimes
         for task in fixed.hoped(question.factor, regime, {})
     ]
 
 
-def _rows(ledger: Ledger, fixed: Protocol, counts: Mapping[Place, int], seen: SeenEvaluations) -> list[Chain]:
+def _rows(
+    ledger: Ledger, fixed: ComparisonProtocol, counts: Mapping[Place, int], seen: SeenEvaluations
+) -> list[Chain]:
     """What the races of the rows have called for and may still call for, and what challenges their claims."""
-    study, races = fixed.spec.study, len(fixed.spec.effective_budget.looks) > 1
+    study, races = fixed.name, len(fixed.study.effective_budget.looks) > 1
     plan = Plan(protocol=fixed, margins=ledger.margins(study))
     found: list[Chain] = []
     for factor, regimes in plan.tasks.items():
@@ -136,16 +138,16 @@ def _rows(ledger: Ledger, fixed: Protocol, counts: Mapping[Place, int], seen: Se
 
 def _external(
     ledger: Ledger,
-    fixed: Protocol,
+    fixed: ComparisonProtocol,
     margins: Mapping[tuple[str, str], Margin],
     counts: Mapping[Place, int],
     rows: list[Chain],
     seen: SeenEvaluations,
 ) -> list[Chain]:
     """The external check, as far as it is known whether there is one."""
-    if not fixed.spec.external:
+    if not fixed.study.external:
         return []
-    parts = ledger.frozen(fixed.spec.study)
+    parts = ledger.frozen(fixed.name)
     if PLAN in parts:
         return chains(parts[PLAN][1]["tasks"])
     if VERDICTS in parts:
@@ -159,12 +161,12 @@ def _external(
     return hoped_before(fixed, margins)
 
 
-def _size(fixed: Protocol, chain: Chain) -> int:
-    return sum(planned_members(fixed.spec, [chain], 0).values())
+def _size(fixed: ComparisonProtocol, chain: Chain) -> int:
+    return sum(planned_members(fixed.study, [chain], 0).values())
 
 
-def _cells(fixed: Protocol, chain: Chain) -> int:
+def _cells(fixed: ComparisonProtocol, chain: Chain) -> int:
     if chain.factor == EXTERNAL:
-        size = planned_members(fixed.spec, [chain], 0)["external"]
-        return size // (2 * fixed.spec.effective_budget.confirm_seeds)
+        size = planned_members(fixed.study, [chain], 0)["external"]
+        return size // (2 * fixed.study.effective_budget.confirm_seeds)
     return len(fixed.trained(chain)) * len(fixed.blocks(chain))

@@ -14,7 +14,7 @@ from reports.evidence.claim import Claim
 from reports.evidence.race_progress import RaceProgress
 from reports.statistics.compare import FEW_FAMILIES
 from reports.statistics.reversals import FRESH_BLOCKS, WORST
-from studies.comparison.protocol import Chain, Plan, Protocol
+from studies.comparison.protocol import Chain, ComparisonProtocol, Plan
 
 if TYPE_CHECKING:
     from studies.ledger.lineage import SeenEvaluations
@@ -46,7 +46,7 @@ def challenge_chains(
                 question,
                 families={task: fixed.facts[task].family for task in course.called},
                 margins={m.task: m for m in plan.margins if m.regime == regime},
-                budget=fixed.spec.effective_budget,
+                budget=fixed.study.effective_budget,
                 confirmed=confirmed,
             ),
         )
@@ -55,7 +55,9 @@ def challenge_chains(
     return _chains(factor, regime, extra_cells(found, question))
 
 
-def expected_challenges(fixed: Protocol, factor: str, regime: str, tasks: Sequence[str]) -> tuple[Chain, ...]:
+def expected_challenges(
+    fixed: ComparisonProtocol, factor: str, regime: str, tasks: Sequence[str]
+) -> tuple[Chain, ...]:
     """The most that may come, for estimates: the first tasks stand for the worst.
 
     Args:
@@ -81,10 +83,10 @@ def challenge_notes(found: Mapping[tuple[str, str], Sequence[Chain]]) -> list[st
     ]
 
 
-def _always(fixed: Protocol, factor: str, regime: str) -> list[Claim]:
+def _always(fixed: ComparisonProtocol, factor: str, regime: str) -> list[Claim]:
     return [
         claim
-        for claim in fixed.spec.claimed
+        for claim in fixed.study.claimed
         if (claim.type, claim.factor, claim.regimes) == ("always", factor, (regime,))
     ]
 

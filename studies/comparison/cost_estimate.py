@@ -18,7 +18,13 @@ from studies.comparison.challenge import expected_challenges
 from studies.comparison.external_check import hoped_before
 from studies.comparison.meaningless_levels import examine
 from studies.comparison.pilot import pilot_members
-from studies.comparison.protocol import Chain, Protocol, chains_of, planned_members, protocol
+from studies.comparison.protocol import (
+    Chain,
+    ComparisonProtocol,
+    chains_of,
+    comparison_protocol,
+    planned_members,
+)
 from studies.packing import FLOPS_PER_SECOND, pack_limit
 from studies.spec.resolved import ResolvedStudy
 from trainers.evaluation import Slot
@@ -85,7 +91,7 @@ def outline(
         ValueError: a task that cannot be built, or a level that its network cannot realise.
     """
     book = task_book(tasks_from)
-    fixed = protocol(spec, book)
+    fixed = comparison_protocol(spec, book)
     notes = examine(fixed, book)
     tasks = {
         q.factor: {regime: fixed.hoped(q.factor, regime, {}) for regime in q.regimes} for q in spec.asked
@@ -170,9 +176,11 @@ def measured_speed(device: str = "cpu") -> float:
     return len(members) * estimated_flops(config, task) / (time.perf_counter() - began)
 
 
-def _chain_cost(fixed: Protocol, chain: Chain, task: Task, speed: float) -> tuple[dict[str, int], float]:
+def _chain_cost(
+    fixed: ComparisonProtocol, chain: Chain, task: Task, speed: float
+) -> tuple[dict[str, int], float]:
     """Packs by phase, and floating-point operations, of one chain."""
-    spec, budget = fixed.spec, fixed.spec.effective_budget
+    spec, budget = fixed.study, fixed.study.effective_budget
     configs = _configs(fixed, chain)
     each = {
         "retune": 1 + budget.trials,
@@ -187,10 +195,10 @@ def _chain_cost(fixed: Protocol, chain: Chain, task: Task, speed: float) -> tupl
     return packs, flops
 
 
-def _configs(fixed: Protocol, chain: Chain) -> list[Config]:
+def _configs(fixed: ComparisonProtocol, chain: Chain) -> list[Config]:
     """One point for each level; for whole recipes, which nobody knows yet, the framework's defaults."""
     if chain.factor == EXTERNAL:
-        return [complete({}, setting=fixed.spec.settings(chain.regime)) for _ in ARMS]
+        return [complete({}, setting=fixed.study.settings(chain.regime)) for _ in ARMS]
     return [fixed.config(chain, level) for level in fixed.levels_of(chain.factor)]
 
 
@@ -203,8 +211,10 @@ def _count(configs: list[Config], task: Task, pack_size: int, speed: float, copi
     return sum(-(-len(group) * copies // limit) for group, limit in zip(groups.values(), limits, strict=True))
 
 
-def _unsettled(fixed: Protocol, tasks: Mapping[str, Mapping[str, tuple[str, ...]]]) -> tuple[str, ...]:
-    spec = fixed.spec
+def _unsettled(
+    fixed: ComparisonProtocol, tasks: Mapping[str, Mapping[str, tuple[str, ...]]]
+) -> tuple[str, ...]:
+    spec = fixed.study
     tasks = {factor: regimes for factor, regimes in tasks.items() if not fixed.question(factor).control}
     facts = ["margins: fixed by the pilot, before the first retune member"]
     spare = {

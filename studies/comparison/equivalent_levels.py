@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from search_spaces.factor import Range
-from studies.comparison.protocol import Chain, Protocol
+from studies.comparison.protocol import Chain, ComparisonProtocol
 from trainers.config_audit.equivalence import trained
 from trainers.effective_values import describe, effective_values
 from trainers.tasks.task import Task
@@ -16,13 +16,13 @@ START = ("initializer", "bias", "init_gain")
 """What first parameters hang on."""
 
 
-def twins(fixed: Protocol, chain: Chain, task: Task) -> str:
+def twins(fixed: ComparisonProtocol, chain: Chain, task: Task) -> str:
     """Which levels of a chain's question train alike on its task, and why; '' where all differ.
 
     They do whatever is searched: where all levels search a number, at its default and at both of its ends;
     where one level searches a number of its own, wherever that is.
     """
-    items = len(task.split(fixed.spec.root, 0).train)
+    items = len(task.split(fixed.study.root, 0).train)
     levels = fixed.levels_of(chain.factor)
     searched = {level: fixed.searched(chain, level) for level in levels}
     shared = set.intersection(*(set(spans) for spans in searched.values()))

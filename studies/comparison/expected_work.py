@@ -13,7 +13,7 @@ from search_spaces.space import complete
 from studies.comparison.challenge import expected_challenges
 from studies.comparison.external_check import ExternalCheck, chains, hoped_before
 from studies.comparison.pilot import RECIPES, SEEDS
-from studies.comparison.protocol import Chain, Plan, Protocol, chains_of, planned_members
+from studies.comparison.protocol import Chain, ComparisonProtocol, Plan, chains_of, planned_members
 from studies.ledger.lineage import SeenEvaluations
 from trainers.loop.structure import estimated_flops
 from trainers.tasks.task import TaskBook
@@ -43,7 +43,7 @@ class PlannedWork:
 class ExpectedWork:
     """Sizes and costs of the chains of one study, before they are trained."""
 
-    protocol: Protocol
+    protocol: ComparisonProtocol
     book: TaskBook
     seen: SeenEvaluations
     """What the studies that this one extends have trained."""
@@ -63,7 +63,7 @@ class ExpectedWork:
         before += [(chain.place, self.taken_over(chain)) for chain in expected]
         piloted = sum(count * self.of_member("", *pair) for pair, count in counts.items())
         return PlannedWork(
-            members=planned_members(self.protocol.spec, expected, sum(counts.values())),
+            members=planned_members(self.protocol.study, expected, sum(counts.values())),
             work=piloted + sum(self.of_chain(chain) for chain in expected),
             there=sum(count for _, (count, _) in before),
             there_diverged=sum(diverged for _, (_, diverged) in before),
@@ -79,7 +79,7 @@ class ExpectedWork:
 
     def members(self, chain: Chain) -> int:
         """Members of a whole chain."""
-        return sum(planned_members(self.protocol.spec, [chain], 0).values())
+        return sum(planned_members(self.protocol.study, [chain], 0).values())
 
     def missing(self, chain: Chain) -> int:
         """Members of a chain that this study itself has to train."""
@@ -102,7 +102,7 @@ class ExpectedWork:
 
 
 def expected_rows(
-    protocol: Protocol,
+    protocol: ComparisonProtocol,
     *,
     plan: Plan | None,
     margins: Mapping[tuple[str, str], Margin],
@@ -121,7 +121,7 @@ def expected_rows(
     if plan is None:
         return [
             Chain(factor=question.factor, task=task, regime=regime)
-            for question in protocol.spec.asked
+            for question in protocol.study.asked
             for regime in question.regimes
             for task in protocol.hoped(question.factor, regime, margins)
         ]
@@ -138,7 +138,7 @@ def expected_rows(
 
 
 def expected_checks(
-    protocol: Protocol,
+    protocol: ComparisonProtocol,
     *,
     plan: Plan | None,
     margins: Mapping[tuple[str, str], Margin],

@@ -55,7 +55,7 @@ from trainers.versions import versions
 
 if TYPE_CHECKING:
     from reports.evidence.study_record import StudyRecord
-    from studies.comparison.protocol import Protocol
+    from studies.comparison.protocol import ComparisonProtocol
     from studies.ledger.ledger import Ledger, StudyRow
 
 EXTENSIONS = "extensions"
@@ -145,13 +145,13 @@ def study_file(spec: ResolvedStudy, workspace: Path) -> Path:
     return file
 
 
-def refuse_unlike(fixed: Protocol, ledger: Ledger) -> None:
+def refuse_unlike(fixed: ComparisonProtocol, ledger: Ledger) -> None:
     """SpecError unless a study extends what the ledger holds, and changes nothing that may not change.
 
     A study of its own passes, and so does one that was started. Both protocols are compared, whoever wrote
     the study file.
     """
-    spec = fixed.spec
+    spec = fixed.study
     known = ledger.find_study(spec.study)
     if spec.extends is None or (known is not None and _same(known, fixed)):
         return
@@ -194,7 +194,7 @@ def refuse_unlike(fixed: Protocol, ledger: Ledger) -> None:
         raise SpecError(spec.file, "extends.study", rule)
 
 
-def _same(known: StudyRow, fixed: Protocol) -> bool:
+def _same(known: StudyRow, fixed: ComparisonProtocol) -> bool:
     """Whether the ledger's study is this one."""
     with as_recorded(known.name):
         return comparable(known.protocol) == comparable(fixed.plain())

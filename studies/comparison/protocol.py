@@ -75,10 +75,10 @@ class Chain:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
+class ComparisonProtocol:
     """The study, the tasks' content and the rules: hashed before the pilot's first member."""
 
-    spec: ResolvedStudy
+    study: ResolvedStudy
     facts: Mapping[str, TaskFacts]
     """In the order the study declares its tasks."""
     unhonoured: Mapping[str, frozenset[str]]
@@ -87,16 +87,21 @@ class Protocol:
     started_as: str = ""
     """The hash under which a ledger has this very study; earlier versions hashed it in another form."""
 
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.study.study
+
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data."""
         return {
-            "spec": self.spec.resolved(),
+            "spec": self.study.resolved(),
             "facts": [facts.plain() for facts in self.facts.values()],
             "unhonoured": {task: sorted(factors) for task, factors in self.unhonoured.items()},
             "rules": {
                 **RULES,
-                **({"looks": RACE} if len(self.spec.effective_budget.looks) > 1 else {}),
-                **({"challenge": CHALLENGE} if any(c.type == "always" for c in self.spec.claimed) else {}),
+                **({"looks": RACE} if len(self.study.effective_budget.looks) > 1 else {}),
+                **({"challenge": CHALLENGE} if any(c.type == "always" for c in self.study.claimed) else {}),
             },
             "package": versions()["groundrules"],
         }
@@ -108,12 +113,12 @@ class Protocol:
     @cached_property
     def positions(self) -> Mapping[str, Mapping[str, int]]:
         """Factor -> level -> its place in the question; '' holds the pilot's recipes."""
-        asked = {q.factor: {level: i for i, level in enumerate(q.levels)} for q in self.spec.asked}
+        asked = {q.factor: {level: i for i, level in enumerate(q.levels)} for q in self.study.asked}
         return {"": {recipe: i for i, recipe in enumerate(RECIPES)}, **asked}
 
     def question(self, factor: str) -> Question:
         """The question of that name."""
-        return next(q for q in self.spec.asked if q.factor == factor)
+        return next(q for q in self.study.asked if q.factor == factor)
 
     def levels_of(self, factor: str) -> tuple[str, ...]:
         """The levels that the study asks about."""
@@ -125,7 +130,7 @@ class Protocol:
 
     def blocks(self, chain: Chain) -> range:
         """The numbers of a chain's blocks; every stream hangs on them."""
-        own = self.spec.effective_budget.blocks
+        own = self.study.effective_budget.blocks
         return range(own, own + chain.fresh) if chain.fresh else range(own)
 
     def course(
@@ -150,15 +155,15 @@ class Protocol:
             tasks=tasks,
             families=[self.facts[task].family for task in tasks],
             margins={m.task: m for m in margins if m.regime == regime and m.accepted},
-            budget=self.spec.effective_budget,
+            budget=self.study.effective_budget,
             confirmed=confirmed,
         )
 
     def families(self, factor: str) -> int:
         """Task families that a question is judged on, where so many are declared and trainable."""
         if self.question(factor).control:
-            return min(self.spec.families, control_arms.FAMILIES)
-        return self.spec.families
+            return min(self.study.families, control_arms.FAMILIES)
+        return self.study.families
 
     def background(self, task: str, regime: str) -> dict[str, str]:
         """Factor -> level on this task for every factor that is in the background or asked.
@@ -168,12 +173,12 @@ class Protocol:
         The same for all levels of a question and all blocks, and for all regimes that list the same levels.
         An asked factor without a list of its own sits at the framework's default while others are asked.
         """
-        place = self.spec.tasks.index(task)
+        place = self.study.tasks.index(task)
         usual = framework_levels()
-        found = {asked.name: usual[asked.name] for asked in self.spec.understood if asked.kind == "factor"}
-        for factor, levels in self.spec.spec.backgrounds(regime).items():
+        found = {asked.name: usual[asked.name] for asked in self.study.understood if asked.kind == "factor"}
+        for factor, levels in self.study.spec.backgrounds(regime).items():
             turn, at = divmod(place // 2, len(levels))
-            order = stream(self.spec.root, "background", factor, turn).permutation(len(levels))
+            order = stream(self.study.root, "background", factor, turn).permutation(len(levels))
             found[factor] = levels[0 if place % 2 == 0 else int(order[at])]
         return taken(found, self.unhonoured[task])
 
@@ -196,18 +201,18 @@ class Protocol:
 
     def searched(self, chain: Chain, level: str) -> dict[str, Range]:
         """The nuisance numbers that are open at this level and the searched settings, in name order."""
-        return searched(self.spec.spec, self._point(chain, level))
+        return searched(self.study.spec, self._point(chain, level))
 
     def settings(self, factor: str, regime: str) -> tuple[Setting, ...]:
         """The setting of every level of a question in one regime; of the pilot ('') the regime's own."""
         if not factor:
-            return (self.spec.settings(regime),)
-        usual, question = vars(self.spec.settings(regime)), self.question(factor)
+            return (self.study.settings(regime),)
+        usual, question = vars(self.study.settings(regime)), self.question(factor)
         return tuple(Setting(**{**usual, **question.change(level).setting}) for level in question.levels)
 
     def candidates(self, factor: str) -> tuple[str, ...]:
         """The declared tasks on which everything that the question varies can be varied."""
-        return tuple(task for task in self.spec.tasks if not self.untaken(factor, task))
+        return tuple(task for task in self.study.tasks if not self.untaken(factor, task))
 
     def untaken(self, factor: str, task: str) -> tuple[str, ...]:
         """What the question varies and the task's own network does not take; () where it has none.
@@ -235,7 +240,7 @@ class Protocol:
         """
         wanted = {
             (task, regime): None
-            for question in self.spec.asked
+            for question in self.study.asked
             for regime in question.regimes
             for task in self.hoped(question.factor, regime, margins)
         }
@@ -265,7 +270,7 @@ class Protocol:
 
     def _point(self, chain: Chain, level: str) -> Overrides:
         return point(
-            self.spec.spec,
+            self.study.spec,
             regime=chain.regime,
             background=self.background(chain.task, chain.regime),
             change=self.question(chain.factor).change(level),
@@ -277,17 +282,17 @@ class Protocol:
 class Plan:
     """Protocol and margins: frozen, hashed and recorded before the first retune member."""
 
-    protocol: Protocol
+    protocol: ComparisonProtocol
     margins: tuple[Margin, ...]
     """Of every task-regime that was piloted, in declared order."""
 
     @cached_property
     def tasks(self) -> dict[str, dict[str, tuple[str, ...]]]:
         """Factor -> regime -> the tasks judged, in declared order."""
-        spec, by_pair = self.protocol.spec, {(m.task, m.regime): m for m in self.margins}
+        by_pair = {(m.task, m.regime): m for m in self.margins}
         return {
             q.factor: {regime: self.protocol.judged(q.factor, regime, by_pair) for regime in q.regimes}
-            for q in spec.asked
+            for q in self.protocol.study.asked
         }
 
     @cached_property
@@ -318,21 +323,21 @@ def chains_of(factor: str, regime: str, cells: Cells) -> list[Chain]:
     return [Chain(factor=factor, task=task, regime=regime, levels=levels) for task, levels in cells.items()]
 
 
-def protocol(spec: ResolvedStudy, book: TaskBook) -> Protocol:
+def comparison_protocol(study: ResolvedStudy, book: TaskBook) -> ComparisonProtocol:
     """Builds every declared task once, for its facts.
 
     Raises:
         SpecError: a task that is neither shipped nor the user's, or cannot be built.
     """
-    for name in spec.tasks:
+    for name in study.tasks:
         if name not in book:
             rule = f"{unknown('task', name, book)} (add your own with --tasks-from FILE.py)"
-            raise SpecError(spec.file, "tasks", rule)
-    tasks = {name: built(spec.file, book, name) for name in spec.tasks}
-    return Protocol(
-        spec=spec,
+            raise SpecError(study.file, "tasks", rule)
+    tasks = {name: built(study.file, book, name) for name in study.tasks}
+    return ComparisonProtocol(
+        study=study,
         facts={
-            name: task_facts(task, spec.root, [spec.settings(regime) for regime in spec.regimes])
+            name: task_facts(task, study.root, [study.settings(regime) for regime in study.regimes])
             for name, task in tasks.items()
         },
         unhonoured={name: unhonoured(task) for name, task in tasks.items()},

@@ -22,7 +22,7 @@ from studies.comparison.external_check import (
     freeze,
 )
 from studies.comparison.pilot import margin, pilot_members
-from studies.comparison.protocol import Chain, Plan, Protocol, chains_of
+from studies.comparison.protocol import Chain, ComparisonProtocol, Plan, chains_of
 from studies.comparison.record import study_record
 from studies.comparison.stages import Fixed, Place, SearchState, check_known, next_members, place
 from studies.execution.failure_handling import SET_ASIDE, Failures
@@ -56,7 +56,7 @@ class ComparisonScheduler:
     """
 
     def __init__(
-        self, protocol: Protocol, ledger: Ledger, book: TaskBook, *, flops_per_second: float
+        self, protocol: ComparisonProtocol, ledger: Ledger, book: TaskBook, *, flops_per_second: float
     ) -> None:
         """Takes up the study where the ledger left it.
 
@@ -69,9 +69,9 @@ class ComparisonScheduler:
         Raises:
             ValueError: the ledger holds members that this protocol would not have made.
         """
-        self.study = protocol.spec.study
+        self.study = protocol.name
         self.protocol = protocol
-        self.diagnostics = protocol.spec.diagnostics
+        self.diagnostics = protocol.study.diagnostics
         self.failures = Failures(
             study=self.study,
             ledger=ledger,
@@ -116,7 +116,7 @@ class ComparisonScheduler:
         """None until the pilot has fixed the margins."""
         self._external: ExternalCheck | None = None
         """None until the rows are complete and their verdicts frozen."""
-        self._unchecked = "" if protocol.spec.external else "not asked for"
+        self._unchecked = "" if protocol.study.external else "not asked for"
         """Why there is no external check; '' while there may be one."""
         self._pilot()
 
@@ -194,7 +194,7 @@ class ComparisonScheduler:
         return (*found, *self._external_notes())
 
     def _external_notes(self) -> list[str]:
-        wanted = self.protocol.spec.external
+        wanted = self.protocol.study.external
         if not wanted:
             return []
         if self._unchecked:
@@ -310,7 +310,7 @@ class ComparisonScheduler:
         return (task, regime) not in self._pilots
 
     def _pilot_members(self, chain: Chain) -> list[Member]:
-        spec = self.protocol.spec
+        spec = self.protocol.study
         return pilot_members(
             spec.study,
             chain.task,
@@ -324,13 +324,13 @@ class ComparisonScheduler:
         """The margin of one task-regime, from its complete pilot."""
         chain = progress.chain
         evaluations = tuple(self._trained(chain).values())  # in an order that does not hang on the packs'
-        found = margin(self._book[chain.task](), chain.regime, evaluations, root=self.protocol.spec.root)
+        found = margin(self._book[chain.task](), chain.regime, evaluations, root=self.protocol.study.root)
         self._margins[chain.task, chain.regime] = found
         self._planned = None
         del self._progress[chain.place]
 
     def _freeze(self) -> None:
-        spec = self.protocol.spec
+        spec = self.protocol.study
         ordered = sorted(
             self._margins.values(),
             key=lambda m: (spec.tasks.index(m.task), tuple(spec.regimes).index(m.regime)),
@@ -378,7 +378,7 @@ class ComparisonScheduler:
 
     @property
     def _races(self) -> bool:
-        return len(self.protocol.spec.effective_budget.looks) > 1
+        return len(self.protocol.study.effective_budget.looks) > 1
 
     def _completed(self, chain: Chain) -> None:
         """The last one before a look makes it due, and so opens what comes after it."""
@@ -492,7 +492,7 @@ class ComparisonScheduler:
             own,
             self._book[chain.task](),
             positions=self._fixed(chain).positions[chain.factor],
-            pack_size=self.protocol.spec.pack_size,
+            pack_size=self.protocol.study.pack_size,
             flops_per_second=self._speed,
             there=lambda member: place(member.slot) in done,
         )

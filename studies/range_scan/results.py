@@ -47,7 +47,7 @@ def _scoped(ledger: Ledger, row: StudyRow) -> RangeScanRecord:
     if not is_scope(row):
         raise ValueError(f"study '{name}' in {ledger.workspace} is no scope")
     protocol = RangeScanProtocol(fixed=protocol_of(row.protocol))
-    spec, points = protocol.spec, protocol.spec.effective_budget.trials
+    spec, points = protocol.study, protocol.study.effective_budget.trials
     margins = ledger.margins(name)
     everything = [
         e

@@ -42,7 +42,7 @@ class RangeScanScheduler:
             book: builds the tasks.
             flops_per_second: the recorded speed that sizes the packs.
         """
-        self.study = protocol.spec.study
+        self.study = protocol.name
         self.protocol = protocol
         self.failures = Failures(
             study=self.study,
@@ -155,7 +155,7 @@ class RangeScanScheduler:
             members,
             self._book[chain.task](),
             positions=fixed.positions[chain.factor],
-            pack_size=self.protocol.spec.pack_size,
+            pack_size=self.protocol.study.pack_size,
             flops_per_second=self._speed,
             there=lambda member: place(member.slot) in done,
         )

@@ -48,17 +48,22 @@ RULES: Mapping[str, Any] = {
 class SearchProtocol:
     """The study, the task's content and the rules."""
 
-    spec: SearchSpec
+    study: SearchSpec
     facts: TaskFacts
     unhonoured: frozenset[str]
     """What the task's own network does not take from the config: factors, levels and settings."""
     started_as: str = ""
     """The hash under which a ledger has this very study; earlier versions hashed it in another form."""
 
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.study.study
+
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data."""
         return {
-            "spec": self.spec.resolved(),
+            "spec": self.study.resolved(),
             "facts": [self.facts.plain()],
             "unhonoured": sorted(self.unhonoured),
             "rules": dict(RULES),
@@ -71,14 +76,14 @@ class SearchProtocol:
 
     def config(self, point: Point) -> Config:
         """The complete configuration of one trial."""
-        return self.spec.joint.config(point)
+        return self.study.joint.config(point)
 
     def slot(self, number: int) -> Slot:
         """The place of one trial."""
         return Slot(
-            study=self.spec.study,
+            study=self.name,
             factor="",
-            task=self.spec.task,
+            task=self.study.task,
             regime=REGIME,
             block=0,
             level=LEVEL,
@@ -87,28 +92,28 @@ class SearchProtocol:
         )
 
 
-def search_protocol(spec: SearchSpec, book: TaskBook) -> SearchProtocol:
+def search_protocol(study: SearchSpec, book: TaskBook) -> SearchProtocol:
     """Builds the task once, for its facts.
 
     Raises:
         SpecError: a task that is unknown or cannot be built, or something searched or fixed that the
             task's own network does not take.
     """
-    if spec.task not in book:
-        rule = f"{unknown('task', spec.task, book)} (add your own with --tasks-from FILE.py)"
-        raise SpecError(spec.file, "tasks", rule)
-    task = built(spec.file, book, spec.task)
+    if study.task not in book:
+        rule = f"{unknown('task', study.task, book)} (add your own with --tasks-from FILE.py)"
+        raise SpecError(study.file, "tasks", rule)
+    task = built(study.file, book, study.task)
     missing = unhonoured(task)
-    for name, values in spec.joint.choices.items():
+    for name, values in study.joint.choices.items():
         for word in (name, *(f"{name}={value}" for value in values)):
             if word in missing:
-                raise SpecError(spec.file, f"space.{name}", _untaken(task, word))
-    for name, level in spec.joint.held.levels.items():
+                raise SpecError(study.file, f"space.{name}", _untaken(task, word))
+    for name, level in study.joint.held.levels.items():
         for word in (name, f"{name}={level}"):
             if word in missing and level != framework_levels()[name]:
-                raise SpecError(spec.file, f"fixed.{name}", _untaken(task, word))
-    facts = task_facts(task, spec.study, [Setting(**spec.joint.held.setting)])
-    return SearchProtocol(spec=spec, facts=facts, unhonoured=missing)
+                raise SpecError(study.file, f"fixed.{name}", _untaken(task, word))
+    facts = task_facts(task, study.study, [Setting(**study.joint.held.setting)])
+    return SearchProtocol(study=study, facts=facts, unhonoured=missing)
 
 
 def _untaken(task: Task, word: str) -> str:
@@ -119,7 +124,7 @@ def protocol_of(plain: Mapping[str, Any]) -> SearchProtocol:
     """The protocol that a ledger keeps, as an object again."""
     resolved = plain["spec"]
     return SearchProtocol(
-        spec=parse(resolved, file=f"ledger, study {resolved['study']}"),
+        study=parse(resolved, file=f"ledger, study {resolved['study']}"),
         facts=TaskFacts(**plain["facts"][0]),
         unhonoured=frozenset(plain["unhonoured"]),
     )
@@ -135,10 +140,10 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
         SpecError: a combination that cannot mean anything at either end of its numbers, or that no network
             can serve on the task; the message names the rule and both keys.
     """
-    space, file = fixed.spec.joint, fixed.spec.file
+    space, file = fixed.study.joint, fixed.study.file
     found: dict[str, None] = {}
     cut: dict[EffectiveValue, None] = {}
-    items = len(task.split(fixed.spec.study, 0).train)
+    items = len(task.split(fixed.name, 0).train)
     for picked in space.pairs():
         broken: list[str] = []
         for end in (0.0, 1.0):
@@ -161,7 +166,7 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
         found |= dict.fromkeys(_of_own_network(fixed, task))
     found |= dict.fromkeys(_searched_in_vain(space, task, items))
     at_times = [found.name for found in space.dimensions if found.where]
-    if fixed.spec.sampler == "gp" and at_times:
+    if fixed.study.sampler == "gp" and at_times:
         found[
             f"sampler gp models no number that a choice opens: {', '.join(at_times)} are drawn at random"
         ] = None
@@ -189,7 +194,7 @@ def _of_own_network(fixed: SearchProtocol, task: Task) -> Iterator[str]:
 
     Each parameter is looked at alone, the others at their first choice and the middle of their range.
     """
-    space, file = fixed.spec.joint, fixed.spec.file
+    space, file = fixed.study.joint, fixed.study.file
     first = {name: values[0] for name, values in space.choices.items()}
     tried: set[str] = set()
 

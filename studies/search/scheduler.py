@@ -37,9 +37,9 @@ class SearchScheduler:
         Raises:
             ValueError: the ledger holds members that this protocol would not have made.
         """
-        self.study = protocol.spec.study
+        self.study = protocol.name
         self.protocol = protocol
-        self.diagnostics = protocol.spec.diagnostics
+        self.diagnostics = protocol.study.diagnostics
         self.failures = Failures(
             study=self.study,
             ledger=ledger,
@@ -48,9 +48,9 @@ class SearchScheduler:
         )
         self.failed_packs = self.failures.given_up
         self._ledger = ledger
-        self._task = book[protocol.spec.task]()
+        self._task = book[protocol.study.task]()
         self._speed = flops_per_second
-        self._size = protocol.spec.members_at_once
+        self._size = protocol.study.members_at_once
         status = Counter(ledger.filled(self.study).values())
         self.finished = sum(status.values())
         self.diverged = status["diverged"]
@@ -69,7 +69,7 @@ class SearchScheduler:
     @property
     def planned(self) -> int:
         """Trials of the whole search."""
-        return self.protocol.spec.trials
+        return self.protocol.study.trials
 
     def planned_by_phase(self) -> dict[str, int]:
         """Phase -> members."""
@@ -157,12 +157,12 @@ class SearchScheduler:
 
     def _trained(self) -> dict[int, Evaluation]:
         """Trial number -> what the ledger holds: read once, when the search is taken up."""
-        rows = self._ledger.chain(self.study, "", self.protocol.spec.task, REGIME)
+        rows = self._ledger.chain(self.study, "", self.protocol.study.task, REGIME)
         return {row.slot.index: replace(row, diagnostics={}) for row in rows}
 
     def _generation(self, pack: Pack) -> int:
         """Of its members, which are all of one."""
-        return pack.members[0].slot.index // self.protocol.spec.generation
+        return pack.members[0].slot.index // self.protocol.study.generation
 
     def prepare(self) -> None:
         """Opens what may be trained now; packs that the ledger holds whole are left out.

@@ -20,7 +20,7 @@ from reports.evidence.arrays import from_rows
 from reports.evidence.fairness_checks import EvidenceError, evidence_status
 from reports.evidence.study_record import StudyRecord
 from reports.verdicts.verdict import verdicts
-from studies.comparison.protocol import protocol
+from studies.comparison.protocol import comparison_protocol
 from studies.comparison.record import study_record
 from studies.comparison.scheduler import ComparisonScheduler
 from studies.ledger.ledger import Ledger, StudyRow
@@ -99,7 +99,7 @@ def simulated(member: Member) -> Evaluation:
 @lru_cache(maxsize=64)
 def whole_study(name: str, sampler: str = "sobol") -> StudyRecord:
     """One complete simulated study, read back from its ledger."""
-    fixed = protocol(study_spec(name, sampler), BOOK)
+    fixed = comparison_protocol(study_spec(name, sampler), BOOK)
     with tempfile.TemporaryDirectory() as folder, _ledger(Path(folder)) as ledger:
         ledger.start_study(
             StudyRow(

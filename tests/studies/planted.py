@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from studies.comparison.protocol import Protocol, protocol
+from studies.comparison.protocol import ComparisonProtocol, comparison_protocol
 from studies.comparison.scheduler import ComparisonScheduler
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.packing import Pack
@@ -47,20 +47,20 @@ def stripes(name: str) -> Task:
 BOOK: TaskBook = {name: cache(lambda name=name: stripes(name)) for name in ("stripes", "rings", "stairs")}
 
 
-def planned(spec: ResolvedStudy | None = None) -> Protocol:
+def planned(spec: ResolvedStudy | None = None) -> ComparisonProtocol:
     """The protocol of the small study."""
-    return protocol(spec or tiny(), BOOK)
+    return comparison_protocol(spec or tiny(), BOOK)
 
 
-def started(workspace: Path, fixed: Protocol | None = None) -> tuple[Ledger, Protocol]:
+def started(workspace: Path, fixed: ComparisonProtocol | None = None) -> tuple[Ledger, ComparisonProtocol]:
     """A ledger with the small study in it, nothing trained."""
     fixed = fixed or planned()
     ledger = Ledger.open(workspace, create=True)
-    if ledger.find_study(fixed.spec.study) is None:
+    if ledger.find_study(fixed.name) is None:
         ledger.start_study(
             StudyRow(
-                name=fixed.spec.study,
-                title=fixed.spec.title,
+                name=fixed.name,
+                title=fixed.study.title,
                 protocol_hash=fixed.hash,
                 protocol=fixed.plain(),
                 terms={"flops_per_second": 2e9, "hardware": "cpu", "versions": {}},
@@ -70,7 +70,7 @@ def started(workspace: Path, fixed: Protocol | None = None) -> tuple[Ledger, Pro
     return ledger, fixed
 
 
-def agenda_of(ledger: Ledger, fixed: Protocol) -> ComparisonScheduler:
+def agenda_of(ledger: Ledger, fixed: ComparisonProtocol) -> ComparisonScheduler:
     """An agenda of that study on that ledger."""
     return ComparisonScheduler(fixed, ledger, BOOK, flops_per_second=2e9)
 

@@ -49,11 +49,11 @@ def started(workspace: Path, fixed: SearchProtocol | None = None) -> tuple[Ledge
     """A ledger with the search in it, nothing trained."""
     fixed = fixed or planned()
     ledger = Ledger.open(workspace, create=True)
-    if ledger.find_study(fixed.spec.study) is None:
+    if ledger.find_study(fixed.name) is None:
         ledger.start_study(
             StudyRow(
-                name=fixed.spec.study,
-                title=fixed.spec.title,
+                name=fixed.name,
+                title=fixed.study.title,
                 protocol_hash=fixed.hash,
                 protocol=fixed.plain(),
                 terms={"flops_per_second": 2e9, "hardware": "cpu", "versions": {"torch": "2"}},

@@ -23,7 +23,7 @@ from reports.verdicts.verdict import verdicts
 from studies.commands.pages import write_pages
 from studies.commands.replay import replay
 from studies.comparison.cost_estimate import outline
-from studies.comparison.protocol import Chain, Protocol, protocol
+from studies.comparison.protocol import Chain, ComparisonProtocol, comparison_protocol
 from studies.comparison.record import spec_of, study_record
 from studies.comparison.scheduler import ComparisonScheduler
 from studies.comparison.stages import next_members
@@ -198,7 +198,7 @@ def test_the_placebo_is_read_by_nothing_and_only_its_streams_differ() -> None:
     assert len({*plain.values(), *keyed.values()}) == 3
 
 
-def first_members(fixed: Protocol, factor: str) -> list[Member]:
+def first_members(fixed: ComparisonProtocol, factor: str) -> list[Member]:
     found = next_members(fixed, Chain(factor=factor, task="stripes", regime="shallow"), {})
     return [m for m in found if (m.slot.block, m.slot.index) == (0, 1)]
 
@@ -206,7 +206,7 @@ def first_members(fixed: Protocol, factor: str) -> list[Member]:
 @pytest.mark.parametrize("depth", [1, 6])
 def test_the_worse_level_of_the_positive_control_learns_a_constant_at_best(depth: int) -> None:
     data = {**REAL, "regimes": {"only": {"depth": depth, "residual": True, "activation": "tanh"}}}
-    fixed = protocol(parse(data), TASKS)
+    fixed = comparison_protocol(parse(data), TASKS)
     task = TASKS["wine"]()
     found = next_members(fixed, Chain(factor="positive_control", task="wine", regime="only"), {})
     zeros = train_pack([m for m in found if (m.slot.level, m.slot.block) == ("zeros", 0)], task)

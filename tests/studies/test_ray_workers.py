@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from studies.comparison.protocol import protocol
+from studies.comparison.protocol import comparison_protocol
 from studies.comparison.scheduler import ComparisonScheduler
 from studies.execution.failure_causes import cause_of
 from studies.execution.local_cluster import Cluster
@@ -81,7 +81,7 @@ def small_plain(*tasks: str, **changes: Any) -> dict[str, Any]:
 def open_study(workspace: Path, spec: ResolvedStudy, tasks_from: Path) -> tuple[Ledger, ComparisonScheduler]:
     """A started study with the user's tasks."""
     book = task_book(tasks_from)
-    ledger, fixed = started(workspace, protocol(spec, book))
+    ledger, fixed = started(workspace, comparison_protocol(spec, book))
     return ledger, ComparisonScheduler(fixed, ledger, book, flops_per_second=2e9)
 
 

@@ -17,7 +17,7 @@ from reports.evidence.range_scan_record import RangeScanRecord
 from reports.pages.range_scan_page import write_scope_page
 from search_spaces.space import open_ranges
 from studies.cli import invoke
-from studies.comparison.protocol import protocol
+from studies.comparison.protocol import comparison_protocol
 from studies.execution.scheduler_protocol import Scheduler
 from studies.ledger.ledger import FILE, Ledger
 from studies.packing import Pack
@@ -310,9 +310,9 @@ def test_nothing_of_it_is_evidence(workspace: Path, capsys: Said) -> None:
 
 def test_it_asks_what_the_study_asks_without_claims_and_controls() -> None:
     own = fixed(tiny(controls=True))
-    assert [q.factor for q in own.spec.asked] == [q.factor for q in tiny(controls=False).asked]
+    assert [q.factor for q in own.study.asked] == [q.factor for q in tiny(controls=False).asked]
     assert own.plain()["spec"]["kind"] == "scope"
-    assert own.hash != protocol(own.spec, BOOK).hash
+    assert own.hash != comparison_protocol(own.study, BOOK).hash
 
 
 def test_the_page_is_the_same_to_the_byte_and_stands_on_the_index(workspace: Path) -> None:

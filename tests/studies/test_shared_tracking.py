@@ -20,7 +20,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from studies.cli import invoke
-from studies.comparison.protocol import Protocol
+from studies.comparison.protocol import ComparisonProtocol
 from studies.comparison.scheduler import ComparisonScheduler
 from studies.ledger.ledger import Ledger
 from studies.site import site_of
@@ -125,7 +125,9 @@ def site(workspace: Path, **keys: str) -> Path:
     return workspace
 
 
-def begun(workspace: Path, study: str, started_ms: int = 0) -> tuple[Ledger, Protocol, ComparisonScheduler]:
+def begun(
+    workspace: Path, study: str, started_ms: int = 0
+) -> tuple[Ledger, ComparisonProtocol, ComparisonScheduler]:
     """A small study in a workspace's ledger, nothing trained."""
     fixed = planned(tiny(study=study, **SMALL))
     if started_ms:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from reports.evidence.study_record import StudyRecord
     from reports.verdicts.model import Verdict
     from studies.commands.replay import Replay
-    from studies.load_study import AnySpec
+    from studies.kinds import AnySpec
     from studies.run import RunSummary
 
 __all__ = ["WORKSPACE", "defaults", "load", "read_record", "read_search", "replay", "run_study", "verdicts"]

@@ -37,7 +37,7 @@ from studies.commands.records import record_of
 if TYPE_CHECKING:
     from studies.execution.existing_cluster import ExistingCluster
     from studies.execution.local_cluster import Cluster
-    from studies.load_study import AnySpec
+    from studies.kinds import AnySpec
     from studies.run import RunSummary
     from studies.search.spec import SearchSpec
     from studies.spec.sections import Profile as ProfileName

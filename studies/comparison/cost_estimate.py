@@ -18,12 +18,12 @@ from studies.comparison.challenge import expected_challenges
 from studies.comparison.external_check import hoped_before
 from studies.comparison.meaningless_levels import examine
 from studies.comparison.pilot import pilot_members
+from studies.comparison.planned_work import planned_members
 from studies.comparison.protocol import (
     Chain,
     ComparisonProtocol,
     chains_of,
     comparison_protocol,
-    planned_members,
 )
 from studies.packing import FLOPS_PER_SECOND, pack_limit
 from studies.spec.resolved import ResolvedStudy

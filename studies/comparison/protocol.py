@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from reports.evidence.budget import ARMS, EXTERNAL, Margin, TaskFacts
+from reports.evidence.budget import Margin, TaskFacts
 from reports.evidence.question import Question
 from reports.evidence.race_progress import Cells, RaceProgress, race_progress_of
 from reports.statistics.compare import FEW_FAMILIES
@@ -19,13 +18,14 @@ from search_spaces.factor import Range, unknown
 from search_spaces.overrides import Overrides
 from search_spaces.space import complete, framework_levels, open_ranges
 from studies.comparison.own_networks import network_facts
-from studies.comparison.pilot import ACCEPTANCE, RECIPES
+from studies.comparison.pilot import ACCEPTANCE, RECIPES, pilot_members
 from studies.samplers import GENERATION
 from studies.spec import control_arms
 from studies.spec.design_points import point, searched, taken
 from studies.spec.errors import SpecError
 from studies.spec.resolved import ResolvedStudy
 from trainers.evaluation import Evaluation
+from trainers.member import Member
 from trainers.randomness import stream
 from trainers.tasks.checks import HONOURED, ONLY_OURS
 from trainers.tasks.task import Task, TaskBook
@@ -91,6 +91,15 @@ class ComparisonProtocol:
     def name(self) -> str:
         """The study's name."""
         return self.study.study
+
+    @property
+    def task_facts(self) -> tuple[TaskFacts, ...]:
+        """Of every task, in declared order."""
+        return tuple(self.facts.values())
+
+    def with_task_facts(self, facts: Iterable[TaskFacts]) -> ComparisonProtocol:
+        """The same with other facts of the same tasks."""
+        return replace(self, facts={one.name: one for one in facts})
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data."""
@@ -232,6 +241,13 @@ class ComparisonProtocol:
             found |= dict.fromkeys(name for name in change.numbers if name not in spans)
         return tuple(found)
 
+    def pilot(self, task: str, regime: str) -> list[Member]:
+        """The members of the pilot of one task in one regime."""
+        study = self.study
+        return pilot_members(
+            study.study, task, regime, study.settings(regime), self.unhonoured[task], root=study.root
+        )
+
     def unpiloted(self, margins: Mapping[tuple[str, str], Margin]) -> list[tuple[str, str]]:
         """(task, regime) pairs that need a pilot, given those that have one.
 
@@ -337,7 +353,7 @@ def comparison_protocol(study: ResolvedStudy, book: TaskBook) -> ComparisonProto
     return ComparisonProtocol(
         study=study,
         facts={
-            name: task_facts(task, study.root, [study.settings(regime) for regime in study.regimes])
+            name: facts_of(task, study.root, [study.settings(regime) for regime in study.regimes])
             for name, task in tasks.items()
         },
         unhonoured={name: unhonoured(task) for name, task in tasks.items()},
@@ -352,25 +368,7 @@ def built(file: str, book: TaskBook, name: str) -> Task:
         raise SpecError(file, "tasks", str(error)) from None
 
 
-def planned_members(spec: ResolvedStudy, chains: Iterable[Chain], pilots: int) -> dict[str, int]:
-    """Phase -> members of that many pilot members and these chains; external only where there is some."""
-    budget = spec.effective_budget
-    levels = {EXTERNAL: len(ARMS), **{q.factor: len(q.levels) for q in spec.asked}}
-    counts: Counter[bool] = Counter()
-    for chain in chains:
-        blocks = chain.fresh or budget.blocks
-        counts[chain.factor == EXTERNAL] += (len(chain.levels) or levels[chain.factor]) * blocks
-    cells, ends = counts.total(), 2 * budget.confirm_seeds
-    return {
-        "pilot": pilots,
-        "retune": cells * (1 + budget.trials),
-        "promote": cells * budget.promoted * budget.promote_seeds,
-        "confirm": counts[False] * ends,
-        **({"external": counts[True] * ends} if counts[True] else {}),
-    }
-
-
-def task_facts(task: Task, study: str, settings: Iterable[Setting]) -> TaskFacts:
+def facts_of(task: Task, study: str, settings: Iterable[Setting]) -> TaskFacts:
     """What a page says about a task that is trained at these settings."""
     return TaskFacts(
         name=task.name,

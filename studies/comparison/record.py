@@ -13,7 +13,8 @@ from reports.evidence.study_record import ExternalRecord, StudyRecord
 from search_spaces.config import SETTING_NAMES
 from search_spaces.overrides import spelled
 from studies.comparison.external_check import PLAN, VERDICTS, chains, external_record
-from studies.comparison.protocol import Chain, ComparisonProtocol, chains_of, planned_members
+from studies.comparison.planned_work import planned_members
+from studies.comparison.protocol import Chain, ComparisonProtocol, chains_of
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.ledger.lineage import SeenEvaluations, extension
 from studies.ledger.protocol_hash import as_recorded, untouched

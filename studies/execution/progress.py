@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from studies.execution.scheduler_protocol import Scheduler
+    from studies.execution.scheduler import Scheduler
 
 WINDOW_SECONDS = 60.0
 """The rate is measured over the last minute: the machine may have other things to do."""

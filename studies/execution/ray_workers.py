@@ -47,7 +47,7 @@ from trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from studies.execution.failure_kinds import Kind
-    from studies.execution.scheduler_protocol import Scheduler
+    from studies.execution.scheduler import Scheduler
     from studies.packing import Pack
 
 log = logging.getLogger("groundrules.workers")

@@ -18,7 +18,7 @@ from studies.execution.ray_workers import run_ray
 
 if TYPE_CHECKING:
     from studies.execution.local_cluster import WorkerPool
-    from studies.execution.scheduler_protocol import Scheduler
+    from studies.execution.scheduler import Scheduler
 
 log = logging.getLogger("groundrules.workers")
 

@@ -13,12 +13,12 @@ from reports.evidence.range_scan_record import RangeScanRecord, SearchedRange, T
 from search_spaces.factor import Range
 from search_spaces.overrides import Overrides
 from studies.comparison.protocol import Chain
-from studies.comparison.record import protocol_of
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.ledger.protocol_hash import as_recorded, untouched
 from studies.ledger.rows import still_abandoned
-from studies.range_scan.protocol import RangeScanProtocol, is_scope
+from studies.range_scan.protocol import RangeScanProtocol, is_scope, recorded_range_scan
 from studies.range_scan.widening import proposals
+from studies.range_scan.workload import range_scan_work
 from studies.search.optuna_study import TrialResult, importances
 from studies.search.space import Space
 from trainers.evaluation import Evaluation
@@ -46,7 +46,7 @@ def _scoped(ledger: Ledger, row: StudyRow) -> RangeScanRecord:
     name = row.name
     if not is_scope(row):
         raise ValueError(f"study '{name}' in {ledger.workspace} is no scope")
-    protocol = RangeScanProtocol(fixed=protocol_of(row.protocol))
+    protocol = recorded_range_scan(row)
     spec, points = protocol.study, protocol.study.effective_budget.trials
     margins = ledger.margins(name)
     everything = [
@@ -79,7 +79,7 @@ def _scoped(ledger: Ledger, row: StudyRow) -> RangeScanRecord:
         facts=protocol.fixed.facts,
         points=points,
         finished=len(ledger.filled(name)),
-        planned=sum(map(protocol.size, protocol.chains)),
+        planned=range_scan_work(protocol).total,
         margins=margins,
         searched=tuple(searched),
         proposals=proposals(spec, searched),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ from search_spaces.config import SETTING_NAMES, Config, Setting, digest
 from search_spaces.factor import unknown
 from search_spaces.space import framework_levels
 from studies.comparison.own_networks import misread, noted, rehearsed
-from studies.comparison.protocol import built, task_facts, unhonoured
+from studies.comparison.protocol import built, facts_of, unhonoured
 from studies.search.optuna_study import AHEAD, STARTUP
 from studies.search.space import Point, Space
 from studies.search.spec import SearchSpec, parse
@@ -59,6 +59,16 @@ class SearchProtocol:
     def name(self) -> str:
         """The study's name."""
         return self.study.study
+
+    @property
+    def task_facts(self) -> tuple[TaskFacts, ...]:
+        """Of its one task."""
+        return (self.facts,)
+
+    def with_task_facts(self, facts: Iterable[TaskFacts]) -> SearchProtocol:
+        """The same with other facts of the same task."""
+        (one,) = facts
+        return replace(self, facts=one)
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data."""
@@ -112,7 +122,7 @@ def search_protocol(study: SearchSpec, book: TaskBook) -> SearchProtocol:
         for word in (name, f"{name}={level}"):
             if word in missing and level != framework_levels()[name]:
                 raise SpecError(study.file, f"fixed.{name}", _untaken(task, word))
-    facts = task_facts(task, study.study, [Setting(**study.joint.held.setting)])
+    facts = facts_of(task, study.study, [Setting(**study.joint.held.setting)])
     return SearchProtocol(study=study, facts=facts, unhonoured=missing)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from studies.comparison.protocol import ComparisonProtocol, comparison_protocol
-from studies.comparison.scheduler import ComparisonScheduler
+from studies.comparison.workload import comparison_scheduler
+from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.packing import Pack
 from studies.spec.load import parse
@@ -70,9 +71,9 @@ def started(workspace: Path, fixed: ComparisonProtocol | None = None) -> tuple[L
     return ledger, fixed
 
 
-def agenda_of(ledger: Ledger, fixed: ComparisonProtocol) -> ComparisonScheduler:
+def agenda_of(ledger: Ledger, fixed: ComparisonProtocol) -> Scheduler:
     """An agenda of that study on that ledger."""
-    return ComparisonScheduler(fixed, ledger, BOOK, flops_per_second=2e9)
+    return comparison_scheduler(fixed, ledger, BOOK, flops_per_second=2e9)
 
 
 def outcome(member: Member, *, status: Status = "finished", error: float | None = None) -> Evaluation:
@@ -96,13 +97,13 @@ def outcome(member: Member, *, status: Status = "finished", error: float | None 
 Maker = Callable[[Member], Evaluation]
 
 
-def train(agenda: ComparisonScheduler, pack: Pack, make: Maker = outcome) -> None:
+def train(agenda: Scheduler, pack: Pack, make: Maker = outcome) -> None:
     """Commits made-up results for one pack."""
     agenda.commit(pack, [make(m) for m in pack.members], seconds=1.0, worker="planted")
 
 
 def train_all(
-    agenda: ComparisonScheduler, *, shuffled: np.random.Generator | None = None, make: Maker = outcome
+    agenda: Scheduler, *, shuffled: np.random.Generator | None = None, make: Maker = outcome
 ) -> list[Pack]:
     """Works the agenda off; with `shuffled`, up to 5 packs run at a time and end in any order."""
     running: list[Pack] = []

@@ -25,8 +25,8 @@ from studies.commands.replay import replay
 from studies.comparison.cost_estimate import outline
 from studies.comparison.protocol import Chain, ComparisonProtocol, comparison_protocol
 from studies.comparison.record import spec_of, study_record
-from studies.comparison.scheduler import ComparisonScheduler
 from studies.comparison.stages import next_members
+from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger
 from studies.run import run
 from studies.spec import control_arms
@@ -168,7 +168,7 @@ def test_a_study_interrupted_inside_its_controls_ends_like_one_that_was_not(tmp_
     whole = made_up(tmp_path / "whole", spec)
     ledger, fixed = started(tmp_path / "cut", planned(spec))
     with ledger:
-        agenda: ComparisonScheduler = agenda_of(ledger, fixed)
+        agenda: Scheduler = agenda_of(ledger, fixed)
         for turn in range(10_000):
             if turn % 5 == 4:
                 agenda = agenda_of(ledger, fixed)

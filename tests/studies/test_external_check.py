@@ -23,7 +23,8 @@ from studies.commands.replay import replay
 from studies.comparison.cost_estimate import outline
 from studies.comparison.protocol import ComparisonProtocol, comparison_protocol
 from studies.comparison.record import spec_of, study_record
-from studies.comparison.scheduler import ComparisonScheduler
+from studies.comparison.workload import comparison_scheduler
+from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger
 from studies.run import run
 from studies.spec.load import parse
@@ -58,8 +59,8 @@ def opened(workspace: Path, fixed: ComparisonProtocol | None = None) -> tuple[Le
     return started(workspace, fixed or comparison_protocol(spec(), BOOK))
 
 
-def agenda_of(ledger: Ledger, fixed: ComparisonProtocol) -> ComparisonScheduler:
-    return ComparisonScheduler(fixed, ledger, BOOK, flops_per_second=2e9)
+def agenda_of(ledger: Ledger, fixed: ComparisonProtocol) -> Scheduler:
+    return comparison_scheduler(fixed, ledger, BOOK, flops_per_second=2e9)
 
 
 def torch_wins_its_row(member: Member, *, whole: float = 0.0) -> Evaluation:

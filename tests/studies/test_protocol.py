@@ -16,7 +16,8 @@ from reports.evidence.budget import Margin
 from search_spaces.config import Config, Setting
 from search_spaces.space import complete
 from studies.comparison.meaningless_levels import examine
-from studies.comparison.protocol import Chain, ComparisonProtocol, Plan, comparison_protocol, planned_members
+from studies.comparison.planned_work import planned_members
+from studies.comparison.protocol import Chain, ComparisonProtocol, Plan, comparison_protocol
 from studies.spec.errors import SpecError
 from tests.studies.planted import BOOK, TINY, planned, stripes, tiny
 from trainers.networks import network_for

@@ -18,13 +18,13 @@ from reports.pages.range_scan_page import write_scope_page
 from search_spaces.space import open_ranges
 from studies.cli import invoke
 from studies.comparison.protocol import comparison_protocol
-from studies.execution.scheduler_protocol import Scheduler
+from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import FILE, Ledger
 from studies.packing import Pack
 from studies.range_scan.protocol import RangeScanProtocol, refuse_range_scan, scope_of, scope_protocol
 from studies.range_scan.results import range_scan_record
-from studies.range_scan.scheduler import RangeScanScheduler
 from studies.range_scan.summary import lines, plain
+from studies.range_scan.workload import range_scan_scheduler
 from studies.run import run
 from studies.spec.errors import SpecError
 from studies.spec.load import load
@@ -65,11 +65,11 @@ def fixed(study: ResolvedStudy | None = None, *, tasks: tuple[str, ...] = FIELDS
     return scope_protocol(scope_of(spec, BOOK, tasks=tasks, points=POINTS), BOOK)
 
 
-def begun(workspace: Path, own: RangeScanProtocol | None = None) -> tuple[Ledger, RangeScanScheduler]:
+def begun(workspace: Path, own: RangeScanProtocol | None = None) -> tuple[Ledger, Scheduler]:
     """Ledger and agenda, new or taken up again."""
     own = own or fixed()
     ledger, _ = started_study(workspace, own)  # type: ignore[arg-type]  # it needs only what both have
-    return ledger, RangeScanScheduler(own, ledger, BOOK, flops_per_second=2e9)
+    return ledger, range_scan_scheduler(own, ledger, BOOK, flops_per_second=2e9)
 
 
 def by_rate(best: float) -> Maker:
@@ -84,7 +84,7 @@ def by_rate(best: float) -> Maker:
     return make
 
 
-def worked_off(agenda: RangeScanScheduler, make: Maker = outcome, *, packs: int | None = None) -> list[Pack]:
+def worked_off(agenda: Scheduler, make: Maker = outcome, *, packs: int | None = None) -> list[Pack]:
     """Commits made-up results, for all packs or the first few."""
     order: list[Pack] = []
     while (packs is None or len(order) < packs) and (pack := agenda.next_pack()) is not None:

@@ -21,7 +21,7 @@ from mlflow.tracking import MlflowClient
 
 from studies.cli import invoke
 from studies.comparison.protocol import ComparisonProtocol
-from studies.comparison.scheduler import ComparisonScheduler
+from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger
 from studies.site import site_of
 from studies.tracking import server as over_http
@@ -125,9 +125,7 @@ def site(workspace: Path, **keys: str) -> Path:
     return workspace
 
 
-def begun(
-    workspace: Path, study: str, started_ms: int = 0
-) -> tuple[Ledger, ComparisonProtocol, ComparisonScheduler]:
+def begun(workspace: Path, study: str, started_ms: int = 0) -> tuple[Ledger, ComparisonProtocol, Scheduler]:
     """A small study in a workspace's ledger, nothing trained."""
     fixed = planned(tiny(study=study, **SMALL))
     if started_ms:

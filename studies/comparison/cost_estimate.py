@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,13 @@ from search_spaces.space import complete
 from studies.comparison.challenge import expected_challenges
 from studies.comparison.external_check import hoped_before
 from studies.comparison.meaningless_levels import examine
-from studies.comparison.pilot import pilot_members
-from studies.comparison.planned_work import planned_members
+from studies.comparison.planned_work import (
+    Decisions,
+    chain_size,
+    expected_checks,
+    expected_rows,
+    planned_work,
+)
 from studies.comparison.protocol import (
     Chain,
     ComparisonProtocol,
@@ -96,38 +101,35 @@ def outline(
     tasks = {
         q.factor: {regime: fixed.hoped(q.factor, regime, {}) for regime in q.regimes} for q in spec.asked
     }
-    courses = {
-        (factor, regime): fixed.course(factor, regime, names, (), ())
+    called = {
+        chain.place
         for factor, regimes in tasks.items()
         for regime, names in regimes.items()
+        for chain in chains_of(factor, regime, fixed.course(factor, regime, names, (), ()).called)
     }
-    chains = [c for row, course in courses.items() for c in chains_of(*row, course.planned)]
-    first = {c for row, course in courses.items() for c in chains_of(*row, course.called)}
+    decisions = Decisions(pilots=fixed.unpiloted({}))
+    work = planned_work(fixed, decisions)
     speed = FLOPS_PER_SECOND.get(device.split(":")[0], FLOPS_PER_SECOND["cpu"])
     packs: Counter[str] = Counter()
     flops = 0.0
-    pilots = 0
-    checks = hoped_before(fixed, {})
-    for name, regime in (*fixed.unpiloted({}), *((chain.task, chain.regime) for chain in checks)):
-        task, setting = book[name](), spec.settings(regime)
-        members = pilot_members(spec.study, name, regime, setting, fixed.unhonoured[name])
-        pilots += len(members)
-        packs["pilot"] += _count([m.config for m in members], task, spec.pack_size, speed)
-        flops += sum(estimated_flops(m.config, task) for m in members)
+    for name, regime in (part.key[1:] for part in work.parts if not part.key[0]):
+        task, configs = book[name](), [member.config for member in fixed.pilot(name, regime)]
+        packs["pilot"] += _count(configs, task, spec.pack_size, speed)
+        flops += sum(estimated_flops(config, task) for config in configs)
     fewest = flops
-    chains += checks
-    for chain in chains:
+    checks = expected_checks(fixed, decisions)
+    for chain in (*expected_rows(fixed, decisions), *checks):
         chain_packs, chain_flops = _chain_cost(fixed, chain, book[chain.task](), speed)
         packs.update(chain_packs)
         flops += chain_flops
-        fewest += chain_flops if chain in first else 0.0
+        fewest += chain_flops if chain.place in called else 0.0
+    called |= {chain.place for chain in checks}
+    least = replace(work, parts=tuple(p for p in work.parts if not p.key[0] or p.key in called))
     measured = measured_speed(device) if measured is None else measured
-    planned = planned_members(spec, chains, pilots)
-    budget = spec.effective_budget
     return CostEstimate(
         study=spec.study,
         protocol_hash=fixed.hash,
-        cells=sum(len(_configs(fixed, chain)) * budget.blocks for chain in chains),
+        cells=work.cells,
         tasks=tasks,
         families=spec.families,
         judged={
@@ -136,9 +138,9 @@ def outline(
             }
             for factor, regimes in tasks.items()
         },
-        members=planned,
-        least=planned_members(spec, [*first, *checks], pilots),
-        packs={phase: packs[phase] for phase in planned},
+        members=work.by_phase,
+        least=least.by_phase,
+        packs={phase: packs[phase] for phase in work.by_phase},
         seconds=flops / measured,
         least_seconds=fewest / measured,
         flops_per_second=measured,
@@ -235,7 +237,7 @@ def _unsettled(
     for factor, regimes in tasks.items():
         for regime, names in regimes.items():
             if extra := expected_challenges(fixed, factor, regime, names):
-                members = sum(planned_members(spec, extra, 0).values())
+                members = sum(chain_size(fixed, chain) for chain in extra)
                 facts.append(
                     f"challenge of {factor} in {regime}: up to {members} members more, where what is said of "
                     "always is not contradicted before"

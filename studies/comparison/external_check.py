@@ -7,7 +7,7 @@ the pilot (method.md 2.3, P4). `reports.verdicts.external_check` judges what com
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from search_spaces.config import SETTING_NAMES, Config, Setting, digest
 from search_spaces.factor import Range
 from search_spaces.overrides import Overrides
 from search_spaces.space import complete, framework_levels, open_ranges
-from studies.comparison.protocol import Chain, ComparisonProtocol
+from studies.comparison.protocol import Chain, ComparisonProtocol, family_prefix
 from studies.spec.design_points import searched
 from studies.spec.resolved import ResolvedStudy
 from trainers.evaluation import Evaluation
@@ -168,12 +168,12 @@ class ExternalCheck:
     def hoped(self, regime: str, margins: Mapping[tuple[str, str], Margin]) -> tuple[str, ...]:
         """The tasks that would be used if everything without a margin were accepted."""
         refused = {task for (task, where), m in margins.items() if where == regime and not m.accepted}
-        return prefix(self.base, (t for t in reserves(self.base, self.touched) if t not in refused))
+        return check_tasks(self.base, self.touched, lambda task: task not in refused)
 
     def judged(self, regime: str, margins: Mapping[tuple[str, str], Margin]) -> tuple[str, ...]:
         """The tasks that are used: the accepted ones, up to the families asked for."""
         accepted = {task for (task, where), m in margins.items() if where == regime and m.accepted}
-        return prefix(self.base, (t for t in reserves(self.base, self.touched) if t in accepted))
+        return check_tasks(self.base, self.touched, lambda task: task in accepted)
 
     def plan(self, margins: Mapping[tuple[str, str], Margin]) -> dict[str, Any]:
         """Tasks and margins, as they are hashed before the first member that is not of the pilot."""
@@ -199,25 +199,19 @@ def external_of(base: ComparisonProtocol, frozen: FrozenRecipes, margins: Iterab
     return ExternalCheck(base=base, frozen=frozen, touched=touched)
 
 
-def reserves(base: ComparisonProtocol, touched: Collection[str]) -> list[str]:
-    """The declared tasks of families that nothing has touched, but for those with networks of their own."""
-    return [
+def check_tasks(
+    base: ComparisonProtocol, touched: Collection[str], allowed: Callable[[str], bool]
+) -> tuple[str, ...]:
+    """The first allowed tasks, of as many families as requested that nothing has touched.
+
+    Tasks with networks of their own are left out.
+    """
+    tasks = (
         task
         for task in base.study.tasks
-        if base.facts[task].family not in touched and not base.unhonoured[task]
-    ]
-
-
-def prefix(base: ComparisonProtocol, tasks: Iterable[str]) -> tuple[str, ...]:
-    """The shortest prefix that has all the families asked for."""
-    found: list[str] = []
-    families: set[str] = set()
-    for task in tasks:
-        if len(families) == base.study.external:
-            break
-        families.add(base.facts[task].family)
-        found.append(task)
-    return tuple(found)
+        if base.facts[task].family not in touched and not base.unhonoured[task] and allowed(task)
+    )
+    return family_prefix(tasks, base.facts, base.study.external)
 
 
 def chains(tasks: Mapping[str, Sequence[str]]) -> list[Chain]:
@@ -236,7 +230,7 @@ def hoped_before(base: ComparisonProtocol, margins: Mapping[tuple[str, str], Mar
         for regime in question.regimes:
             wanted |= set(base.hoped(question.factor, regime, margins))
     touched = {base.facts[task].family for task in wanted}
-    tasks = prefix(base, reserves(base, touched))
+    tasks = check_tasks(base, touched, lambda task: True)
     return chains(dict.fromkeys(base.study.regimes, tasks))
 
 

@@ -265,24 +265,14 @@ class ComparisonProtocol:
     def hoped(self, factor: str, regime: str, margins: Mapping[tuple[str, str], Margin]) -> tuple[str, ...]:
         """The tasks that would be judged if everything without a margin were accepted."""
         refused = {task for (task, where), m in margins.items() if where == regime and not m.accepted}
-        return self._prefix(factor, (task for task in self.candidates(factor) if task not in refused))
+        tasks = (task for task in self.candidates(factor) if task not in refused)
+        return family_prefix(tasks, self.facts, self.families(factor))
 
     def judged(self, factor: str, regime: str, margins: Mapping[tuple[str, str], Margin]) -> tuple[str, ...]:
         """The tasks that are judged: the accepted ones, up to the families of the budget."""
         accepted = {task for (task, where), m in margins.items() if where == regime and m.accepted}
-        return self._prefix(factor, (task for task in self.candidates(factor) if task in accepted))
-
-    def _prefix(self, factor: str, tasks: Iterable[str]) -> tuple[str, ...]:
-        """The shortest prefix that has all the families that the question is judged on."""
-        found: list[str] = []
-        families: set[str] = set()
-        wanted = self.families(factor)
-        for task in tasks:
-            if len(families) == wanted:
-                break
-            families.add(self.facts[task].family)
-            found.append(task)
-        return tuple(found)
+        tasks = (task for task in self.candidates(factor) if task in accepted)
+        return family_prefix(tasks, self.facts, self.families(factor))
 
     def _point(self, chain: Chain, level: str) -> Overrides:
         return point(
@@ -332,6 +322,18 @@ class Plan:
     @cached_property
     def hash(self) -> str:
         return digest(self.plain())
+
+
+def family_prefix(tasks: Iterable[str], facts: Mapping[str, TaskFacts], families: int) -> tuple[str, ...]:
+    """The shortest prefix of the tasks that has so many families; all of them where there are fewer."""
+    prefix: list[str] = []
+    seen: set[str] = set()
+    for task in tasks:
+        if len(seen) == families:
+            break
+        seen.add(facts[task].family)
+        prefix.append(task)
+    return tuple(prefix)
 
 
 def chains_of(factor: str, regime: str, cells: Cells) -> list[Chain]:

@@ -1,4 +1,4 @@
-"""What the agendas do with a pack that failed: the record of it, and the members that are set aside.
+"""What the schedulers do with a pack that failed: the record of it, and the members that are set aside.
 
 A member that is set aside is an evaluation with status 'failed' and its cause. It fills its slot, so
 that the study goes on to its end; it is no result, so that the row it belongs to gets no verdict
@@ -58,7 +58,7 @@ class Failures:
     task: Callable[[str], Task]
     """Name -> the task."""
     commit: Callable[[Pack, list[Evaluation]], None]
-    """What the agenda does with results."""
+    """What the scheduler does with results."""
     given_up: list[Pack] = field(default_factory=list)
     reasons: list[AbandonedPack] = field(default_factory=list)
     """The same, with their causes."""

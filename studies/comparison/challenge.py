@@ -38,7 +38,7 @@ def challenge_chains(
         return ()
     question = fixed.question(factor)
     confirmed = seen.confirmed(factor, regime)
-    found = [
+    challenges = [
         (
             claim,
             challenged(
@@ -52,7 +52,7 @@ def challenge_chains(
         )
         for claim in claims
     ]
-    return _chains(factor, regime, extra_cells(found, question))
+    return _chains(factor, regime, extra_cells(challenges, question))
 
 
 def expected_challenges(
@@ -69,16 +69,16 @@ def expected_challenges(
     claims = _always(fixed, factor, regime)
     if not claims or len({fixed.facts[task].family for task in tasks}) < FEW_FAMILIES:
         return ()
-    found = [(claim, tasks[:WORST]) for claim in claims]
-    return _chains(factor, regime, extra_cells(found, fixed.question(factor)))
+    challenges = [(claim, tasks[:WORST]) for claim in claims]
+    return _chains(factor, regime, extra_cells(challenges, fixed.question(factor)))
 
 
-def challenge_notes(found: Mapping[tuple[str, str], Sequence[Chain]]) -> list[str]:
+def challenge_notes(challenges: Mapping[tuple[str, str], Sequence[Chain]]) -> list[str]:
     """What a user should know of the rows that were challenged."""
     return [
         f"{factor} in {regime}: what is said of always is challenged on {', '.join(c.task for c in chains)}, "
         f"{FRESH_BLOCKS} fresh blocks each"
-        for (factor, regime), chains in found.items()
+        for (factor, regime), chains in challenges.items()
         if chains
     ]
 

@@ -15,7 +15,7 @@ and the parent's row, record, pages and pages in MLflow stay what they were. Wha
 left out before packs are made. With more families whole chains are new, so their packs are those of the
 larger study, and the results are equal to the bit. With more blocks the new blocks are packed among
 themselves: equal configurations and streams, equal results up to the last bits of a matrix product.
-External checks hang on each study's own verdicts; nothing of them is taken over.
+External checks depend on each study's own verdicts; nothing of them is taken over.
 
 *Evidence or not.* A study may register looks beyond its own families (`budget: {families: 8, looks: [16,
 24]}`): alpha is then spread over all three looks from the beginning, and an extension to 16 or 24
@@ -90,7 +90,7 @@ def child_spec(
     """
     row, plan = _extensible(ledger, parent)
     theirs: Mapping[str, Any] = row.protocol["spec"]
-    said, budget = study_file_of(theirs), theirs["budget"]
+    stated, budget = study_file_of(theirs), theirs["budget"]
     wanted = {"families": families or budget["families"], "blocks": blocks or budget["blocks"]}
     _check_growth(row, wanted, tasks)
     child = name or _named(parent, wanted, budget, len(theirs["tasks"]) + len(tasks) if tasks else 0)
@@ -100,14 +100,14 @@ def child_spec(
         for look in budget["looks"]
         if look != wanted["families"] and (registered or FEW_FAMILIES <= look < wanted["families"])
     ]
-    grown = {**said["budget"], **wanted, "looks": looks}
+    grown = {**stated["budget"], **wanted, "looks": looks}
     if not registered:
         grown["external"] = 0
     data = {
-        **said,
+        **stated,
         **row.terms.get("shown", {}),
         "study": child,
-        "tasks": [*said["tasks"], *tasks],
+        "tasks": [*stated["tasks"], *tasks],
         "budget": grown,
         "extends": {
             "study": parent,

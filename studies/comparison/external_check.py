@@ -299,8 +299,8 @@ def external_record(
         evaluations: of the check, its pilots left out.
         planned: phase -> members of its chains; {} while these are not known.
     """
-    hashed, said = parts[VERDICTS]
-    frozen = FrozenRecipes.from_plain(said)
+    hashed, content = parts[VERDICTS]
+    frozen = FrozenRecipes.from_plain(content)
     plan_hash, plan = parts.get(PLAN, ("", {"tasks": {}, "margins": []}))
     return ExternalRecord(
         verdicts_hash=hashed,

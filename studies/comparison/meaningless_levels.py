@@ -29,14 +29,14 @@ def examine(fixed: ComparisonProtocol, book: TaskBook) -> tuple[str, ...]:
             message names the rule and both keys.
     """
     spec = fixed.study
-    found: dict[str, None] = {}
+    remarks: dict[str, None] = {}
     known: set[str] = set()
     tried: set[str] = set()
     cuts: dict[str, dict[EffectiveValue, None]] = {}
     idle: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for i, question in enumerate(spec.asked):
         key = "controls" if question.control else f"questions[{i}]"
-        found |= dict.fromkeys(_left_out(fixed, question.factor))
+        remarks |= dict.fromkeys(_left_out(fixed, question.factor))
         if not question.control:
             _check_regimes(fixed, question.factor, book)
         for regime in question.regimes:
@@ -56,7 +56,7 @@ def examine(fixed: ComparisonProtocol, book: TaskBook) -> tuple[str, ...]:
                         broken = refusal(config)
                         if broken:
                             raise SpecError(spec.file, key, f"{broken} {place}")
-                        found |= dict.fromkeys(() if question.control else notes(config))
+                        remarks |= dict.fromkeys(() if question.control else notes(config))
                     try:
                         structure_key(config, task)
                     except ValueError as error:
@@ -69,12 +69,12 @@ def examine(fixed: ComparisonProtocol, book: TaskBook) -> tuple[str, ...]:
                         raise SpecError(spec.file, key, str(error)) from None
                     if unread:
                         raise SpecError(spec.file, f"questions[{i}].levels", f"{unread} (in {regime})")
-                    found |= dict.fromkeys(noted(configs, question.factor, task))
+                    remarks |= dict.fromkeys(noted(configs, question.factor, task))
                 if question.control:  # whose arms are meant to come to the same
                     continue
                 if same := twins(fixed, chain, task):
                     raise SpecError(spec.file, f"questions[{i}].levels", same)
-                found |= dict.fromkeys(_nothing_to_tune(fixed, chain))
+                remarks |= dict.fromkeys(_nothing_to_tune(fixed, chain))
                 for level, number in _tuned_in_vain(fixed, chain, task):
                     idle.setdefault((question.factor, regime, number), {}).setdefault(level, []).append(name)
                 cut = cuts.setdefault(name, {})
@@ -82,7 +82,7 @@ def examine(fixed: ComparisonProtocol, book: TaskBook) -> tuple[str, ...]:
                     cut |= dict.fromkeys(_cut(fixed, chain, level, task))
     vain = (_in_vain(fixed, *row, levels) for row, levels in idle.items())
     data = (f"task {name}: {note}" for name in spec.tasks for note in book[name]().notes)
-    return (*found, *vain, *describe(cuts), *data)
+    return (*remarks, *vain, *describe(cuts), *data)
 
 
 def _check_regimes(fixed: ComparisonProtocol, factor: str, book: TaskBook) -> None:

@@ -138,7 +138,7 @@ class ComparisonProtocol:
         return chain.levels or self.levels_of(chain.factor)
 
     def blocks(self, chain: Chain) -> range:
-        """The numbers of a chain's blocks; every stream hangs on them."""
+        """The numbers of a chain's blocks; every stream depends on them."""
         own = self.study.effective_budget.blocks
         return range(own, own + chain.fresh) if chain.fresh else range(own)
 
@@ -184,12 +184,12 @@ class ComparisonProtocol:
         """
         place = self.study.tasks.index(task)
         usual = framework_levels()
-        found = {asked.name: usual[asked.name] for asked in self.study.understood if asked.kind == "factor"}
+        chosen = {asked.name: usual[asked.name] for asked in self.study.understood if asked.kind == "factor"}
         for factor, levels in self.study.spec.backgrounds(regime).items():
             turn, at = divmod(place // 2, len(levels))
             order = stream(self.study.root, "background", factor, turn).permutation(len(levels))
-            found[factor] = levels[0 if place % 2 == 0 else int(order[at])]
-        return taken(found, self.unhonoured[task])
+            chosen[factor] = levels[0 if place % 2 == 0 else int(order[at])]
+        return taken(chosen, self.unhonoured[task])
 
     def config(self, chain: Chain, level: str, numbers: Mapping[str, float] | None = None) -> Config:
         """One point of a cell: `numbers` over the library defaults of everything that is open.
@@ -231,15 +231,15 @@ class ComparisonProtocol:
         missing = self.unhonoured[task]
         if not missing:
             return ()
-        found: dict[str, None] = {}
+        untaken: dict[str, None] = {}
         question = self.question(factor)
         for regime, level in itertools.product(question.regimes, question.levels):
             change = question.change(level)
             words = [*change.levels, *change.setting, *(f"{f}={to}" for f, to in change.levels.items())]
-            found |= dict.fromkeys(word for word in words if word in missing)
+            untaken |= dict.fromkeys(word for word in words if word in missing)
             spans = open_ranges(self._point(Chain(factor=factor, task=task, regime=regime), level).levels)
-            found |= dict.fromkeys(name for name in change.numbers if name not in spans)
-        return tuple(found)
+            untaken |= dict.fromkeys(name for name in change.numbers if name not in spans)
+        return tuple(untaken)
 
     def pilot(self, task: str, regime: str) -> list[Member]:
         """The members of the pilot of one task in one regime."""

@@ -180,8 +180,8 @@ def _backgrounds(fixed: ComparisonProtocol, task: str) -> tuple[dict[str, str], 
     changed = {factor for own in fixed.study.spec.background_in.values() for factor in own}
     shared = {f: level for f, level in next(iter(by_regime.values())).items() if f not in changed}
     return shared, {
-        regime: {f: level for f, level in found.items() if f in changed}
-        for regime, found in by_regime.items()
+        regime: {f: level for f, level in background.items() if f in changed}
+        for regime, background in by_regime.items()
     }
 
 
@@ -203,9 +203,11 @@ def study_file_of(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """A study file, as data, that resolves to this; what changes no result is left out."""
     budget = resolved["budget"]
     # A question may be about a setting that no regime changes: back to where the study file had it.
-    said: list[Mapping[str, Any]] = list(resolved["regimes"].values())
+    by_regime: list[Mapping[str, Any]] = list(resolved["regimes"].values())
     shared = {
-        name: said[0][name] for name in SETTING_NAMES if all(one.get(name) == said[0][name] for one in said)
+        name: by_regime[0][name]
+        for name in SETTING_NAMES
+        if all(one.get(name) == by_regime[0][name] for one in by_regime)
     }
     numbers = ("families", "blocks", "trials", "promoted", "promote_seeds", "confirm_seeds")
     return {

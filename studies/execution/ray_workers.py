@@ -78,12 +78,11 @@ def run_ray(
         device: 'cpu', or a torch device; chosen here, never guessed.
         gpu_fraction: share of one GPU each worker asks Ray for (0 for none).
         on_tick: called in this thread about ten times a second, and after every commit.
-        cluster: one that was started already, or that was there, with its own workers and fraction; its owner
-            stops it.
+        cluster: one that runs already, with its own workers and fraction; its owner stops it.
 
     Raises:
-        ValueError: Ray already runs in this process; workers or gpu_fraction out of range; a task
-            that is built differently in each process.
+        ValueError: Ray already runs in this process; workers or gpu_fraction out of range; a task that is
+            built differently in each process.
         ClusterLost: Ray's own processes have ended; what was in hand is given back to the scheduler.
         KeyboardInterrupt: after the cluster was stopped; what was committed stays.
     """

@@ -131,10 +131,6 @@ class Scheduler:
         """Members of the whole study; an estimate until its pilot and its races are over."""
         return self.workload.planned.total
 
-    def planned_by_phase(self) -> dict[str, int]:
-        """Phase -> members; the same estimate."""
-        return dict(self.workload.planned.by_phase)
-
     @property
     def work_done(self) -> float:
         """Behind the members in the ledger, in the unit of `work_planned`."""

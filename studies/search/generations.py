@@ -56,7 +56,7 @@ def open_generations(fixed: SearchProtocol, done: Done, memory: SearchState) -> 
 
 
 def known_when_asked(generation: int, size: int) -> int:
-    """Trials whose results are known when a generation may first be asked; rungs and points hang on them."""
+    """Trials whose results are known when a generation may first be asked; its rungs and points need them."""
     return max(0, generation - AHEAD) * size
 
 

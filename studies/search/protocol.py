@@ -151,7 +151,7 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
             can serve on the task; the message names the rule and both keys.
     """
     space, file = fixed.study.joint, fixed.study.file
-    found: dict[str, None] = {}
+    remarks: dict[str, None] = {}
     cut: dict[EffectiveValue, None] = {}
     items = len(task.split(fixed.name, 0).train)
     for picked in space.pairs():
@@ -169,18 +169,18 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
             cut |= dict.fromkeys(
                 one for one in effective_values(config, items=items) if one.name in SETTING_NAMES
             )
-            found |= dict.fromkeys(notes(config))
+            remarks |= dict.fromkeys(notes(config))
         if len(broken) == 2:
             raise SpecError(file, "space", f"{broken[0]} ({_words(picked)})")
     if task.network is not None:
-        found |= dict.fromkeys(_of_own_network(fixed, task))
-    found |= dict.fromkeys(_searched_in_vain(space, task, items))
-    at_times = [found.name for found in space.dimensions if found.where]
+        remarks |= dict.fromkeys(_of_own_network(fixed, task))
+    remarks |= dict.fromkeys(_searched_in_vain(space, task, items))
+    at_times = [dimension.name for dimension in space.dimensions if dimension.where]
     if fixed.study.sampler == "gp" and at_times:
-        found[
+        remarks[
             f"sampler gp models no number that a choice opens: {', '.join(at_times)} are drawn at random"
         ] = None
-    return (*found, *describe({task.name: cut}), *(f"task {task.name}: {note}" for note in task.notes))
+    return (*remarks, *describe({task.name: cut}), *(f"task {task.name}: {note}" for note in task.notes))
 
 
 def _searched_in_vain(space: Space, task: Task, items: int) -> Iterator[str]:

@@ -80,11 +80,11 @@ def test_the_ledger_alone_counts_what_the_scheduler_counts_at_every_commit(
         while (pack := scheduler.next_pack()) is not None:
             scheduler.commit(pack, [example.make(m) for m in pack.members], seconds=1.0, worker="planted")
             recorded = kind.recorded_work(ledger, row)
-            assert recorded.by_phase == scheduler.planned_by_phase()
+            assert recorded.by_phase == scheduler.workload.planned.by_phase
             phases.add(pack.phase)
         assert scheduler.done and scheduler.finished == scheduler.planned == len(ledger.filled(row.name))
         assert scheduler.work_done == pytest.approx(scheduler.work_planned)
-        assert phases == {phase for phase, count in scheduler.planned_by_phase().items() if count}
+        assert phases == {phase for phase, count in scheduler.workload.planned.by_phase.items() if count}
 
 
 @pytest.mark.parametrize("name", KINDS)

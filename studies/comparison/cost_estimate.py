@@ -19,6 +19,7 @@ from studies.comparison.external_check import hoped_before
 from studies.comparison.meaningless_levels import examine
 from studies.comparison.planned_work import (
     Decisions,
+    chain_members,
     chain_size,
     expected_checks,
     expected_rows,
@@ -182,19 +183,10 @@ def _chain_cost(
     fixed: ComparisonProtocol, chain: Chain, task: Task, speed: float
 ) -> tuple[dict[str, int], float]:
     """Packs by phase, and floating-point operations, of one chain."""
-    spec, budget = fixed.study, fixed.study.effective_budget
-    configs = _configs(fixed, chain)
-    each = {
-        "retune": 1 + budget.trials,
-        "promote": budget.promoted * budget.promote_seeds,
-        "external" if chain.factor == EXTERNAL else "confirm": 2 * budget.confirm_seeds,
-    }
-    packs = {
-        phase: _count(configs, task, spec.pack_size, speed, copies=budget.blocks * runs)
-        for phase, runs in each.items()
-    }
-    flops = sum(estimated_flops(config, task) for config in configs) * budget.blocks * budget.runs_per_cell
-    return packs, flops
+    configs, pack_size = _configs(fixed, chain), fixed.study.pack_size
+    copies = {phase: count // len(configs) for phase, count in chain_members(fixed, chain).items()}
+    packs = {phase: _count(configs, task, pack_size, speed, copies=n) for phase, n in copies.items()}
+    return packs, sum(estimated_flops(config, task) for config in configs) * sum(copies.values())
 
 
 def _configs(fixed: ComparisonProtocol, chain: Chain) -> list[Config]:

@@ -19,7 +19,6 @@ from studies.comparison.pilot import pilot_members
 from studies.comparison.protocol import Chain, ComparisonProtocol, Plan, chains_of
 from studies.execution.planned_work import ChainKey, PlannedPart, PlannedWork
 from studies.ledger.lineage import SeenEvaluations
-from studies.spec.resolved import ResolvedStudy
 from trainers.loop.structure import estimated_flops
 from trainers.tasks.task import TaskBook
 
@@ -112,7 +111,7 @@ def planned_work(
         parts.append(
             PlannedPart(
                 key=chain.place,
-                members=planned_members(protocol.study, [chain], 0),
+                members=chain_members(protocol, chain),
                 cells=chain_cells(protocol, chain),
                 member_work=member_work(chain.place),
                 inherited=inherited,
@@ -123,21 +122,21 @@ def planned_work(
     return PlannedWork(parts=tuple(parts), phases=PHASES, confirmations=2 * budget.confirm_seeds)
 
 
-def planned_members(spec: ResolvedStudy, chains: Iterable[Chain], pilots: int) -> dict[str, int]:
+def planned_members(protocol: ComparisonProtocol, chains: Iterable[Chain], pilots: int) -> dict[str, int]:
     """Phase -> members of that many pilot members and these chains; external only where there is some."""
-    budget = spec.effective_budget
-    levels = {EXTERNAL: len(ARMS), **{q.factor: len(q.levels) for q in spec.asked}}
-    counts: Counter[bool] = Counter()
+    counts = Counter({**dict.fromkeys(PHASES, 0), "pilot": pilots})
     for chain in chains:
-        blocks = chain.fresh or budget.blocks
-        counts[chain.factor == EXTERNAL] += (len(chain.levels) or levels[chain.factor]) * blocks
-    cells, ends = counts.total(), 2 * budget.confirm_seeds
+        counts.update(chain_members(protocol, chain))
+    return dict(counts)
+
+
+def chain_members(protocol: ComparisonProtocol, chain: Chain) -> dict[str, int]:
+    """Phase -> members of a whole chain."""
+    cells, budget = chain_cells(protocol, chain), protocol.study.effective_budget
     return {
-        "pilot": pilots,
         "retune": cells * (1 + budget.trials),
         "promote": cells * budget.promoted * budget.promote_seeds,
-        "confirm": counts[False] * ends,
-        **({"external": counts[True] * ends} if counts[True] else {}),
+        "external" if chain.factor == EXTERNAL else "confirm": cells * 2 * budget.confirm_seeds,
     }
 
 
@@ -149,7 +148,7 @@ def pilot_size(setting: Setting, unhonoured: frozenset[str]) -> int:
 
 def chain_size(protocol: ComparisonProtocol, chain: Chain) -> int:
     """Members of a whole chain."""
-    return sum(planned_members(protocol.study, [chain], 0).values())
+    return sum(chain_members(protocol, chain).values())
 
 
 def chain_cells(protocol: ComparisonProtocol, chain: Chain) -> int:

@@ -107,7 +107,7 @@ def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
         margins=margins,
         budget=_budget(resolved["budget"]),
         sampler=resolved["sampler"],
-        planned=planned_members(fixed.study, own, pilots),
+        planned=planned_members(fixed, own, pilots),
         evaluations=evaluations,
         plan_hash=plan.hash,
         protocol_hash=row.protocol_hash,
@@ -168,7 +168,7 @@ def _external(
 ) -> ExternalRecord:
     planned: dict[str, int] = {}
     if PLAN in parts:
-        counts = planned_members(fixed.study, chains(parts[PLAN][1]["tasks"]), 0)
+        counts = planned_members(fixed, chains(parts[PLAN][1]["tasks"]), 0)
         planned = {phase: count for phase, count in counts.items() if count}
     trained = [e for e in evaluations if e.slot.factor == EXTERNAL]
     return external_record(fixed, parts, trained, planned)

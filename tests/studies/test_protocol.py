@@ -224,4 +224,9 @@ def test_the_hash_is_the_same_in_another_process() -> None:
 
 def test_members_are_counted_by_phase() -> None:
     chains = [Chain(factor="initializer", task="stripes", regime="deep")]
-    assert planned_members(tiny(), chains, 20) == {"pilot": 20, "retune": 16, "promote": 8, "confirm": 16}
+    assert planned_members(planned(tiny()), chains, 20) == {
+        "pilot": 20,
+        "retune": 16,
+        "promote": 8,
+        "confirm": 16,
+    }

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import Field, dataclass, replace
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
-from reports.evidence.budget import TaskFacts
 from search_spaces.factor import unknown
 from studies.comparison.extension import refuse_unlike
 from studies.comparison.meaningless_levels import examine
 from studies.comparison.protocol import ComparisonProtocol, comparison_protocol
 from studies.comparison.record import study_file_of
 from studies.comparison.recorded_decisions import recorded_work
-from studies.comparison.workload import comparison_scheduler
+from studies.comparison.workload import ComparisonWorkload
 from studies.execution.planned_work import PlannedWork
-from studies.execution.scheduler import Scheduler
+from studies.execution.scheduler import Workload
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.range_scan.protocol import (
     KIND,
+    RangeScanProtocol,
     RangeScanSpec,
     recorded_range_scan,
     refuse_range_scan,
     scope_protocol,
 )
-from studies.range_scan.workload import range_scan_scheduler, range_scan_work
+from studies.range_scan.workload import RangeScanWorkload, range_scan_work
+from studies.search.protocol import SearchProtocol, search_protocol
 from studies.search.protocol import examine as examine_search
-from studies.search.protocol import search_protocol
 from studies.search.spec import SearchSpec
 from studies.search.spec import parse as parse_search
-from studies.search.workload import search_scheduler, search_work
+from studies.search.workload import SearchWorkload, search_work
 from studies.spec.load import parse as parse_comparison
 from studies.spec.load import with_profile
 from studies.spec.resolved import ResolvedStudy
@@ -38,37 +38,11 @@ from trainers.tasks.task import TaskBook
 
 AnySpec = ResolvedStudy | SearchSpec
 """What a study file says, of any kind that has files."""
+AnyProtocol = ComparisonProtocol | SearchProtocol | RangeScanProtocol
+"""What is fixed of a study of any kind before its first member."""
 
 Spec = TypeVar("Spec")
 Fixed = TypeVar("Fixed")
-
-
-class StudyProtocol(Protocol):
-    """What is fixed of a study of any kind before its first member."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    @property
-    def name(self) -> str:
-        """The study's."""
-
-    @property
-    def study(self) -> AnySpec:
-        """The study file as it is trained."""
-
-    @property
-    def task_facts(self) -> tuple[TaskFacts, ...]:
-        """Of every task, in declared order."""
-
-    def with_task_facts(self, facts: Iterable[TaskFacts]) -> Self:
-        """The same with other facts of the same tasks."""
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON-ready data."""
-
-    @property
-    def hash(self) -> str:
-        """Of `plain`, or of the form in which a ledger has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +63,8 @@ class StudyKind(Generic[Spec, Fixed]):
     """SpecError where other studies of the ledger rule this one out."""
     parent: Callable[[Fixed], str]
     """The study whose recorded speed sizes its packs too; '' for one of its own."""
-    scheduler: Callable[[Fixed, Ledger, TaskBook, float], Scheduler]
-    """The order of work, taken up where the ledger left it, at a recorded speed."""
+    workload: Callable[..., Workload]
+    """(protocol, ledger, book, flops_per_second=) -> which members come next."""
     recorded_work: Callable[[Ledger, StudyRow], PlannedWork]
     """How much there is to train, by the ledger alone: no task is built."""
     study_file: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None
@@ -119,7 +93,7 @@ COMPARISON = StudyKind(
     examine=examine,
     admit=_admit_comparison,
     parent=lambda protocol: protocol.study.extends.study if protocol.study.extends else "",
-    scheduler=comparison_scheduler,
+    workload=ComparisonWorkload,
     recorded_work=recorded_work,
     study_file=study_file_of,
 )
@@ -132,7 +106,7 @@ SEARCH = StudyKind(
     examine=lambda protocol, book: examine_search(protocol, book[protocol.study.task]()),
     admit=lambda protocol, ledger: None,
     parent=lambda protocol: "",
-    scheduler=search_scheduler,
+    workload=SearchWorkload,
     recorded_work=_recorded_search,
     study_file=dict,
 )
@@ -145,7 +119,7 @@ RANGE_SCAN = StudyKind(
     examine=lambda protocol, book: examine(protocol.fixed, book),
     admit=lambda protocol, ledger: None,
     parent=lambda protocol: "",
-    scheduler=range_scan_scheduler,
+    workload=RangeScanWorkload,
     recorded_work=lambda ledger, row: range_scan_work(recorded_range_scan(row)),
     study_file=None,
 )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from studies.comparison.own_networks import without_network
-from studies.kinds import StudyProtocol
+from studies.kinds import AnyProtocol
 from studies.ledger.protocol_hash import as_recorded
 from studies.spec.errors import SpecError
 
 if TYPE_CHECKING:
     from studies.ledger.ledger import StudyRow
 
-AnyProtocol = TypeVar("AnyProtocol", bound=StudyProtocol)
 
 PARTS = {
     "source": "its source",

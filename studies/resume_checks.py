@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.config import SETTING_NAMES
-from studies.kinds import StudyProtocol
+from studies.kinds import AnyProtocol
 from studies.ledger.ledger import StudyRow
 from studies.ledger.protocol_comparison import comparable
 from studies.ledger.protocol_hash import as_recorded, untouched
@@ -17,7 +17,7 @@ from studies.spec.errors import SpecError
 from trainers.versions import versions
 
 
-def refuse_changed(row: StudyRow, protocol: StudyProtocol, workspace: Path) -> None:
+def refuse_changed(row: StudyRow, protocol: AnyProtocol, workspace: Path) -> None:
     """SpecError where a study was started with other values, naming them.
 
     Args:

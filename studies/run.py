@@ -1,4 +1,4 @@
-"""Runs a study of any kind, or resumes it.
+"""Runs a study of any kind (`studies.kinds`), or resumes it.
 
 The same call again takes up where the ledger ends, and trains nothing when the study is complete.
 """
@@ -19,7 +19,7 @@ from search_spaces.factor import unknown
 from studies.execution.failure_causes import cause_of, whole_traceback
 from studies.execution.failure_kinds import ClusterLost, by_kind, of_exception
 from studies.execution.scheduler import Scheduler
-from studies.kinds import AnySpec, StudyKind, StudyProtocol, kind_of
+from studies.kinds import AnyProtocol, AnySpec, StudyKind, kind_of
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.network_changes import as_started
 from studies.packing import FLOPS_PER_SECOND, Pack, recorded
@@ -147,7 +147,9 @@ def run(
         protocol, changes = as_started(protocol, ledger.find_study(protocol.name))
         row = _start(ledger, kind, protocol, device)
         protocol = replace(protocol, started_as=row.protocol_hash)
-        scheduler = kind.scheduler(protocol, ledger, book, row.terms["flops_per_second"])
+        speed = row.terms["flops_per_second"]
+        workload = kind.workload(protocol, ledger, book, flops_per_second=speed)
+        scheduler = Scheduler(workload, ledger, book)
         before = _trained(ledger, spec.study)
         if not scheduler.done:
             refuse_other_versions(row)
@@ -209,14 +211,14 @@ def run_inline(scheduler: Scheduler, book: TaskBook, device: str = "cpu", watch:
             watch(scheduler)
 
 
-def checked(spec: AnySpec | RangeScanSpec, book: TaskBook) -> tuple[StudyProtocol, tuple[str, ...]]:
+def checked(spec: AnySpec | RangeScanSpec, book: TaskBook) -> tuple[AnyProtocol, tuple[str, ...]]:
     """What is fixed before training, and what a user should know of it.
 
     Raises:
         SpecError: an unknown task, or a combination that cannot mean anything.
     """
     kind = kind_of(spec)
-    protocol: StudyProtocol = kind.protocol(spec, book)
+    protocol: AnyProtocol = kind.protocol(spec, book)
     return protocol, kind.examine(protocol, book)
 
 
@@ -244,7 +246,7 @@ def check_device(device: str) -> None:
         raise ValueError(f"device '{device}' cannot be used here: it computes nothing")
 
 
-def _start(ledger: Ledger, kind: StudyKind[Any, Any], protocol: StudyProtocol, device: str) -> StudyRow:
+def _start(ledger: Ledger, kind: StudyKind[Any, Any], protocol: AnyProtocol, device: str) -> StudyRow:
     """The study's row: made at the first run, checked at every later one."""
     study = protocol.study
     row = ledger.find_study(protocol.name)

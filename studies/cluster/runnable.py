@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studies.kinds import AnySpec, StudyProtocol
+from studies.kinds import AnyProtocol, AnySpec
 from studies.load_study import at_profile, load
 from studies.run import checked
 from trainers.tasks.user_tasks import task_book
@@ -20,7 +20,7 @@ class CheckedStudy:
     """A study that may be run."""
 
     spec: AnySpec
-    fixed: StudyProtocol
+    fixed: AnyProtocol
     """Its protocol: what is hashed before anything is trained."""
     notes: tuple[str, ...]
     """What is allowed, and means less than it seems to."""

@@ -31,7 +31,6 @@ from studies.comparison.row_races import RowRaces
 from studies.comparison.stages import Fixed, Place, SearchState, check_known, next_members, place
 from studies.execution.planned_work import ChainKey, PlannedWork
 from studies.execution.retries import Stage
-from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger
 from studies.ledger.lineage import SeenEvaluations
 from studies.packing import Pack, missing_packs
@@ -325,12 +324,3 @@ class ComparisonWorkload:
 
 def _light(evaluation: Evaluation) -> Evaluation:
     return replace(evaluation, curve=(), diagnostics={})
-
-
-def comparison_scheduler(
-    protocol: ComparisonProtocol, ledger: Ledger, book: TaskBook, flops_per_second: float
-) -> Scheduler:
-    """The order of work of a comparison; arguments as of `ComparisonWorkload`."""
-    return Scheduler(
-        ComparisonWorkload(protocol, ledger, book, flops_per_second=flops_per_second), ledger, book
-    )

@@ -12,7 +12,6 @@ from studies.comparison.protocol import Chain
 from studies.comparison.stages import check_known, next_members, place
 from studies.execution.planned_work import ChainKey, PlannedPart, PlannedWork
 from studies.execution.retries import Stage
-from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger
 from studies.packing import Pack, missing_packs
 from studies.range_scan.protocol import RangeScanProtocol
@@ -147,11 +146,3 @@ class RangeScanWorkload:
         if all(pair in self._margins for pair in pilots):
             margins = [self._margins[pair] for pair in pilots]
             self._ledger.start_plan(self.study, self.protocol.hash, {"protocol": self.protocol.hash}, margins)
-
-
-def range_scan_scheduler(
-    protocol: RangeScanProtocol, ledger: Ledger, book: TaskBook, flops_per_second: float
-) -> Scheduler:
-    """The order of work of a range scan; arguments as of `RangeScanWorkload`."""
-    workload = RangeScanWorkload(protocol, ledger, book, flops_per_second=flops_per_second)
-    return Scheduler(workload, ledger, book)

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from studies.execution.planned_work import ChainKey, PlannedPart, PlannedWork
 from studies.execution.retries import Stage
-from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger
 from studies.packing import Pack, missing_packs
 from studies.search.generations import SearchState, members_of, open_generations
@@ -137,10 +136,3 @@ class SearchWorkload:
                 f"study '{self.study}': the ledger holds another point for trial {member.slot.index} than "
                 "this installation asks for; resume with the versions it was started with"
             )
-
-
-def search_scheduler(
-    protocol: SearchProtocol, ledger: Ledger, book: TaskBook, flops_per_second: float
-) -> Scheduler:
-    """The order of work of a search; arguments as of `SearchWorkload`."""
-    return Scheduler(SearchWorkload(protocol, ledger, book, flops_per_second=flops_per_second), ledger, book)

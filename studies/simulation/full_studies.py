@@ -22,7 +22,8 @@ from reports.evidence.study_record import StudyRecord
 from reports.verdicts.verdict import verdicts
 from studies.comparison.protocol import comparison_protocol
 from studies.comparison.record import study_record
-from studies.comparison.workload import comparison_scheduler
+from studies.comparison.workload import ComparisonWorkload
+from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.site import Site
 from studies.spec.load import parse
@@ -111,7 +112,7 @@ def whole_study(name: str, sampler: str = "sobol") -> StudyRecord:
                 started_ms=0,
             )
         )
-        agenda = comparison_scheduler(fixed, ledger, BOOK, flops_per_second=SPEED)
+        agenda = Scheduler(ComparisonWorkload(fixed, ledger, BOOK, flops_per_second=SPEED), ledger, BOOK)
         while (pack := agenda.next_pack()) is not None:
             agenda.commit(pack, [simulated(m) for m in pack.members], seconds=0.0, worker="simulated")
         return study_record(ledger, name)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from studies.comparison.protocol import ComparisonProtocol, comparison_protocol
-from studies.comparison.workload import comparison_scheduler
+from studies.comparison.workload import ComparisonWorkload
 from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.packing import Pack
@@ -73,7 +73,7 @@ def started(workspace: Path, fixed: ComparisonProtocol | None = None) -> tuple[L
 
 def agenda_of(ledger: Ledger, fixed: ComparisonProtocol) -> Scheduler:
     """An agenda of that study on that ledger."""
-    return comparison_scheduler(fixed, ledger, BOOK, flops_per_second=2e9)
+    return Scheduler(ComparisonWorkload(fixed, ledger, BOOK, flops_per_second=2e9), ledger, BOOK)
 
 
 def outcome(member: Member, *, status: Status = "finished", error: float | None = None) -> Evaluation:

@@ -11,7 +11,7 @@ from typing import Any
 from reports.evidence.study_record import StudyRecord
 from studies.comparison.protocol import ComparisonProtocol, comparison_protocol
 from studies.comparison.record import study_record
-from studies.comparison.workload import comparison_scheduler
+from studies.comparison.workload import ComparisonWorkload
 from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger
 from studies.spec.load import parse
@@ -88,7 +88,7 @@ def made(lead: Lead) -> Callable[[Member], Evaluation]:
 
 def agenda_of(ledger: Ledger, protocol: ComparisonProtocol) -> Scheduler:
     """An agenda of that study on that ledger."""
-    return comparison_scheduler(protocol, ledger, BOOK, flops_per_second=2e9)
+    return Scheduler(ComparisonWorkload(protocol, ledger, BOOK, flops_per_second=2e9), ledger, BOOK)
 
 
 def begun(workspace: Path, protocol: ComparisonProtocol | None = None) -> tuple[Ledger, Scheduler]:

@@ -10,7 +10,7 @@ from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.search.protocol import SearchProtocol, search_protocol
 from studies.search.spec import SearchSpec, parse
-from studies.search.workload import search_scheduler
+from studies.search.workload import SearchWorkload
 from tests.studies.planted import BOOK
 from trainers.evaluation import CurvePoint, Evaluation
 from trainers.loop.validation_log import look_steps
@@ -66,7 +66,7 @@ def started(workspace: Path, fixed: SearchProtocol | None = None) -> tuple[Ledge
 
 def agenda_of(ledger: Ledger, fixed: SearchProtocol) -> Scheduler:
     """Its order of work on that ledger."""
-    return search_scheduler(fixed, ledger, BOOK, flops_per_second=2e9)
+    return Scheduler(SearchWorkload(fixed, ledger, BOOK, flops_per_second=2e9), ledger, BOOK)
 
 
 def outcome(member: Member) -> Evaluation:

@@ -23,7 +23,7 @@ from studies.commands.replay import replay
 from studies.comparison.cost_estimate import outline
 from studies.comparison.protocol import ComparisonProtocol, comparison_protocol
 from studies.comparison.record import spec_of, study_record
-from studies.comparison.workload import comparison_scheduler
+from studies.comparison.workload import ComparisonWorkload
 from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger
 from studies.run import run
@@ -60,7 +60,7 @@ def opened(workspace: Path, fixed: ComparisonProtocol | None = None) -> tuple[Le
 
 
 def agenda_of(ledger: Ledger, fixed: ComparisonProtocol) -> Scheduler:
-    return comparison_scheduler(fixed, ledger, BOOK, flops_per_second=2e9)
+    return Scheduler(ComparisonWorkload(fixed, ledger, BOOK, flops_per_second=2e9), ledger, BOOK)
 
 
 def torch_wins_its_row(member: Member, *, whole: float = 0.0) -> Evaluation:

@@ -61,7 +61,12 @@ def begun(kind: StudyKind[Any, Any], example: Example, workspace: Path) -> Itera
                     started_ms=0,
                 )
             )
-        yield ledger, kind.scheduler(protocol, ledger, example.book, 2e9)
+        yield (
+            ledger,
+            Scheduler(
+                kind.workload(protocol, ledger, example.book, flops_per_second=2e9), ledger, example.book
+            ),
+        )
 
 
 def test_every_kind_has_an_example_here() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from studies.comparison.protocol import comparison_protocol
-from studies.comparison.workload import comparison_scheduler
+from studies.comparison.workload import ComparisonWorkload
 from studies.execution.failure_causes import cause_of
 from studies.execution.local_cluster import Cluster
 from studies.execution.pack_payload import member_from_dict, member_to_dict
@@ -83,7 +83,7 @@ def open_study(workspace: Path, spec: ResolvedStudy, tasks_from: Path) -> tuple[
     """A started study with the user's tasks."""
     book = task_book(tasks_from)
     ledger, fixed = started(workspace, comparison_protocol(spec, book))
-    return ledger, comparison_scheduler(fixed, ledger, book, flops_per_second=2e9)
+    return ledger, Scheduler(ComparisonWorkload(fixed, ledger, book, flops_per_second=2e9), ledger, book)
 
 
 def test_ray_finds_what_one_process_finds_after_a_worker_was_killed(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from studies.packing import Pack
 from studies.range_scan.protocol import RangeScanProtocol, refuse_range_scan, scope_of, scope_protocol
 from studies.range_scan.results import range_scan_record
 from studies.range_scan.summary import lines, plain
-from studies.range_scan.workload import range_scan_scheduler
+from studies.range_scan.workload import RangeScanWorkload
 from studies.run import run
 from studies.spec.errors import SpecError
 from studies.spec.load import load
@@ -69,7 +69,7 @@ def begun(workspace: Path, own: RangeScanProtocol | None = None) -> tuple[Ledger
     """Ledger and agenda, new or taken up again."""
     own = own or fixed()
     ledger, _ = started_study(workspace, own)  # type: ignore[arg-type]  # it needs only what both have
-    return ledger, range_scan_scheduler(own, ledger, BOOK, flops_per_second=2e9)
+    return ledger, Scheduler(RangeScanWorkload(own, ledger, BOOK, flops_per_second=2e9), ledger, BOOK)
 
 
 def by_rate(best: float) -> Maker:

@@ -9,9 +9,9 @@ PROCESSES ?= 2
 PINS := pyproject.toml constraints.txt
 # As pip does with what it installs; else a first run, or any run where Python may not write its caches, compiles
 # our modules anew in each of its processes, which takes a second in each.
-COMPILE := @$(BIN)/python -m compileall -q groundrules.py studies search_spaces trainers reports
+COMPILE := @$(BIN)/python -m compileall -q studies search_spaces trainers reports
 
-.PHONY: help quickstart test test-fast check ui clean
+.PHONY: help quickstart test test-fast check docs ui clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo 'make test         run the tests'
 	@echo 'make test-fast    those that need neither programs nor servers, in two minutes'
 	@echo 'make check        the whole gate: lint, format, types, tests'
+	@echo 'make docs         render the documentation into build/docs'
 	@echo 'make clean        remove the environment and caches; the workspace with your results stays'
 
 quickstart: $(VENV)/.installed
@@ -37,6 +38,10 @@ test-fast: $(VENV)/.installed-dev
 check: $(VENV)/.installed-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash infra/check.sh
 
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --config-file infra/mkdocs.yml
+	@echo 'open build/docs/index.html'
+
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -48,7 +53,7 @@ $(VENV)/.installed: $(PINS) | $(VENV)/pyvenv.cfg
 	@touch $@
 
 $(VENV)/.installed-dev: $(PINS) | $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --editable '.[dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --editable '.[dev,docs]' --constraint constraints.txt
 	$(COMPILE)
 	@touch $(VENV)/.installed $@
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole gate: lint and format first, then the types beside the tests (two cores, a minute saved).
-# Needs the tools of `pip install -e ".[dev]"` on the PATH (`make check` sees to that).
+# Needs the tools of `pip install -e ".[dev,docs]"` on the PATH (`make check` sees to that).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

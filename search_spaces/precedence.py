@@ -16,6 +16,14 @@ ROOT = Path(__file__).resolve().parents[1]
 """The folder that holds our packages: a checkout, or an environment's site-packages."""
 NAMES = ("search_spaces", "trainers", "reports", "studies")
 """Each may import the ones to its left."""
+INTERFACE = "groundrules"
+"""The package that users import."""
+PLACES = {
+    **dict.fromkeys(NAMES, str(ROOT)),
+    # Of a checkout its source folder, which an installed copy does not have.
+    INTERFACE: str(next(f for f in (ROOT / "studies" / "interface", ROOT) if f == ROOT or f.is_dir())),
+}
+"""Package -> the folder that holds it."""
 
 
 class OursFirst:
@@ -25,7 +33,7 @@ class OursFirst:
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
         """As `importlib` asks; None for all other names."""
-        return PathFinder.find_spec(fullname, [self.root]) if fullname in NAMES else None
+        return PathFinder.find_spec(fullname, [PLACES[fullname]]) if fullname in PLACES else None
 
 
 def claim(package: str) -> None:
@@ -68,5 +76,5 @@ def _leave_current_folder() -> None:
     if len(words) < len(options) + 2 or not all(word.startswith("-") for word in options):
         return
     module, here = words[len(options) + 1], os.getcwd()
-    if module.split(".")[0] in (*NAMES, "groundrules") and sys.path[:1] == [here] and here != str(ROOT):
+    if module.split(".")[0] in PLACES and sys.path[:1] == [here] and here != str(ROOT):
         del sys.path[0]

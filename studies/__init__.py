@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from reports.evidence.search_record import SearchRecord
     from reports.evidence.study_record import StudyRecord
     from reports.verdicts.model import Verdict
-    from studies.commands.replay import Replay
     from studies.kinds import AnySpec
+    from studies.operations.replay import Replay
     from studies.run import RunSummary
 
 __all__ = ["WORKSPACE", "defaults", "load", "read_record", "read_search", "replay", "run_study", "verdicts"]
@@ -72,9 +72,9 @@ def read_search(study: str, *, workspace: Path = WORKSPACE) -> SearchRecord:
 
 def verdicts(study: str, *, workspace: Path = WORKSPACE) -> tuple[Verdict, ...]:
     """The answers to the study's questions, one for each question and regime."""
-    from reports.verdicts.verdict import verdicts
+    from reports.verdicts.verdict import verdicts as answers
 
-    return verdicts(read_record(study, workspace=workspace))
+    return answers(read_record(study, workspace=workspace))
 
 
 def defaults(study: str, *, workspace: Path = WORKSPACE, previous: Defaults | None = None) -> Defaults:
@@ -85,7 +85,7 @@ def defaults(study: str, *, workspace: Path = WORKSPACE, previous: Defaults | No
 
 
 def replay(evaluation: str, *, workspace: Path = WORKSPACE, **options: Any) -> Replay:
-    """Trains one evaluation again, alone, and compares; `options`: see `studies.commands.replay`."""
-    from studies.commands.replay import replay
+    """Trains one evaluation again, alone, and compares; `options`: see `studies.operations.replay`."""
+    from studies.operations.replay import replay
 
     return replay(Path(workspace), evaluation, **options)

@@ -17,7 +17,10 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -34,41 +37,75 @@ log = logging.getLogger("groundrules")
 
 app = typer.Typer(
     name="groundrules",
-    help="Regenerates a textbook's table of deep-learning defaults empirically, for your own tasks.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "init": prepare.init,
-    "catalog": prepare.catalog,
-    "download": prepare.download,
-    "plan": run.plan,
-    "scope": prepare.scope,
-    "run": run.run,
-    "extend": run.extend,
-    "report": results_commands.report,
-    "results": results_commands.results,
-    "export": results_commands.export,
-    "diff": results_commands.diff,
-    "why": results_commands.why,
-    "claims": results_commands.claims,
-    "replay": results_commands.replay,
-    "check": results_commands.check,
-    "ui": results_commands.ui,
-    "simulate": prepare.simulate,
-    "submit": submit.submit,
-    "list": cluster_jobs.listing,
-    "status": cluster_jobs.status,
-    "logs": cluster_jobs.logs,
-    "stop": cluster_jobs.stop,
-    "resume": submit.resume,
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command of the program."""
+
+    function: Callable[..., None]
+    python: str
+    """The function of the package `groundrules` that does the same."""
+
+
+COMMANDS: dict[str, Command] = {
+    "init": Command(function=prepare.init, python="write_templates"),
+    "catalog": Command(function=prepare.catalog, python="catalog"),
+    "download": Command(function=prepare.download, python="download"),
+    "plan": Command(function=run.plan, python="plan"),
+    "scope": Command(function=prepare.scope, python="scan_ranges"),
+    "run": Command(function=run.run, python="run"),
+    "extend": Command(function=run.extend, python="extend"),
+    "report": Command(function=results_commands.report, python="write_report"),
+    "results": Command(function=results_commands.results, python="evaluations"),
+    "export": Command(function=results_commands.export, python="export"),
+    "diff": Command(function=results_commands.diff, python="diff"),
+    "why": Command(function=results_commands.why, python="why"),
+    "claims": Command(function=results_commands.claims, python="claims"),
+    "replay": Command(function=results_commands.replay, python="replay"),
+    "check": Command(function=results_commands.check, python="check"),
+    "ui": Command(function=results_commands.ui, python="ui"),
+    "simulate": Command(function=prepare.simulate, python="simulate"),
+    "submit": Command(function=submit.submit, python="submit"),
+    "list": Command(function=cluster_jobs.listing, python="list_studies"),
+    "status": Command(function=cluster_jobs.status, python="status"),
+    "logs": Command(function=cluster_jobs.logs, python="logs"),
+    "stop": Command(function=cluster_jobs.stop, python="stop"),
+    "resume": Command(function=submit.resume, python="resume"),
 }
 """In the order of the help."""
 for name, command in COMMANDS.items():
-    app.command(name=name)(command)
+    app.command(name=name, epilog=f"In Python: groundrules.{command.python}")(command.function)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"groundrules {installed_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Regenerates a textbook's table of deep-learning defaults empirically, for your own tasks."""
+
+
+def installed_version() -> str:
+    """Of this program; 'source' where its packages are only unpacked."""
+    try:
+        return metadata.version("groundrules")
+    except metadata.PackageNotFoundError:
+        return "source"
+
 
 INTERRUPTED = 130
 LOG_FILE = "groundrules.log"
@@ -151,6 +188,8 @@ def _run(words: list[str]) -> int:
             raise KeyboardInterrupt
     except typer.Exit as exit_:
         code = exit_.exit_code
+    except SystemExit as exit_:  # of the answer to a shell that completes a word
+        code = exit_.code
     sys.stdout.flush()
     return code if isinstance(code, int) else 0
 

@@ -66,8 +66,11 @@ class TolerantStream(io.TextIOWrapper):
 
 def is_program() -> bool:
     """Whether this process was started as the command, and not by somebody who imports it."""
-    words = getattr(sys, "argv", None) or [""]
-    asked = words[0] == "-m" and "studies.cli" in sys.orig_argv
+    words, started = getattr(sys, "argv", None) or [""], sys.orig_argv
+    module = next(iter(started[started.index("-m") + 1 :]), "") if "-m" in started else ""
+    if module == PROGRAM and words[0].endswith(os.path.join(PROGRAM, "__main__.py")):
+        return True
+    asked = words[0] == "-m" and module in (PROGRAM, "studies.cli")
     return asked or os.path.basename(words[0]).partition(".")[0] == PROGRAM
 
 

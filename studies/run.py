@@ -28,7 +28,7 @@ from studies.resume_checks import refuse_changed, refuse_other_versions, version
 from studies.spec.reserved_names import refuse_reserved
 from trainers.loop.pack import train_pack
 from trainers.tasks.task import TaskBook
-from trainers.tasks.user_tasks import task_book
+from trainers.tasks.user_tasks import TaskSource, task_book
 
 if TYPE_CHECKING:
     from studies.execution.failure_handling import AbandonedPack
@@ -94,7 +94,7 @@ def run(
     spec: AnySpec | RangeScanSpec,
     *,
     workspace: Path,
-    tasks_from: Path | None = None,
+    tasks_from: TaskSource | None = None,
     engine: Engine = "ray",
     workers: int | None = None,
     device: str = "cpu",
@@ -108,7 +108,7 @@ def run(
     Args:
         spec: from `studies.load_study.load`, or from `studies.range_scan.protocol.scope_of`.
         workspace: folder of the ledger; made where missing.
-        tasks_from: a Python file with the user's own tasks.
+        tasks_from: the user's own tasks: a Python file, or the functions that return them by name.
         engine: 'ray' (worker processes) or 'inline' (this process, for debugging and small studies).
         workers: packs trained at the same time with Ray; None: one per CPU.
         device: torch device of the training.

@@ -39,12 +39,18 @@ LONGEST = (
     "tests/studies/test_own_networks.py",
     "tests/studies/test_cluster_status.py",
     "tests/studies/test_mlflow_restored.py",
+    "tests/docs/test_commands.py",
 )
 """Files of a minute and more: begun first, or one process would be left with one of them at the end."""
 
 SLOW = (
     *LONGEST,
+    "tests/docs/test_pictures.py",
+    "tests/docs/test_site.py",
     "tests/infra/test_scripts.py",
+    "tests/interface/test_examples.py",
+    "tests/interface/test_installed.py",
+    "tests/interface/test_runs.py",
     "tests/mutations/test_mutations.py",
     "tests/reports/test_claim_cards.py",
     "tests/reports/test_claim_properties.py",

@@ -44,5 +44,5 @@ def installed_tool(name: str) -> str:
     folders = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     tool = shutil.which(name, path=folders)
     if tool is None:
-        do_without("linters", f"{name} is not installed: pip install -e '.[dev]'")
+        do_without("linters", f"{name} is not installed: pip install -e '.[dev,docs]'")
     return tool

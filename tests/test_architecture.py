@@ -16,6 +16,9 @@ ROOT = Path(__file__).parents[1]
 LINE = ("search_spaces", "trainers", "reports", "studies")
 """Each package may import itself and the ones to its left."""
 
+INTERFACE = "studies/interface"
+"""Holds the package that users import, which nothing of ours does."""
+
 DOORS: dict[str, frozenset[str]] = {
     "optuna": frozenset({"studies/samplers.py", "studies/search/optuna_study.py"}),
     "ray": frozenset(
@@ -50,6 +53,7 @@ DOORS: dict[str, frozenset[str]] = {
                 f"studies/commands/{part}.py"
                 for part in (
                     *(
+                        "completion",
                         "options",
                         "path_arguments",
                         "prepare",
@@ -63,6 +67,10 @@ DOORS: dict[str, frozenset[str]] = {
         )
     ),
     "click": frozenset(),
+    "groundrules": frozenset(
+        f"{INTERFACE}/groundrules/{part}.py"
+        for part in ("__init__", "__main__", "_jobs", "_results", "_running", "_tables")
+    ),
     "rich": frozenset({"studies/execution/progress.py"}),
     "matplotlib": frozenset({"reports/pages/figures.py"}),
     "torchvision": frozenset({"trainers/tasks/images.py"}),
@@ -199,8 +207,18 @@ def test_reading_and_judging_need_no_torch() -> None:
 
 def test_the_distribution_ships_every_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    on_disk = {".".join(path.parent.relative_to(ROOT).parts) for path in modules(ROOT)}
-    assert set(project["tool"]["setuptools"]["packages"]) == on_disk
+    folders = project["tool"]["setuptools"]["package-dir"]
+    on_disk = {path.parent.relative_to(ROOT).as_posix() for path in modules(ROOT)}
+    shipped = {
+        folders.get(name, name.replace(".", "/")) for name in project["tool"]["setuptools"]["packages"]
+    }
+    assert shipped == on_disk
+
+
+def test_every_package_that_is_imported_ships_its_types() -> None:
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    tops = {name for name in setup["packages"] if "." not in name}
+    assert {name for name in tops if "py.typed" in setup["package-data"].get(name, ())} == tops
 
 
 def test_the_distribution_ships_every_file_that_its_code_reads() -> None:
@@ -209,7 +227,7 @@ def test_the_distribution_ships_every_file_that_its_code_reads() -> None:
         path
         for package, patterns in setup["package-data"].items()
         for pattern in patterns
-        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+        for path in (ROOT / setup["package-dir"].get(package, package.replace(".", "/"))).glob(pattern)
     }
     on_disk = {path for place in LINE for path in (ROOT / place).rglob("*") if path.is_file()}
     read = {path for path in on_disk if path.suffix not in (".py", ".pyc") and path.name != "README.md"}
@@ -218,7 +236,8 @@ def test_the_distribution_ships_every_file_that_its_code_reads() -> None:
 
 def test_every_dependency_is_pinned_where_it_was_tested() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["dev"], *extras["docs"]]
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line.split("==")[0].lower() for line in lines if "==" in line and not line.startswith("#")}
     names = {text.split(">=")[0].split("[")[0].lower() for text in asked}

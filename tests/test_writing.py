@@ -25,12 +25,12 @@ ELSEWHERE = {
     "studies/ledger/sqlite.py": {"sqlite3.connect", "truncate"},  # after `refuse_database_links`; its lock
     "studies/tracking/sqlite.py": {"sqlite3.connect"},  # likewise
     "studies/tracking/database.py": {"tempfile.TemporaryDirectory"},  # where MLflow makes its tables
-    "studies/commands/submit.py": {"tempfile.TemporaryDirectory"},  # for the file of a submission
+    "studies/operations/jobs.py": {"tempfile.TemporaryDirectory"},  # for the file of a submission
     "studies/simulation/full_studies.py": {"tempfile.TemporaryDirectory"},  # for a simulated study
     "studies/tracking/report_artifacts.py": {"makedirs"},  # of an object store
     "trainers/tasks/download.py": {"shutil.copyfile"},  # into the file that `replacing` has made
     "reports/pages/figures.py": {"savefig"},  # into memory
-    "studies/commands/results.py": {"write_table"},  # likewise
+    "studies/operations/results.py": {"write_table"},  # likewise
 }  # fmt: skip
 """Module -> what it may do beside the door, and why."""
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from search_spaces.precedence import INTERFACE, PLACES
 from studies.site import Site
 from trainers.versions import versions
 
@@ -84,15 +85,17 @@ def parcel(study: str, tasks_from: Path | None, site: Site) -> StudyArchive:
 
 
 def _packages() -> Iterator[tuple[str, bytes]]:
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*")):
+    source = Path(PLACES[INTERFACE])  # of a checkout another folder than the one of the packages
+    for folder, package in (*((ROOT, package) for package in PACKAGES), (source, INTERFACE)):
+        for path in sorted((folder / package).rglob("*")):
             if (
                 path.is_file()
                 and not path.is_symlink()
                 and path.suffix not in LEFT_OUT
                 and path.name != "README.md"
+                and (folder == source or not path.is_relative_to(source / INTERFACE))
             ):
-                yield path.relative_to(ROOT).as_posix(), path.read_bytes()
+                yield path.relative_to(folder).as_posix(), path.read_bytes()
 
 
 def _distribution() -> dict[str, bytes]:

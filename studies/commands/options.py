@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from studies.commands import completion
 from studies.commands.path_arguments import DEFAULT_WORKSPACE as DEFAULT_WORKSPACE
 from studies.commands.path_arguments import WORKSPACE_VARIABLE, output_place, place, workspace_place
 
@@ -66,8 +67,20 @@ class ResultsFormat(StrEnum):
     parquet = "parquet"
 
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A study file, or the name of one that ships.")]
-Study = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study in the workspace.")]
+Spec = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC",
+        autocompletion=completion.study_files,
+        help="A study file, or the name of a study that ships.",
+    ),
+]
+Study = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", autocompletion=completion.studies, help="The name of a study in the workspace."
+    ),
+]
 Workspace = Annotated[
     Path,
     typer.Option(
@@ -75,7 +88,7 @@ Workspace = Annotated[
         metavar="DIR",
         envvar=WORKSPACE_VARIABLE,
         parser=workspace_place(DEFAULT_WORKSPACE),
-        help="Holds ledger, MLflow store, artifacts and reports.",
+        help="Folder of the ledger, MLflow store, artifacts and reports.",
     ),
 ]
 TasksFrom = Annotated[
@@ -84,38 +97,47 @@ TasksFrom = Annotated[
         "--tasks-from",
         metavar="FILE.py",
         parser=place,
-        help="Adds your own tasks: a Python file with TASKS.",
+        help="A Python file with your own tasks in a list TASKS.",
     ),
 ]
-ProfileOption = Annotated[Profile | None, typer.Option("--profile", help="Another budget than the file's.")]
+ProfileOption = Annotated[
+    Profile | None, typer.Option("--profile", help="Budget profile, in place of the file's.")
+]
 Hours = Annotated[
     float | None,
-    typer.Option("--hours", min=0, metavar="H", help="The largest profile that fits, if no race ends early."),
+    typer.Option("--hours", min=0, metavar="H", help="Use the largest profile that fits into H hours."),
 ]
-EngineOption = Annotated[Engine, typer.Option("--engine", help="Worker processes, or this process.")]
+EngineOption = Annotated[
+    Engine, typer.Option("--engine", help="ray: worker processes; inline: this process.")
+]
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, max=1024, help="Packs at a time; default: CPUs.")
+    int | None,
+    typer.Option("--workers", min=1, max=1024, help="Packs trained at a time; default: one per CPU."),
 ]
-Device = Annotated[str, typer.Option("--device", help="cpu, or a torch device.")]
+Device = Annotated[str, typer.Option("--device", help="A torch device, such as cpu or cuda.")]
 GpuFraction = Annotated[
     float,
     typer.Option(
         "--gpu-fraction",
         min=0,
         max=1,
-        help="Share of a GPU for each worker: 0.25 is four packs on a GPU.",
+        help="GPU share per worker: 0.25 puts four packs on one GPU.",
     ),
 ]
 HereOption = Annotated[
     LocalEngine | None,
-    typer.Option("--cluster", help="auto: the running Ray cluster that this machine or job belongs to."),
+    typer.Option("--cluster", help="auto: use the running Ray cluster that this machine or job belongs to."),
 ]
 ClusterUrl = Annotated[
     str | None,
-    typer.Option("--cluster", metavar="URL", help="Ray's dashboard, http://HEAD:8265; default: the site's."),
+    typer.Option(
+        "--cluster", metavar="URL", help="Ray's dashboard, such as http://HEAD:8265; default: the site's."
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Answer for a program.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", metavar="FILE", parser=output_place, help="Write there, not to the screen."),
+    typer.Option(
+        "--output", metavar="FILE", parser=output_place, help="Write to this file instead of the screen."
+    ),
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from studies.commands import completion
 from studies.commands.options import (
     DEFAULT_WORKSPACE,
     CatalogueFormat,
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 
 
 def catalog(
-    factor: Annotated[str | None, typer.Argument(help="One factor; default: all.")] = None,
-    kind: Annotated[
-        CatalogueFormat, typer.Option("--format", help="How to list them.")
-    ] = CatalogueFormat.plain,
+    factor: Annotated[
+        str | None,
+        typer.Argument(autocompletion=completion.factors, help="A factor; default: all of them."),
+    ] = None,
+    kind: Annotated[CatalogueFormat, typer.Option("--format", help="Output format.")] = CatalogueFormat.plain,
     as_json: Json = False,
 ) -> None:
     """List what can vary: factors, levels, ranges, sources."""
@@ -65,11 +67,16 @@ def catalog(
 
 
 def download(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Image sets, such as mnist.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...", autocompletion=completion.image_sets, help="Image sets, such as mnist."
+        ),
+    ],
 ) -> None:
-    """Fetch published image sets.
+    """Download published image sets.
 
-    They go into the data folder (GROUNDRULES_DATA; default: your cache).
+    They are kept in the folder GROUNDRULES_DATA (default: your cache).
     """
     from trainers.tasks.images import download as fetch
     from trainers.tasks.images import image_set
@@ -80,12 +87,12 @@ def download(
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", parser=place, help="Made where missing.")
+        Path, typer.Argument(metavar="[DIR]", parser=place, help="Created if missing.")
     ] = Path(),
 ) -> None:
-    """Write files to start from; nothing is overwritten.
+    """Write a study file and a task file to start from.
 
-    A commented study file and a file of tasks.
+    Both are commented. Nothing is overwritten.
     """
     from studies.commands.start import write_templates
 
@@ -103,73 +110,59 @@ def scope(
     tasks: Annotated[
         str | None,
         typer.Option(
-            "--tasks", metavar="NAME,...", help="Development tasks, or your own; default: 3 that ship."
+            "--tasks", metavar="NAME,...", help="Development tasks or your own; default: three that ship."
         ),
     ] = None,
-    points: Annotated[int, typer.Option("--points", help="Of every level on every task.")] = 32,
+    points: Annotated[int, typer.Option("--points", help="Points per level and task.")] = 32,
     engine: EngineOption = Engine.ray,
     workers: Workers = None,
     device: Device = "cpu",
     gpu_fraction: GpuFraction = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Look at a study's ranges before it is run.
+    """Check a study's tuning ranges before it runs.
 
-    On tasks that are never judged; the same command again resumes.
+    Trains on development tasks only, never on those that the study judges. The same command
+    resumes.
     """
-    from reports.io.safe_paths import own_folder
-    from reports.pages.range_scan_page import write_scope_page
     from studies.cluster.status_text import given_up_text
     from studies.execution.interrupts import interrupted_by_sigterm
     from studies.execution.progress import Display, duration
-    from studies.ledger.ledger import Ledger
     from studies.load_study import load
-    from studies.range_scan.protocol import scope_of
-    from studies.range_scan.results import range_scan_record
-    from studies.range_scan.summary import lines, plain
-    from studies.run import run
-    from studies.search.spec import SearchSpec
-    from studies.workspace_files import REPORTS, refuse_links
-    from trainers.tasks.user_tasks import task_book
+    from studies.operations.range_scan import scan_ranges
 
     study = load(spec)
-    if isinstance(study, SearchSpec):
-        raise ValueError(
-            f"{study.file}: a search study compares no levels; widen its `space` by its own page"
-        )
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
-    wide = scope_of(study, task_book(tasks_from), tasks=names, points=points)
-    refuse_links(workspace, wide.study)
     with interrupted_by_sigterm(), Display() as display:
-        summary = run(
-            wide,
+        scan = scan_ranges(
+            study,
             workspace=workspace,
             tasks_from=tasks_from,
+            tasks=names,
+            points=points,
             engine=engine.value,
             workers=workers,
             device=device,
             gpu_fraction=gpu_fraction,
-            watch=display,
+            display=display,
         )
-    with Ledger.open(workspace) as ledger:
-        found = range_scan_record(ledger, wide.study)
-    page = write_scope_page(found, own_folder(workspace.absolute(), REPORTS, found.name))
+    summary = scan.summary
     if as_json:
-        print(json.dumps({**plain(found), "trained": summary.trained, "page": str(page)}, indent=2))
+        print(json.dumps(scan.to_dict(), indent=2))
     else:
-        for line in (*(f"note: {note}" for note in summary.notes), *lines(found)):
+        for line in (*(f"note: {note}" for note in summary.notes), *scan.lines()):
             print(line)
         print(f"trained {summary.trained} of {summary.planned} members ({duration(summary.seconds)})")
-        print(f"page      {page}")
+        print(f"page      {scan.page}")
     if not summary.complete:
-        for line in given_up_text(summary, as_typed("logs", wide.study, workspace=workspace)):
+        for line in given_up_text(summary, as_typed("logs", scan.study, workspace=workspace)):
             print(line, file=sys.stderr)
         raise typer.Exit(1)
 
 
 def simulate(
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="ROW", help="One row (V3); may be repeated.")
+        list[str] | None, typer.Option("--only", metavar="ROW", help="A row, such as V3; may be repeated.")
     ] = None,
     studies: Annotated[int, typer.Option(min=1, help="Simulated studies per row.")] = 1000,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
@@ -177,7 +170,7 @@ def simulate(
 ) -> None:
     """Measure how often the verdict rule is wrong.
 
-    On simulated studies whose truth is known.
+    Uses simulated studies whose truth is known. Exit code 1 unless every bound is shown to hold.
     """
     from studies.simulation import table
 

@@ -127,9 +127,9 @@ def _publication(workspace: Path, study: str, file: Path) -> Publication:
     from reports.defaults.defaults_file import defaults
     from reports.evidence.search_record import SearchRecord
     from reports.verdicts.verdict import verdicts
-    from studies.commands.defaults_sources import read_table
-    from studies.commands.records import record_of
     from studies.ledger.ledger import Ledger
+    from studies.operations.defaults_sources import read_table
+    from studies.operations.records import record_of
 
     record = record_of(workspace, study)
     if isinstance(record, SearchRecord):
@@ -162,8 +162,8 @@ def _last(done: Sequence[Attempt], started_ms: int) -> float:
 
 def main(words: Sequence[str] | None = None) -> int:
     """The command; 2 and one line for a mistake."""
-    from studies.commands.defaults_sources import PUBLISHED_FILE
     from studies.commands.options import DEFAULT_WORKSPACE
+    from studies.operations.defaults_sources import PUBLISHED_FILE
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from studies.commands import completion
 from studies.commands.options import (
     DEFAULT_WORKSPACE,
     Device,
@@ -21,43 +22,34 @@ from studies.commands.options import (
     TasksFrom,
     Workspace,
 )
-from studies.commands.pages import write_pages
 from studies.commands.path_arguments import place
-from studies.commands.records import record_of
-
-if TYPE_CHECKING:
-    from reports.defaults.schema import Defaults
 
 
 def report(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
-    """Rebuild a study's pages from the ledger alone."""
-    from studies.tracking.tracker import has_store, log_report, restore
-    from studies.workspace_files import refuse_links
+    """Rebuild a study's report from the ledger."""
+    from studies.operations.running import rebuild_pages
 
-    refuse_links(workspace, study)
-    record = record_of(workspace, study)
-    page, defaults = write_pages(workspace, record)
-    if has_store(workspace, study) and restore(workspace, record):
-        log_report(workspace, study, page.parent)
+    pages = rebuild_pages(workspace, study)
     if as_json:
-        print(json.dumps({"report": str(page), "defaults": str(defaults) if defaults else None}))
+        defaults = str(pages.defaults) if pages.defaults else None
+        print(json.dumps({"report": str(pages.page), "defaults": defaults}))
     else:
-        print(f"report    {page}")
-        print(f"defaults  {defaults or 'none yet: the study carries no verdicts'}")
+        print(f"report    {pages.page}")
+        print(f"defaults  {pages.defaults or 'none yet: the study carries no verdicts'}")
 
 
 def results(
     study: Study,
     table: Annotated[
-        ResultsFormat, typer.Option("--format", help="Parquet needs --output.")
+        ResultsFormat, typer.Option("--format", help="Output format; parquet needs --output.")
     ] = ResultsFormat.csv,
     output: Output = None,
-    timings: Annotated[bool, typer.Option("--timings", help="Also when and how long each trained.")] = False,
+    timings: Annotated[bool, typer.Option("--timings", help="Add start times and durations.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Write every evaluation of a study, one row each."""
-    from studies.commands.results import rows, write
+    """Write every evaluation of a study as a table."""
     from studies.ledger.ledger import Ledger
+    from studies.operations.results import rows, write
 
     with Ledger.open(workspace) as ledger:
         found = rows(ledger, study, timings=timings)
@@ -66,9 +58,9 @@ def results(
 
 def ui(
     workspace: Workspace = DEFAULT_WORKSPACE,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 or none: a free one.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; default: a free one.")] = None,
 ) -> None:
-    """Show the workspace's MLflow pages on this machine, until Ctrl-C."""
+    """Serve the workspace's MLflow pages on this machine until Ctrl-C."""
     from studies.tracking.ui import pages_elsewhere, serve
     from studies.workspace_files import refuse_links
 
@@ -85,9 +77,13 @@ def ui(
 def export(
     study: Annotated[
         str,
-        typer.Argument(metavar="STUDY", help="A study, a defaults file, or published, textbook, framework."),
+        typer.Argument(
+            metavar="STUDY",
+            autocompletion=completion.tables,
+            help="A study, a defaults file, or published, textbook, framework.",
+        ),
     ],
-    kind: Annotated[Kind, typer.Option("--format", help="How to write them.")] = Kind.yaml,
+    kind: Annotated[Kind, typer.Option("--format", help="Output format.")] = Kind.yaml,
     output: Output = None,
     previous: Annotated[
         Path | None,
@@ -95,87 +91,82 @@ def export(
             "--previous",
             metavar="FILE",
             parser=place,
-            help="The last release, or `published`: its levels stay if they may.",
+            help="The previous release, or published: its levels stay while they are admissible.",
         ),
     ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Write a study's recommended defaults.
+    """Export a study's recommended defaults.
 
-    Of a search study, the best configuration.
+    For a search study: its best configuration.
     """
-    from reports.evidence.search_record import SearchRecord
-    from studies.commands.defaults_sources import elsewhere
-    from studies.commands.pages import defaults_of, emit
-    from studies.search.summary import exported
+    from studies.operations.defaults_tables import export_study
+    from studies.operations.pages import emit
 
-    table = elsewhere(study, workspace)
-    if table is not None:
-        if previous is not None:
-            raise ValueError(f"--previous goes with a study of the workspace, not with {study}")
-    else:
-        record = record_of(workspace, study)
-        if isinstance(record, SearchRecord):
-            if previous is not None:
-                raise ValueError(
-                    f"study '{study}' is a search study: it releases no defaults, so --previous means nothing"
-                )
-            emit(exported(record, kind.value), output)
-            return
-        table = defaults_of(record, previous)
-    emit(rendered(table, kind), output)
-
-
-def rendered(table: Defaults, kind: Kind) -> str:
-    """The table in a format; what a plain PyTorch file leaves out is said on the error stream as well."""
-    from reports.export.formats import render
-    from reports.export.torch_file import left_out, to_know
-
-    text = render(table, kind.value)
-    for note in (*left_out(table), *to_know(table)) if kind is Kind.python else ():
+    exported = export_study(study, kind.value, workspace=workspace, previous=previous)
+    for note in exported.notes:
         print(f"note: {note}", file=sys.stderr)
-    return text
+    emit(exported.text, output)
 
 
 def diff(
     before: Annotated[
         str,
-        typer.Argument(metavar="A", help="A defaults file, a study, or published, textbook, framework."),
+        typer.Argument(
+            metavar="A",
+            autocompletion=completion.tables,
+            help="A defaults file, a study, or published, textbook, framework.",
+        ),
     ],
-    after: Annotated[str, typer.Argument(metavar="B", help="Likewise; compared where both have a regime.")],
-    kind: Annotated[DiffFormat, typer.Option("--format", help="How to say it.")] = DiffFormat.text,
+    after: Annotated[
+        str,
+        typer.Argument(
+            metavar="B",
+            autocompletion=completion.tables,
+            help="Likewise; regimes that both have are compared.",
+        ),
+    ],
+    kind: Annotated[DiffFormat, typer.Option("--format", help="Output format.")] = DiffFormat.text,
     output: Output = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Say what changed from A to B; exit code 1 if anything.
+    """Show what changed from one table of defaults to another.
 
-    And which verdict moved it.
+    Each change names the verdict behind it. Exit code 1 if anything changed.
     """
-    from reports.defaults.diff import differences
     from reports.export.diff_text import diff_text
-    from studies.commands.defaults_sources import table_named
-    from studies.commands.pages import emit
+    from studies.operations.defaults_tables import compare_tables
+    from studies.operations.pages import emit
 
-    tables = table_named(before, workspace), table_named(after, workspace)
-    found = differences(*tables, (before, after))
-    emit(diff_text(found, kind.value), output)
-    if found.any:
+    changes = compare_tables(before, after, workspace=workspace)
+    emit(diff_text(changes, kind.value), output)
+    if changes.any:
         raise typer.Exit(1)
 
 
 def why(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="[FILE] ROW", help="A row, such as initializer@deep; from a file, or here."),
+        typer.Argument(
+            metavar="[FILE] ROW",
+            autocompletion=completion.rows,
+            help="A row, such as initializer@deep, of a file or of this workspace.",
+        ),
     ],
     study: Annotated[
-        str | None, typer.Option("--study", metavar="STUDY", help="Where several studies have that row.")
+        str | None,
+        typer.Option(
+            "--study",
+            metavar="STUDY",
+            autocompletion=completion.studies,
+            help="The study, if several have that row.",
+        ),
     ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
     as_json: Json = False,
 ) -> None:
     """Show the evidence behind one recommended default."""
-    from studies.commands.why import card_from_file, card_from_workspace
+    from studies.operations.why import card_from_file, card_from_workspace
 
     if len(words) > 2:
         raise ValueError(f"why takes a row, or a defaults file and a row, not {len(words)} words")
@@ -189,13 +180,13 @@ def why(
 
 
 def claims(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
-    """List what studies say of the claims of texts.
+    """List what the studies here say about claims from texts.
 
-    Each study of the workspace alone, and all together; exit code 2 where one is
-    damaged, which is left out.
+    Each study of the workspace by itself, and all of them together. A damaged study is left out,
+    and the exit code is 2.
     """
-    from studies.commands.claims import claims_of, lines, plain
     from studies.ledger.row_codec import damaged_studies
+    from studies.operations.claims import claims_of, lines, plain
 
     found = claims_of(workspace)
     print(json.dumps(plain(found), indent=2) if as_json else "\n".join(lines(found)))
@@ -206,7 +197,9 @@ def claims(workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> N
 def replay(
     evaluation: Annotated[
         str,
-        typer.Argument(metavar="EVALUATION_ID", help="From `results` or `why`; its first digits will do."),
+        typer.Argument(
+            metavar="EVALUATION_ID", help="An id from results or why; its first digits are enough."
+        ),
     ],
     workspace: Workspace = DEFAULT_WORKSPACE,
     tasks_from: TasksFrom = None,
@@ -215,9 +208,9 @@ def replay(
 ) -> None:
     """Train one evaluation again, alone, and compare.
 
-    Exit code 1 when it came out differently.
+    Exit code 1 if the result differs.
     """
-    from studies.commands.replay import replay as again
+    from studies.operations.replay import replay as again
 
     found = again(workspace, evaluation, tasks_from=tasks_from, device=device)
     print(json.dumps(found.plain(), indent=2) if as_json else "\n".join(found.lines()))
@@ -226,10 +219,10 @@ def replay(
 
 
 def check(study: Study, workspace: Workspace = DEFAULT_WORKSPACE, as_json: Json = False) -> None:
-    """Verify that the ledger holds what was committed.
+    """Verify a study's rows in the ledger against their hashes.
 
-    Row by row; exit code 1 where it does not, and 2 where it cannot be read at
-    all. Every other command ends with 2 where what it needs is damaged.
+    Exit code 1 if a row is damaged, 2 if the ledger cannot be read at all. Every other command
+    ends with 2 if something that it needs is damaged.
     """
     from studies.ledger.ledger import Ledger
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -22,7 +21,6 @@ from studies.commands.options import (
     Hours,
     Json,
     LocalEngine,
-    Profile,
     ProfileOption,
     Spec,
     Study,
@@ -30,18 +28,14 @@ from studies.commands.options import (
     Workers,
     Workspace,
 )
-from studies.commands.pages import write_pages
 from studies.commands.path_arguments import as_typed
-from studies.commands.records import record_of
 
 if TYPE_CHECKING:
     from studies.execution.existing_cluster import ExistingCluster
     from studies.execution.local_cluster import Cluster
     from studies.kinds import AnySpec
-    from studies.run import RunSummary
-    from studies.search.spec import SearchSpec
+    from studies.operations.running import TrainedStudy
     from studies.spec.sections import Profile as ProfileName
-    from studies.tracking.tracker import Tracker
 
 
 def plan(
@@ -52,27 +46,15 @@ def plan(
     hours: Hours = None,
     as_json: Json = False,
 ) -> None:
-    """Check a study and say what it would cost; nothing is run."""
-    from studies.commands import budget_fit as profiles
-    from studies.commands.plan_text import lines, plain
+    """Check a study and estimate its cost; trains nothing."""
     from studies.load_study import load
-    from studies.search.spec import SearchSpec
-    from studies.spec.load import with_profile
+    from studies.operations.planning import one_budget, plan_study
 
-    _one_of(profile, hours)
-    study = load(spec)
-    if isinstance(study, SearchSpec):
-        _plan_search(study, tasks_from, profile, hours, as_json=as_json)
-        return
-    outlines = profiles.outlines(study, tasks_from=tasks_from)
-    cores = len(os.sched_getaffinity(0))
-    if hours is not None:
-        study = with_profile(study, profiles.fitting(outlines, hours, at_once=cores, file=study.file))
-    elif profile:
-        study = with_profile(study, profile.value)
-    print(
-        json.dumps(plain(study, outlines), indent=2) if as_json else "\n".join(lines(study, outlines, cores))
+    one_budget(profile, hours)
+    planned = plan_study(
+        load(spec), tasks_from=tasks_from, profile=profile.value if profile else None, hours=hours
     )
+    print(json.dumps(planned.to_dict(), indent=2) if as_json else "\n".join(planned.lines()))
 
 
 def run(
@@ -88,14 +70,17 @@ def run(
     cluster: HereOption = None,
     as_json: Json = False,
 ) -> None:
-    """Run a study here; the same command resumes.
+    """Run or resume a study on this machine.
 
-    Nothing that the ledger holds is trained again.
+    Trainings that the ledger already holds are not repeated.
     """
     from studies.execution.interrupts import interrupted_by_sigterm
     from studies.execution.prestart import is_new
 
-    _one_of(profile, hours)
+    if profile is not None and hours is not None:
+        from studies.operations.planning import one_budget
+
+        one_budget(profile, hours)
     if cluster and engine is not Engine.ray:
         raise ValueError("--cluster goes with --engine ray")
     with interrupted_by_sigterm(also_sigint=cluster is not None), ExitStack() as exits:
@@ -111,12 +96,13 @@ def run(
 
             place = exits.enter_context(Cluster(workers, gpu_fraction)).start()
         from studies.load_study import load
+        from studies.operations.planning import no_profile
         from studies.search.spec import SearchSpec
         from studies.spec.load import with_profile
 
         study = load(spec)
         if isinstance(study, SearchSpec):
-            _no_profile(study, profile, hours)
+            no_profile(study, profile, hours)
         elif chosen := fits or (profile.value if profile else None):
             study = with_profile(study, chosen)
         complete = _run_here(
@@ -139,17 +125,19 @@ def run(
 def extend(
     study: Study,
     families: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Task families of the whole; its looks are evidence.")
+        int | None, typer.Option(min=1, max=1000, help="Task families in all; evidence at a registered look.")
     ] = None,
-    blocks: Annotated[int | None, typer.Option(min=1, max=1000, help="Of each task: exploratory.")] = None,
+    blocks: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Blocks per task; makes it exploratory.")
+    ] = None,
     tasks: Annotated[
-        str | None, typer.Option("--tasks", metavar="NAME,...", help="Declared besides: exploratory.")
+        str | None, typer.Option("--tasks", metavar="NAME,...", help="Further tasks; makes it exploratory.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", metavar="CHILD", help="Default: STUDY with what grows.")
+        str | None, typer.Option("--name", metavar="CHILD", help="Its name; default: STUDY and what grows.")
     ] = None,
     only_file: Annotated[
-        bool, typer.Option("--only-file", help="Write the study file and stop; `run` takes it.")
+        bool, typer.Option("--only-file", help="Only write the study file, for run or submit.")
     ] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
     tasks_from: TasksFrom = None,
@@ -159,24 +147,25 @@ def extend(
     gpu_fraction: GpuFraction = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Go on with a complete study, in one of its own.
+    """Continue a complete study with more families, blocks or tasks.
 
-    It takes over everything that the other has trained.
+    The extension is a study of its own, which takes over everything trained so far.
     """
-    from studies.comparison.extension import child_spec, registered, study_file
     from studies.execution.interrupts import interrupted_by_sigterm
-    from studies.ledger.ledger import Ledger
+    from studies.operations.running import extension_of
 
     more = [task.strip() for task in (tasks or "").split(",") if task.strip()]
-    with Ledger.open(workspace) as ledger:
-        child = child_spec(ledger, study, families=families, blocks=blocks, tasks=more, name=name)
-        why = registered(ledger, child)
-    file = study_file(child, workspace)
-    reason = "; ".join(why)
-    answer = {"extends": study, "evidence": not why, "reason": reason, "study_file": str(file)}
+    extension = extension_of(workspace, study, families=families, blocks=blocks, tasks=more, name=name)
+    child, reason = extension.spec, "; ".join(extension.exploratory)
+    answer = {
+        "extends": study,
+        "evidence": not reason,
+        "reason": reason,
+        "study_file": str(extension.file),
+    }
     if not as_json:
-        print(f"{child.study} extends {study}: {f'EXPLORATORY, {reason}' if why else 'evidence'}")
-        print(f"study     {file}")
+        print(f"{child.study} extends {study}: {f'EXPLORATORY, {reason}' if reason else 'evidence'}")
+        print(f"study     {extension.file}")
     if only_file:
         if as_json:
             print(json.dumps({"study": child.study, **answer}, indent=2))
@@ -218,20 +207,11 @@ def _run_here(
     `job`: nobody watches, so that progress is told less often. `more` is what the answer for a program says
     besides.
     """
-    from studies import run as running
     from studies.execution.progress import JOB_LINE_SECONDS, LINE_SECONDS, Display
-    from studies.tracking.tracker import Tracker
-    from studies.workspace_files import refuse_links
+    from studies.operations.running import train
 
-    refuse_links(workspace, study.study)
-    tracker = Tracker(workspace, study.study, detail=study.tracking)
     with Display(seconds=JOB_LINE_SECONDS if job else LINE_SECONDS) as display:
-
-        def watch(agenda: Any) -> None:
-            display(agenda)
-            tracker.watch(agenda)
-
-        summary = running.run(
+        trained = train(
             study,
             workspace=workspace,
             tasks_from=tasks_from,
@@ -239,42 +219,35 @@ def _run_here(
             workers=workers,
             device=device,
             gpu_fraction=gpu_fraction,
-            watch=watch,
-            tracking=tracker,
-            cluster=place,
+            place=place,
+            display=display,
         )
     if place is not None:
         place.end()  # Ray takes its time; the pages are written meanwhile
-    if tracker.problem:
+    if trained.mirror is not None and trained.mirror.problem:
         print(
-            f"warning: MLflow lacks a part: {tracker.problem}; the same command again adds it",
+            f"warning: MLflow lacks a part: {trained.mirror.problem}; the same command again adds it",
             file=sys.stderr,
         )
-    _conclude(workspace, study.study, summary, tracker, as_json=as_json, more=more or {})
-    return summary.complete
+    _conclude(workspace, trained, as_json=as_json, more=more or {})
+    return trained.summary.complete
 
 
-def _conclude(
-    workspace: Path,
-    study: str,
-    summary: RunSummary,
-    tracker: Tracker,
-    *,
-    as_json: bool,
-    more: Mapping[str, Any],
-) -> None:
+def _conclude(workspace: Path, trained: TrainedStudy, *, as_json: bool, more: Mapping[str, Any]) -> None:
     """What a run says at its end: the table, and where everything is."""
     from studies.cluster.status_text import given_up_text, status_text
     from studies.execution import failure_kinds
     from studies.execution.progress import duration
+    from studies.operations.running import write_study_pages
 
     say = (lambda *_: None) if as_json else print
+    study, summary = trained.study, trained.summary
     for note in summary.notes:
         say(f"note: {note}")
     pruned = f", {summary.pruned} pruned" if summary.pruned else ""
-    trained = f"trained {summary.trained}" if summary.trained else "nothing to train"
+    done = f"trained {summary.trained}" if summary.trained else "nothing to train"
     say(
-        f"{trained}; {summary.finished} of {summary.planned} members in the ledger, "
+        f"{done}; {summary.finished} of {summary.planned} members in the ledger, "
         f"{summary.diverged} diverged{pruned} ({duration(summary.seconds)})"
     )
     if summary.attempts:
@@ -299,17 +272,18 @@ def _conclude(
     }
     for line in given_up_text(summary, as_typed("logs", study, workspace=workspace)):
         print(line, file=sys.stderr)
-    if summary.plan_hash:
-        record = record_of(workspace, study)
-        page, defaults = write_pages(workspace, record)
-        tracker.log_report(page.parent)
-        lines, found = status_text(record)
+    if pages := write_study_pages(workspace, trained):
+        lines, answers = status_text(pages.record)
         for line in lines:
             say(line)
-        say(f"report    {page}")
-        if defaults:
-            say(f"defaults  {defaults}")
-        answer |= {"report": str(page), "defaults": str(defaults) if defaults else None, **found}
+        say(f"report    {pages.page}")
+        if pages.defaults:
+            say(f"defaults  {pages.defaults}")
+        answer |= {
+            "report": str(pages.page),
+            "defaults": str(pages.defaults) if pages.defaults else None,
+            **answers,
+        }
     say(f"runs      {as_typed('ui', workspace=workspace)}")
     if as_json:
         print(json.dumps(answer, indent=2))
@@ -317,59 +291,23 @@ def _conclude(
 
 def _answered(workspace: Path, study: str) -> None:
     """Exit code 2 where a complete study has no task to judge on: its file asks what cannot be answered."""
-    from studies.ledger.ledger import Ledger
+    from studies.operations.running import UNANSWERABLE, is_unanswerable
 
-    with Ledger.open(workspace) as ledger:
-        plans = ledger.plans(study)
-    judged = plans[-1].plan.get("tasks") if plans else None  # a search study judges nothing
-    if judged and not any(tasks for regimes in judged.values() for tasks in regimes.values()):
-        rule = "no row has a task that can be judged, so that nothing was compared"
-        print(f"error: {study}: {rule}; the notes above say why", file=sys.stderr)
+    if is_unanswerable(workspace, study):
+        print(f"error: {study}: {UNANSWERABLE}; the notes above say why", file=sys.stderr)
         raise typer.Exit(2)
-
-
-def _one_of(profile: Profile | None, hours: float | None) -> None:
-    if profile is not None and hours is not None:
-        raise ValueError("--profile and --hours: give one of them; hours choose a profile")
 
 
 def _fitting(
     spec: str, hours: float, workspace: Path, tasks_from: Path | None, workers: int | None, device: str
 ) -> ProfileName | None:
     """The profile for `run --hours`: the one a study was started with, else the largest that fits."""
-    from studies.commands import budget_fit as profiles
     from studies.load_study import load
-    from studies.search.spec import SearchSpec
+    from studies.operations.planning import profile_within
 
-    study = load(spec)
-    if isinstance(study, SearchSpec):
-        _no_profile(study, None, hours)
-        return None
-    started = profiles.started_profile(workspace, study.study)
-    if started:
-        return started
-    at_once = workers or len(os.sched_getaffinity(0))
-    found = profiles.outlines(study, tasks_from=tasks_from, device=device)
-    chosen = profiles.fitting(found, hours, at_once=at_once, file=study.file)
-    print(f"profile {chosen}: the largest that fits {hours:g} hours", file=sys.stderr)
+    chosen, now = profile_within(
+        load(spec), hours, workspace=workspace, tasks_from=tasks_from, workers=workers, device=device
+    )
+    if now:
+        print(f"profile {chosen}: the largest that fits {hours:g} hours", file=sys.stderr)
     return chosen
-
-
-def _plan_search(
-    study: SearchSpec, tasks_from: Path | None, profile: Profile | None, hours: float | None, *, as_json: bool
-) -> None:
-    """`plan` of a search study."""
-    from dataclasses import asdict
-
-    from studies.search.cost_estimate import search_outline
-    from studies.search.summary import planned
-
-    _no_profile(study, profile, hours)
-    found = search_outline(study, tasks_from=tasks_from)
-    print(json.dumps(asdict(found), indent=2) if as_json else "\n".join(planned(found, study.title)))
-
-
-def _no_profile(study: SearchSpec, profile: Profile | None, hours: float | None) -> None:
-    if profile is not None or hours is not None:
-        rule = f"a search study has no profile; its budget is trials = {study.trials}"
-        raise ValueError(f"{study.file}: {rule}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +15,6 @@ from studies.commands.options import (
     Device,
     GpuFraction,
     Json,
-    Profile,
     ProfileOption,
     Spec,
     Study,
@@ -25,8 +23,9 @@ from studies.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from studies.cluster.service import RunRequest, Submission
-    from studies.spec.sections import Profile as ProfileName
+    from collections.abc import Callable, Sequence
+
+    from studies.cluster.service import Submission
 
 Python = Annotated[
     str,
@@ -34,12 +33,12 @@ Python = Annotated[
         "--python",
         metavar="PROGRAM",
         envvar="GROUNDRULES_CLUSTER_PYTHON",
-        help="The interpreter on the cluster's machines.",
+        help="Python interpreter on the cluster's machines.",
     ),
 ]
 DriverCpus = Annotated[
     float,
-    typer.Option("--driver-cpus", min=0, help="Reserved for the driver; 0: it runs on the head."),
+    typer.Option("--driver-cpus", min=0, help="CPUs reserved for the driver; 0: it runs on the head."),
 ]
 WorkspaceThere = Annotated[
     str,
@@ -52,7 +51,7 @@ WorkspaceThere = Annotated[
 SubmitWorkers = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=1, max=1024, help="Packs at a time; more than fit make an autoscaler add nodes."
+        "--workers", min=1, max=1024, help="Packs at a time; more than fit make the autoscaler add nodes."
     ),
 ]
 
@@ -71,14 +70,27 @@ def submit(
     workspace_there: WorkspaceThere = "",
     as_json: Json = False,
 ) -> None:
-    """Run a study on a Ray cluster; the same study twice is one study."""
+    """Run a study on a Ray cluster.
+
+    Submitting the same study twice gives one study.
+    """
     from studies.cluster.service import RunRequest
+    from studies.operations.jobs import send_study
 
     wishes = RunRequest(
         python=python, workers=workers, device=device, gpu_fraction=gpu_fraction, driver_cpus=driver_cpus,
         workspace_there=workspace_there,
     )  # fmt: skip
-    _send(spec, cluster, workspace, tasks_from, profile, wishes, as_json=as_json)
+    sent = send_study(
+        spec,
+        workspace=workspace,
+        cluster=cluster,
+        tasks_from=tasks_from,
+        profile=profile.value if profile else None,
+        wishes=wishes,
+        say=_progress(as_json),
+    )
+    _report(*sent, as_json=as_json)
 
 
 def resume(
@@ -94,76 +106,38 @@ def resume(
     workspace_there: WorkspaceThere = "",
     as_json: Json = False,
 ) -> None:
-    """Submit a study again, as the ledger recorded it.
+    """Submit a study again from what the ledger recorded.
 
-    Also to a cluster that has replaced its own.
+    It may run on another cluster than before.
     """
-    import tempfile
-
-    from reports.io.safe_paths import write
-    from studies.cluster.recorded_spec import study_text
     from studies.cluster.service import RunRequest
-    from studies.ledger.ledger import Ledger
+    from studies.operations.jobs import resend_study
 
-    with Ledger.open(workspace) as ledger:
-        text = study_text(ledger.study(study))
     wishes = RunRequest(
         python=python, workers=workers, device=device, gpu_fraction=gpu_fraction, driver_cpus=driver_cpus,
         workspace_there=workspace_there,
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"{study}.yaml"
-        write(file, text)
-        _send(str(file), cluster, workspace, tasks_from, None, wishes, again=True, as_json=as_json)
-
-
-def _send(
-    path_or_name: str,
-    cluster: str | None,
-    workspace: Path,
-    tasks_from: Path | None,
-    profile: Profile | None,
-    wishes: RunRequest,
-    *,
-    again: bool = False,
-    as_json: bool,
-) -> None:
-    """Checks a study here, then there, and submits it."""
-    from studies.cluster.connection import cluster_of
-    from studies.cluster.package_upload import parcel
-    from studies.cluster.runnable import checked_study
-    from studies.cluster.service import submit as sent
-    from studies.site import site_of
-    from studies.spec.load import shipped
-
-    site = site_of(workspace)
-    named: ProfileName | None = profile.value if profile else None
-    study = checked_study(path_or_name, tasks_from=tasks_from, profile=named)
-    if not (site.ledger or wishes.workspace_there):
-        raise ValueError(
-            "no ledger that this machine and the cluster share: name a PostgreSQL database in "
-            "GROUNDRULES_LEDGER or the site file (postgresql://user@host/database), or a workspace of the "
-            "cluster's own with --workspace-there"
-        )
-    text = shipped().get(path_or_name, Path(path_or_name)).read_text(encoding="utf-8")
-    sending = parcel(text, tasks_from, site)
-    api = cluster_of(site, cluster)
-    facts = study.fixed.plain()["facts"]
-    done = sent(
-        api,
-        sending,
-        study=study.spec.study,
-        protocol_hash=study.fixed.hash,
-        data={one["name"]: one["content_hash"] for one in facts},
-        profile=named or "",
+    sent = resend_study(
+        study,
+        workspace=workspace,
+        cluster=cluster,
+        tasks_from=tasks_from,
         wishes=wishes,
-        again=again,
-        say=lambda words: None if as_json else print(words, file=sys.stderr, flush=True),
+        say=_progress(as_json),
     )
+    _report(*sent, as_json=as_json)
+
+
+def _progress(as_json: bool) -> Callable[[str], None]:
+    """Says what is being waited for, on the error stream."""
+    return lambda words: None if as_json else print(words, file=sys.stderr, flush=True)
+
+
+def _report(done: Submission, cluster: str, notes: Sequence[str], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({**asdict(done), "cluster": api.name, "notes": list(study.notes)}, indent=2))
+        print(json.dumps({**asdict(done), "cluster": cluster, "notes": list(notes)}, indent=2))
         return
-    for note in study.notes:
+    for note in notes:
         print(f"note: {note}")
     print(_sent_words(done))
 

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -39,7 +38,7 @@ from trainers.loop.structure import estimated_flops, structure_key
 from trainers.member import Member
 from trainers.randomness import stream
 from trainers.tasks.task import Task
-from trainers.tasks.user_tasks import task_book
+from trainers.tasks.user_tasks import TaskSource, task_book
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,11 @@ class CostEstimate:
 
 
 def outline(
-    spec: ResolvedStudy, *, tasks_from: Path | None = None, device: str = "cpu", measured: float | None = None
+    spec: ResolvedStudy,
+    *,
+    tasks_from: TaskSource | None = None,
+    device: str = "cpu",
+    measured: float | None = None,
 ) -> CostEstimate:
     """The whole study as it would run if the pilot accepted every task in declared order.
 

@@ -18,8 +18,10 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from studies.execution.local_cluster import (
@@ -35,6 +37,9 @@ from studies.execution.local_cluster import (
 import ray
 
 from studies.execution.ray_release import collect
+
+if TYPE_CHECKING:
+    from trainers.tasks.user_tasks import TaskSource
 
 ROOT = Path(__file__).parents[2]
 """Where our packages lie: on a cluster, the job's working directory."""
@@ -123,11 +128,16 @@ class ExistingCluster:
         """Nobody can tell from here: Ray ends this process when the head is gone for a minute."""
         return ""
 
-    def carried(self, tasks_from: Path | None) -> str | None:
+    def carried(self, tasks_from: TaskSource | None) -> str | None:
         """The task file as workers on other nodes find it: below our packages where it came with the job."""
         if tasks_from is None:
             return None
-        file = tasks_from.resolve()
+        if isinstance(tasks_from, Mapping):
+            raise ValueError(
+                "tasks that are objects of this process cannot be sent to other machines: name a file of "
+                "tasks, or run without --cluster"
+            )
+        file = Path(tasks_from).resolve()
         return str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else str(file)
 
     @property

@@ -16,12 +16,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 MODE_FOUND = os.environ.get("RAY_AUTH_MODE")
@@ -38,8 +38,12 @@ from studies.execution.failure_kinds import ClusterLost  # noqa: E402
 from studies.execution.ray_release import collect  # noqa: E402
 from studies.execution.restart import can_restart, restart  # noqa: E402
 from studies.execution.scratch_folder import new_folder, remove  # noqa: E402
+from studies.execution.task_objects import write_tasks  # noqa: E402
 from studies.execution.watchdog import DONE  # noqa: E402
 from studies.process_setup import hear_again  # noqa: E402
+
+if TYPE_CHECKING:
+    from trainers.tasks.user_tasks import TaskSource
 
 OBJECT_STORE_BYTES = 200_000_000
 """A pack's result is about a megabyte; Ray would reserve 30 % of the machine's memory."""
@@ -92,7 +96,7 @@ class WorkerPool(Protocol):
     def granted(self) -> int:
         """Workers that have been given a place, started or starting."""
 
-    def carried(self, tasks_from: Path | None) -> str | None:
+    def carried(self, tasks_from: TaskSource | None) -> str | None:
         """The task file's name as workers find it."""
 
 
@@ -159,9 +163,11 @@ class Cluster:
         """Workers that have been given a place, started or starting."""
         return granted()
 
-    def carried(self, tasks_from: Path | None) -> str | None:
+    def carried(self, tasks_from: TaskSource | None) -> str | None:
         """The task file as workers find it: they are on this machine."""
-        return None if tasks_from is None else str(tasks_from.resolve())
+        if isinstance(tasks_from, Mapping):
+            return write_tasks(tasks_from, self.folder, dumps=ray.cloudpickle.dumps)
+        return None if tasks_from is None else str(Path(tasks_from).resolve())
 
     @property
     def home(self) -> str:

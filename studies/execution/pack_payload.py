@@ -144,8 +144,11 @@ def member_from_dict(row: dict[str, Any]) -> Member:
 
 @lru_cache(maxsize=4)
 def _book(tasks_from: str | None) -> TaskBook:
+    from studies.execution.task_objects import SUFFIX, read_tasks
     from trainers.tasks.user_tasks import task_book
 
+    if tasks_from and tasks_from.endswith(SUFFIX):
+        return task_book(read_tasks(Path(tasks_from)))
     return task_book(ROOT / tasks_from if tasks_from else None)
 
 

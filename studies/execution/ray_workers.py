@@ -4,8 +4,7 @@ Ray places the packs and notices dead workers; what is trained next and how ofte
 the scheduler's business, and nothing of Tune's own state is ever read back. Tune ends worker processes that
 have no trial, and starting one takes seconds; so a worker without a pack has a trial that idles until there
 is work. Tune also gives a worker that has ended its trial to whichever trial waits, and ends the process that
-was just starting for that one; so no trial ends while a worker starts. GPUs are handed out by fractions of a
-device; that path has never run on a real GPU.
+was just starting for that one; so no trial ends while a worker starts. Fractions of GPUs are untested.
 """
 
 from __future__ import annotations
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from studies.execution.failure_kinds import Kind
     from studies.execution.scheduler import Scheduler
     from studies.packing import Pack
+    from trainers.tasks.user_tasks import TaskSource
 
 log = logging.getLogger("groundrules.workers")
 
@@ -62,7 +62,7 @@ usage.tag_callbacks = lambda callbacks: False
 def run_ray(
     scheduler: Scheduler,
     *,
-    tasks_from: Path | None = None,
+    tasks_from: TaskSource | None = None,
     workers: int | None = None,
     device: str = "cpu",
     gpu_fraction: float = 0.0,
@@ -73,7 +73,7 @@ def run_ray(
 
     Args:
         scheduler: what is to be trained; also receives the results.
-        tasks_from: the user's task file; each worker loads it for itself.
+        tasks_from: the user's task file, which each worker loads; or tasks of this process, sent to them.
         workers: packs trained at the same time; None: one per CPU this process may use.
         device: 'cpu', or a torch device; chosen here, never guessed.
         gpu_fraction: share of one GPU each worker asks Ray for (0 for none).
@@ -172,7 +172,7 @@ class PackDispatcher(tune.Callback):
         scheduler: Scheduler,
         place: WorkerPool,
         *,
-        tasks_from: Path | None,
+        tasks_from: TaskSource | None,
         device: str,
         traces: Path,
         on_tick: Callable[[], None] | None,

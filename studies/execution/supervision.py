@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studies.execution.failure_kinds import ClusterLost
@@ -19,6 +18,7 @@ from studies.execution.ray_workers import run_ray
 if TYPE_CHECKING:
     from studies.execution.local_cluster import WorkerPool
     from studies.execution.scheduler import Scheduler
+    from trainers.tasks.user_tasks import TaskSource
 
 log = logging.getLogger("groundrules.workers")
 
@@ -29,7 +29,7 @@ CLUSTERS = 3
 def run_supervised(
     scheduler: Scheduler,
     *,
-    tasks_from: Path | None = None,
+    tasks_from: TaskSource | None = None,
     workers: int | None = None,
     device: str = "cpu",
     gpu_fraction: float = 0.0,

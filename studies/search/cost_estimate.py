@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from reports.pages.search_page import limits
 from studies.comparison.cost_estimate import measured_speed
@@ -15,7 +14,7 @@ from studies.search.protocol import LEVEL, examine, search_protocol
 from studies.search.spec import SearchSpec
 from studies.structure_cache import structures
 from trainers.loop.structure import estimated_flops
-from trainers.tasks.user_tasks import task_book
+from trainers.tasks.user_tasks import TaskSource, task_book
 
 FIXED = 24
 """Members whose work takes as long as the fixed cost of a step (one core, 2 hidden layers of width 32)."""
@@ -52,7 +51,7 @@ class SearchCostEstimate:
 
 
 def search_outline(
-    spec: SearchSpec, *, tasks_from: Path | None = None, device: str = "cpu"
+    spec: SearchSpec, *, tasks_from: TaskSource | None = None, device: str = "cpu"
 ) -> SearchCostEstimate:
     """The search as it would run.
 

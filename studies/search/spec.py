@@ -44,28 +44,35 @@ class SearchSpec(Section):
     """A checked file of a search study; `studies.load_study.load` makes it."""
 
     kind: Literal["search"]
+    """Says that this file is a search."""
     study: Name
-    """The study's name: streams, the ledger and the tracking store are keyed by it."""
+    """The study's name, 1 to 64 of `A-Z a-z 0-9 . _ -`. It keys random streams, the ledger and MLflow."""
     title: Annotated[Text, Field(max_length=500)] = ""
+    """The heading of the page."""
     tasks: tuple[Name, ...] = Field(min_length=1, max_length=1)
     """The one task that is searched on."""
     setting: dict[Text, Any] = Field(default_factory=dict)
-    """Over the defaults of `search_spaces.config.Setting`."""
+    """The training setting of every trial, where it differs from the defaults."""
     fixed: dict[Text, Any] = Field(default_factory=dict)
     """Levels and numbers held in every trial."""
     space: dict[Text, Any] = Field(min_length=1, max_length=100)
-    """What is searched; `joint` reads it."""
+    """Name -> what is searched: a list of levels or values; `all` levels of a factor; `{low, high}` of a
+    number or a whole-numbered setting; nothing, for a number within the catalogue's limits; `{levels: [...],
+    low, high}` where a name is both a factor and a number."""
     trials: Annotated[int, Strict(), Field(ge=1, le=10_000)] = 100
+    """Configurations trained."""
     sampler: Literal["tpe", "gp", "random", "qmc"] = "tpe"
+    """Optuna's sampler."""
     pruner: Literal["successive_halving", "none"] = "successive_halving"
+    """Whether poor trials are stopped at 1/9 and 1/3 of their steps; it needs at least 3 `evaluations`."""
     generation: Few = 16
-    """Trials asked together; the next ones wait for all of their results."""
+    """Trials sampled together; the generation after next waits for all of their results."""
     pack_size: Many | None = None
-    """Members in one pack at most; None: see `members_at_once`."""
+    """Members trained together as one stack, at most; by default half a generation, but 8 to 64."""
     diagnostics: Recorded = "evidence"
-    """`none`, or the inside of every trial; it changes no result, so the protocol leaves it out."""
+    """Whether every trial records signals and gradients; `none` turns it off. It changes no result."""
     tracking: SearchDetail = "members"
-    """How much MLflow shows; no part of the protocol either."""
+    """How much MLflow shows: every trial with its curve, or a summary (`cells`). It changes no result."""
 
     _file: str = PrivateAttr("study")
 

@@ -55,31 +55,42 @@ class QuestionSpec(Section):
     factor: Text
     """A factor, a number or a setting, or a free name for combinations."""
     levels: Any
-    """Level names or values, or named combinations (name -> change)."""
+    """Level names or values, or named combinations (name -> levels, numbers and settings)."""
 
 
 class RangeSpec(Section):
     """A nuisance number searched in a narrower range than the catalogue's, or a whole-numbered setting."""
 
     low: Number
+    """The least value."""
     high: Number
+    """The greatest value."""
 
 
 class BudgetSpec(Section):
     """A profile, and where this study departs from it."""
 
     profile: Profile = "quick"
+    """Where the numbers below come from unless they are given."""
     families: Few | None = None
+    """Task families judged; with fewer than 8 the answer is about these tasks only."""
     blocks: Few | None = None
+    """Data splits of every task, each with its own tuning."""
     trials: Many | None = None
+    """Configurations tried for every level on every task and block."""
     promoted: Few | None = None
+    """The best of them, by validation, that are trained again."""
     promote_seeds: Few | None = None
+    """Seeds of each promoted configuration; the best mean is the tuned one."""
     confirm_seeds: Few | None = None
+    """Fresh seeds of the tuned configuration: the only trainings that count as evidence."""
     looks: Annotated[tuple[Few, ...], Field(max_length=20)] | None = None
-    """Families after which the rows are looked at besides this study's own number. Those beyond it are looks
-    that `groundrules extend` may take later: alpha is spread over all of them. None: the profile's, as far as
-    this study has more families than that."""
+    """Numbers of families after which the rows are judged before the last one: levels proved worse by more
+    than a margin are dropped, and a row whose cheapest remaining level is good enough stops. Looks beyond
+    `families` are registered for `groundrules extend`; alpha is spread over all of them."""
     external: Annotated[int, Strict(), Field(ge=0, le=1000)] | None = None
+    """Untouched families on which whole recipes meet after the verdicts are frozen; `tasks` must list as many
+    reserves."""
 
     def value(self, name: str) -> int:
         """The number that holds: this study's own, else the profile's."""
@@ -99,36 +110,48 @@ class ClaimSpec(Section):
     """A claim of a text that this study puts to the test; `ResolvedStudy.claimed` reads it."""
 
     id: Text
-    """Of the catalogue of claims (`I5`), or `own-` and a name."""
+    """An id of the catalogue of claims (`I5`), or `own-` and a name."""
     quote: Annotated[Text, Field(min_length=1, max_length=1000)]
+    """The statement, word for word."""
     source: Annotated[Text, Field(min_length=1, max_length=200)]
+    """Where it stands."""
     type: ClaimType
+    """What kind of statement it is; it decides which test judges it."""
     factor: Text | None = None
-    """The question, where there are several."""
+    """The question that it is about, where the study has several."""
     levels: Annotated[tuple[Any, ...], Field(min_length=1, max_length=100)]
+    """The levels that it compares, in the order claimed: the better one first."""
     regimes: tuple[Name, ...] = ()
-    """The regime, where there are several; of a claim of type regime two."""
+    """The regime that it is about, where the study has several; a claim of type `regime` names two."""
     direction: Direction | None = None
+    """For `dose`: whether more is said to be better or worse."""
     measure: Text = ""
+    """For `exact`: the recorded quantity."""
     expected: Number | None = None
+    """For `exact`: the value claimed, in the unit of the measure."""
     tolerance: Number | None = None
+    """For `exact`: how far from it still agrees, in the same unit."""
     scope: dict[Text, Any] = Field(default_factory=dict)
+    """Setting -> a value or `{low, high}`: outside it the claim is not tested."""
 
 
 class ExtendsSpec(Section):
     """The study that this one continues; `groundrules extend` writes it (`studies.comparison.extension`)."""
 
     study: Name
+    """The study that is continued."""
     root: Name
-    """The first of the chain, by whose name all streams are keyed."""
+    """The first of the chain, whose name keys all random streams."""
     protocol: Hash
+    """Hash of the protocol of `study`, as its ledger has it."""
     plan: Hash
-    """Of `study`, as its ledger has them."""
+    """Hash of the plan of `study`, as its ledger has it."""
 
 
 class ControlsSpec(Section):
     """Which controls are run beside the questions, and where."""
 
     kinds: Annotated[tuple[ControlKind, ...], Field(min_length=1)] = CONTROL_KINDS
+    """`a_a`: a level against itself; `placebo`: a change without effect; `positive`: one that must hurt."""
     regimes: tuple[Text, ...] = ()
-    """() for the first regime alone: what a control tests is the machinery, which all regimes share."""
+    """By default the first regime alone: a control tests the machinery, which all regimes share."""

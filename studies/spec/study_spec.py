@@ -39,39 +39,51 @@ class StudySpec(Section):
     """A checked study file; `studies.spec.load` makes it."""
 
     kind: Literal["guideline"] = "guideline"
-    """Levels are compared; a file that says `search` is read by `studies.search.spec`."""
+    """Levels are compared and get a verdict; the other kind, `search`, looks for one good configuration."""
     study: Name
-    """The study's name: streams, the ledger and the tracking store are keyed by it."""
+    """The study's name, 1 to 64 of `A-Z a-z 0-9 . _ -`. It keys random streams, the ledger and MLflow."""
     title: Annotated[Text, Field(max_length=500)] = ""
+    """The heading of the report."""
     questions: tuple[QuestionSpec, ...] = Field(min_length=1, max_length=100)
+    """What is compared: a list of `{factor, levels}`, each with its own verdicts."""
     claims: tuple[ClaimSpec, ...] = Field(default=(), max_length=100)
-    """What texts say of these questions: fixed before training, judged after it."""
+    """Statements from texts about these questions, fixed before training and judged after it."""
     regimes: dict[Name, dict[Text, Any]] = Field(min_length=1, max_length=100)
-    """Regime -> what it changes: settings, levels and numbers."""
+    """Name -> the settings, levels and numbers that the regime changes. Each regime gets its own verdict."""
     setting: dict[Text, Any] = Field(default_factory=dict)
-    """What all regimes share, over the defaults of `search_spaces.config.Setting`."""
+    """The training setting that all regimes share, where it differs from the defaults."""
     fixed: dict[Text, Any] = Field(default_factory=dict)
-    """Levels and numbers held for everyone."""
+    """Levels and numbers held for every level and regime; a factor that is not mentioned sits at PyTorch's
+    default."""
     background: dict[Text, Listed] = Field(default_factory=dict)
+    """Factor -> levels that differ between tasks, but not between the levels compared: the first one on tasks
+    at even places, one drawn at random on the others."""
     background_in: dict[Name, dict[Text, Listed]] = Field(default_factory=dict)
-    """Regime -> factor -> levels that stand there in place of the background's: a textbook's recipe for deep
-    networks is another than that for shallow ones."""
+    """Regime -> factor -> levels used there instead of the background's, because a textbook's recipe for deep
+    networks differs from the one for shallow ones."""
     nuisance: dict[Text, RangeSpec | None] = Field(default={"learning_rate": None})
-    """Number -> its own limits, or None for the catalogue's; whole-numbered setting -> its limits."""
+    """What is tuned for every level: a list of numbers, or `{name: {low, high}}` within the catalogue's
+    limits; also whole-numbered settings, with limits."""
     tasks: tuple[Name, ...] = Field(min_length=1, max_length=1000)
+    """Tasks in order of use: more than needed, because the pilot may replace some."""
     budget: BudgetSpec = BudgetSpec()
+    """How much is spent: a profile, and where this study departs from it."""
     controls: ControlsSpec | None = None
-    """In a file also `true` (all of them) or `false`; not said, it is the profile that decides."""
+    """Comparisons with a known answer, run beside the questions: `true`, `false` or a mapping; by default
+    profiles standard and full have them."""
     extends: ExtendsSpec | None = None
-    """None for a study of its own."""
+    """The study that this one continues; `groundrules extend` writes it."""
     sampler: Sampler = "sobol"
+    """Where the tuning points come from. `tpe` and `gp` adapt to results, so they never give a verdict."""
     pack_size: Many = 64
+    """Members trained together as one stack, at most."""
     alpha: Annotated[float, Strict(), Field(gt=0, lt=0.5)] = 0.05
+    """Accepted probability of a wrong recommendation."""
     diagnostics: Recorded = "evidence"
-    """Of whose inside something is recorded. It changes no result, so it is no part of the protocol: a
-    study may be resumed with another value."""
+    """Which trainings record signals and gradients: those that verdicts rest on, all but the pilot's (`ends`,
+    5 to 7 % slower) or none. It changes no result, and a resumed study may change it."""
     tracking: Detail = "members"
-    """How much MLflow shows; no part of the protocol either."""
+    """How much MLflow shows. It changes no result, and a resumed study may change it."""
 
     _file: str = PrivateAttr("study")
 

@@ -80,7 +80,7 @@ def shell_blocks() -> list[str]:
 
 
 def written() -> list[Path]:
-    """Every text file of infra/ that an operator reads or runs, without what prepare.sh makes."""
-    made = {"secrets", "work", "artifacts", "data"}
+    """Every text file of infra/ but the documentation's pages and what prepare.sh makes."""
+    elsewhere = {"docs", "secrets", "work", "artifacts", "data", "__pycache__"}
     files = [path for path in INFRA.rglob("*") if path.is_file() and path.name != ".env"]
-    return sorted(path for path in files if path.relative_to(INFRA).parts[0] not in made)
+    return sorted(path for path in files if path.relative_to(INFRA).parts[0] not in elsewhere)

@@ -97,7 +97,11 @@ def test_what_it_copies_exists_and_reaches_the_builder() -> None:
 
 def test_every_package_is_in_the_wheel_that_it_builds() -> None:
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    packages = {name.split(".")[0] for name in setup["tool"]["setuptools"]["packages"]}
+    folders = setup["tool"]["setuptools"]["package-dir"]
+    packages = {
+        folders.get(name, name).split("/")[0].split(".")[0]
+        for name in setup["tool"]["setuptools"]["packages"]
+    }
     assert packages <= set(copied())
     assert {setup["project"]["readme"], *setup["project"]["license-files"], "pyproject.toml"} <= set(copied())
 

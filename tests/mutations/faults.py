@@ -18,9 +18,7 @@ import yaml
 
 HERE = Path(__file__).parent
 PACKAGES = ("search_spaces", "trainers", "reports", "studies")
-"""Where faults are planted,"""
-PROGRAM = "groundrules.py"
-"""and what the console script imports, which stands beside them."""
+"""Where faults are planted."""
 
 KEYS = {"name", "function", "file", "old", "new", "dies"}
 
@@ -161,9 +159,8 @@ def _files(name: str, root: Path) -> Iterator[Place]:
 
 
 def _functions(name: str, root: Path) -> Iterator[Place]:
-    for package in (*PACKAGES, PROGRAM):
-        folder = root / package
-        for path in sorted(folder.rglob("*.py")) if folder.is_dir() else [folder] if folder.is_file() else []:
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
             text = path.read_text(encoding="utf-8")
             if name.split(".")[-1] in text:
                 for first, last in _definitions(text).get(name, ()):

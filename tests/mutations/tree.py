@@ -16,6 +16,9 @@ from pathlib import Path
 
 from tests.mutations.faults import PACKAGES, Edit
 
+INTERFACE = "studies/interface"
+"""The folder that holds the package which users import."""
+
 LEFT_OUT = (
     *(".git", ".venv", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
     *("__pycache__", "build", "*.egg-info", "groundrules-workspace", "mlruns"),
@@ -69,7 +72,9 @@ def _environment(tree: Path, root: Path) -> None:
         (venv / "bin" / name).symlink_to(Path(sys.executable).resolve())
     # Lines of a .pth file are searched in their order, and .pth files in these folders are not read again.
     libraries = [line for line in sys.path if Path(line).name in ("site-packages", "dist-packages")]
-    (packages / "tree.pth").write_text("\n".join([str(tree), *libraries]) + "\n", encoding="utf-8")
+    (packages / "tree.pth").write_text(
+        "\n".join([str(tree), str(tree / INTERFACE), *libraries]) + "\n", encoding="utf-8"
+    )
     for script in sorted((ours / "bin").iterdir()):
         place = venv / "bin" / script.name
         if place.exists() or script.name.startswith(("python", "activate", "Activate")):

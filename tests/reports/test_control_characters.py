@@ -11,7 +11,7 @@ from reports.claims.cards import as_csv as cards_as_csv
 from reports.io.control_characters import cell, on_one_line
 from reports.pages.figures import FigurePanel
 from reports.pages.study_page import csv_text
-from studies.commands.results import as_csv
+from studies.operations.results import as_csv
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"])

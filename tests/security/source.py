@@ -27,11 +27,13 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "runpy": frozenset(
         (
             *(f"{package}/__init__.py" for package in ("trainers", "reports", "studies")),
+            "studies/interface/groundrules/__init__.py",
             "studies/execution/trainable.py",
         )
     ),
-    # The trainer's class, from our own driver by way of Ray, which pickles all that it carries.
-    "pickle": frozenset({"studies/execution/trainable.py"}),
+    # The trainer's class, from our own driver by way of Ray, which pickles all that it carries; tasks that
+    # are objects of the driver, from a folder of mode 0700 that it has made itself.
+    "pickle": frozenset({"studies/execution/task_objects.py", "studies/execution/trainable.py"}),
     # Templates of Python text, in which everything that goes in is a literal (an attack of this list).
     "Environment without autoescape": frozenset({"reports/export/torch_file.py"}),
     "os.execv": frozenset({"studies/execution/restart.py"}),  # this Python, with the words it was begun with

@@ -20,10 +20,10 @@ from reports.export.diff_text import diff_text
 from reports.export.formats import render
 from reports.io.dataclass_files import from_dict, to_dict
 from search_spaces.config import digest
-from studies.commands.records import record_of
-from studies.commands.results import as_csv, rows
 from studies.ledger.ledger import FILE, Ledger
 from studies.load_study import parse
+from studies.operations.records import record_of
+from studies.operations.results import as_csv, rows
 from studies.site import SCHEMES, site_of
 from studies.spec.load import shipped
 from studies.spec.yaml_reader import parse_yaml

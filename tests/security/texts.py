@@ -20,7 +20,7 @@ from reports.pages.index_page import build as build_index
 from reports.pages.index_page import noted
 from reports.pages.study_page import build, write_report
 from studies.cli import _keep_traceback, _warn_on_stderr
-from studies.commands.results import as_csv
+from studies.operations.results import as_csv
 from tests.blackbox.program import TINY, invoked
 from tests.browser import browser, missing_browser
 from tests.reports.planted import noisy_errors, planted_study

@@ -20,14 +20,14 @@ from reports.pages.index_page import write_index
 from reports.pages.study_page import build
 from reports.verdicts.fairness_certificate import certify
 from reports.verdicts.verdict import verdicts
-from studies.commands.pages import write_pages
-from studies.commands.replay import replay
 from studies.comparison.cost_estimate import outline
 from studies.comparison.protocol import Chain, ComparisonProtocol, comparison_protocol
 from studies.comparison.record import spec_of, study_record
 from studies.comparison.stages import next_members
 from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger
+from studies.operations.pages import write_pages
+from studies.operations.replay import replay
 from studies.run import run
 from studies.spec import control_arms
 from studies.spec.errors import SpecError

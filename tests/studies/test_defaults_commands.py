@@ -13,8 +13,8 @@ import yaml
 from reports.defaults.defaults_file import load
 from reports.export.formats import render
 from studies.cli import invoke
-from studies.commands import defaults_sources, replay
 from studies.ledger.ledger import Ledger
+from studies.operations import defaults_sources, replay
 from studies.run import run
 from studies.spec.load import parse
 from tests.browser import Browser

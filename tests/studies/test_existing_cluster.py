@@ -80,3 +80,5 @@ def test_the_task_file_of_a_job_is_named_as_every_node_finds_it(
     assert place.carried(ROOT / "shipped" / "my_tasks.py") == "shipped/my_tasks.py"
     assert place.carried(tmp_path / "my_tasks.py") == str(tmp_path / "my_tasks.py")
     assert place.carried(None) is None
+    with pytest.raises(ValueError, match="cannot be sent to other machines"):
+        place.carried({"mine": lambda: None})  # type: ignore[dict-item,return-value]

@@ -18,12 +18,12 @@ from reports.verdicts import sentences
 from reports.verdicts.fairness_certificate import certify
 from reports.verdicts.verdict import verdicts
 from studies.cluster.status import status_of
-from studies.commands.replay import member_again
-from studies.commands.results import rows
 from studies.comparison.extension import child_spec, refuse_unlike, study_file
 from studies.comparison.protocol import comparison_protocol
 from studies.comparison.record import protocol_of, study_record
 from studies.ledger.ledger import Ledger
+from studies.operations.replay import member_again
+from studies.operations.results import rows
 from studies.run import run_inline
 from studies.spec.errors import SpecError
 from studies.spec.load import load, parse

@@ -18,14 +18,14 @@ from reports.export.formats import render
 from reports.pages.study_page import build
 from reports.verdicts.external_check import NAMES, external
 from reports.verdicts.verdict import judge, verdicts
-from studies.commands.pages import write_pages
-from studies.commands.replay import replay
 from studies.comparison.cost_estimate import outline
 from studies.comparison.protocol import ComparisonProtocol, comparison_protocol
 from studies.comparison.record import spec_of, study_record
 from studies.comparison.workload import ComparisonWorkload
 from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger
+from studies.operations.pages import write_pages
+from studies.operations.replay import replay
 from studies.run import run
 from studies.spec.load import parse
 from studies.spec.resolved import ResolvedStudy

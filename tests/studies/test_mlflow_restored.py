@@ -193,10 +193,15 @@ def test_a_file_from_before_it_was_noted_how_much_there_is(mirrored: Path, fault
 
 
 @pytest.mark.parametrize(
-    "fault", ["experiment_deleted", "purged", "experiment_row_removed", "runs_purged", "removed"]
+    ("fault", "pause"),
+    [
+        *((fault, 0.2) for fault in ("experiment_deleted", "purged", "experiment_row_removed", "removed")),
+        ("runs_purged", 0.2),
+        ("runs_purged", 600),  # only the look at the end is left to notice it
+    ],
 )
 def test_what_is_removed_in_the_middle_of_a_run_is_there_at_its_end(
-    workspace: Path, template: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, template: Path, fault: str, pause: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("studies.tracking.tracker.LOOK_SECONDS", 0.2)
     ledger, fixed = started(workspace)
@@ -216,6 +221,8 @@ def test_what_is_removed_in_the_middle_of_a_run_is_there_at_its_end(
                 while not (workspace / DATABASE).exists() or not runs_of(workspace):
                     assert time.monotonic() < until, tracker.problem
                     time.sleep(0.1)
+                monkeypatch.setattr("studies.tracking.tracker.LOOK_SECONDS", pause)
+                time.sleep(1.0)  # the pause that has begun is over
                 FAULTS[fault](workspace)
         tracker.stop()
     assert tracker.problem == ""
@@ -346,6 +353,7 @@ def test_tables_that_no_test_has_seen_are_written_by_mlflows_own_client(
             client.delete_run(run.info.run_id)
         assert again(other) == ""
         assert here(other) == should
+        assert not client.search_runs([experiment], run_view_type=ViewType.DELETED_ONLY), "they came back"
         (ours,) = client.search_runs([experiment], "tags.`groundrules.kind` = 'study'")
         pages = mirrored / "reports" / "tiny"
         log_report(other, "tiny", pages)

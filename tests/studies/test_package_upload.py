@@ -35,7 +35,8 @@ def test_only_our_packages_and_what_is_the_users_are_in_it(tmp_path: Path) -> No
         assert archive.read(STUDY) == b"study: a\n"
         assert archive.read(sent.tasks) == (HERE / "my_tasks.py").read_bytes()
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {*PACKAGES, "shipped"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {*PACKAGES, "groundrules", "shipped"}
+    assert not [name for name in names if name.startswith("studies/interface")]
     assert not [name for name in names if name.endswith((".pyc", "README.md"))]
     assert sent.tasks == "shipped/my_tasks.py"
 
@@ -46,7 +47,9 @@ def test_what_was_unpacked_runs_by_itself(tmp_path: Path) -> None:
     ) as archive:
         archive.extractall(tmp_path / "there")
     script = (
-        "import search_spaces, trainers.versions, studies, reports; from studies.spec.load import load;"
+        "import groundrules, search_spaces, trainers.versions, studies, reports\n"
+        "from studies.spec.load import load\n"
+        "assert groundrules.Task.__module__.startswith('trainers.'), groundrules.Task\n"
         f"print(load('{STUDY}').study, studies.__file__, trainers.versions.versions()['groundrules'])"
     )
     done = subprocess.run(

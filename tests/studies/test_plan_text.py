@@ -12,9 +12,9 @@ import pytest
 
 import studies.comparison.cost_estimate
 from studies.cli import invoke
-from studies.commands.budget_fit import fitting, outlines, started_profile
-from studies.commands.plan_text import lines, plain
 from studies.comparison.cost_estimate import CostEstimate, outline
+from studies.operations.budget_fit import fitting, outlines, started_profile
+from studies.operations.plan_text import lines, plain
 from studies.spec.errors import SpecError
 from studies.spec.load import load, with_profile
 from studies.spec.resolved import ResolvedStudy

@@ -11,8 +11,8 @@ import pytest
 
 from reports.defaults.defaults_file import load
 from studies.cli import invoke
-from studies.commands import defaults_sources
 from studies.commands.publish import MARK, main
+from studies.operations import defaults_sources
 from studies.run import run
 from studies.spec.load import parse
 from tests.studies.planted import TINY

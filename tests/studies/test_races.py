@@ -15,9 +15,9 @@ from reports.evidence.fairness_checks import CHAIN, EvidenceError, check, eviden
 from reports.pages.study_page import build
 from reports.verdicts.fairness_certificate import certify
 from reports.verdicts.verdict import verdicts
-from studies.commands.why import card_from_workspace
 from studies.execution.progress import ThroughputMeter
 from studies.ledger.ledger import Ledger
+from studies.operations.why import card_from_workspace
 from studies.packing import Pack
 from studies.run import run_inline
 from studies.spec.errors import SpecError

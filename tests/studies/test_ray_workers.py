@@ -284,4 +284,4 @@ def test_a_cause_is_one_line_with_its_place() -> None:
         cause = cause_of(error)
     assert "\n" not in cause
     assert cause.startswith("KeyError: ")
-    assert "test_workers.py, line" in cause
+    assert "test_ray_workers.py, line" in cause

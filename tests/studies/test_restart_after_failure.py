@@ -29,7 +29,7 @@ killed = Path({killed!r})
 
 def suggest(self, trial_id):
     found = asked(self, trial_id)
-    if found is not None and self._exchange.agenda.finished and not killed.exists():
+    if found is not None and self._dispatcher.scheduler.finished and not killed.exists():
         killed.write_text(str(os.getpid()))
         gcs = ray._private.worker._global_node.all_processes["gcs_server"][0].process
         gcs.kill()

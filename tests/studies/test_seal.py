@@ -17,11 +17,11 @@ import yaml
 
 from studies.cli import invoke
 from studies.cluster.status import status_of
-from studies.commands.records import record_of
-from studies.commands.replay import _found
-from studies.commands.results import as_csv, rows
 from studies.ledger.contract import LedgerDamaged
 from studies.ledger.ledger import FILE, Ledger
+from studies.operations.records import record_of
+from studies.operations.replay import _found
+from studies.operations.results import as_csv, rows
 from studies.run import run
 from studies.spec.load import parse
 from tests.studies import searches, test_external_check

@@ -15,12 +15,12 @@ from optuna.samplers import TPESampler
 import studies
 from search_spaces.config import Setting
 from search_spaces.overrides import Value
-from studies.commands.replay import member_again
 from studies.comparison.record import study_record
 from studies.execution.pack_payload import member_from_dict, member_to_dict
 from studies.execution.retries import ATTEMPTS
 from studies.ledger.ledger import Ledger
 from studies.load_study import load
+from studies.operations.replay import member_again
 from studies.packing import Pack
 from studies.run import run
 from studies.search import optuna_study

@@ -9,13 +9,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from trainers.tasks import TASKS
 from trainers.tasks.task import Task, TaskBook, TaskBuilder
+
+TaskSource = str | Path | Mapping[str, TaskBuilder]
+"""A file of tasks, or the functions themselves by the name of the task that each returns."""
 
 MODULE_PREFIX = "groundrules_user_tasks_"
 """Begins the name of the module that a file of tasks becomes: by it a traceback tells the user's code."""
@@ -59,18 +62,19 @@ def load_user_tasks(path: str | Path) -> dict[str, TaskBuilder]:
     return book
 
 
-def task_book(tasks_from: str | Path | None) -> TaskBook:
-    """The shipped tasks, and the user's where a file is given.
+def task_book(tasks_from: TaskSource | None) -> TaskBook:
+    """The shipped tasks, and the user's where a file or functions are given.
 
     Raises:
         ValueError: what `load_user_tasks` refuses, or a task of the user's with a shipped task's name.
     """
     if tasks_from is None:
         return TASKS
-    own = load_user_tasks(tasks_from)
+    own = tasks_from if isinstance(tasks_from, Mapping) else load_user_tasks(tasks_from)
     for name in own:
         if name in TASKS:
-            raise ValueError(f"{tasks_from}: a task named '{name}' ships already; choose another name")
+            origin = "" if isinstance(tasks_from, Mapping) else f"{tasks_from}: "
+            raise ValueError(f"{origin}a task named '{name}' ships already; choose another name")
     return {**TASKS, **own}
 
 

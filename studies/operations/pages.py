@@ -64,7 +64,7 @@ def defaults_of(record: StudyRecord, previous: Path | None = None) -> Defaults:
     """
     from reports.defaults.defaults_file import defaults
     from reports.verdicts.verdict import verdicts
-    from studies.commands.defaults_sources import PUBLISHED, published, read_table
+    from studies.operations.defaults_sources import PUBLISHED, published, read_table
 
     old = None
     if previous is not None:

@@ -22,7 +22,7 @@ from trainers.evaluation import Evaluation, Slot
 from trainers.loop.pack import train_pack
 from trainers.member import Member
 from trainers.tasks.task import Task
-from trainers.tasks.user_tasks import task_book
+from trainers.tasks.user_tasks import TaskSource, task_book
 from trainers.versions import versions
 
 SHARE_OF_MARGIN = 0.5
@@ -109,7 +109,7 @@ class Replay:
 
 
 def replay(
-    workspace: Path, evaluation: str, *, tasks_from: Path | None = None, device: str = "cpu"
+    workspace: Path, evaluation: str, *, tasks_from: TaskSource | None = None, device: str = "cpu"
 ) -> Replay:
     """Trains one evaluation again as a pack of one; the ledger is only read.
 
@@ -198,7 +198,7 @@ def _salt(row: StudyRow, slot: Slot) -> str:
     return salted(protocol_of(row.protocol), chain, slot.level)
 
 
-def _task(row: StudyRow, name: str, tasks_from: Path | None) -> Task:
+def _task(row: StudyRow, name: str, tasks_from: TaskSource | None) -> Task:
     """The task, with the content it had."""
     book = task_book(tasks_from)
     if name not in book:

@@ -82,8 +82,8 @@ def _study(name: str, workspace: Path) -> Defaults:
     from reports.defaults.defaults_file import defaults
     from reports.evidence.search_record import SearchRecord
     from reports.verdicts.verdict import verdicts
-    from studies.commands.records import record_of
     from studies.ledger.ledger import Ledger
+    from studies.operations.records import record_of
 
     studies: list[str] = []
     if found := Ledger.find(workspace):

@@ -135,7 +135,7 @@ def card_from_file(source: str, name: str) -> EvidenceCard:
     Raises:
         ValueError: no such file, not a defaults file, or no such row in it.
     """
-    from studies.commands.defaults_sources import PUBLISHED, published, read_table
+    from studies.operations.defaults_sources import PUBLISHED, published, read_table
 
     table = published() if source == PUBLISHED else read_table(Path(source))
     return EvidenceCard(origin=source, table=table, row=_row_named(table, name, source))
@@ -188,7 +188,7 @@ def _answered(workspace: Path, study: str, name: str) -> EvidenceCard:
     from reports.defaults.defaults_file import defaults
     from reports.verdicts import sentences
     from reports.verdicts.verdict import verdicts
-    from studies.commands.records import record_of
+    from studies.operations.records import record_of
 
     record: Any = record_of(workspace, study)
     found = verdicts(record)

@@ -14,10 +14,11 @@ from studies.spec.sections import PROFILES, Profile
 
 if TYPE_CHECKING:
     from studies.comparison.cost_estimate import CostEstimate
+    from trainers.tasks.user_tasks import TaskSource
 
 
 def outlines(
-    spec: ResolvedStudy, *, tasks_from: Path | None = None, device: str = "cpu"
+    spec: ResolvedStudy, *, tasks_from: TaskSource | None = None, device: str = "cpu"
 ) -> dict[Profile, CostEstimate]:
     """What the study would cost at every profile, from the smallest to the largest."""
     from studies.comparison.cost_estimate import measured_speed, outline

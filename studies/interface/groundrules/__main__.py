@@ -1,0 +1,5 @@
+"""`python -m groundrules`: the command line."""
+
+from groundrules import main
+
+main()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from reports.evidence.search_record import SearchRecord
     from reports.evidence.study_record import StudyRecord
     from reports.verdicts.model import Verdict
-    from studies.load_study import AnySpec
+    from studies.kinds import AnySpec
     from studies.operations.replay import Replay
     from studies.run import RunSummary
 

@@ -1,4 +1,4 @@
-"""The two kinds of study: guideline studies compare levels, search studies look for one good config."""
+"""Reads a study file of any kind that has files (`studies.kinds`)."""
 
 from __future__ import annotations
 
@@ -7,21 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.factor import unknown
-from studies.search import spec as searching
-from studies.search.spec import SearchSpec
+from studies.kinds import COMPARISON, KINDS, AnySpec, kind_of
 from studies.spec.errors import SpecError
-from studies.spec.load import parse as parse_guideline
 from studies.spec.load import read
 from studies.spec.reserved_names import refuse_reserved
-from studies.spec.resolved import ResolvedStudy
-
-KINDS = ("guideline", "search")
-
-AnySpec = ResolvedStudy | SearchSpec
+from studies.spec.sections import Profile
 
 
 def load(path_or_name: str | Path) -> AnySpec:
-    """Reads a study file of either kind, or one that ships (`load("quickstart")`).
+    """Reads a study file, or one that ships (`load("quickstart")`).
 
     Raises:
         SpecError: no such file or name, or anything wrong in it.
@@ -37,7 +31,15 @@ def parse(data: Mapping[str, Any], *, file: str = "study") -> AnySpec:
     Raises:
         SpecError: the first thing that is wrong.
     """
-    kind = data.get("kind", "guideline")
-    if kind not in KINDS:
-        raise SpecError(file, "kind", str(unknown("kind of study", kind, KINDS)))
-    return searching.parse(data, file=file) if kind == "search" else parse_guideline(data, file=file)
+    parsers = {name: kind.parse for name, kind in KINDS.items() if kind.parse is not None}
+    name = data.get("kind", COMPARISON.name)
+    if not isinstance(name, str) or name not in parsers:
+        raise SpecError(file, "kind", str(unknown("kind of study", name, parsers)))
+    spec: AnySpec = parsers[name](data, file=file)
+    return spec
+
+
+def at_profile(spec: AnySpec, profile: Profile) -> AnySpec:
+    """The same study at another budget; ValueError where its budget is no profile."""
+    changed: AnySpec = kind_of(spec).with_profile(spec, profile)
+    return changed

@@ -102,13 +102,13 @@ def packs(
     )
 
 
-def longest_first(found: Iterable[Pack], task: Task) -> list[Pack]:
+def longest_first(stage_packs: Iterable[Pack], task: Task) -> list[Pack]:
     """The order to hand packs out in: who begins a long one last keeps the others waiting."""
 
     def work(pack: Pack) -> float:
         return len(pack.members) * max(estimated_flops(config, task) for config in _kinds(pack.members))
 
-    return sorted(found, key=lambda pack: -work(pack))
+    return sorted(stage_packs, key=lambda pack: -work(pack))
 
 
 def missing_packs(
@@ -168,8 +168,8 @@ def equal_parts(members: Sequence[Member], size: int) -> list[Sequence[Member]]:
 
 def _kinds(members: Iterable[Member]) -> list[Config]:
     """The config of one member for each activation and update rule; in all else that costs they are alike."""
-    found = {(m.config.levels["activation"], m.config.levels["optimizer"]): m.config for m in members}
-    return list(found.values())
+    by_kind = {(m.config.levels["activation"], m.config.levels["optimizer"]): m.config for m in members}
+    return list(by_kind.values())
 
 
 def _pack(members: Sequence[Member]) -> Pack:

@@ -8,39 +8,34 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.config import SETTING_NAMES
-from studies.comparison.protocol import Protocol as StudyProtocol
+from studies.kinds import AnyProtocol
 from studies.ledger.ledger import StudyRow
 from studies.ledger.protocol_comparison import comparable
 from studies.ledger.protocol_hash import as_recorded, untouched
 from studies.network_changes import as_started
-from studies.range_scan.protocol import RangeScanProtocol
-from studies.search.protocol import SearchProtocol
 from studies.spec.errors import SpecError
 from trainers.versions import versions
 
-Fixed = StudyProtocol | SearchProtocol | RangeScanProtocol
-"""A protocol of any kind of study."""
 
-
-def refuse_changed(row: StudyRow, fixed: Fixed, place: Path) -> None:
+def refuse_changed(row: StudyRow, protocol: AnyProtocol, workspace: Path) -> None:
     """SpecError where a study was started with other values, naming them.
 
     Args:
         row: as the ledger has it.
-        fixed: as it is now.
-        place: the ledger's, for the message.
+        protocol: as it is now.
+        workspace: the ledger's, for the message.
     """
-    fixed, _ = as_started(fixed, row)
+    protocol, _ = as_started(protocol, row)
     untouched(row.name, row.protocol, row.protocol_hash, "protocol")
     with as_recorded(row.name):
-        then, now = comparable(row.protocol), comparable(fixed.plain())
+        then, now = comparable(row.protocol), comparable(protocol.plain())
     if then == now:
         return
-    spec, changed = fixed.spec, ", ".join(differences(then, now))
+    changed = ", ".join(differences(then, now))
     raise SpecError(
-        spec.file,
+        protocol.study.file,
         "study",
-        f"'{spec.study}' was started in {place} with other values of: {changed}; "
+        f"'{protocol.name}' was started in {workspace} with other values of: {changed}; "
         "rename the study or use another workspace",
     )
 

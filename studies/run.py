@@ -1,4 +1,4 @@
-"""Runs a study of either kind, or resumes it.
+"""Runs a study of any kind (`studies.kinds`), or resumes it.
 
 The same call again takes up where the ledger ends, and trains nothing when the study is complete.
 """
@@ -11,30 +11,20 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 
 from search_spaces.factor import unknown
-from studies.comparison.extension import refuse_unlike
-from studies.comparison.meaningless_levels import examine
-from studies.comparison.protocol import Protocol as StudyProtocol
-from studies.comparison.protocol import protocol
-from studies.comparison.scheduler import ComparisonScheduler
 from studies.execution.failure_causes import cause_of, whole_traceback
 from studies.execution.failure_kinds import ClusterLost, by_kind, of_exception
-from studies.execution.scheduler_protocol import Scheduler
+from studies.execution.scheduler import Scheduler
+from studies.kinds import AnyProtocol, AnySpec, StudyKind, kind_of
 from studies.ledger.ledger import Ledger, StudyRow
-from studies.load_study import AnySpec
 from studies.network_changes import as_started
 from studies.packing import FLOPS_PER_SECOND, Pack, recorded
-from studies.range_scan.protocol import RangeScanProtocol, RangeScanSpec, refuse_range_scan, scope_protocol
-from studies.range_scan.scheduler import RangeScanScheduler
-from studies.resume_checks import Fixed, refuse_changed, refuse_other_versions, versions_here
-from studies.search import protocol as searching
-from studies.search.protocol import SearchProtocol, search_protocol
-from studies.search.scheduler import SearchScheduler
-from studies.search.spec import SearchSpec
+from studies.range_scan.protocol import RangeScanSpec
+from studies.resume_checks import refuse_changed, refuse_other_versions, versions_here
 from studies.spec.reserved_names import refuse_reserved
 from trainers.loop.pack import train_pack
 from trainers.tasks.task import TaskBook
@@ -48,9 +38,9 @@ Engine = Literal["ray", "inline"]
 
 
 class Watch(Protocol):
-    """Whoever shows progress: called with the agenda after every commit or failure, and on ticks."""
+    """Whoever shows progress: called with the scheduler after every commit or failure, and on ticks."""
 
-    def __call__(self, agenda: Scheduler, /) -> None: ...
+    def __call__(self, scheduler: Scheduler, /) -> None: ...
 
 
 class Tracking(Protocol):
@@ -123,7 +113,7 @@ def run(
         workers: packs trained at the same time with Ray; None: one per CPU.
         device: torch device of the training.
         gpu_fraction: share of a GPU each worker asks Ray for.
-        watch: called with the agenda as work goes on.
+        watch: called with the scheduler as work goes on.
         tracking: started and stopped around the training.
         cluster: for 'ray', one that was started already, or that was there; it brings its own number of
             workers and share of a GPU, and its owner stops it.
@@ -148,102 +138,88 @@ def run(
         with suppress(ClusterLost):  # one that could not start is replaced later, or named as the reason
             cluster.wait()  # before the user's tasks are run
     book = task_book(tasks_from)
-    fixed, noted = checked(spec, book)
+    kind = kind_of(spec)
+    protocol, warnings = checked(spec, book)
     with ExitStack() as exits:
         ledger = exits.enter_context(Ledger.open(Path(workspace), create=True))
-        exits.enter_context(ledger.hold(spec.study))
-        if isinstance(fixed, StudyProtocol):
-            refuse_range_scan(fixed.spec, ledger)
-            refuse_unlike(fixed, ledger)
-        fixed, known = as_started(fixed, ledger.find_study(spec.study))
-        row = _start(ledger, fixed, device)
-        fixed = replace(fixed, started_as=row.protocol_hash)
-        agenda = _agenda(fixed, ledger, book, row.terms["flops_per_second"])
+        exits.enter_context(ledger.hold(protocol.name))
+        kind.admit(protocol, ledger)
+        protocol, changes = as_started(protocol, ledger.find_study(protocol.name))
+        row = _start(ledger, kind, protocol, device)
+        protocol = replace(protocol, started_as=row.protocol_hash)
+        speed = row.terms["flops_per_second"]
+        workload = kind.workload(protocol, ledger, book, flops_per_second=speed)
+        scheduler = Scheduler(workload, ledger, book)
         before = _trained(ledger, spec.study)
-        if not agenda.done:
+        if not scheduler.done:
             refuse_other_versions(row)
         if tracking is not None:
             exits.callback(tracking.stop)
             tracking.start()
         if watch is not None:
-            watch(agenda)
+            watch(scheduler)
         if engine == "inline":
-            run_inline(agenda, book, device, watch)
-        elif not agenda.done:
+            run_inline(scheduler, book, device, watch)
+        elif not scheduler.done:
             from studies.execution.supervision import (
                 run_supervised,  # loads Ray, which only this branch needs
             )
 
             run_supervised(
-                agenda,
+                scheduler,
                 tasks_from=tasks_from,
                 workers=workers,
                 device=device,
                 gpu_fraction=gpu_fraction,
-                on_tick=None if watch is None else lambda: watch(agenda),
+                on_tick=None if watch is None else lambda: watch(scheduler),
                 cluster=cluster,
             )
         return RunSummary(
             study=spec.study,
-            plan_hash=agenda.plan_hash,
-            planned=agenda.planned,
-            finished=agenda.finished,
+            plan_hash=scheduler.plan_hash,
+            planned=scheduler.planned,
+            finished=scheduler.finished,
             trained=_trained(ledger, spec.study) - before,
-            diverged=agenda.diverged,
-            pruned=agenda.pruned,
-            set_aside=agenda.set_aside,
+            diverged=scheduler.diverged,
+            pruned=scheduler.pruned,
+            set_aside=scheduler.set_aside,
             attempts=by_kind(ledger.attempts(spec.study)),
-            attempts_now=agenda.failures.common.attempts,
-            failed=tuple(agenda.failed_packs),
-            given_up=tuple(agenda.failures.reasons),
-            in_vain=agenda.failures.common.last if agenda.failures.common.certain else "",
+            attempts_now=scheduler.failures.common.attempts,
+            failed=tuple(scheduler.failed_packs),
+            given_up=tuple(scheduler.failures.reasons),
+            in_vain=scheduler.failures.common.last if scheduler.failures.common.certain else "",
             seconds=time.monotonic() - began,
-            notes=(*noted, *known, *agenda.notes()),
+            notes=(*warnings, *changes, *scheduler.notes()),
         )
 
 
-def run_inline(agenda: Scheduler, book: TaskBook, device: str = "cpu", watch: Watch | None = None) -> None:
-    """Trains pack after pack in this process until the agenda has nothing ready.
+def run_inline(scheduler: Scheduler, book: TaskBook, device: str = "cpu", watch: Watch | None = None) -> None:
+    """Trains pack after pack in this process until the scheduler has nothing ready.
 
     An error of the training counts as a failed attempt; an interrupt leaves the pack untouched.
     """
-    while (pack := agenda.next_pack()) is not None:
+    while (pack := scheduler.next_pack()) is not None:
         began = time.monotonic()
         try:
-            evaluations = train_pack(
-                pack.members, book[pack.task](), device=device, diagnostics=recorded(pack, agenda.diagnostics)
-            )
+            diagnostics = recorded(pack, scheduler.diagnostics)
+            evaluations = train_pack(pack.members, book[pack.task](), device=device, diagnostics=diagnostics)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - of a user's network; its cause is recorded
-            agenda.fail(pack, f"{cause_of(error)}\n{whole_traceback(error)}", kind=of_exception(error))
+            scheduler.fail(pack, f"{cause_of(error)}\n{whole_traceback(error)}", kind=of_exception(error))
         else:
-            agenda.commit(pack, evaluations, seconds=time.monotonic() - began, worker="inline")
+            scheduler.commit(pack, evaluations, seconds=time.monotonic() - began, worker="inline")
         if watch is not None:
-            watch(agenda)
+            watch(scheduler)
 
 
-def checked(spec: AnySpec | RangeScanSpec, book: TaskBook) -> tuple[Fixed, tuple[str, ...]]:
+def checked(spec: AnySpec | RangeScanSpec, book: TaskBook) -> tuple[AnyProtocol, tuple[str, ...]]:
     """What is fixed before training, and what a user should know of it.
 
     Raises:
         SpecError: an unknown task, or a combination that cannot mean anything.
     """
-    if isinstance(spec, RangeScanSpec):
-        scope = scope_protocol(spec, book)
-        return scope, examine(scope.fixed, book)
-    if isinstance(spec, SearchSpec):
-        search = search_protocol(spec, book)
-        return search, searching.examine(search, book[spec.task]())
-    guideline = protocol(spec, book)
-    return guideline, examine(guideline, book)
-
-
-def _agenda(fixed: Fixed, ledger: Ledger, book: TaskBook, speed: float) -> Scheduler:
-    """The order of work, taken up where the ledger left it."""
-    if isinstance(fixed, SearchProtocol):
-        return SearchScheduler(fixed, ledger, book, flops_per_second=speed)
-    if isinstance(fixed, RangeScanProtocol):
-        return RangeScanScheduler(fixed, ledger, book, flops_per_second=speed)
-    return ComparisonScheduler(fixed, ledger, book, flops_per_second=speed)
+    kind = kind_of(spec)
+    protocol: AnyProtocol = kind.protocol(spec, book)
+    return protocol, kind.examine(protocol, book)
 
 
 def _check_place(engine: str, workers: int | None, gpu_fraction: float) -> None:
@@ -270,33 +246,33 @@ def check_device(device: str) -> None:
         raise ValueError(f"device '{device}' cannot be used here: it computes nothing")
 
 
-def _start(ledger: Ledger, fixed: Fixed, device: str) -> StudyRow:
+def _start(ledger: Ledger, kind: StudyKind[Any, Any], protocol: AnyProtocol, device: str) -> StudyRow:
     """The study's row: made at the first run, checked at every later one."""
-    spec = fixed.spec
-    row = ledger.find_study(spec.study)
-    if row is None:
-        if not isinstance(fixed, RangeScanProtocol):
-            refuse_reserved(spec.file, spec.study)
-        kind = device.split(":")[0]
-        speed = FLOPS_PER_SECOND.get(kind, FLOPS_PER_SECOND["cpu"])
-        if isinstance(fixed, StudyProtocol) and fixed.spec.extends:  # its packs are those of a larger parent
-            speed = ledger.study(fixed.spec.extends.study).terms["flops_per_second"]
-        row = StudyRow(
-            name=spec.study,
-            title=spec.title,
-            protocol_hash=fixed.hash,
-            protocol=fixed.plain(),
-            terms={
-                "flops_per_second": speed,
-                "hardware": f"{kind} ({platform.machine()})",
-                "versions": versions_here(),
-                "shown": {"diagnostics": spec.diagnostics, "tracking": spec.tracking},
-            },
-            started_ms=time.time_ns() // 1_000_000,
-        )
-        ledger.start_study(row)
-    else:
-        refuse_changed(row, fixed, ledger.workspace)
+    study = protocol.study
+    row = ledger.find_study(protocol.name)
+    if row is not None:
+        refuse_changed(row, protocol, ledger.workspace)
+        return row
+    if kind.parse is not None:
+        refuse_reserved(study.file, protocol.name)
+    hardware = device.split(":")[0]
+    speed = FLOPS_PER_SECOND.get(hardware, FLOPS_PER_SECOND["cpu"])
+    if parent := kind.parent(protocol):
+        speed = ledger.study(parent).terms["flops_per_second"]
+    row = StudyRow(
+        name=protocol.name,
+        title=study.title,
+        protocol_hash=protocol.hash,
+        protocol=protocol.plain(),
+        terms={
+            "flops_per_second": speed,
+            "hardware": f"{hardware} ({platform.machine()})",
+            "versions": versions_here(),
+            "shown": {"diagnostics": study.diagnostics, "tracking": study.tracking},
+        },
+        started_ms=time.time_ns() // 1_000_000,
+    )
+    ledger.start_study(row)
     return row
 
 

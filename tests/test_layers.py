@@ -33,7 +33,8 @@ LAYERS = {
             "load_study",
             "resume_checks",
         ),
-        *("network_changes", "range_scan", "search", "simulation", "tracking", "comparison", "execution"),
+        *("network_changes", "kinds", "range_scan", "search", "simulation", "tracking", "comparison"),
+        "execution",
         *("ledger", "packing", "structure_cache", "site", "spec", "samplers", "process_setup"),
     ),
 }

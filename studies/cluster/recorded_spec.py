@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
-from studies.comparison.record import study_file_of
+from studies.kinds import recorded_kind
 from studies.ledger.ledger import StudyRow
-from studies.range_scan.protocol import is_scope
 
 
 def study_text(row: StudyRow) -> str:
@@ -17,10 +14,10 @@ def study_text(row: StudyRow) -> str:
     Raises:
         ValueError: the study is a scope, which has no file of its own.
     """
-    if is_scope(row):
+    study_file = recorded_kind(row).study_file
+    if study_file is None:
         raise ValueError(
             f"'{row.name}' is a range scan: `groundrules scan-ranges` with the study's file takes it up again"
         )
-    resolved: Mapping[str, Any] = row.protocol["spec"]
-    said = dict(resolved) if resolved.get("kind") == "search" else study_file_of(resolved)
-    return json.dumps({**said, **row.terms.get("shown", {})}, indent=1, ensure_ascii=False)
+    stated = {**study_file(row.protocol["spec"]), **row.terms.get("shown", {})}
+    return json.dumps(stated, indent=1, ensure_ascii=False)

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studies.load_study import AnySpec, load
-from studies.resume_checks import Fixed
+from studies.kinds import AnyProtocol, AnySpec
+from studies.load_study import at_profile, load
 from studies.run import checked
-from studies.search.spec import SearchSpec
-from studies.spec.load import with_profile
 from trainers.tasks.user_tasks import task_book
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ class CheckedStudy:
     """A study that may be run."""
 
     spec: AnySpec
-    fixed: Fixed
+    fixed: AnyProtocol
     """Its protocol: what is hashed before anything is trained."""
     notes: tuple[str, ...]
     """What is allowed, and means less than it seems to."""
@@ -44,9 +42,6 @@ def checked_study(
     """
     spec = load(path_or_name)
     if profile:
-        if isinstance(spec, SearchSpec):
-            rule = f"a search study has no profile; its budget is trials = {spec.trials}"
-            raise ValueError(f"{spec.file}: {rule}")
-        spec = with_profile(spec, profile)
+        spec = at_profile(spec, profile)
     fixed, notes = checked(spec, task_book(tasks_from))
     return CheckedStudy(spec=spec, fixed=fixed, notes=notes)

@@ -6,8 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from studies.cluster.planned_work import Place, PlannedWork, planned_work
 from studies.execution.failure_causes import first_line
+from studies.execution.planned_work import ChainKey, PlannedWork
+from studies.kinds import recorded_kind
 from studies.ledger.ledger import Attempt, CommittedPack, Ledger, StudyRow
 from studies.ledger.rows import still_abandoned
 
@@ -64,21 +65,25 @@ def status_of(ledger: Ledger, row: StudyRow, *, now_ms: int) -> LedgerStatus:
         row: of the study.
         now_ms: wall clock, milliseconds since 1970.
     """
-    whole = planned_work(ledger, row)
+    whole = recorded_kind(row).recorded_work(ledger, row)
     filled, attempts = ledger.filled(row.name), ledger.attempts(row.name)
     statuses = Counter(filled.values())
     packs = ledger.trained(row.name)
     rate, busy = pace(packs, now_ms)
-    done = sum(size >= whole.ends for size in ledger.confirmations(row.name)) if whole.ends else 0
+    done = (
+        sum(size >= whole.confirmations for size in ledger.confirmations(row.name))
+        if whole.confirmations
+        else 0
+    )
     return LedgerStatus(
         study=row.name,
         title=row.title,
         protocol_hash=row.protocol_hash,
-        finished=statuses.total() + sum(whole.taken.values()),
+        finished=statuses.total() + whole.inherited,
         planned=whole.total,
-        cells_done=done + whole.cells_taken,
+        cells_done=done + whole.inherited_cells,
         cells_planned=whole.cells,
-        diverged=statuses["diverged"] + whole.taken_diverged,
+        diverged=statuses["diverged"] + whole.inherited_diverged,
         pruned=statuses["pruned"],
         given_up=still_abandoned(attempts, filled),
         failures=failures(attempts),
@@ -113,24 +118,24 @@ def failures(attempts: Sequence[Attempt]) -> dict[str, Failures]:
 
 def _work_left(whole: PlannedWork, packs: Sequence[CommittedPack]) -> float:
     """Seconds of training that are not done, in one process, by what members of the same kind took so far."""
-    seconds: defaultdict[Place, float] = defaultdict(float)
-    members: Counter[Place] = Counter()
+    seconds: defaultdict[ChainKey, float] = defaultdict(float)
+    members: Counter[ChainKey] = Counter()
     for pack in packs:
         # Of its own chain; if nothing of that is trained, of its regime (or of its pilots), else of all.
         for alike in _alike(pack.place):
             seconds[alike] += pack.seconds
             members[alike] += pack.members
-    done = Counter[Place](whole.taken)
+    done = Counter[ChainKey](whole.inherited_by_key)
     for pack in packs:
         done[pack.place] += pack.members
     left = 0.0
-    for place, planned in whole.members.items():
+    for place, planned in whole.by_key.items():
         known = next((key for key in _alike(place) if members[key]), None)
         if known is not None:
             left += max(0, planned - done[place]) * seconds[known] / members[known]
     return left
 
 
-def _alike(place: Place) -> tuple[Place, ...]:
+def _alike(place: ChainKey) -> tuple[ChainKey, ...]:
     factor, _, regime = place
     return (place, ("pilot" if not factor else "*", "*", regime), ("*", "*", "*"))

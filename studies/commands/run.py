@@ -33,7 +33,7 @@ from studies.commands.path_arguments import as_typed
 if TYPE_CHECKING:
     from studies.execution.existing_cluster import ExistingCluster
     from studies.execution.local_cluster import Cluster
-    from studies.load_study import AnySpec
+    from studies.kinds import AnySpec
     from studies.operations.running import TrainedStudy
     from studies.spec.sections import Profile as ProfileName
 

@@ -14,7 +14,7 @@ from reports.evidence.claim import Claim
 from reports.evidence.race_progress import RaceProgress
 from reports.statistics.compare import FEW_FAMILIES
 from reports.statistics.reversals import FRESH_BLOCKS, WORST
-from studies.comparison.protocol import Chain, Plan, Protocol
+from studies.comparison.protocol import Chain, ComparisonProtocol, Plan
 
 if TYPE_CHECKING:
     from studies.ledger.lineage import SeenEvaluations
@@ -38,7 +38,7 @@ def challenge_chains(
         return ()
     question = fixed.question(factor)
     confirmed = seen.confirmed(factor, regime)
-    found = [
+    challenges = [
         (
             claim,
             challenged(
@@ -46,16 +46,18 @@ def challenge_chains(
                 question,
                 families={task: fixed.facts[task].family for task in course.called},
                 margins={m.task: m for m in plan.margins if m.regime == regime},
-                budget=fixed.spec.effective_budget,
+                budget=fixed.study.effective_budget,
                 confirmed=confirmed,
             ),
         )
         for claim in claims
     ]
-    return _chains(factor, regime, extra_cells(found, question))
+    return _chains(factor, regime, extra_cells(challenges, question))
 
 
-def expected_challenges(fixed: Protocol, factor: str, regime: str, tasks: Sequence[str]) -> tuple[Chain, ...]:
+def expected_challenges(
+    fixed: ComparisonProtocol, factor: str, regime: str, tasks: Sequence[str]
+) -> tuple[Chain, ...]:
     """The most that may come, for estimates: the first tasks stand for the worst.
 
     Args:
@@ -67,24 +69,24 @@ def expected_challenges(fixed: Protocol, factor: str, regime: str, tasks: Sequen
     claims = _always(fixed, factor, regime)
     if not claims or len({fixed.facts[task].family for task in tasks}) < FEW_FAMILIES:
         return ()
-    found = [(claim, tasks[:WORST]) for claim in claims]
-    return _chains(factor, regime, extra_cells(found, fixed.question(factor)))
+    challenges = [(claim, tasks[:WORST]) for claim in claims]
+    return _chains(factor, regime, extra_cells(challenges, fixed.question(factor)))
 
 
-def challenge_notes(found: Mapping[tuple[str, str], Sequence[Chain]]) -> list[str]:
+def challenge_notes(challenges: Mapping[tuple[str, str], Sequence[Chain]]) -> list[str]:
     """What a user should know of the rows that were challenged."""
     return [
         f"{factor} in {regime}: what is said of always is challenged on {', '.join(c.task for c in chains)}, "
         f"{FRESH_BLOCKS} fresh blocks each"
-        for (factor, regime), chains in found.items()
+        for (factor, regime), chains in challenges.items()
         if chains
     ]
 
 
-def _always(fixed: Protocol, factor: str, regime: str) -> list[Claim]:
+def _always(fixed: ComparisonProtocol, factor: str, regime: str) -> list[Claim]:
     return [
         claim
-        for claim in fixed.spec.claimed
+        for claim in fixed.study.claimed
         if (claim.type, claim.factor, claim.regimes) == ("always", factor, (regime,))
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,8 +16,20 @@ from search_spaces.space import complete
 from studies.comparison.challenge import expected_challenges
 from studies.comparison.external_check import hoped_before
 from studies.comparison.meaningless_levels import examine
-from studies.comparison.pilot import pilot_members
-from studies.comparison.protocol import Chain, Protocol, chains_of, planned_members, protocol
+from studies.comparison.planned_work import (
+    Decisions,
+    chain_members,
+    chain_size,
+    expected_checks,
+    expected_rows,
+    planned_work,
+)
+from studies.comparison.protocol import (
+    Chain,
+    ComparisonProtocol,
+    chains_of,
+    comparison_protocol,
+)
 from studies.packing import FLOPS_PER_SECOND, pack_limit
 from studies.spec.resolved import ResolvedStudy
 from trainers.evaluation import Slot
@@ -88,43 +100,40 @@ def outline(
         ValueError: a task that cannot be built, or a level that its network cannot realise.
     """
     book = task_book(tasks_from)
-    fixed = protocol(spec, book)
+    fixed = comparison_protocol(spec, book)
     notes = examine(fixed, book)
     tasks = {
         q.factor: {regime: fixed.hoped(q.factor, regime, {}) for regime in q.regimes} for q in spec.asked
     }
-    courses = {
-        (factor, regime): fixed.course(factor, regime, names, (), ())
+    called = {
+        chain.place
         for factor, regimes in tasks.items()
         for regime, names in regimes.items()
+        for chain in chains_of(factor, regime, fixed.course(factor, regime, names, (), ()).called)
     }
-    chains = [c for row, course in courses.items() for c in chains_of(*row, course.planned)]
-    first = {c for row, course in courses.items() for c in chains_of(*row, course.called)}
+    decisions = Decisions(pilots=fixed.unpiloted({}))
+    work = planned_work(fixed, decisions)
     speed = FLOPS_PER_SECOND.get(device.split(":")[0], FLOPS_PER_SECOND["cpu"])
     packs: Counter[str] = Counter()
     flops = 0.0
-    pilots = 0
-    checks = hoped_before(fixed, {})
-    for name, regime in (*fixed.unpiloted({}), *((chain.task, chain.regime) for chain in checks)):
-        task, setting = book[name](), spec.settings(regime)
-        members = pilot_members(spec.study, name, regime, setting, fixed.unhonoured[name])
-        pilots += len(members)
-        packs["pilot"] += _count([m.config for m in members], task, spec.pack_size, speed)
-        flops += sum(estimated_flops(m.config, task) for m in members)
+    for name, regime in (part.key[1:] for part in work.parts if not part.key[0]):
+        task, configs = book[name](), [member.config for member in fixed.pilot(name, regime)]
+        packs["pilot"] += _count(configs, task, spec.pack_size, speed)
+        flops += sum(estimated_flops(config, task) for config in configs)
     fewest = flops
-    chains += checks
-    for chain in chains:
+    checks = expected_checks(fixed, decisions)
+    for chain in (*expected_rows(fixed, decisions), *checks):
         chain_packs, chain_flops = _chain_cost(fixed, chain, book[chain.task](), speed)
         packs.update(chain_packs)
         flops += chain_flops
-        fewest += chain_flops if chain in first else 0.0
+        fewest += chain_flops if chain.place in called else 0.0
+    called |= {chain.place for chain in checks}
+    least = replace(work, parts=tuple(p for p in work.parts if not p.key[0] or p.key in called))
     measured = measured_speed(device) if measured is None else measured
-    planned = planned_members(spec, chains, pilots)
-    budget = spec.effective_budget
     return CostEstimate(
         study=spec.study,
         protocol_hash=fixed.hash,
-        cells=sum(len(_configs(fixed, chain)) * budget.blocks for chain in chains),
+        cells=work.cells,
         tasks=tasks,
         families=spec.families,
         judged={
@@ -133,9 +142,9 @@ def outline(
             }
             for factor, regimes in tasks.items()
         },
-        members=planned,
-        least=planned_members(spec, [*first, *checks], pilots),
-        packs={phase: packs[phase] for phase in planned},
+        members=work.by_phase,
+        least=least.by_phase,
+        packs={phase: packs[phase] for phase in work.by_phase},
         seconds=flops / measured,
         least_seconds=fewest / measured,
         flops_per_second=measured,
@@ -173,27 +182,20 @@ def measured_speed(device: str = "cpu") -> float:
     return len(members) * estimated_flops(config, task) / (time.perf_counter() - began)
 
 
-def _chain_cost(fixed: Protocol, chain: Chain, task: Task, speed: float) -> tuple[dict[str, int], float]:
+def _chain_cost(
+    fixed: ComparisonProtocol, chain: Chain, task: Task, speed: float
+) -> tuple[dict[str, int], float]:
     """Packs by phase, and floating-point operations, of one chain."""
-    spec, budget = fixed.spec, fixed.spec.effective_budget
-    configs = _configs(fixed, chain)
-    each = {
-        "retune": 1 + budget.trials,
-        "promote": budget.promoted * budget.promote_seeds,
-        "external" if chain.factor == EXTERNAL else "confirm": 2 * budget.confirm_seeds,
-    }
-    packs = {
-        phase: _count(configs, task, spec.pack_size, speed, copies=budget.blocks * runs)
-        for phase, runs in each.items()
-    }
-    flops = sum(estimated_flops(config, task) for config in configs) * budget.blocks * budget.runs_per_cell
-    return packs, flops
+    configs, pack_size = _configs(fixed, chain), fixed.study.pack_size
+    copies = {phase: count // len(configs) for phase, count in chain_members(fixed, chain).items()}
+    packs = {phase: _count(configs, task, pack_size, speed, copies=n) for phase, n in copies.items()}
+    return packs, sum(estimated_flops(config, task) for config in configs) * sum(copies.values())
 
 
-def _configs(fixed: Protocol, chain: Chain) -> list[Config]:
+def _configs(fixed: ComparisonProtocol, chain: Chain) -> list[Config]:
     """One point for each level; for whole recipes, which nobody knows yet, the framework's defaults."""
     if chain.factor == EXTERNAL:
-        return [complete({}, setting=fixed.spec.settings(chain.regime)) for _ in ARMS]
+        return [complete({}, setting=fixed.study.settings(chain.regime)) for _ in ARMS]
     return [fixed.config(chain, level) for level in fixed.levels_of(chain.factor)]
 
 
@@ -206,8 +208,10 @@ def _count(configs: list[Config], task: Task, pack_size: int, speed: float, copi
     return sum(-(-len(group) * copies // limit) for group, limit in zip(groups.values(), limits, strict=True))
 
 
-def _unsettled(fixed: Protocol, tasks: Mapping[str, Mapping[str, tuple[str, ...]]]) -> tuple[str, ...]:
-    spec = fixed.spec
+def _unsettled(
+    fixed: ComparisonProtocol, tasks: Mapping[str, Mapping[str, tuple[str, ...]]]
+) -> tuple[str, ...]:
+    spec = fixed.study
     tasks = {factor: regimes for factor, regimes in tasks.items() if not fixed.question(factor).control}
     facts = ["margins: fixed by the pilot, before the first retune member"]
     spare = {
@@ -228,7 +232,7 @@ def _unsettled(fixed: Protocol, tasks: Mapping[str, Mapping[str, tuple[str, ...]
     for factor, regimes in tasks.items():
         for regime, names in regimes.items():
             if extra := expected_challenges(fixed, factor, regime, names):
-                members = sum(planned_members(spec, extra, 0).values())
+                members = sum(chain_size(fixed, chain) for chain in extra)
                 facts.append(
                     f"challenge of {factor} in {regime}: up to {members} members more, where what is said of "
                     "always is not contradicted before"

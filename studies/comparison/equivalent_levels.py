@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from typing import Literal
 
 from search_spaces.factor import Range
-from studies.comparison.protocol import Chain, Protocol
+from studies.comparison.protocol import Chain, ComparisonProtocol
 from trainers.config_audit.equivalence import trained
 from trainers.effective_values import describe, effective_values
 from trainers.tasks.task import Task
 
 End = Literal["default", "low", "high"]
 START = ("initializer", "bias", "init_gain")
-"""What first parameters hang on."""
+"""What first parameters depend on."""
 
 
-def twins(fixed: Protocol, chain: Chain, task: Task) -> str:
+def twins(fixed: ComparisonProtocol, chain: Chain, task: Task) -> str:
     """Which levels of a chain's question train alike on its task, and why; '' where all differ.
 
     They do whatever is searched: where all levels search a number, at its default and at both of its ends;
     where one level searches a number of its own, wherever that is.
     """
-    items = len(task.split(fixed.spec.root, 0).train)
+    items = len(task.split(fixed.study.root, 0).train)
     levels = fixed.levels_of(chain.factor)
     searched = {level: fixed.searched(chain, level) for level in levels}
     shared = set.intersection(*(set(spans) for spans in searched.values()))
@@ -51,8 +51,8 @@ def twins(fixed: Protocol, chain: Chain, task: Task) -> str:
     own = dict.fromkeys(cut for each in cuts for cut in each if any(cut not in other for other in cuts))
     why = describe({task.name: own})
     names = f"{', '.join(alike[:-1])} and {alike[-1]}"
-    said = f"{names} come to the same training (in {chain.regime}, task {task.name})"
-    return f"{said}: {'; '.join(why)}" if why else said
+    note = f"{names} come to the same training (in {chain.regime}, task {task.name})"
+    return f"{note}: {'; '.join(why)}" if why else note
 
 
 def _at(span: Range, end: End) -> float:
@@ -61,7 +61,7 @@ def _at(span: Range, end: End) -> float:
 
 def _alike(keys: Mapping[str, str]) -> tuple[str, ...]:
     """The first levels that share a key; () where none do."""
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for level, key in keys.items():
-        found.setdefault(key, []).append(level)
-    return next((tuple(levels) for levels in found.values() if len(levels) > 1), ())
+        groups.setdefault(key, []).append(level)
+    return next((tuple(levels) for levels in groups.values() if len(levels) > 1), ())

@@ -15,7 +15,7 @@ and the parent's row, record, pages and pages in MLflow stay what they were. Wha
 left out before packs are made. With more families whole chains are new, so their packs are those of the
 larger study, and the results are equal to the bit. With more blocks the new blocks are packed among
 themselves: equal configurations and streams, equal results up to the last bits of a matrix product.
-External checks hang on each study's own verdicts; nothing of them is taken over.
+External checks depend on each study's own verdicts; nothing of them is taken over.
 
 *Evidence or not.* A study may register looks beyond its own families (`budget: {families: 8, looks: [16,
 24]}`): alpha is then spread over all three looks from the beginning, and an extension to 16 or 24
@@ -55,7 +55,7 @@ from trainers.versions import versions
 
 if TYPE_CHECKING:
     from reports.evidence.study_record import StudyRecord
-    from studies.comparison.protocol import Protocol
+    from studies.comparison.protocol import ComparisonProtocol
     from studies.ledger.ledger import Ledger, StudyRow
 
 EXTENSIONS = "extensions"
@@ -90,7 +90,7 @@ def child_spec(
     """
     row, plan = _extensible(ledger, parent)
     theirs: Mapping[str, Any] = row.protocol["spec"]
-    said, budget = study_file_of(theirs), theirs["budget"]
+    stated, budget = study_file_of(theirs), theirs["budget"]
     wanted = {"families": families or budget["families"], "blocks": blocks or budget["blocks"]}
     _check_growth(row, wanted, tasks)
     child = name or _named(parent, wanted, budget, len(theirs["tasks"]) + len(tasks) if tasks else 0)
@@ -100,14 +100,14 @@ def child_spec(
         for look in budget["looks"]
         if look != wanted["families"] and (registered or FEW_FAMILIES <= look < wanted["families"])
     ]
-    grown = {**said["budget"], **wanted, "looks": looks}
+    grown = {**stated["budget"], **wanted, "looks": looks}
     if not registered:
         grown["external"] = 0
     data = {
-        **said,
+        **stated,
         **row.terms.get("shown", {}),
         "study": child,
-        "tasks": [*said["tasks"], *tasks],
+        "tasks": [*stated["tasks"], *tasks],
         "budget": grown,
         "extends": {
             "study": parent,
@@ -145,13 +145,13 @@ def study_file(spec: ResolvedStudy, workspace: Path) -> Path:
     return file
 
 
-def refuse_unlike(fixed: Protocol, ledger: Ledger) -> None:
+def refuse_unlike(fixed: ComparisonProtocol, ledger: Ledger) -> None:
     """SpecError unless a study extends what the ledger holds, and changes nothing that may not change.
 
     A study of its own passes, and so does one that was started. Both protocols are compared, whoever wrote
     the study file.
     """
-    spec = fixed.spec
+    spec = fixed.study
     known = ledger.find_study(spec.study)
     if spec.extends is None or (known is not None and _same(known, fixed)):
         return
@@ -194,7 +194,7 @@ def refuse_unlike(fixed: Protocol, ledger: Ledger) -> None:
         raise SpecError(spec.file, "extends.study", rule)
 
 
-def _same(known: StudyRow, fixed: Protocol) -> bool:
+def _same(known: StudyRow, fixed: ComparisonProtocol) -> bool:
     """Whether the ledger's study is this one."""
     with as_recorded(known.name):
         return comparable(known.protocol) == comparable(fixed.plain())

@@ -7,7 +7,7 @@ the pilot (method.md 2.3, P4). `reports.verdicts.external_check` judges what com
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from search_spaces.config import SETTING_NAMES, Config, Setting, digest
 from search_spaces.factor import Range
 from search_spaces.overrides import Overrides
 from search_spaces.space import complete, framework_levels, open_ranges
-from studies.comparison.protocol import Chain, Protocol
+from studies.comparison.protocol import Chain, ComparisonProtocol, family_prefix
 from studies.spec.design_points import searched
 from studies.spec.resolved import ResolvedStudy
 from trainers.evaluation import Evaluation
@@ -96,17 +96,22 @@ class FrozenRecipes:
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalCheck:
-    """What is trained in the external check; chains and agendas ask it what they ask a `Protocol`."""
+    """What is trained in the external check; read by the stages as `ComparisonProtocol` is."""
 
-    base: Protocol
+    base: ComparisonProtocol
     frozen: FrozenRecipes
     touched: frozenset[str]
     """Families that took part in anything earlier."""
 
     @property
-    def spec(self) -> ResolvedStudy:
+    def study(self) -> ResolvedStudy:
         """The study."""
-        return self.base.spec
+        return self.base.study
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.base.name
 
     @property
     def positions(self) -> Mapping[str, Mapping[str, int]]:
@@ -144,7 +149,7 @@ class ExternalCheck:
         whole = self.frozen.recipes[chain.regime][level]
         held = {name: whole.numbers[name] for name in whole.held}
         spans = searched(
-            self.spec.spec, Overrides(levels=whole.levels, numbers=held, setting=whole.setting.plain())
+            self.study.spec, Overrides(levels=whole.levels, numbers=held, setting=whole.setting.plain())
         )
         return {
             name: replace(span, default=float(whole.numbers.get(name, span.default)))
@@ -163,17 +168,17 @@ class ExternalCheck:
     def hoped(self, regime: str, margins: Mapping[tuple[str, str], Margin]) -> tuple[str, ...]:
         """The tasks that would be used if everything without a margin were accepted."""
         refused = {task for (task, where), m in margins.items() if where == regime and not m.accepted}
-        return prefix(self.base, (t for t in reserves(self.base, self.touched) if t not in refused))
+        return check_tasks(self.base, self.touched, lambda task: task not in refused)
 
     def judged(self, regime: str, margins: Mapping[tuple[str, str], Margin]) -> tuple[str, ...]:
         """The tasks that are used: the accepted ones, up to the families asked for."""
         accepted = {task for (task, where), m in margins.items() if where == regime and m.accepted}
-        return prefix(self.base, (t for t in reserves(self.base, self.touched) if t in accepted))
+        return check_tasks(self.base, self.touched, lambda task: task in accepted)
 
     def plan(self, margins: Mapping[tuple[str, str], Margin]) -> dict[str, Any]:
         """Tasks and margins, as they are hashed before the first member that is not of the pilot."""
         own = [m for (task, _), m in margins.items() if self.base.facts[task].family not in self.touched]
-        order = {task: place for place, task in enumerate(self.spec.tasks)}
+        order = {task: place for place, task in enumerate(self.study.tasks)}
         own.sort(key=lambda m: (order[m.task], m.regime))
         return {
             "verdicts": self.frozen.hash,
@@ -182,7 +187,7 @@ class ExternalCheck:
         }
 
 
-def external_of(base: Protocol, frozen: FrozenRecipes, margins: Iterable[Margin]) -> ExternalCheck:
+def external_of(base: ComparisonProtocol, frozen: FrozenRecipes, margins: Iterable[Margin]) -> ExternalCheck:
     """The external check of a study.
 
     Args:
@@ -194,25 +199,19 @@ def external_of(base: Protocol, frozen: FrozenRecipes, margins: Iterable[Margin]
     return ExternalCheck(base=base, frozen=frozen, touched=touched)
 
 
-def reserves(base: Protocol, touched: Collection[str]) -> list[str]:
-    """The declared tasks of families that nothing has touched, but for those with networks of their own."""
-    return [
+def check_tasks(
+    base: ComparisonProtocol, touched: Collection[str], allowed: Callable[[str], bool]
+) -> tuple[str, ...]:
+    """The first allowed tasks, of as many families as requested that nothing has touched.
+
+    Tasks with networks of their own are left out.
+    """
+    tasks = (
         task
-        for task in base.spec.tasks
-        if base.facts[task].family not in touched and not base.unhonoured[task]
-    ]
-
-
-def prefix(base: Protocol, tasks: Iterable[str]) -> tuple[str, ...]:
-    """The shortest prefix that has all the families asked for."""
-    found: list[str] = []
-    families: set[str] = set()
-    for task in tasks:
-        if len(families) == base.spec.external:
-            break
-        families.add(base.facts[task].family)
-        found.append(task)
-    return tuple(found)
+        for task in base.study.tasks
+        if base.facts[task].family not in touched and not base.unhonoured[task] and allowed(task)
+    )
+    return family_prefix(tasks, base.facts, base.study.external)
 
 
 def chains(tasks: Mapping[str, Sequence[str]]) -> list[Chain]:
@@ -222,20 +221,20 @@ def chains(tasks: Mapping[str, Sequence[str]]) -> list[Chain]:
     ]
 
 
-def hoped_before(base: Protocol, margins: Mapping[tuple[str, str], Margin]) -> list[Chain]:
+def hoped_before(base: ComparisonProtocol, margins: Mapping[tuple[str, str], Margin]) -> list[Chain]:
     """What will be run as far as is known before anything is frozen; margins: those there are by now."""
-    if not base.spec.external:
+    if not base.study.external:
         return []
     wanted = {task for task, _ in margins}
-    for question in base.spec.asked:
+    for question in base.study.asked:
         for regime in question.regimes:
             wanted |= set(base.hoped(question.factor, regime, margins))
     touched = {base.facts[task].family for task in wanted}
-    tasks = prefix(base, reserves(base, touched))
-    return chains(dict.fromkeys(base.spec.regimes, tasks))
+    tasks = check_tasks(base, touched, lambda task: True)
+    return chains(dict.fromkeys(base.study.regimes, tasks))
 
 
-def freeze(base: Protocol, record: StudyRecord) -> FrozenRecipes:
+def freeze(base: ComparisonProtocol, record: StudyRecord) -> FrozenRecipes:
     """The verdicts of a study whose rows are complete, and the recipes they make.
 
     Raises:
@@ -255,9 +254,9 @@ def freeze(base: Protocol, record: StudyRecord) -> FrozenRecipes:
     )
 
 
-def _arms(base: Protocol, table: Defaults, recipe: Recipe) -> dict[str, WholeRecipe]:
+def _arms(base: ComparisonProtocol, table: Defaults, recipe: Recipe) -> dict[str, WholeRecipe]:
     """The three recipes of one regime: what nobody asked about is the same in the first two."""
-    spec = base.spec
+    spec = base.study
     stated = {*spec.spec.stated.numbers, *spec.spec.change(recipe.regime).numbers}
     for question in spec.asked:
         if not question.control:
@@ -287,7 +286,7 @@ def _arms(base: Protocol, table: Defaults, recipe: Recipe) -> dict[str, WholeRec
 
 
 def external_record(
-    base: Protocol,
+    base: ComparisonProtocol,
     parts: Mapping[str, tuple[str, Mapping[str, Any]]],
     evaluations: Iterable[Evaluation],
     planned: Mapping[str, int],
@@ -300,13 +299,13 @@ def external_record(
         evaluations: of the check, its pilots left out.
         planned: phase -> members of its chains; {} while these are not known.
     """
-    hashed, said = parts[VERDICTS]
-    frozen = FrozenRecipes.from_plain(said)
+    hashed, content = parts[VERDICTS]
+    frozen = FrozenRecipes.from_plain(content)
     plan_hash, plan = parts.get(PLAN, ("", {"tasks": {}, "margins": []}))
     return ExternalRecord(
         verdicts_hash=hashed,
         plan_hash=plan_hash,
-        families=base.spec.external,
+        families=base.study.external,
         verdicts={(v["factor"], v["regime"]): v["recommended"] for v in frozen.verdicts},
         recipes={
             regime: {

@@ -10,7 +10,7 @@ from search_spaces.compatibility import indistinct, notes, refusal
 from search_spaces.config import Config
 from studies.comparison.equivalent_levels import twins
 from studies.comparison.own_networks import misread, noted, rehearsed
-from studies.comparison.protocol import Chain, Protocol
+from studies.comparison.protocol import Chain, ComparisonProtocol
 from studies.spec.errors import SpecError
 from trainers.config_audit.equivalence import without_effect
 from trainers.effective_values import EffectiveValue, describe, effective_values
@@ -18,7 +18,7 @@ from trainers.loop.structure import structure_key
 from trainers.tasks.task import Task, TaskBook
 
 
-def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
+def examine(fixed: ComparisonProtocol, book: TaskBook) -> tuple[str, ...]:
     """Looks at every level of every question in every regime, on every declared task.
 
     Returns:
@@ -28,15 +28,15 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
         SpecError: a combination that cannot mean anything, or that no network can serve on the task; the
             message names the rule and both keys.
     """
-    spec = fixed.spec
-    found: dict[str, None] = {}
+    spec = fixed.study
+    remarks: dict[str, None] = {}
     known: set[str] = set()
     tried: set[str] = set()
     cuts: dict[str, dict[EffectiveValue, None]] = {}
     idle: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for i, question in enumerate(spec.asked):
         key = "controls" if question.control else f"questions[{i}]"
-        found |= dict.fromkeys(_left_out(fixed, question.factor))
+        remarks |= dict.fromkeys(_left_out(fixed, question.factor))
         if not question.control:
             _check_regimes(fixed, question.factor, book)
         for regime in question.regimes:
@@ -56,7 +56,7 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                         broken = refusal(config)
                         if broken:
                             raise SpecError(spec.file, key, f"{broken} {place}")
-                        found |= dict.fromkeys(() if question.control else notes(config))
+                        remarks |= dict.fromkeys(() if question.control else notes(config))
                     try:
                         structure_key(config, task)
                     except ValueError as error:
@@ -69,12 +69,12 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                         raise SpecError(spec.file, key, str(error)) from None
                     if unread:
                         raise SpecError(spec.file, f"questions[{i}].levels", f"{unread} (in {regime})")
-                    found |= dict.fromkeys(noted(configs, question.factor, task))
+                    remarks |= dict.fromkeys(noted(configs, question.factor, task))
                 if question.control:  # whose arms are meant to come to the same
                     continue
                 if same := twins(fixed, chain, task):
                     raise SpecError(spec.file, f"questions[{i}].levels", same)
-                found |= dict.fromkeys(_nothing_to_tune(fixed, chain))
+                remarks |= dict.fromkeys(_nothing_to_tune(fixed, chain))
                 for level, number in _tuned_in_vain(fixed, chain, task):
                     idle.setdefault((question.factor, regime, number), {}).setdefault(level, []).append(name)
                 cut = cuts.setdefault(name, {})
@@ -82,10 +82,10 @@ def examine(fixed: Protocol, book: TaskBook) -> tuple[str, ...]:
                     cut |= dict.fromkeys(_cut(fixed, chain, level, task))
     vain = (_in_vain(fixed, *row, levels) for row, levels in idle.items())
     data = (f"task {name}: {note}" for name in spec.tasks for note in book[name]().notes)
-    return (*found, *vain, *describe(cuts), *data)
+    return (*remarks, *vain, *describe(cuts), *data)
 
 
-def _check_regimes(fixed: Protocol, factor: str, book: TaskBook) -> None:
+def _check_regimes(fixed: ComparisonProtocol, factor: str, book: TaskBook) -> None:
     """SpecError where regimes differ in something that a task's own network does not read."""
     for name in fixed.candidates(factor):
         task = book[name]()
@@ -94,12 +94,12 @@ def _check_regimes(fixed: Protocol, factor: str, book: TaskBook) -> None:
         try:
             unread = misread(_regime_configs(fixed, factor, name), task)
         except ValueError as error:
-            raise SpecError(fixed.spec.file, "regimes", str(error)) from None
+            raise SpecError(fixed.study.file, "regimes", str(error)) from None
         if unread:
-            raise SpecError(fixed.spec.file, "regimes", unread)
+            raise SpecError(fixed.study.file, "regimes", unread)
 
 
-def _regime_configs(fixed: Protocol, factor: str, task: str) -> dict[str, Config]:
+def _regime_configs(fixed: ComparisonProtocol, factor: str, task: str) -> dict[str, Config]:
     """Regime -> the configuration of a question's first level there."""
     question = fixed.question(factor)
     return {
@@ -108,13 +108,13 @@ def _regime_configs(fixed: Protocol, factor: str, task: str) -> dict[str, Config
     }
 
 
-def _nothing_to_tune(fixed: Protocol, chain: Chain) -> Iterator[str]:
+def _nothing_to_tune(fixed: ComparisonProtocol, chain: Chain) -> Iterator[str]:
     """That there is nothing to choose at the levels of a row, or at some of them."""
     levels = fixed.levels_of(chain.factor)
     closed = [level for level in levels if not fixed.searched(chain, level)]
     if not closed:
         return
-    budget = fixed.spec.effective_budget
+    budget = fixed.study.effective_budget
     again = counted(budget.promoted * budget.promote_seeds, "promote member")
     again = f"{1 + budget.trials} retune and {again} of a cell"
     row = f"{chain.factor} in {chain.regime}"
@@ -133,9 +133,9 @@ def _nothing_to_tune(fixed: Protocol, chain: Chain) -> Iterator[str]:
     )
 
 
-def _tuned_in_vain(fixed: Protocol, chain: Chain, task: Task) -> Iterator[tuple[str, str]]:
+def _tuned_in_vain(fixed: ComparisonProtocol, chain: Chain, task: Task) -> Iterator[tuple[str, str]]:
     """(level, number) where all of the number's range comes to the same training."""
-    items = len(task.split(fixed.spec.root, 0).train)
+    items = len(task.split(fixed.study.root, 0).train)
     for level in fixed.levels_of(chain.factor):
         spans = fixed.searched(chain, level)
         at = partial(fixed.config, chain, level)
@@ -143,7 +143,7 @@ def _tuned_in_vain(fixed: Protocol, chain: Chain, task: Task) -> Iterator[tuple[
 
 
 def _in_vain(
-    fixed: Protocol, factor: str, regime: str, number: str, levels: Mapping[str, Sequence[str]]
+    fixed: ComparisonProtocol, factor: str, regime: str, number: str, levels: Mapping[str, Sequence[str]]
 ) -> str:
     """Of a number that is tuned in vain at those levels: level -> the tasks where it is."""
     tasks = [name for name in fixed.candidates(factor) if any(name in on for on in levels.values())]
@@ -154,9 +154,9 @@ def _in_vain(
     )
 
 
-def _cut(fixed: Protocol, chain: Chain, level: str, task: Task) -> Iterator[EffectiveValue]:
+def _cut(fixed: ComparisonProtocol, chain: Chain, level: str, task: Task) -> Iterator[EffectiveValue]:
     """What of a level is not what it says on the task: as it stands, and at the largest settings searched."""
-    items = len(task.split(fixed.spec.root, 0).train)
+    items = len(task.split(fixed.study.root, 0).train)
     largest = {name: span.high for name, span in fixed.searched(chain, level).items() if span.whole}
     for point in ({}, largest) if largest else ({},):
         for amount in effective_values(fixed.config(chain, level, point), items=items):
@@ -164,9 +164,9 @@ def _cut(fixed: Protocol, chain: Chain, level: str, task: Task) -> Iterator[Effe
                 yield amount
 
 
-def _left_out(fixed: Protocol, factor: str) -> Iterator[str]:
+def _left_out(fixed: ComparisonProtocol, factor: str) -> Iterator[str]:
     """Which tasks the question skips, because of their own networks."""
-    for task in fixed.spec.tasks:
+    for task in fixed.study.tasks:
         if names := fixed.untaken(factor, task):
             yield (
                 f"the question on {factor} leaves out task {task}, whose own network does not take "

@@ -26,7 +26,7 @@ SEEDS = 5
 class PilotRecipe:
     """A complete recipe that is known to train: it sets a task's margin, whatever the study asks.
 
-    It runs in a regime's setting. Levels and numbers of a regime do not enter: a margin hangs on the task
+    It runs in a regime's setting. Levels and numbers of a regime do not enter: a margin depends on the task
     and on what the network may see of it, not on a choice that is under study.
     """
 

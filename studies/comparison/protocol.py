@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from reports.evidence.budget import ARMS, EXTERNAL, Margin, TaskFacts
+from reports.evidence.budget import Margin, TaskFacts
 from reports.evidence.question import Question
 from reports.evidence.race_progress import Cells, RaceProgress, race_progress_of
 from reports.statistics.compare import FEW_FAMILIES
@@ -19,13 +18,14 @@ from search_spaces.factor import Range, unknown
 from search_spaces.overrides import Overrides
 from search_spaces.space import complete, framework_levels, open_ranges
 from studies.comparison.own_networks import network_facts
-from studies.comparison.pilot import ACCEPTANCE, RECIPES
+from studies.comparison.pilot import ACCEPTANCE, RECIPES, pilot_members
 from studies.samplers import GENERATION
 from studies.spec import control_arms
 from studies.spec.design_points import point, searched, taken
 from studies.spec.errors import SpecError
 from studies.spec.resolved import ResolvedStudy
 from trainers.evaluation import Evaluation
+from trainers.member import Member
 from trainers.randomness import stream
 from trainers.tasks.checks import HONOURED, ONLY_OURS
 from trainers.tasks.task import Task, TaskBook
@@ -75,10 +75,10 @@ class Chain:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
+class ComparisonProtocol:
     """The study, the tasks' content and the rules: hashed before the pilot's first member."""
 
-    spec: ResolvedStudy
+    study: ResolvedStudy
     facts: Mapping[str, TaskFacts]
     """In the order the study declares its tasks."""
     unhonoured: Mapping[str, frozenset[str]]
@@ -87,16 +87,30 @@ class Protocol:
     started_as: str = ""
     """The hash under which a ledger has this very study; earlier versions hashed it in another form."""
 
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.study.study
+
+    @property
+    def task_facts(self) -> tuple[TaskFacts, ...]:
+        """Of every task, in declared order."""
+        return tuple(self.facts.values())
+
+    def with_task_facts(self, facts: Iterable[TaskFacts]) -> ComparisonProtocol:
+        """The same with other facts of the same tasks."""
+        return replace(self, facts={one.name: one for one in facts})
+
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data."""
         return {
-            "spec": self.spec.resolved(),
+            "spec": self.study.resolved(),
             "facts": [facts.plain() for facts in self.facts.values()],
             "unhonoured": {task: sorted(factors) for task, factors in self.unhonoured.items()},
             "rules": {
                 **RULES,
-                **({"looks": RACE} if len(self.spec.effective_budget.looks) > 1 else {}),
-                **({"challenge": CHALLENGE} if any(c.type == "always" for c in self.spec.claimed) else {}),
+                **({"looks": RACE} if len(self.study.effective_budget.looks) > 1 else {}),
+                **({"challenge": CHALLENGE} if any(c.type == "always" for c in self.study.claimed) else {}),
             },
             "package": versions()["groundrules"],
         }
@@ -108,12 +122,12 @@ class Protocol:
     @cached_property
     def positions(self) -> Mapping[str, Mapping[str, int]]:
         """Factor -> level -> its place in the question; '' holds the pilot's recipes."""
-        asked = {q.factor: {level: i for i, level in enumerate(q.levels)} for q in self.spec.asked}
+        asked = {q.factor: {level: i for i, level in enumerate(q.levels)} for q in self.study.asked}
         return {"": {recipe: i for i, recipe in enumerate(RECIPES)}, **asked}
 
     def question(self, factor: str) -> Question:
         """The question of that name."""
-        return next(q for q in self.spec.asked if q.factor == factor)
+        return next(q for q in self.study.asked if q.factor == factor)
 
     def levels_of(self, factor: str) -> tuple[str, ...]:
         """The levels that the study asks about."""
@@ -124,8 +138,8 @@ class Protocol:
         return chain.levels or self.levels_of(chain.factor)
 
     def blocks(self, chain: Chain) -> range:
-        """The numbers of a chain's blocks; every stream hangs on them."""
-        own = self.spec.effective_budget.blocks
+        """The numbers of a chain's blocks; every stream depends on them."""
+        own = self.study.effective_budget.blocks
         return range(own, own + chain.fresh) if chain.fresh else range(own)
 
     def course(
@@ -150,15 +164,15 @@ class Protocol:
             tasks=tasks,
             families=[self.facts[task].family for task in tasks],
             margins={m.task: m for m in margins if m.regime == regime and m.accepted},
-            budget=self.spec.effective_budget,
+            budget=self.study.effective_budget,
             confirmed=confirmed,
         )
 
     def families(self, factor: str) -> int:
         """Task families that a question is judged on, where so many are declared and trainable."""
         if self.question(factor).control:
-            return min(self.spec.families, control_arms.FAMILIES)
-        return self.spec.families
+            return min(self.study.families, control_arms.FAMILIES)
+        return self.study.families
 
     def background(self, task: str, regime: str) -> dict[str, str]:
         """Factor -> level on this task for every factor that is in the background or asked.
@@ -168,14 +182,14 @@ class Protocol:
         The same for all levels of a question and all blocks, and for all regimes that list the same levels.
         An asked factor without a list of its own sits at the framework's default while others are asked.
         """
-        place = self.spec.tasks.index(task)
+        place = self.study.tasks.index(task)
         usual = framework_levels()
-        found = {asked.name: usual[asked.name] for asked in self.spec.understood if asked.kind == "factor"}
-        for factor, levels in self.spec.spec.backgrounds(regime).items():
+        chosen = {asked.name: usual[asked.name] for asked in self.study.understood if asked.kind == "factor"}
+        for factor, levels in self.study.spec.backgrounds(regime).items():
             turn, at = divmod(place // 2, len(levels))
-            order = stream(self.spec.root, "background", factor, turn).permutation(len(levels))
-            found[factor] = levels[0 if place % 2 == 0 else int(order[at])]
-        return taken(found, self.unhonoured[task])
+            order = stream(self.study.root, "background", factor, turn).permutation(len(levels))
+            chosen[factor] = levels[0 if place % 2 == 0 else int(order[at])]
+        return taken(chosen, self.unhonoured[task])
 
     def config(self, chain: Chain, level: str, numbers: Mapping[str, float] | None = None) -> Config:
         """One point of a cell: `numbers` over the library defaults of everything that is open.
@@ -196,18 +210,18 @@ class Protocol:
 
     def searched(self, chain: Chain, level: str) -> dict[str, Range]:
         """The nuisance numbers that are open at this level and the searched settings, in name order."""
-        return searched(self.spec.spec, self._point(chain, level))
+        return searched(self.study.spec, self._point(chain, level))
 
     def settings(self, factor: str, regime: str) -> tuple[Setting, ...]:
         """The setting of every level of a question in one regime; of the pilot ('') the regime's own."""
         if not factor:
-            return (self.spec.settings(regime),)
-        usual, question = vars(self.spec.settings(regime)), self.question(factor)
+            return (self.study.settings(regime),)
+        usual, question = vars(self.study.settings(regime)), self.question(factor)
         return tuple(Setting(**{**usual, **question.change(level).setting}) for level in question.levels)
 
     def candidates(self, factor: str) -> tuple[str, ...]:
         """The declared tasks on which everything that the question varies can be varied."""
-        return tuple(task for task in self.spec.tasks if not self.untaken(factor, task))
+        return tuple(task for task in self.study.tasks if not self.untaken(factor, task))
 
     def untaken(self, factor: str, task: str) -> tuple[str, ...]:
         """What the question varies and the task's own network does not take; () where it has none.
@@ -217,15 +231,22 @@ class Protocol:
         missing = self.unhonoured[task]
         if not missing:
             return ()
-        found: dict[str, None] = {}
+        untaken: dict[str, None] = {}
         question = self.question(factor)
         for regime, level in itertools.product(question.regimes, question.levels):
             change = question.change(level)
             words = [*change.levels, *change.setting, *(f"{f}={to}" for f, to in change.levels.items())]
-            found |= dict.fromkeys(word for word in words if word in missing)
+            untaken |= dict.fromkeys(word for word in words if word in missing)
             spans = open_ranges(self._point(Chain(factor=factor, task=task, regime=regime), level).levels)
-            found |= dict.fromkeys(name for name in change.numbers if name not in spans)
-        return tuple(found)
+            untaken |= dict.fromkeys(name for name in change.numbers if name not in spans)
+        return tuple(untaken)
+
+    def pilot(self, task: str, regime: str) -> list[Member]:
+        """The members of the pilot of one task in one regime."""
+        study = self.study
+        return pilot_members(
+            study.study, task, regime, study.settings(regime), self.unhonoured[task], root=study.root
+        )
 
     def unpiloted(self, margins: Mapping[tuple[str, str], Margin]) -> list[tuple[str, str]]:
         """(task, regime) pairs that need a pilot, given those that have one.
@@ -235,7 +256,7 @@ class Protocol:
         """
         wanted = {
             (task, regime): None
-            for question in self.spec.asked
+            for question in self.study.asked
             for regime in question.regimes
             for task in self.hoped(question.factor, regime, margins)
         }
@@ -244,28 +265,18 @@ class Protocol:
     def hoped(self, factor: str, regime: str, margins: Mapping[tuple[str, str], Margin]) -> tuple[str, ...]:
         """The tasks that would be judged if everything without a margin were accepted."""
         refused = {task for (task, where), m in margins.items() if where == regime and not m.accepted}
-        return self._prefix(factor, (task for task in self.candidates(factor) if task not in refused))
+        tasks = (task for task in self.candidates(factor) if task not in refused)
+        return family_prefix(tasks, self.facts, self.families(factor))
 
     def judged(self, factor: str, regime: str, margins: Mapping[tuple[str, str], Margin]) -> tuple[str, ...]:
         """The tasks that are judged: the accepted ones, up to the families of the budget."""
         accepted = {task for (task, where), m in margins.items() if where == regime and m.accepted}
-        return self._prefix(factor, (task for task in self.candidates(factor) if task in accepted))
-
-    def _prefix(self, factor: str, tasks: Iterable[str]) -> tuple[str, ...]:
-        """The shortest prefix that has all the families that the question is judged on."""
-        found: list[str] = []
-        families: set[str] = set()
-        wanted = self.families(factor)
-        for task in tasks:
-            if len(families) == wanted:
-                break
-            families.add(self.facts[task].family)
-            found.append(task)
-        return tuple(found)
+        tasks = (task for task in self.candidates(factor) if task in accepted)
+        return family_prefix(tasks, self.facts, self.families(factor))
 
     def _point(self, chain: Chain, level: str) -> Overrides:
         return point(
-            self.spec.spec,
+            self.study.spec,
             regime=chain.regime,
             background=self.background(chain.task, chain.regime),
             change=self.question(chain.factor).change(level),
@@ -277,17 +288,17 @@ class Protocol:
 class Plan:
     """Protocol and margins: frozen, hashed and recorded before the first retune member."""
 
-    protocol: Protocol
+    protocol: ComparisonProtocol
     margins: tuple[Margin, ...]
     """Of every task-regime that was piloted, in declared order."""
 
     @cached_property
     def tasks(self) -> dict[str, dict[str, tuple[str, ...]]]:
         """Factor -> regime -> the tasks judged, in declared order."""
-        spec, by_pair = self.protocol.spec, {(m.task, m.regime): m for m in self.margins}
+        by_pair = {(m.task, m.regime): m for m in self.margins}
         return {
             q.factor: {regime: self.protocol.judged(q.factor, regime, by_pair) for regime in q.regimes}
-            for q in spec.asked
+            for q in self.protocol.study.asked
         }
 
     @cached_property
@@ -313,26 +324,38 @@ class Plan:
         return digest(self.plain())
 
 
+def family_prefix(tasks: Iterable[str], facts: Mapping[str, TaskFacts], families: int) -> tuple[str, ...]:
+    """The shortest prefix of the tasks that has so many families; all of them where there are fewer."""
+    prefix: list[str] = []
+    seen: set[str] = set()
+    for task in tasks:
+        if len(seen) == families:
+            break
+        seen.add(facts[task].family)
+        prefix.append(task)
+    return tuple(prefix)
+
+
 def chains_of(factor: str, regime: str, cells: Cells) -> list[Chain]:
     """The chains that train these levels on these tasks."""
     return [Chain(factor=factor, task=task, regime=regime, levels=levels) for task, levels in cells.items()]
 
 
-def protocol(spec: ResolvedStudy, book: TaskBook) -> Protocol:
+def comparison_protocol(study: ResolvedStudy, book: TaskBook) -> ComparisonProtocol:
     """Builds every declared task once, for its facts.
 
     Raises:
         SpecError: a task that is neither shipped nor the user's, or cannot be built.
     """
-    for name in spec.tasks:
+    for name in study.tasks:
         if name not in book:
             rule = f"{unknown('task', name, book)} (add your own with --tasks-from FILE.py)"
-            raise SpecError(spec.file, "tasks", rule)
-    tasks = {name: built(spec.file, book, name) for name in spec.tasks}
-    return Protocol(
-        spec=spec,
+            raise SpecError(study.file, "tasks", rule)
+    tasks = {name: built(study.file, book, name) for name in study.tasks}
+    return ComparisonProtocol(
+        study=study,
         facts={
-            name: task_facts(task, spec.root, [spec.settings(regime) for regime in spec.regimes])
+            name: facts_of(task, study.root, [study.settings(regime) for regime in study.regimes])
             for name, task in tasks.items()
         },
         unhonoured={name: unhonoured(task) for name, task in tasks.items()},
@@ -347,25 +370,7 @@ def built(file: str, book: TaskBook, name: str) -> Task:
         raise SpecError(file, "tasks", str(error)) from None
 
 
-def planned_members(spec: ResolvedStudy, chains: Iterable[Chain], pilots: int) -> dict[str, int]:
-    """Phase -> members of that many pilot members and these chains; external only where there is some."""
-    budget = spec.effective_budget
-    levels = {EXTERNAL: len(ARMS), **{q.factor: len(q.levels) for q in spec.asked}}
-    counts: Counter[bool] = Counter()
-    for chain in chains:
-        blocks = chain.fresh or budget.blocks
-        counts[chain.factor == EXTERNAL] += (len(chain.levels) or levels[chain.factor]) * blocks
-    cells, ends = counts.total(), 2 * budget.confirm_seeds
-    return {
-        "pilot": pilots,
-        "retune": cells * (1 + budget.trials),
-        "promote": cells * budget.promoted * budget.promote_seeds,
-        "confirm": counts[False] * ends,
-        **({"external": counts[True] * ends} if counts[True] else {}),
-    }
-
-
-def task_facts(task: Task, study: str, settings: Iterable[Setting]) -> TaskFacts:
+def facts_of(task: Task, study: str, settings: Iterable[Setting]) -> TaskFacts:
     """What a page says about a task that is trained at these settings."""
     return TaskFacts(
         name=task.name,

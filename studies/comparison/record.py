@@ -13,7 +13,8 @@ from reports.evidence.study_record import ExternalRecord, StudyRecord
 from search_spaces.config import SETTING_NAMES
 from search_spaces.overrides import spelled
 from studies.comparison.external_check import PLAN, VERDICTS, chains, external_record
-from studies.comparison.protocol import Chain, Protocol, chains_of, planned_members
+from studies.comparison.planned_work import planned_members
+from studies.comparison.protocol import Chain, ComparisonProtocol, chains_of
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.ledger.lineage import SeenEvaluations, extension
 from studies.ledger.protocol_hash import as_recorded, untouched
@@ -57,7 +58,7 @@ def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
     tasks = {f: {r: tuple(names) for r, names in by.items()} for f, by in plan.plan["tasks"].items()}
     fixed = protocol_of(row.protocol)
     seen = SeenEvaluations(ledger, study)
-    everything, blocks = seen.evaluations(layers=False), fixed.spec.effective_budget.blocks
+    everything, blocks = seen.evaluations(layers=False), fixed.study.effective_budget.blocks
     parts = _frozen(ledger, study)
     # What the external check trained has a record of its own, and what was trained to challenge a claim is
     # kept apart: neither may feed a row's own evidence.
@@ -89,16 +90,16 @@ def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
         questions=(
             *(
                 _question(plain, asked)
-                for plain, asked in zip(resolved["questions"], fixed.spec.understood, strict=True)
+                for plain, asked in zip(resolved["questions"], fixed.study.understood, strict=True)
             ),
-            *(question for question in fixed.spec.asked if question.control),
+            *(question for question in fixed.study.asked if question.control),
         ),
         regimes=resolved["regimes"],
         fixed={name: _text(value) for name, value in resolved["fixed"].items()},
         background={name: shared for name, (shared, _) in backgrounds.items()},
         background_in={
             regime: {name: places[regime] for name, (_, places) in backgrounds.items()}
-            for regime in (fixed.spec.regimes if fixed.spec.spec.background_in else ())
+            for regime in (fixed.study.regimes if fixed.study.spec.background_in else ())
         },
         nuisance=_limits(fixed, own),
         tasks=tasks,
@@ -106,7 +107,7 @@ def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
         margins=margins,
         budget=_budget(resolved["budget"]),
         sampler=resolved["sampler"],
-        planned=planned_members(fixed.spec, own, pilots),
+        planned=planned_members(fixed, own, pilots),
         evaluations=evaluations,
         plan_hash=plan.hash,
         protocol_hash=row.protocol_hash,
@@ -115,9 +116,9 @@ def _record(ledger: Ledger, row: StudyRow) -> StudyRecord:
         versions=row.terms["versions"],
         hardware=row.terms["hardware"],
         external=_external(fixed, parts, everything) if parts else None,
-        claims=fixed.spec.claimed,
+        claims=fixed.study.claimed,
         fresh=tuple(e for e in everything if e.slot.block >= blocks),
-        core_seconds=seen.core_seconds(blocks=blocks) if fixed.spec.claimed else {},
+        core_seconds=seen.core_seconds(blocks=blocks) if fixed.study.claimed else {},
         extends=extension(ledger, study),
         given_up=_given_up(ledger, study),
     )
@@ -139,7 +140,7 @@ def _of_a_row(evaluation: Evaluation, piloted: Collection[tuple[str, str]]) -> b
 
 
 def _asked_for(
-    evaluations: Sequence[Evaluation], study: str, fixed: Protocol, own: Sequence[Chain]
+    evaluations: Sequence[Evaluation], study: str, fixed: ComparisonProtocol, own: Sequence[Chain]
 ) -> tuple[Evaluation, ...]:
     """Without what the studies before it trained and this one's races do not call for."""
     levels = {chain.place: set(fixed.trained(chain)) for chain in own}
@@ -161,33 +162,33 @@ def _frozen(ledger: Ledger, study: str) -> dict[str, tuple[str, Mapping[str, Any
 
 
 def _external(
-    fixed: Protocol,
+    fixed: ComparisonProtocol,
     parts: Mapping[str, tuple[str, Mapping[str, Any]]],
     evaluations: Sequence[Evaluation],
 ) -> ExternalRecord:
     planned: dict[str, int] = {}
     if PLAN in parts:
-        counts = planned_members(fixed.spec, chains(parts[PLAN][1]["tasks"]), 0)
+        counts = planned_members(fixed, chains(parts[PLAN][1]["tasks"]), 0)
         planned = {phase: count for phase, count in counts.items() if count}
     trained = [e for e in evaluations if e.slot.factor == EXTERNAL]
     return external_record(fixed, parts, trained, planned)
 
 
-def _backgrounds(fixed: Protocol, task: str) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+def _backgrounds(fixed: ComparisonProtocol, task: str) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """The task's background: what all regimes share, and what each has of its own."""
-    by_regime = {regime: fixed.background(task, regime) for regime in fixed.spec.regimes}
-    changed = {factor for own in fixed.spec.spec.background_in.values() for factor in own}
+    by_regime = {regime: fixed.background(task, regime) for regime in fixed.study.regimes}
+    changed = {factor for own in fixed.study.spec.background_in.values() for factor in own}
     shared = {f: level for f, level in next(iter(by_regime.values())).items() if f not in changed}
     return shared, {
-        regime: {f: level for f, level in found.items() if f in changed}
-        for regime, found in by_regime.items()
+        regime: {f: level for f, level in background.items() if f in changed}
+        for regime, background in by_regime.items()
     }
 
 
-def protocol_of(plain: Mapping[str, Any]) -> Protocol:
+def protocol_of(plain: Mapping[str, Any]) -> ComparisonProtocol:
     """The protocol that a ledger keeps, as an object again."""
-    return Protocol(
-        spec=spec_of(plain["spec"]),
+    return ComparisonProtocol(
+        study=spec_of(plain["spec"]),
         facts={f["name"]: TaskFacts(**f) for f in plain["facts"]},
         unhonoured={task: frozenset(factors) for task, factors in plain["unhonoured"].items()},
     )
@@ -202,9 +203,11 @@ def study_file_of(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """A study file, as data, that resolves to this; what changes no result is left out."""
     budget = resolved["budget"]
     # A question may be about a setting that no regime changes: back to where the study file had it.
-    said: list[Mapping[str, Any]] = list(resolved["regimes"].values())
+    by_regime: list[Mapping[str, Any]] = list(resolved["regimes"].values())
     shared = {
-        name: said[0][name] for name in SETTING_NAMES if all(one.get(name) == said[0][name] for one in said)
+        name: by_regime[0][name]
+        for name in SETTING_NAMES
+        if all(one.get(name) == by_regime[0][name] for one in by_regime)
     }
     numbers = ("families", "blocks", "trials", "promoted", "promote_seeds", "confirm_seeds")
     return {
@@ -254,7 +257,7 @@ def _budget(plain: Mapping[str, Any]) -> Budget:
     return Budget(**{**own, "looks": tuple(plain["looks"])})
 
 
-def _limits(fixed: Protocol, chains: list[Chain]) -> dict[str, tuple[float, float]]:
+def _limits(fixed: ComparisonProtocol, chains: list[Chain]) -> dict[str, tuple[float, float]]:
     """Number -> the widest limits it is searched in, over all levels and tasks."""
     limits: dict[str, tuple[float, float]] = {}
     for chain in chains:

@@ -14,7 +14,7 @@ from reports.evidence.budget import EXTERNAL
 from reports.evidence.fairness_checks import FIXED_DESIGNS
 from search_spaces.config import Config
 from studies.comparison.external_check import ExternalCheck
-from studies.comparison.protocol import Chain, Protocol
+from studies.comparison.protocol import Chain, ComparisonProtocol
 from studies.samplers import GENERATION, Search
 from studies.spec.control_arms import salt
 from trainers.evaluation import Arm, Evaluation, Phase, Slot
@@ -24,7 +24,7 @@ Place = tuple[int, str, Phase, int]
 """(block, level, phase, index): a slot within its chain. Looked up several times for every member, and hashed
 a hundred times faster than the slot's id."""
 
-Fixed = Protocol | ExternalCheck
+Fixed = ComparisonProtocol | ExternalCheck
 """What is fixed: of the rows, or of the external check."""
 
 Done = Mapping[Place, Evaluation]
@@ -129,7 +129,7 @@ def promoted(protocol: Fixed, block: int, level: str, done: Done) -> list[Evalua
 
     Points that could not be trained come last: they say nothing of the level.
     """
-    budget = protocol.spec.effective_budget
+    budget = protocol.study.effective_budget
     rows = [done[block, level, "retune", index] for index in range(1, budget.trials + 1)]
     return sorted(
         rows, key=lambda e: (e.status == "failed", e.validation_metric, e.validation_loss, e.slot.index)
@@ -160,7 +160,7 @@ def choose(candidates: Sequence[Evaluation], repeats: Sequence[Evaluation]) -> C
 def slot(protocol: Fixed, chain: Chain, block: int, level: str, phase: Phase, index: int) -> Slot:
     """The place of one member of the chain."""
     return Slot(
-        study=protocol.spec.study,
+        study=protocol.name,
         factor=chain.factor,
         task=chain.task,
         regime=chain.regime,
@@ -203,7 +203,7 @@ def _retune(protocol: Fixed, chain: Chain, done: Done, memory: SearchState) -> l
                     seed_index=index,
                     arm="default" if index == 0 else "tuned",
                     salt=salted(protocol, chain, level),
-                    root=protocol.spec.root,
+                    root=protocol.study.root,
                 )
             )
     return members
@@ -211,14 +211,14 @@ def _retune(protocol: Fixed, chain: Chain, done: Done, memory: SearchState) -> l
 
 def _generations(protocol: Fixed) -> list[range]:
     """Trial numbers that are asked together; trial 0, the library default, goes with the first."""
-    trials = protocol.spec.effective_budget.trials
-    size = trials if protocol.spec.sampler in FIXED_DESIGNS else GENERATION
+    trials = protocol.study.effective_budget.trials
+    size = trials if protocol.study.sampler in FIXED_DESIGNS else GENERATION
     ends = [min(end, trials) + 1 for end in range(size, trials + size, size)]
     return [range(low, high) for low, high in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def _search(protocol: Fixed, chain: Chain, block: int, level: str) -> Search:
-    spec = protocol.spec
+    spec = protocol.study
     return Search(
         study=spec.root,
         task=chain.task,
@@ -233,14 +233,14 @@ def _search(protocol: Fixed, chain: Chain, block: int, level: str) -> Search:
 def _promote(
     protocol: Fixed, chain: Chain, block: int, level: str, candidates: Sequence[Evaluation]
 ) -> list[Member]:
-    seeds = protocol.spec.effective_budget.promote_seeds
+    seeds = protocol.study.effective_budget.promote_seeds
     return [
         Member(
             slot=slot(protocol, chain, block, level, "promote", rank * seeds + seed),
             config=candidate.config,
             seed_index=seed,
             salt=salted(protocol, chain, level),
-            root=protocol.spec.root,
+            root=protocol.study.root,
         )
         for rank, candidate in enumerate(candidates)
         for seed in range(seeds)
@@ -248,7 +248,7 @@ def _promote(
 
 
 def _confirm(protocol: Fixed, chain: Chain, block: int, level: str, config: Config) -> list[Member]:
-    seeds = protocol.spec.effective_budget.confirm_seeds
+    seeds = protocol.study.effective_budget.confirm_seeds
     phase: Phase = "external" if chain.factor == EXTERNAL else "confirm"
     arms: list[tuple[Arm, Config]] = [("tuned", config), ("default", protocol.config(chain, level))]
     return [
@@ -258,7 +258,7 @@ def _confirm(protocol: Fixed, chain: Chain, block: int, level: str, config: Conf
             seed_index=seed,
             arm=arm,
             salt=salted(protocol, chain, level),
-            root=protocol.spec.root,
+            root=protocol.study.root,
         )
         for place, (arm, one) in enumerate(arms)
         for seed in range(seeds)

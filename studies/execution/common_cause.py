@@ -73,5 +73,5 @@ class CommonCause:
 
     def order(self, stages: Iterable[Stage]) -> list[Stage]:
         """Where to look for the next pack: where nothing has failed yet first, if a cause is suspected."""
-        found = list(stages)
-        return sorted(found, key=lambda stage: stage.failing) if self.suspected else found
+        ordered = list(stages)
+        return sorted(ordered, key=lambda stage: stage.failing) if self.suspected else ordered

@@ -1,9 +1,9 @@
-"""What the agendas do with a pack that failed: the record of it, and the members that are set aside.
+"""What the scheduler does with a pack that failed: the record of it, and the members that are set aside.
 
 A member that is set aside is an evaluation with status 'failed' and its cause. It fills its slot, so
 that the study goes on to its end; it is no result, so that the row it belongs to gets no verdict
-(`reports.evidence.fairness_checks`). It is not tried again in this study: what was trained after it hangs on
-it.
+(`reports.evidence.fairness_checks`). It is not tried again in this study, because what
+was trained after it depends on it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Failures:
     task: Callable[[str], Task]
     """Name -> the task."""
     commit: Callable[[Pack, list[Evaluation]], None]
-    """What the agenda does with results."""
+    """What the scheduler does with results."""
     given_up: list[Pack] = field(default_factory=list)
     reasons: list[AbandonedPack] = field(default_factory=list)
     """The same, with their causes."""
@@ -85,16 +85,16 @@ class Failures:
         self.ledger.attempt(self.study, pack, kind=kind, cause=cause)
         if stage is None:
             return
-        found = stage.failed(
+        outcome = stage.failed(
             pack, kind, cause, others_trained=self._others_trained(pack), probe=self.common.pressing
         )
-        if found.split:
-            told = " and ".join(f"{part.id} ({len(part.members)} members)" for part in found.split)
-            why = f"into {told} after: {kind}; results then agree within rounding, not to the bit"
+        if outcome.split:
+            parts = " and ".join(f"{part.id} ({len(part.members)} members)" for part in outcome.split)
+            why = f"into {parts} after: {kind}; results then agree within rounding, not to the bit"
             self.ledger.attempt(self.study, pack, kind=SPLIT, cause=why)
-        if found.given_up is not None:
-            self._give_up(found.given_up, kind, first_line(cause))
-        self.set_aside(found.set_aside)
+        if outcome.given_up is not None:
+            self._give_up(outcome.given_up, kind, first_line(cause))
+        self.set_aside(outcome.set_aside)
 
     def landed(self, stage: Stage, pack: Pack) -> None:
         """After a commit: members that failed alone while this one of their pack can be trained."""

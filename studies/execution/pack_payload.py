@@ -17,6 +17,8 @@ from trainers.evaluation import Slot
 from trainers.member import Member
 
 if TYPE_CHECKING:
+    from studies.packing import Pack
+    from trainers.diagnostics.names import Switch
     from trainers.tasks.task import Task, TaskBook
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +27,39 @@ ROOT = Path(__file__).parents[2]
 
 class TaskDiffers(ValueError):
     """A worker's copy of a task is not the driver's: training on it would compare unlike things."""
+
+
+def order_for(
+    pack: Pack,
+    task: Task,
+    *,
+    tasks_from: str | None,
+    device: str,
+    diagnostics: Switch,
+    trace: Path,
+    home: str,
+) -> dict[str, Any]:
+    """What a worker is to train, as JSON-ready data.
+
+    Args:
+        pack: to train.
+        task: as the driver has it.
+        tasks_from: the user's task file.
+        device: of torch.
+        diagnostics: what is recorded inside its members.
+        trace: the file in which the worker writes a fault that ends it.
+        home: the home folder of the driver's user; '' where that means nothing to the worker.
+    """
+    return {
+        "members": [member_to_dict(member) for member in pack.members],
+        "task": pack.task,
+        "content_hash": task.content_hash,
+        "trace": str(trace),
+        "tasks_from": tasks_from,
+        "device": device,
+        "diagnostics": diagnostics,
+        "home": home,
+    }
 
 
 def answer_order(order: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from studies.execution.scheduler_protocol import Scheduler
+    from studies.execution.scheduler import Scheduler
 
 WINDOW_SECONDS = 60.0
 """The rate is measured over the last minute: the machine may have other things to do."""
@@ -72,31 +72,31 @@ class ThroughputMeter:
         """(clock, members, work) whenever members came in."""
         self._last: int | None = None
 
-    def at(self, agenda: Scheduler) -> StudyProgress:
+    def at(self, scheduler: Scheduler) -> StudyProgress:
         """Where the study stands now."""
-        now, finished = self._clock(), agenda.finished
+        now, finished = self._clock(), scheduler.finished
         if self._last is None:
             self._last = finished
         elif finished != self._last:
-            self._commits.append((now, finished, agenda.work_done))
+            self._commits.append((now, finished, scheduler.work_done))
             self._last = finished
         while len(self._commits) > LEAST_COMMITS and now - self._commits[1][0] > WINDOW_SECONDS:
             self._commits.popleft()
         rate, left = 0.0, None
         if len(self._commits) >= LEAST_COMMITS:  # the first one only starts the clock: starting takes time
             since, before, worked = self._commits[0]
-            if now > since and agenda.work_done > worked:
+            if now > since and scheduler.work_done > worked:
                 rate = (finished - before) / (now - since)
                 # By work and not by members: deep ones, which go first, take ten times as long.
-                pace = (agenda.work_done - worked) / (now - since)
-                left = max(0.0, agenda.work_planned - agenda.work_done) / pace
-        planned = agenda.planned
+                pace = (scheduler.work_done - worked) / (now - since)
+                left = max(0.0, scheduler.work_planned - scheduler.work_done) / pace
+        planned = scheduler.planned
         return StudyProgress(
             finished=finished,
             planned=planned,
-            diverged=agenda.diverged,
-            pruned=agenda.pruned,
-            given_up=sum(len(pack.members) for pack in agenda.failed_packs),
+            diverged=scheduler.diverged,
+            pruned=scheduler.pruned,
+            given_up=sum(len(pack.members) for pack in scheduler.failed_packs),
             rate=rate,
             seconds_left=left,
         )
@@ -118,7 +118,7 @@ class Display:
         self._bar: Progress | None = None
         self._said = -seconds
         self._last = ""
-        self._agenda: Scheduler | None = None
+        self._scheduler: Scheduler | None = None
 
     def __enter__(self) -> Display:
         if self._stream.isatty():
@@ -136,16 +136,16 @@ class Display:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif kind is None and self._agenda is not None:  # what came in since the last line
-            self._say(self._pace.at(self._agenda).sentence())
+        elif kind is None and self._scheduler is not None:  # what came in since the last line
+            self._say(self._pace.at(self._scheduler).sentence())
 
-    def __call__(self, agenda: Scheduler) -> None:
-        """Shows where the agenda stands; may be called as often as one likes."""
-        self._agenda = agenda
+    def __call__(self, scheduler: Scheduler) -> None:
+        """Shows where the scheduler stands; may be called as often as one likes."""
+        self._scheduler = scheduler
         now = time.monotonic()
         if self._bar is None and now - self._said < self._seconds:
             return
-        standing = self._pace.at(agenda)
+        standing = self._pace.at(scheduler)
         text = standing.sentence()
         if self._bar is not None:
             (task,) = self._bar.task_ids

@@ -52,7 +52,7 @@ def restart(cause: str) -> None:
         cause: in a line, for the user.
     """
     assert can_restart()
-    log.warning("%s; the command begins anew", cause)
+    log.warning("%s; the command begins again", cause)
     os.environ[_COUNT] = str(int(os.environ.get(_COUNT, "0")) + 1)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -97,9 +97,9 @@ class Stage:
         origin = self._origins.get(pack.id)
         if origin is None or not origin.trained or origin.given_up:
             return ()
-        found = tuple(one for one in origin.suspects if one.pack.id in self.open)
+        convicted = tuple(one for one in origin.suspects if one.pack.id in self.open)
         origin.suspects.clear()
-        return found
+        return convicted
 
     def failed(
         self, pack: Pack, kind: str, cause: str, *, others_trained: bool, probe: bool = False
@@ -162,13 +162,3 @@ class Stage:
 
     def _forget(self, pack: str) -> None:
         self.ready = deque(p for p in self.ready if p.id != pack)
-
-
-def handed_out(stages: Iterable[Stage], running: dict[str, Pack]) -> Pack | None:
-    """The next pack of the first stage that has one ready, noted as running; None where none has."""
-    stage = next((stage for stage in stages if stage.ready), None)
-    if stage is None:
-        return None
-    pack = stage.ready.popleft()
-    running[pack.id] = pack
-    return pack

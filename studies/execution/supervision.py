@@ -17,7 +17,7 @@ from studies.execution.ray_workers import run_ray
 
 if TYPE_CHECKING:
     from studies.execution.local_cluster import WorkerPool
-    from studies.execution.scheduler_protocol import Scheduler
+    from studies.execution.scheduler import Scheduler
     from trainers.tasks.user_tasks import TaskSource
 
 log = logging.getLogger("groundrules.workers")
@@ -27,7 +27,7 @@ CLUSTERS = 3
 
 
 def run_supervised(
-    agenda: Scheduler,
+    scheduler: Scheduler,
     *,
     tasks_from: TaskSource | None = None,
     workers: int | None = None,
@@ -43,14 +43,14 @@ def run_supervised(
     """
     barren = 0
     with ExitStack() as exits:
-        while not agenda.done:
+        while not scheduler.done:
             if cluster is None:
                 cluster = exits.enter_context(Cluster(workers, gpu_fraction)).start()
-            before = agenda.finished
+            before = scheduler.finished
             try:
-                run_ray(agenda, tasks_from=tasks_from, device=device, on_tick=on_tick, cluster=cluster)
+                run_ray(scheduler, tasks_from=tasks_from, device=device, on_tick=on_tick, cluster=cluster)
             except ClusterLost as error:
-                barren = 1 if agenda.finished > before else barren + 1
+                barren = 1 if scheduler.finished > before else barren + 1
                 if barren == CLUSTERS or not isinstance(cluster, Cluster):
                     raise
                 log.warning("%s; the study goes on with a fresh cluster", error)

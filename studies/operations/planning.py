@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies.load_study import AnySpec
+from studies.kinds import AnySpec
 from studies.operations import budget_fit, plan_text
 from studies.search import summary
 from studies.search.spec import SearchSpec

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies.load_study import AnySpec
+from studies.kinds import AnySpec
 from studies.search.spec import SearchSpec
 
 if TYPE_CHECKING:

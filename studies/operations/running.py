@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reports.evidence.search_record import SearchRecord
     from reports.evidence.study_record import StudyRecord
     from studies.execution.local_cluster import WorkerPool
-    from studies.load_study import AnySpec
+    from studies.kinds import AnySpec
     from studies.run import Engine, RunSummary, Watch
     from studies.spec.resolved import ResolvedStudy
     from trainers.tasks.user_tasks import TaskSource

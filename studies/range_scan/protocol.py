@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
+from reports.evidence.budget import TaskFacts
 from search_spaces.config import digest
 from search_spaces.factor import unknown
 from studies.comparison.pilot import pilot_members
-from studies.comparison.protocol import Chain, Protocol, built, protocol
+from studies.comparison.protocol import Chain, ComparisonProtocol, built, comparison_protocol
+from studies.comparison.record import protocol_of
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.search.optuna_study import FEWEST
 from studies.spec.errors import SpecError, unique
@@ -34,6 +36,7 @@ class RangeScanSpec:
 
     wide: ResolvedStudy
     """Named after the study; without claims, controls and an external check."""
+    kind: ClassVar = KIND
 
     @property
     def study(self) -> str:
@@ -45,19 +48,24 @@ class RangeScanSpec:
 class RangeScanProtocol:
     """What is fixed before the first member of a scope."""
 
-    fixed: Protocol
+    fixed: ComparisonProtocol
     started_as: str = ""
     """The hash under which a ledger has this very scope; earlier versions hashed it in another form."""
 
     @property
-    def spec(self) -> ResolvedStudy:
+    def study(self) -> ResolvedStudy:
         """The study file as it is trained."""
-        return self.fixed.spec
+        return self.fixed.study
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.study.study
 
     @cached_property
     def chains(self) -> tuple[Chain, ...]:
         """The pilot of every task and regime, then every question on every task in every regime."""
-        spec, tasks = self.spec, self.spec.tasks
+        spec, tasks = self.study, self.study.tasks
         return (
             *(Chain(factor="", task=task, regime=regime) for regime in spec.regimes for task in tasks),
             *(
@@ -70,7 +78,7 @@ class RangeScanProtocol:
 
     def pilot(self, chain: Chain) -> list[Member]:
         """The members of one task-regime's pilot."""
-        spec = self.spec
+        spec = self.study
         setting, untaken = spec.settings(chain.regime), self.fixed.unhonoured[chain.task]
         return pilot_members(spec.study, chain.task, chain.regime, setting, untaken)
 
@@ -78,7 +86,16 @@ class RangeScanProtocol:
         """Members of a chain."""
         if not chain.factor:
             return len(self.pilot(chain))
-        return len(self.fixed.trained(chain)) * (1 + self.spec.effective_budget.trials)
+        return len(self.fixed.trained(chain)) * (1 + self.study.effective_budget.trials)
+
+    @property
+    def task_facts(self) -> tuple[TaskFacts, ...]:
+        """Of every task, in declared order."""
+        return self.fixed.task_facts
+
+    def with_task_facts(self, facts: Iterable[TaskFacts]) -> RangeScanProtocol:
+        """The same with other facts of the same tasks."""
+        return replace(self, fixed=self.fixed.with_task_facts(facts))
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data; the kind says that no verdict may ever be read from it."""
@@ -128,7 +145,12 @@ def scope_of(
 
 def scope_protocol(scope: RangeScanSpec, book: TaskBook) -> RangeScanProtocol:
     """Builds the tasks once, for their facts; SpecError where one cannot be built."""
-    return RangeScanProtocol(fixed=protocol(scope.wide, book))
+    return RangeScanProtocol(fixed=comparison_protocol(scope.wide, book))
+
+
+def recorded_range_scan(row: StudyRow) -> RangeScanProtocol:
+    """The protocol that a ledger keeps, as an object again."""
+    return RangeScanProtocol(fixed=protocol_of(row.protocol))
 
 
 def is_scope(row: StudyRow) -> bool:

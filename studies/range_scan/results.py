@@ -13,12 +13,12 @@ from reports.evidence.range_scan_record import RangeScanRecord, SearchedRange, T
 from search_spaces.factor import Range
 from search_spaces.overrides import Overrides
 from studies.comparison.protocol import Chain
-from studies.comparison.record import protocol_of
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.ledger.protocol_hash import as_recorded, untouched
 from studies.ledger.rows import still_abandoned
-from studies.range_scan.protocol import RangeScanProtocol, is_scope
+from studies.range_scan.protocol import RangeScanProtocol, is_scope, recorded_range_scan
 from studies.range_scan.widening import proposals
+from studies.range_scan.workload import range_scan_work
 from studies.search.optuna_study import TrialResult, importances
 from studies.search.space import Space
 from trainers.evaluation import Evaluation
@@ -46,8 +46,8 @@ def _scoped(ledger: Ledger, row: StudyRow) -> RangeScanRecord:
     name = row.name
     if not is_scope(row):
         raise ValueError(f"study '{name}' in {ledger.workspace} is no scope")
-    protocol = RangeScanProtocol(fixed=protocol_of(row.protocol))
-    spec, points = protocol.spec, protocol.spec.effective_budget.trials
+    protocol = recorded_range_scan(row)
+    spec, points = protocol.study, protocol.study.effective_budget.trials
     margins = ledger.margins(name)
     everything = [
         e
@@ -71,15 +71,15 @@ def _scoped(ledger: Ledger, row: StudyRow) -> RangeScanRecord:
             }
             for level, by_task in whole.items():
                 searched += _level(protocol, question.factor, regime, level, by_task)
-            found = _scatter(question.factor, regime, whole, margins)
-            scatter += [found] if found else []
+            spread = _scatter(question.factor, regime, whole, margins)
+            scatter += [spread] if spread else []
     return RangeScanRecord(
         name=name,
         title=row.title,
         facts=protocol.fixed.facts,
         points=points,
         finished=len(ledger.filled(name)),
-        planned=sum(map(protocol.size, protocol.chains)),
+        planned=range_scan_work(protocol).total,
         margins=margins,
         searched=tuple(searched),
         proposals=proposals(spec, searched),
@@ -116,9 +116,9 @@ def _level(
         space = _space(protocol, chain, level, ranges)
         for name, span in ranges.items():
             spans.setdefault(name, []).append(span)
-            found = [float(space.point(e.config)[name]) for e in best(rows)]
-            values.setdefault(name, []).extend(found)
-            places.setdefault(name, []).extend(map(span.unit, found))
+            best_values = [float(space.point(e.config)[name]) for e in best(rows)]
+            values.setdefault(name, []).extend(best_values)
+            places.setdefault(name, []).extend(map(span.unit, best_values))
         for name, share in _importances(space, rows):
             shares.setdefault(name, []).append(share)
     return [
@@ -154,20 +154,20 @@ def _space(protocol: RangeScanProtocol, chain: Chain, level: str, ranges: Mappin
 
 def _importances(space: Space, rows: Sequence[Evaluation]) -> tuple[tuple[str, float], ...]:
     """Of one search; () where a number is searched alone, too few finished, or all came out alike."""
-    told = [
+    trials = [
         TrialResult(point=space.point(e.config), metric=e.validation_metric)
         for e in rows
         if e.status == "finished"
     ]
-    if len(space.numbers) < 2 or len({one.metric for one in told}) < 2:
+    if len(space.numbers) < 2 or len({one.metric for one in trials}) < 2:
         return ()
-    found = importances(space, told)
-    return found if all(math.isfinite(share) for _, share in found) else ()
+    importance = importances(space, trials)
+    return importance if all(math.isfinite(share) for _, share in importance) else ()
 
 
 def _scatter(factor: str, regime: str, cells: Cells, margins: Sequence[Margin]) -> TaskSpread | None:
     """Over the tasks on which every level was searched; None where there is no such task yet."""
-    deltas = {found.task: found.delta for found in margins if found.regime == regime}
+    deltas = {margin.task: margin.delta for margin in margins if margin.regime == regime}
     tasks = [task for task in deltas if all(task in by_task for by_task in cells.values())]
     if not tasks:
         return None
@@ -176,7 +176,7 @@ def _scatter(factor: str, regime: str, cells: Cells, margins: Sequence[Margin]) 
         for level in cells
         for task in tasks
     }
-    least = {cell: min(found) for cell, found in metrics.items()}
+    least = {cell: min(errors) for cell, errors in metrics.items()}
     middle = {task: statistics.fmean(least[level, task] for level in cells) for task in tasks}
     variances = [
         statistics.variance([least[level, task] - middle[task] for task in tasks])

@@ -17,20 +17,20 @@ WIDER = 1 / 3
 """An end with too many good points moves out by this share of the range, on the scale it is drawn on."""
 
 
-def proposals(spec: ResolvedStudy, found: Sequence[SearchedRange]) -> tuple[Proposal, ...]:
+def proposals(spec: ResolvedStudy, ranges: Sequence[SearchedRange]) -> tuple[Proposal, ...]:
     """One proposal for each number of the study's `nuisance`, in the file's order.
 
     A file has one range of a number for all levels, so that what one level needs all of them get. An end
     moves where it holds more than a tenth of the best points of a flagged level, its share of the range.
     """
-    return tuple(_proposal(spec, name, [one for one in found if one.edge.number == name])
+    return tuple(_proposal(spec, name, [one for one in ranges if one.edge.number == name])
                  for name in spec.nuisance)  # fmt: skip
 
 
-def _proposal(spec: ResolvedStudy, name: str, found: Sequence[SearchedRange]) -> Proposal:
+def _proposal(spec: ResolvedStudy, name: str, ranges: Sequence[SearchedRange]) -> Proposal:
     stated = spec.nuisance[name]
     old: Limits | None = None if stated is None else (stated.low, stated.high)
-    flagged = [one for one in found if one.edge.flagged]
+    flagged = [one for one in ranges if one.edge.flagged]
     if not flagged:
         return Proposal(number=name, old=old, new=old, why="")
     why = "; ".join(one.sentence() for one in flagged)

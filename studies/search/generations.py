@@ -32,7 +32,7 @@ class SearchState:
     @staticmethod
     def of(fixed: SearchProtocol) -> SearchState:
         """At the beginning of a search."""
-        spec = fixed.spec
+        spec = fixed.study
         talk = OptunaStudy(
             spec.joint,
             study=spec.study,
@@ -46,7 +46,7 @@ class SearchState:
 
 def open_generations(fixed: SearchProtocol, done: Done, memory: SearchState) -> range:
     """The first generation with an empty slot and those after it that may be trained beside it."""
-    spec = fixed.spec
+    spec = fixed.study
     while memory.complete in done:
         memory.complete += 1
     if memory.complete >= spec.trials:
@@ -56,7 +56,7 @@ def open_generations(fixed: SearchProtocol, done: Done, memory: SearchState) -> 
 
 
 def known_when_asked(generation: int, size: int) -> int:
-    """Trials whose results are known when a generation may first be asked; rungs and points hang on them."""
+    """Trials whose results are known when a generation may first be asked; its rungs and points need them."""
     return max(0, generation - AHEAD) * size
 
 
@@ -74,7 +74,7 @@ def members_of(
         done: what has been trained; grows from call to call.
         memory: of the earlier calls; the members are the same without it.
     """
-    spec = fixed.spec
+    spec = fixed.study
     memory = memory or SearchState.of(fixed)
     start = generation * spec.generation
     if generation not in memory.asked:
@@ -95,7 +95,7 @@ def members_of(
 
 
 def _member(number: int, config: Config, fixed: SearchProtocol, memory: SearchState) -> Member:
-    stops = fixed.spec.pruner == "successive_halving"
+    stops = fixed.study.pruner == "successive_halving"
     return Member(
         slot=fixed.slot(number),
         config=config,
@@ -106,16 +106,16 @@ def _member(number: int, config: Config, fixed: SearchProtocol, memory: SearchSt
 
 def _point(number: int, fixed: SearchProtocol, done: Done, memory: SearchState) -> Point:
     """What a trial that has been asked was asked for."""
-    generation, place = divmod(number, fixed.spec.generation)
+    generation, place = divmod(number, fixed.study.generation)
     config = done[number].config if number in done else memory.asked[generation][place].config
-    return fixed.spec.joint.point(config)
+    return fixed.study.joint.point(config)
 
 
 def trial_result(fixed: SearchProtocol, row: Evaluation) -> TrialResult:
     """One trial as the sampler learns of it; a diverged one has the trivial predictor's error."""
     pruned = row.status == "pruned"
     return TrialResult(
-        point=fixed.spec.joint.point(row.config),
+        point=fixed.study.joint.point(row.config),
         metric=row.curve[-1].validation_metric if pruned else row.validation_metric,
         pruned_at=row.steps if pruned else None,
     )

@@ -1,6 +1,6 @@
 """The door to Optuna for joint spaces: what it is told, the next points, importances.
 
-What is asked is a function of what has been trained: the sampler's seed hangs on the generation, and of the
+What is asked is a function of what has been trained: the sampler's seed depends on the generation, and of the
 trials asked earlier only the results are told. So a resumed search asks for the same points as one that was
 never stopped. Each trial is told once; a generation costs what Optuna's sampler takes for it (TPE with 1,000
 trials 16 ms a trial, as much as by Optuna's own loop, and growing with their number).
@@ -69,7 +69,7 @@ class SobolDesignSampler(BaseSampler):
         self._number, self._draw = 0, 0
 
     def move_to(self, number: int, draw: int) -> None:
-        """The trial that is asked next; a point that was refused is drawn anew, from no design."""
+        """The trial that is asked next; a point that was refused is drawn again, from no design."""
         self._number, self._draw = number, draw
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -99,9 +99,9 @@ Inner = dict[tuple[int, tuple[str, ...]], list[float]]
 
 
 class GroupedTPE(TPESampler):
-    """Optuna's, which would find the same groups of parameters anew for every trial of a generation.
+    """Optuna's, which would find the same groups of parameters again for every trial of a generation.
 
-    And it would translate every trial's values anew for every trial that is asked: a quarter of the time.
+    And it would translate every trial's values again for every trial that is asked: a quarter of the time.
     """
 
     def __init__(self, seed: int, inner: Inner) -> None:
@@ -150,7 +150,7 @@ class OptunaStudy:
 
         Args:
             space: what may be chosen.
-            study: the study's name; the randomness hangs on it,
+            study: the study's name; the randomness depends on it,
             task: and on the task's name.
             trials: of the whole search: the size of a design.
             sampler: 'tpe', 'gp', 'random' or 'qmc'.
@@ -204,7 +204,7 @@ class OptunaStudy:
                     self._memory.tell(trial, state=TrialState.FAIL)
                 else:
                     raise ValueError(f"of {DRAWS} points in a row none can be trained: {problem}")
-            for place in asked:  # told anew with its result, at the rounded values that were trained
+            for place in asked:  # told again with its result, at the rounded values that were trained
                 self._memory.tell(place, state=TrialState.FAIL)
         return points
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ from search_spaces.config import SETTING_NAMES, Config, Setting, digest
 from search_spaces.factor import unknown
 from search_spaces.space import framework_levels
 from studies.comparison.own_networks import misread, noted, rehearsed
-from studies.comparison.protocol import built, task_facts, unhonoured
+from studies.comparison.protocol import built, facts_of, unhonoured
 from studies.search.optuna_study import AHEAD, STARTUP
 from studies.search.space import Point, Space
 from studies.search.spec import SearchSpec, parse
@@ -48,17 +48,32 @@ RULES: Mapping[str, Any] = {
 class SearchProtocol:
     """The study, the task's content and the rules."""
 
-    spec: SearchSpec
+    study: SearchSpec
     facts: TaskFacts
     unhonoured: frozenset[str]
     """What the task's own network does not take from the config: factors, levels and settings."""
     started_as: str = ""
     """The hash under which a ledger has this very study; earlier versions hashed it in another form."""
 
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.study.study
+
+    @property
+    def task_facts(self) -> tuple[TaskFacts, ...]:
+        """Of its one task."""
+        return (self.facts,)
+
+    def with_task_facts(self, facts: Iterable[TaskFacts]) -> SearchProtocol:
+        """The same with other facts of the same task."""
+        (one,) = facts
+        return replace(self, facts=one)
+
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data."""
         return {
-            "spec": self.spec.resolved(),
+            "spec": self.study.resolved(),
             "facts": [self.facts.plain()],
             "unhonoured": sorted(self.unhonoured),
             "rules": dict(RULES),
@@ -71,14 +86,14 @@ class SearchProtocol:
 
     def config(self, point: Point) -> Config:
         """The complete configuration of one trial."""
-        return self.spec.joint.config(point)
+        return self.study.joint.config(point)
 
     def slot(self, number: int) -> Slot:
         """The place of one trial."""
         return Slot(
-            study=self.spec.study,
+            study=self.name,
             factor="",
-            task=self.spec.task,
+            task=self.study.task,
             regime=REGIME,
             block=0,
             level=LEVEL,
@@ -87,28 +102,28 @@ class SearchProtocol:
         )
 
 
-def search_protocol(spec: SearchSpec, book: TaskBook) -> SearchProtocol:
+def search_protocol(study: SearchSpec, book: TaskBook) -> SearchProtocol:
     """Builds the task once, for its facts.
 
     Raises:
         SpecError: a task that is unknown or cannot be built, or something searched or fixed that the
             task's own network does not take.
     """
-    if spec.task not in book:
-        rule = f"{unknown('task', spec.task, book)} (add your own with --tasks-from FILE.py)"
-        raise SpecError(spec.file, "tasks", rule)
-    task = built(spec.file, book, spec.task)
+    if study.task not in book:
+        rule = f"{unknown('task', study.task, book)} (add your own with --tasks-from FILE.py)"
+        raise SpecError(study.file, "tasks", rule)
+    task = built(study.file, book, study.task)
     missing = unhonoured(task)
-    for name, values in spec.joint.choices.items():
+    for name, values in study.joint.choices.items():
         for word in (name, *(f"{name}={value}" for value in values)):
             if word in missing:
-                raise SpecError(spec.file, f"space.{name}", _untaken(task, word))
-    for name, level in spec.joint.held.levels.items():
+                raise SpecError(study.file, f"space.{name}", _untaken(task, word))
+    for name, level in study.joint.held.levels.items():
         for word in (name, f"{name}={level}"):
             if word in missing and level != framework_levels()[name]:
-                raise SpecError(spec.file, f"fixed.{name}", _untaken(task, word))
-    facts = task_facts(task, spec.study, [Setting(**spec.joint.held.setting)])
-    return SearchProtocol(spec=spec, facts=facts, unhonoured=missing)
+                raise SpecError(study.file, f"fixed.{name}", _untaken(task, word))
+    facts = facts_of(task, study.study, [Setting(**study.joint.held.setting)])
+    return SearchProtocol(study=study, facts=facts, unhonoured=missing)
 
 
 def _untaken(task: Task, word: str) -> str:
@@ -119,7 +134,7 @@ def protocol_of(plain: Mapping[str, Any]) -> SearchProtocol:
     """The protocol that a ledger keeps, as an object again."""
     resolved = plain["spec"]
     return SearchProtocol(
-        spec=parse(resolved, file=f"ledger, study {resolved['study']}"),
+        study=parse(resolved, file=f"ledger, study {resolved['study']}"),
         facts=TaskFacts(**plain["facts"][0]),
         unhonoured=frozenset(plain["unhonoured"]),
     )
@@ -135,10 +150,10 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
         SpecError: a combination that cannot mean anything at either end of its numbers, or that no network
             can serve on the task; the message names the rule and both keys.
     """
-    space, file = fixed.spec.joint, fixed.spec.file
-    found: dict[str, None] = {}
+    space, file = fixed.study.joint, fixed.study.file
+    remarks: dict[str, None] = {}
     cut: dict[EffectiveValue, None] = {}
-    items = len(task.split(fixed.spec.study, 0).train)
+    items = len(task.split(fixed.name, 0).train)
     for picked in space.pairs():
         broken: list[str] = []
         for end in (0.0, 1.0):
@@ -154,18 +169,18 @@ def examine(fixed: SearchProtocol, task: Task) -> tuple[str, ...]:
             cut |= dict.fromkeys(
                 one for one in effective_values(config, items=items) if one.name in SETTING_NAMES
             )
-            found |= dict.fromkeys(notes(config))
+            remarks |= dict.fromkeys(notes(config))
         if len(broken) == 2:
             raise SpecError(file, "space", f"{broken[0]} ({_words(picked)})")
     if task.network is not None:
-        found |= dict.fromkeys(_of_own_network(fixed, task))
-    found |= dict.fromkeys(_searched_in_vain(space, task, items))
-    at_times = [found.name for found in space.dimensions if found.where]
-    if fixed.spec.sampler == "gp" and at_times:
-        found[
+        remarks |= dict.fromkeys(_of_own_network(fixed, task))
+    remarks |= dict.fromkeys(_searched_in_vain(space, task, items))
+    at_times = [dimension.name for dimension in space.dimensions if dimension.where]
+    if fixed.study.sampler == "gp" and at_times:
+        remarks[
             f"sampler gp models no number that a choice opens: {', '.join(at_times)} are drawn at random"
         ] = None
-    return (*found, *describe({task.name: cut}), *(f"task {task.name}: {note}" for note in task.notes))
+    return (*remarks, *describe({task.name: cut}), *(f"task {task.name}: {note}" for note in task.notes))
 
 
 def _searched_in_vain(space: Space, task: Task, items: int) -> Iterator[str]:
@@ -189,7 +204,7 @@ def _of_own_network(fixed: SearchProtocol, task: Task) -> Iterator[str]:
 
     Each parameter is looked at alone, the others at their first choice and the middle of their range.
     """
-    space, file = fixed.spec.joint, fixed.spec.file
+    space, file = fixed.study.joint, fixed.study.file
     first = {name: values[0] for name, values in space.choices.items()}
     tried: set[str] = set()
 

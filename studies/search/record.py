@@ -36,7 +36,7 @@ def _record(ledger: Ledger, row: StudyRow) -> SearchRecord:
     if not is_search(row):
         raise ValueError(f"study '{study}' in {ledger.workspace} is a guideline study, not a search study")
     fixed = protocol_of(row.protocol)
-    spec, space = fixed.spec, fixed.spec.joint
+    spec, space = fixed.study, fixed.study.joint
     evaluations = by_number(ledger.evaluations(study, layers=False))
     trials = [trial_result(fixed, evaluation) for evaluation in evaluations]
     looks = rung_looks(Setting(**space.held.setting).evaluations)

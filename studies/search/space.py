@@ -35,12 +35,12 @@ class Space:
     @cached_property
     def dimensions(self) -> tuple[Dimension, ...]:
         """Every parameter: the choices as listed, then the numbers by name."""
-        found = {name: Dimension(name=name, values=values) for name, values in self.choices.items()}
+        dimensions = {name: Dimension(name=name, values=values) for name, values in self.choices.items()}
         places = [dict(self.open(picked)) for picked in self.pairs()]
         for parameter in sorted({name for place in places for name in place}):
             span = next(place[parameter] for place in places if parameter in place)
             always = all(parameter in place for place in places)
-            found[parameter] = Dimension(
+            dimensions[parameter] = Dimension(
                 name=parameter,
                 low=span.low,
                 high=span.high,
@@ -48,7 +48,7 @@ class Space:
                 whole=span.whole,
                 where=() if always else self._where(parameter),
             )
-        return tuple(found.values())
+        return tuple(dimensions.values())
 
     def open(self, picked: Mapping[str, Value]) -> Iterator[tuple[str, Range]]:
         """The numbers that the choices open, as (parameter, limits), in name order.
@@ -88,16 +88,16 @@ class Space:
             name: getattr(config.setting, name) if name in SETTING_NAMES else config.levels[name]
             for name in self.choices
         }
-        found = dict(picked)
+        point = dict(picked)
         for parameter, span in self.open(picked):
             of_setting = span.name in SETTING_NAMES
-            found[parameter] = getattr(config.setting, span.name) if of_setting else config.numbers[span.name]
-        return found
+            point[parameter] = getattr(config.setting, span.name) if of_setting else config.numbers[span.name]
+        return point
 
     def pairs(self) -> Iterator[dict[str, Value]]:
         """Values for every choice, such that every pair of values occurs together at least once.
 
-        Pairs suffice: what a level opens hangs on one other factor at most (optimizer and weight decay).
+        Pairs suffice: what a level opens depends on one other factor at most (optimizer and weight decay).
         """
         first = {name: values[0] for name, values in self.choices.items()}
         if len(self.choices) < 2:
@@ -125,24 +125,24 @@ class Space:
 
     @cached_property
     def _divided(self) -> frozenset[str]:
-        """Numbers whose limits hang on the level, or whose name is that of a choice."""
+        """Numbers whose limits depend on the level, or whose name is that of a choice."""
         limits: dict[str, set[tuple[float, float, bool]]] = {}
         for picked in self.pairs():
             for name, span in open_ranges(self.levels(picked)).items():
                 if name in self.numbers:
                     narrow = self._narrowed(name, span)
                     limits.setdefault(name, set()).add((narrow.low, narrow.high, narrow.log))
-        return frozenset(name for name, found in limits.items() if len(found) > 1 or name in self.choices)
+        return frozenset(name for name, spans in limits.items() if len(spans) > 1 or name in self.choices)
 
     def _where(self, parameter: str) -> tuple[str, ...]:
         """The choices that open a parameter which is not always open."""
-        found: dict[str, None] = {}
+        openers: dict[str, None] = {}
         for picked in self.pairs():
             levels = self.levels(picked)
             for name, span in self.open(picked):
                 if name == parameter:
-                    found["=".join(_opener(span.name, levels))] = None
-        return tuple(found)
+                    openers["=".join(_opener(span.name, levels))] = None
+        return tuple(openers)
 
     def _narrowed(self, number: str, span: Range) -> Range:
         limits = self.numbers[number]

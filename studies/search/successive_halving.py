@@ -2,7 +2,7 @@
 
 Jamieson and Talwalkar, arXiv 1502.07943; asynchronous form of Li et al., arXiv 1810.05934. Here a generation
 is judged only by generations that were complete when it could first be asked: so what is stopped does not
-hang on the order in which packs end, and a resumed search stops the same trials.
+depend on the order in which packs end, and a resumed search stops the same trials.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class Ladder:
             One entry for each rung at which at least ETA members have been seen.
         """
         steps = look_steps(setting)
-        found = []
+        thresholds = []
         for look, seen in self._seen.items():
             place = len(seen) // ETA
             if place and math.isfinite(seen[place - 1]):
-                found.append((steps[look - 1], seen[place - 1]))
-        return tuple(found)
+                thresholds.append((steps[look - 1], seen[place - 1]))
+        return tuple(thresholds)
 
 
 def rungs(setting: Setting, earlier: Sequence[Evaluation]) -> Rungs:

@@ -20,9 +20,10 @@ from reports.evidence.arrays import from_rows
 from reports.evidence.fairness_checks import EvidenceError, evidence_status
 from reports.evidence.study_record import StudyRecord
 from reports.verdicts.verdict import verdicts
-from studies.comparison.protocol import protocol
+from studies.comparison.protocol import comparison_protocol
 from studies.comparison.record import study_record
-from studies.comparison.scheduler import ComparisonScheduler
+from studies.comparison.workload import ComparisonWorkload
+from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.site import Site
 from studies.spec.load import parse
@@ -99,7 +100,7 @@ def simulated(member: Member) -> Evaluation:
 @lru_cache(maxsize=64)
 def whole_study(name: str, sampler: str = "sobol") -> StudyRecord:
     """One complete simulated study, read back from its ledger."""
-    fixed = protocol(study_spec(name, sampler), BOOK)
+    fixed = comparison_protocol(study_spec(name, sampler), BOOK)
     with tempfile.TemporaryDirectory() as folder, _ledger(Path(folder)) as ledger:
         ledger.start_study(
             StudyRow(
@@ -111,7 +112,7 @@ def whole_study(name: str, sampler: str = "sobol") -> StudyRecord:
                 started_ms=0,
             )
         )
-        agenda = ComparisonScheduler(fixed, ledger, BOOK, flops_per_second=SPEED)
+        agenda = Scheduler(ComparisonWorkload(fixed, ledger, BOOK, flops_per_second=SPEED), ledger, BOOK)
         while (pack := agenda.next_pack()) is not None:
             agenda.commit(pack, [simulated(m) for m in pack.members], seconds=0.0, worker="simulated")
         return study_record(ledger, name)

@@ -47,7 +47,7 @@ def planted(plant: PlantedTruth, numbers: Numbers, studies: int, tasks: int, blo
 
 @dataclass(frozen=True, kw_only=True)
 class RateBowl:
-    """Levels whose error hangs on a learning rate that must be found: a bowl with a cliff."""
+    """Levels whose error depends on a learning rate that must be found: a bowl with a cliff."""
 
     truth: tuple[float, ...]
     """[L] error at each level's best rate."""

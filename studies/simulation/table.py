@@ -169,7 +169,7 @@ def _parts(row: Scenario, studies: int) -> list[_Part]:
 def _part(part: _Part) -> tuple[str, dict[str, tuple[int, int]]]:
     name, number, studies = part
     row = next(row for row in ROWS if row.name == name)
-    # A row's numbers hang on its name and part only, so that --only prints what the whole table prints.
+    # A row's numbers depend on its name and part only, so that --only prints what the whole table prints.
     generator = np.random.Generator(np.random.Philox(key=[zlib.crc32(name.encode()), number]))
     return name, dict(row.simulate(generator, studies))
 

@@ -43,7 +43,7 @@ from studies.tracking.sync import StudySync, open_store
 if TYPE_CHECKING:
     from reports.evidence.search_record import SearchRecord
     from reports.evidence.study_record import StudyRecord
-    from studies.execution.scheduler_protocol import Scheduler
+    from studies.execution.scheduler import Scheduler
 
 __all__ = ["ARTIFACTS", "DATABASE", "QUIET", "Tracker", "database_uri", "has_store", "log_report", "restore"]
 

@@ -28,7 +28,8 @@ from uuid import uuid4
 import studies.execution.ray_workers
 from studies.execution.local_cluster import OBJECT_STORE_BYTES, Cluster
 from studies.execution.pack_payload import member_from_dict
-from studies.execution.ray_workers import PackTrainer, run_ray
+from studies.execution.pack_trainer import PackTrainer
+from studies.execution.ray_workers import run_ray
 from studies.packing import Pack
 from tests.benchmarks.control_plane import answer
 from tests.benchmarks.pack_curve import CASES, members

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from studies.comparison.protocol import Protocol, protocol
-from studies.comparison.scheduler import ComparisonScheduler
+from studies.comparison.protocol import ComparisonProtocol, comparison_protocol
+from studies.comparison.workload import ComparisonWorkload
+from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.packing import Pack
 from studies.spec.load import parse
@@ -47,20 +48,20 @@ def stripes(name: str) -> Task:
 BOOK: TaskBook = {name: cache(lambda name=name: stripes(name)) for name in ("stripes", "rings", "stairs")}
 
 
-def planned(spec: ResolvedStudy | None = None) -> Protocol:
+def planned(spec: ResolvedStudy | None = None) -> ComparisonProtocol:
     """The protocol of the small study."""
-    return protocol(spec or tiny(), BOOK)
+    return comparison_protocol(spec or tiny(), BOOK)
 
 
-def started(workspace: Path, fixed: Protocol | None = None) -> tuple[Ledger, Protocol]:
+def started(workspace: Path, fixed: ComparisonProtocol | None = None) -> tuple[Ledger, ComparisonProtocol]:
     """A ledger with the small study in it, nothing trained."""
     fixed = fixed or planned()
     ledger = Ledger.open(workspace, create=True)
-    if ledger.find_study(fixed.spec.study) is None:
+    if ledger.find_study(fixed.name) is None:
         ledger.start_study(
             StudyRow(
-                name=fixed.spec.study,
-                title=fixed.spec.title,
+                name=fixed.name,
+                title=fixed.study.title,
                 protocol_hash=fixed.hash,
                 protocol=fixed.plain(),
                 terms={"flops_per_second": 2e9, "hardware": "cpu", "versions": {}},
@@ -70,9 +71,9 @@ def started(workspace: Path, fixed: Protocol | None = None) -> tuple[Ledger, Pro
     return ledger, fixed
 
 
-def agenda_of(ledger: Ledger, fixed: Protocol) -> ComparisonScheduler:
+def agenda_of(ledger: Ledger, fixed: ComparisonProtocol) -> Scheduler:
     """An agenda of that study on that ledger."""
-    return ComparisonScheduler(fixed, ledger, BOOK, flops_per_second=2e9)
+    return Scheduler(ComparisonWorkload(fixed, ledger, BOOK, flops_per_second=2e9), ledger, BOOK)
 
 
 def outcome(member: Member, *, status: Status = "finished", error: float | None = None) -> Evaluation:
@@ -96,13 +97,13 @@ def outcome(member: Member, *, status: Status = "finished", error: float | None 
 Maker = Callable[[Member], Evaluation]
 
 
-def train(agenda: ComparisonScheduler, pack: Pack, make: Maker = outcome) -> None:
+def train(agenda: Scheduler, pack: Pack, make: Maker = outcome) -> None:
     """Commits made-up results for one pack."""
     agenda.commit(pack, [make(m) for m in pack.members], seconds=1.0, worker="planted")
 
 
 def train_all(
-    agenda: ComparisonScheduler, *, shuffled: np.random.Generator | None = None, make: Maker = outcome
+    agenda: Scheduler, *, shuffled: np.random.Generator | None = None, make: Maker = outcome
 ) -> list[Pack]:
     """Works the agenda off; with `shuffled`, up to 5 packs run at a time and end in any order."""
     running: list[Pack] = []

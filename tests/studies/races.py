@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from reports.evidence.study_record import StudyRecord
-from studies.comparison.protocol import Protocol, protocol
+from studies.comparison.protocol import ComparisonProtocol, comparison_protocol
 from studies.comparison.record import study_record
-from studies.comparison.scheduler import ComparisonScheduler
+from studies.comparison.workload import ComparisonWorkload
+from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger
 from studies.spec.load import parse
 from studies.spec.resolved import ResolvedStudy
@@ -44,9 +45,9 @@ def racing(**changes: Any) -> ResolvedStudy:
     return parse({**RACING, **changes}, file="racing.yaml")
 
 
-def fixed(spec: ResolvedStudy | None = None) -> Protocol:
+def fixed(spec: ResolvedStudy | None = None) -> ComparisonProtocol:
     """Its protocol."""
-    return protocol(spec or racing(), BOOK)
+    return comparison_protocol(spec or racing(), BOOK)
 
 
 def hopeless(regime: str, level: str, task: int) -> float:
@@ -85,12 +86,12 @@ def made(lead: Lead) -> Callable[[Member], Evaluation]:
     return make
 
 
-def agenda_of(ledger: Ledger, protocol: Protocol) -> ComparisonScheduler:
+def agenda_of(ledger: Ledger, protocol: ComparisonProtocol) -> Scheduler:
     """An agenda of that study on that ledger."""
-    return ComparisonScheduler(protocol, ledger, BOOK, flops_per_second=2e9)
+    return Scheduler(ComparisonWorkload(protocol, ledger, BOOK, flops_per_second=2e9), ledger, BOOK)
 
 
-def begun(workspace: Path, protocol: Protocol | None = None) -> tuple[Ledger, ComparisonScheduler]:
+def begun(workspace: Path, protocol: ComparisonProtocol | None = None) -> tuple[Ledger, Scheduler]:
     """Ledger and agenda, new or taken up again."""
     ledger, own = started(workspace, protocol or fixed())
     return ledger, agenda_of(ledger, own)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger, StudyRow
 from studies.search.protocol import SearchProtocol, search_protocol
-from studies.search.scheduler import SearchScheduler
 from studies.search.spec import SearchSpec, parse
+from studies.search.workload import SearchWorkload
 from tests.studies.planted import BOOK
 from trainers.evaluation import CurvePoint, Evaluation
 from trainers.loop.validation_log import look_steps
@@ -49,11 +50,11 @@ def started(workspace: Path, fixed: SearchProtocol | None = None) -> tuple[Ledge
     """A ledger with the search in it, nothing trained."""
     fixed = fixed or planned()
     ledger = Ledger.open(workspace, create=True)
-    if ledger.find_study(fixed.spec.study) is None:
+    if ledger.find_study(fixed.name) is None:
         ledger.start_study(
             StudyRow(
-                name=fixed.spec.study,
-                title=fixed.spec.title,
+                name=fixed.name,
+                title=fixed.study.title,
                 protocol_hash=fixed.hash,
                 protocol=fixed.plain(),
                 terms={"flops_per_second": 2e9, "hardware": "cpu", "versions": {"torch": "2"}},
@@ -63,9 +64,9 @@ def started(workspace: Path, fixed: SearchProtocol | None = None) -> tuple[Ledge
     return ledger, fixed
 
 
-def agenda_of(ledger: Ledger, fixed: SearchProtocol) -> SearchScheduler:
+def agenda_of(ledger: Ledger, fixed: SearchProtocol) -> Scheduler:
     """Its order of work on that ledger."""
-    return SearchScheduler(fixed, ledger, BOOK, flops_per_second=2e9)
+    return Scheduler(SearchWorkload(fixed, ledger, BOOK, flops_per_second=2e9), ledger, BOOK)
 
 
 def outcome(member: Member) -> Evaluation:
@@ -107,7 +108,7 @@ def outcome(member: Member) -> Evaluation:
     )
 
 
-def train_all(agenda: SearchScheduler, *, most: int = 1_000_000) -> int:
+def train_all(agenda: Scheduler, *, most: int = 1_000_000) -> int:
     """Works the agenda off, or so many packs of it; returns how many."""
     done = 0
     while done < most and (pack := agenda.next_pack()) is not None:

@@ -23,7 +23,7 @@ import studies.execution.local_cluster  # before Ray: it decides how Ray is impo
 # isort: split
 import ray
 
-from studies.load_study import AnySpec
+from studies.kinds import AnySpec
 from studies.range_scan.protocol import RangeScanSpec, scope_of
 from studies.run import run
 from tests.studies.searches import SMALL, seek

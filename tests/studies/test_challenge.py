@@ -15,7 +15,7 @@ from reports.evidence.fairness_checks import EvidenceError, check, evidence_stat
 from reports.evidence.study_record import StudyRecord
 from reports.statistics.reversals import FRESH_BLOCKS, WORST
 from reports.verdicts.verdict import verdicts
-from studies.comparison.scheduler import ComparisonScheduler
+from studies.execution.scheduler import Scheduler
 from studies.spec.resolved import ResolvedStudy
 from tests.studies.planted import train, train_all
 from tests.studies.races import Lead, begun, fixed, made, racing, record_in
@@ -62,9 +62,7 @@ def behind(regime: str, level: str, task: int) -> float:
     return 2.0 if level == "he_normal" else 0.0
 
 
-def ran(
-    workspace: Path, lead: Lead, spec: ResolvedStudy | None = None
-) -> tuple[ComparisonScheduler, StudyRecord]:
+def ran(workspace: Path, lead: Lead, spec: ResolvedStudy | None = None) -> tuple[Scheduler, StudyRecord]:
     """The whole study with made-up results."""
     ledger, agenda = begun(workspace, fixed(spec or always()))
     with ledger:
@@ -79,19 +77,19 @@ def card(record: StudyRecord) -> ClaimCard:
 
 
 @pytest.fixture(scope="module")
-def stood(tmp_path_factory: pytest.TempPathFactory) -> tuple[ComparisonScheduler, StudyRecord]:
+def stood(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scheduler, StudyRecord]:
     """A claim that holds."""
     return ran(tmp_path_factory.mktemp("stood"), ahead)
 
 
 @pytest.fixture(scope="module")
-def fell(tmp_path_factory: pytest.TempPathFactory) -> tuple[ComparisonScheduler, StudyRecord]:
+def fell(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scheduler, StudyRecord]:
     """A claim that one task reverses."""
     return ran(tmp_path_factory.mktemp("fell"), turned)
 
 
 def test_the_worst_tasks_are_trained_again_on_fresh_blocks(
-    fell: tuple[ComparisonScheduler, StudyRecord],
+    fell: tuple[Scheduler, StudyRecord],
 ) -> None:
     agenda, record = fell
     assert agenda.finished == agenda.planned == len(record.evaluations) + len(record.fresh)
@@ -105,7 +103,7 @@ def test_the_worst_tasks_are_trained_again_on_fresh_blocks(
     assert "challenged on t3" in " ".join(agenda.notes())
 
 
-def test_their_designs_are_new(stood: tuple[ComparisonScheduler, StudyRecord]) -> None:
+def test_their_designs_are_new(stood: tuple[Scheduler, StudyRecord]) -> None:
     record = stood[1]
     tasks = {row.slot.task for row in record.fresh}
     rates = [
@@ -117,13 +115,13 @@ def test_their_designs_are_new(stood: tuple[ComparisonScheduler, StudyRecord]) -
     assert len(set(rates)) == len(rates) == WORST * (BLOCKS + FRESH_BLOCKS) * 2
 
 
-def test_a_claim_that_no_task_reverses_is_confirmed(stood: tuple[ComparisonScheduler, StudyRecord]) -> None:
+def test_a_claim_that_no_task_reverses_is_confirmed(stood: tuple[Scheduler, StudyRecord]) -> None:
     found = card(stood[1])
     assert found.verdict == "confirmed"
     assert "none reversed beyond the margin" in found.sentence
 
 
-def test_one_reversed_task_contradicts_it_and_is_named(fell: tuple[ComparisonScheduler, StudyRecord]) -> None:
+def test_one_reversed_task_contradicts_it_and_is_named(fell: tuple[Scheduler, StudyRecord]) -> None:
     record = fell[1]
     found = card(record)
     assert (found.verdict, [w.task for w in found.witnesses]) == ("contradicted", ["t3"])
@@ -149,7 +147,7 @@ def test_where_nothing_hangs_on_it_nothing_is_challenged(
     assert agenda.finished == agenda.planned == len(record.evaluations)
 
 
-def test_it_never_feeds_the_rows_own_evidence(fell: tuple[ComparisonScheduler, StudyRecord]) -> None:
+def test_it_never_feeds_the_rows_own_evidence(fell: tuple[Scheduler, StudyRecord]) -> None:
     record = fell[1]
     assert verdicts(record) == verdicts(replace(record, fresh=()))
     mixed = replace(record, evaluations=(*record.evaluations, *record.fresh))
@@ -159,7 +157,7 @@ def test_it_never_feeds_the_rows_own_evidence(fell: tuple[ComparisonScheduler, S
 
 
 def test_a_challenge_that_is_not_whole_or_not_fresh_says_nothing(
-    fell: tuple[ComparisonScheduler, StudyRecord],
+    fell: tuple[Scheduler, StudyRecord],
 ) -> None:
     record = fell[1]
     short = card(replace(record, fresh=record.fresh[:-1]))
@@ -182,7 +180,7 @@ def test_a_challenge_that_is_not_whole_or_not_fresh_says_nothing(
 
 @pytest.mark.parametrize("stops", [30, 60])
 def test_an_interrupted_challenge_goes_on_where_it_ended(
-    stops: int, fell: tuple[ComparisonScheduler, StudyRecord], tmp_path: Path
+    stops: int, fell: tuple[Scheduler, StudyRecord], tmp_path: Path
 ) -> None:
     ledger, agenda = begun(tmp_path, fixed(always()))
     for _ in range(stops):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from studies.cluster.planned_work import planned_work
 from studies.cluster.recorded_spec import study_text
 from studies.cluster.status import failures, pace, status_of
-from studies.comparison.scheduler import ComparisonScheduler
+from studies.execution.scheduler import Scheduler
+from studies.kinds import recorded_kind
 from studies.ledger.ledger import Attempt, CommittedPack, Ledger, StudyRow
 from studies.load_study import load, parse
 from studies.run import checked
@@ -23,6 +23,12 @@ from tests.studies.planted import Maker, agenda_of, outcome, planned, started, t
 from trainers.tasks import TASKS
 
 
+def planned_in(ledger: Ledger, study: str) -> int:
+    """Members of the whole study, by the ledger alone."""
+    row = ledger.study(study)
+    return recorded_kind(row).recorded_work(ledger, row).total
+
+
 def test_members_and_cells_are_counted_as_the_agenda_counts_them(workspace: Path) -> None:
     ledger, fixed = started(workspace)
     with ledger:
@@ -30,7 +36,7 @@ def test_members_and_cells_are_counted_as_the_agenda_counts_them(workspace: Path
         agenda, seen = agenda_of(ledger, fixed), set()
         while (pack := agenda.next_pack()) is not None:
             agenda.commit(pack, [outcome(member) for member in pack.members], seconds=1.0, worker="here")
-            assert planned_work(ledger, row).total == agenda.planned
+            assert planned_in(ledger, "tiny") == agenda.planned
             seen.add(pack.phase)
         now = status_of(ledger, row, now_ms=0)
     assert seen == {"pilot", "retune", "promote", "confirm"}
@@ -107,20 +113,20 @@ def test_what_changes_no_result_is_taken_up_too(workspace: Path) -> None:
     assert planned(tiny(**shown)).hash == fixed.hash
 
 
-def follow(agenda: ComparisonScheduler, ledger: Ledger, make: Maker) -> None:
+def follow(agenda: Scheduler, ledger: Ledger, make: Maker) -> None:
     """Trains to the end with made-up results; both counts agree at every commit."""
     while (pack := agenda.next_pack()) is not None:
         train(agenda, pack, make)
-        assert planned_work(ledger, ledger.study(agenda.study)).total == agenda.planned, pack
+        assert planned_in(ledger, agenda.study) == agenda.planned, pack
     assert status_of(ledger, ledger.study(agenda.study), now_ms=0).complete
 
 
 def test_races_are_counted_as_far_as_they_may_still_go(workspace: Path) -> None:
     ledger, agenda = races.begun(workspace)
     with ledger:
-        most = planned_work(ledger, ledger.study("racing")).total
+        most = planned_in(ledger, "racing")
         follow(agenda, ledger, races.made(races.hopeless))
-        assert planned_work(ledger, ledger.study("racing")).total < most, "a level was dropped"
+        assert planned_in(ledger, "racing") < most, "a level was dropped"
 
 
 def test_the_external_check_is_counted_before_and_while_it_runs(workspace: Path) -> None:

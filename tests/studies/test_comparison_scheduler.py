@@ -11,14 +11,29 @@ import numpy as np
 import pytest
 
 from reports.evidence.fairness_checks import evidence_status, unjudged
+from studies.comparison.protocol import Plan
 from studies.comparison.record import study_record
-from studies.comparison.scheduler import ComparisonScheduler
+from studies.comparison.workload import ComparisonWorkload
 from studies.execution.retries import ATTEMPTS, PREEMPTIONS
+from studies.execution.scheduler import Scheduler
 from studies.packing import Pack
 from tests.studies.planted import agenda_of, outcome, phases, planned, started, tiny, train, train_all
 from tests.studies.tampering import tamper
 from trainers.evaluation import Evaluation
 from trainers.member import Member
+
+
+def workload_of(agenda: Scheduler) -> ComparisonWorkload:
+    """What it hands out the packs of."""
+    assert isinstance(agenda.workload, ComparisonWorkload)
+    return agenda.workload
+
+
+def plan_of(agenda: Scheduler) -> Plan:
+    """As the pilot has fixed it."""
+    plan = workload_of(agenda).plan
+    assert plan is not None
+    return plan
 
 
 def test_the_pilot_comes_first_then_every_planned_member_once(workspace: Path) -> None:
@@ -37,12 +52,11 @@ def test_the_plan_is_recorded_before_the_first_retune_member(workspace: Path) ->
     ledger, fixed = started(workspace)
     agenda = agenda_of(ledger, fixed)
     while (pack := agenda.next_pack()) is not None and pack.phase == "pilot":
-        assert agenda.plan is None
+        assert workload_of(agenda).plan is None
         assert ledger.plans("tiny") == []
         train(agenda, pack)
-    assert agenda.plan is not None
-    assert [plan.hash for plan in ledger.plans("tiny")] == [agenda.plan.hash]
-    assert ledger.margins("tiny") == agenda.plan.margins
+    assert [plan.hash for plan in ledger.plans("tiny")] == [plan_of(agenda).hash]
+    assert ledger.margins("tiny") == plan_of(agenda).margins
 
 
 @pytest.mark.parametrize("sampler", ["sobol", "tpe"])
@@ -105,7 +119,7 @@ def slots(*packs: Pack) -> set[str]:
     return {member.slot.id for pack in packs for member in pack.members}
 
 
-def failing(agenda: ComparisonScheduler, poison: Callable[[Pack], bool], kind: str = "crash") -> list[int]:
+def failing(agenda: Scheduler, poison: Callable[[Pack], bool], kind: str = "crash") -> list[int]:
     """Works the agenda off; packs that are poison fail. Returns the sizes of the packs that did."""
     sizes = []
     while (pack := agenda.next_pack()) is not None:
@@ -185,7 +199,9 @@ def test_losing_the_worker_does_not_count_as_an_attempt_but_has_an_end(workspace
     assert first is not None
     for _ in range(PREEMPTIONS - 1):
         agenda.fail(first, "the machine was lost", kind="preempted")
-        agenda._progress[first.factor, first.task, first.regime].stage.ready.rotate(1)
+        stage = agenda.workload.stage_of(first)
+        assert stage is not None
+        stage.ready.rotate(1)
         again = agenda.next_pack()
         assert again is not None and again.id == first.id
     agenda.fail(first, "the machine was lost", kind="preempted")
@@ -249,9 +265,8 @@ def test_a_task_that_hardly_trains_is_replaced_and_piloted_no_further(workspace:
     agenda = agenda_of(ledger, fixed)
     hoped = agenda.planned
     train_all(agenda, make=hard)
-    assert agenda.plan is not None
-    assert agenda.plan.tasks["initializer"] == dict.fromkeys(("shallow", "deep"), ("rings", "stairs"))
-    assert {m.task: m.accepted for m in agenda.plan.margins} == {
+    assert plan_of(agenda).tasks["initializer"] == dict.fromkeys(("shallow", "deep"), ("rings", "stairs"))
+    assert {m.task: m.accepted for m in plan_of(agenda).margins} == {
         "stripes": False,
         "rings": True,
         "stairs": True,
@@ -265,8 +280,7 @@ def test_a_study_whose_tasks_are_all_refused_ends_after_its_pilot(workspace: Pat
     agenda = agenda_of(ledger, fixed)
     order = train_all(agenda, make=lambda member: outcome(member, error=0.49))
     assert phases(order) == ["pilot"]
-    assert agenda.plan is not None
-    assert agenda.plan.chains == ()
+    assert plan_of(agenda).chains == ()
     assert agenda.finished == agenda.planned == 3 * 2 * 20
 
 

@@ -21,10 +21,10 @@ from reports.pages.study_page import build
 from reports.verdicts.fairness_certificate import certify
 from reports.verdicts.verdict import verdicts
 from studies.comparison.cost_estimate import outline
-from studies.comparison.protocol import Chain, Protocol, protocol
+from studies.comparison.protocol import Chain, ComparisonProtocol, comparison_protocol
 from studies.comparison.record import spec_of, study_record
-from studies.comparison.scheduler import ComparisonScheduler
 from studies.comparison.stages import next_members
+from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger
 from studies.operations.pages import write_pages
 from studies.operations.replay import replay
@@ -168,7 +168,7 @@ def test_a_study_interrupted_inside_its_controls_ends_like_one_that_was_not(tmp_
     whole = made_up(tmp_path / "whole", spec)
     ledger, fixed = started(tmp_path / "cut", planned(spec))
     with ledger:
-        agenda: ComparisonScheduler = agenda_of(ledger, fixed)
+        agenda: Scheduler = agenda_of(ledger, fixed)
         for turn in range(10_000):
             if turn % 5 == 4:
                 agenda = agenda_of(ledger, fixed)
@@ -198,7 +198,7 @@ def test_the_placebo_is_read_by_nothing_and_only_its_streams_differ() -> None:
     assert len({*plain.values(), *keyed.values()}) == 3
 
 
-def first_members(fixed: Protocol, factor: str) -> list[Member]:
+def first_members(fixed: ComparisonProtocol, factor: str) -> list[Member]:
     found = next_members(fixed, Chain(factor=factor, task="stripes", regime="shallow"), {})
     return [m for m in found if (m.slot.block, m.slot.index) == (0, 1)]
 
@@ -206,7 +206,7 @@ def first_members(fixed: Protocol, factor: str) -> list[Member]:
 @pytest.mark.parametrize("depth", [1, 6])
 def test_the_worse_level_of_the_positive_control_learns_a_constant_at_best(depth: int) -> None:
     data = {**REAL, "regimes": {"only": {"depth": depth, "residual": True, "activation": "tanh"}}}
-    fixed = protocol(parse(data), TASKS)
+    fixed = comparison_protocol(parse(data), TASKS)
     task = TASKS["wine"]()
     found = next_members(fixed, Chain(factor="positive_control", task="wine", regime="only"), {})
     zeros = train_pack([m for m in found if (m.slot.level, m.slot.block) == ("zeros", 0)], task)

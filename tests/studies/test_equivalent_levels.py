@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from studies.comparison.meaningless_levels import examine
-from studies.comparison.protocol import Protocol
+from studies.comparison.protocol import ComparisonProtocol
 from studies.spec.errors import SpecError
 from tests.studies.planted import BOOK, planned, tiny
 
@@ -17,7 +17,7 @@ ONE = {"regimes": {"shallow": {"depth": 1}}, "background": {}, "fixed": {}}
 """One hidden layer of 4 units, 4 steps with 2 looks, 32 items in batches of 8."""
 
 
-def asked(factor: str, levels: Any, **changes: Any) -> Protocol:
+def asked(factor: str, levels: Any, **changes: Any) -> ComparisonProtocol:
     return planned(tiny(**{**ONE, "questions": [{"factor": factor, "levels": levels}], **changes}))
 
 
@@ -25,7 +25,7 @@ ONE_STEP = {"width": 4, "steps": 1, "evaluations": 1, "train_size": 32, "batch_s
 LOOKED_AT = {**ONE_STEP, "steps": 20, "evaluations": 20}
 BROUGHT = {"a": {"optimizer": "adamw"}, "b": {"optimizer": "adam", "weight_decay": ["decoupled", 0.01]}}
 
-ALIKE: dict[str, tuple[Callable[[], Protocol], str]] = {
+ALIKE: dict[str, tuple[Callable[[], ComparisonProtocol], str]] = {
     "warm-ups that round to nothing": (
         partial(asked, "warmup_fraction", [0, 0.01, 0.1], fixed={"warmup": "linear"}),
         "0, 0.01 and 0.1 come to the same training (in shallow, task stripes): warmup_fraction = 0.01 is 0 "
@@ -113,7 +113,7 @@ def test_levels_of_which_the_same_is_trained_are_refused(name: str) -> None:
     assert said in str(refused.value)
 
 
-APART: dict[str, Callable[[], Protocol]] = {
+APART: dict[str, Callable[[], ComparisonProtocol]] = {
     "warm-ups of some steps": partial(
         asked, "warmup_fraction", [0, 0.05, 0.2], fixed={"warmup": "linear"}, setting=LOOKED_AT
     ),

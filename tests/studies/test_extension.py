@@ -19,7 +19,7 @@ from reports.verdicts.fairness_certificate import certify
 from reports.verdicts.verdict import verdicts
 from studies.cluster.status import status_of
 from studies.comparison.extension import child_spec, refuse_unlike, study_file
-from studies.comparison.protocol import protocol
+from studies.comparison.protocol import comparison_protocol
 from studies.comparison.record import protocol_of, study_record
 from studies.ledger.ledger import Ledger
 from studies.operations.replay import member_again
@@ -63,7 +63,7 @@ def made(member: Member) -> Evaluation:
 
 def trained(workspace: Path, spec: ResolvedStudy, *, stop: int | None = None) -> tuple[Ledger, int]:
     """The study trained with made-up results, or so many packs of it; and how many packs that took."""
-    own = protocol(spec, BOOK)
+    own = comparison_protocol(spec, BOOK)
     ledger = Ledger.open(workspace, create=True)
     refuse_unlike(own, ledger)
     started(workspace, own)
@@ -249,7 +249,7 @@ def test_the_study_file_says_the_same(parent: Path, tmp_path: Path) -> None:
     spec = extended(Ledger.open(parent), families=10)
     file = study_file(spec, tmp_path)
     assert load(file).resolved() == spec.resolved()
-    assert protocol(load(file), BOOK).hash == protocol(spec, BOOK).hash
+    assert comparison_protocol(load(file), BOOK).hash == comparison_protocol(spec, BOOK).hash
 
 
 def test_challenged_blocks_are_taken_over_where_the_same_tasks_are_worst(tmp_path: Path) -> None:
@@ -357,7 +357,7 @@ def test_a_study_file_cannot_claim_a_parent_it_does_not_go_on_with(
     edit(data)
     file.write_text(plain_text(data), encoding="utf-8")
     with pytest.raises(SpecError, match=key):
-        refuse_unlike(protocol(load(file), BOOK), Ledger.open(parent))
+        refuse_unlike(comparison_protocol(load(file), BOOK), Ledger.open(parent))
 
 
 def test_a_look_edited_in_by_hand_makes_no_evidence(tmp_path: Path) -> None:
@@ -412,7 +412,7 @@ def test_real_trainings_of_an_extension_are_those_of_the_larger_study_and_can_be
     tmp_path: Path,
 ) -> None:
     def run(workspace: Path, spec: ResolvedStudy) -> Ledger:
-        own = protocol(spec, BOOK)
+        own = comparison_protocol(spec, BOOK)
         ledger, own = started(workspace, own)
         run_inline(agenda_of(ledger, own), BOOK)
         return ledger

@@ -19,9 +19,10 @@ from reports.pages.study_page import build
 from reports.verdicts.external_check import NAMES, external
 from reports.verdicts.verdict import judge, verdicts
 from studies.comparison.cost_estimate import outline
-from studies.comparison.protocol import Protocol, protocol
+from studies.comparison.protocol import ComparisonProtocol, comparison_protocol
 from studies.comparison.record import spec_of, study_record
-from studies.comparison.scheduler import ComparisonScheduler
+from studies.comparison.workload import ComparisonWorkload
+from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger
 from studies.operations.pages import write_pages
 from studies.operations.replay import replay
@@ -54,12 +55,12 @@ def spec(**changes: Any) -> ResolvedStudy:
     return parse({**CHECKED, **changes}, file="checked.yaml")
 
 
-def opened(workspace: Path, fixed: Protocol | None = None) -> tuple[Ledger, Protocol]:
-    return started(workspace, fixed or protocol(spec(), BOOK))
+def opened(workspace: Path, fixed: ComparisonProtocol | None = None) -> tuple[Ledger, ComparisonProtocol]:
+    return started(workspace, fixed or comparison_protocol(spec(), BOOK))
 
 
-def agenda_of(ledger: Ledger, fixed: Protocol) -> ComparisonScheduler:
-    return ComparisonScheduler(fixed, ledger, BOOK, flops_per_second=2e9)
+def agenda_of(ledger: Ledger, fixed: ComparisonProtocol) -> Scheduler:
+    return Scheduler(ComparisonWorkload(fixed, ledger, BOOK, flops_per_second=2e9), ledger, BOOK)
 
 
 def torch_wins_its_row(member: Member, *, whole: float = 0.0) -> Evaluation:
@@ -73,14 +74,14 @@ def torch_wins_its_row(member: Member, *, whole: float = 0.0) -> Evaluation:
     return outcome(member, error=0.1 + worse + noise)
 
 
-def made_up(workspace: Path, make: Maker, fixed: Protocol | None = None) -> StudyRecord:
+def made_up(workspace: Path, make: Maker, fixed: ComparisonProtocol | None = None) -> StudyRecord:
     ledger, fixed = opened(workspace, fixed)
     with ledger:
         agenda = agenda_of(ledger, fixed)
         while (pack := agenda.next_pack()) is not None:
             train(agenda, pack, make)
         assert agenda.done and agenda.planned == agenda.finished
-        return study_record(ledger, fixed.spec.study)
+        return study_record(ledger, fixed.name)
 
 
 def rows_of(record: StudyRecord) -> list[Any]:
@@ -157,7 +158,7 @@ def test_a_study_stopped_anywhere_ends_like_one_that_was_not(every: int, tmp_pat
 
 
 def test_too_few_untouched_families_are_said(tmp_path: Path) -> None:
-    fixed = protocol(spec(tasks=NAMED[:5]), BOOK)
+    fixed = comparison_protocol(spec(tasks=NAMED[:5]), BOOK)
     ledger, _ = opened(tmp_path, fixed)
     with ledger:
         agenda = agenda_of(ledger, fixed)
@@ -175,7 +176,7 @@ def test_a_study_without_verdicts_is_not_checked(tmp_path: Path) -> None:
         return outcome(member, error=0.1 + noise + (0.3 if member.slot.level == "again" else 0))
 
     data = spec(controls={"kinds": ["a_a"]}, budget={**CHECKED["budget"], "blocks": 16})
-    fixed = protocol(data, BOOK)
+    fixed = comparison_protocol(data, BOOK)
     ledger, _ = opened(tmp_path, fixed)
     with ledger:
         agenda = agenda_of(ledger, fixed)

@@ -11,7 +11,7 @@ import pytest
 import studies.comparison.protocol
 from studies.cli import invoke
 from studies.comparison.cost_estimate import outline
-from studies.comparison.protocol import protocol
+from studies.comparison.protocol import comparison_protocol
 from studies.comparison.record import protocol_of, study_record
 from studies.ledger.ledger import Ledger
 from studies.run import run
@@ -165,7 +165,7 @@ def test_a_network_that_reads_depth_is_taken_and_what_initializers_miss_is_noted
 def test_tokens_are_shown_and_not_asked_about_scaling(tasks: Path) -> None:
     (note,) = (n for n in notes(small(tasks=["words"]), tasks) if "token" in n)
     assert note.startswith("task words: its network is given whole numbers as they are (token ids, int64")
-    fixed = protocol(
+    fixed = comparison_protocol(
         small(
             tasks=["words", "reading"], questions=[{"factor": "input_scaling", "levels": ["z_score", "raw"]}]
         ),

@@ -19,8 +19,9 @@ import studies.execution.ray_workers
 from studies.execution.failure_kinds import ClusterLost
 from studies.execution.local_cluster import gpus, sharing, started_too_slowly
 from studies.execution.pack_payload import member_from_dict
+from studies.execution.pack_trainer import PackTrainer
 from studies.execution.prestart import is_new
-from studies.execution.ray_workers import PackTrainer, run_ray
+from studies.execution.ray_workers import run_ray
 from studies.run import run
 from tests.studies.planted import outcome
 from tests.studies.test_ray_workers import open_study, small, user_file

@@ -16,7 +16,7 @@ import yaml
 from reports.defaults.best_configuration import best, render
 from reports.evidence.processors import mixture
 from studies.cli import invoke
-from studies.execution.scheduler_protocol import Scheduler
+from studies.execution.scheduler import Scheduler
 from studies.run import run
 from studies.search.record import search_record
 from studies.spec.load import parse

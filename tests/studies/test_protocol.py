@@ -16,7 +16,8 @@ from reports.evidence.budget import Margin
 from search_spaces.config import Config, Setting
 from search_spaces.space import complete
 from studies.comparison.meaningless_levels import examine
-from studies.comparison.protocol import Chain, Plan, Protocol, planned_members, protocol
+from studies.comparison.planned_work import planned_members
+from studies.comparison.protocol import Chain, ComparisonProtocol, Plan, comparison_protocol
 from studies.spec.errors import SpecError
 from tests.studies.planted import BOOK, TINY, planned, stripes, tiny
 from trainers.networks import network_for
@@ -37,7 +38,7 @@ def margin(task: str, regime: str, *, accepted: bool = True) -> Margin:
     )
 
 
-def judged(fixed: Protocol, refused: set[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+def judged(fixed: ComparisonProtocol, refused: set[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
     """Regime -> tasks, after a pilot that refuses these."""
     margins: dict[tuple[str, str], Margin] = {}
     while pairs := fixed.unpiloted(margins):
@@ -64,14 +65,14 @@ def test_variants_of_one_generator_are_one_family() -> None:
     def variant(name: str) -> TaskBuilder:
         return lambda: replace(stripes(name), family="lines")
 
-    fixed = protocol(tiny(), {**BOOK, "stripes": variant("stripes"), "rings": variant("rings")})
+    fixed = comparison_protocol(tiny(), {**BOOK, "stripes": variant("stripes"), "rings": variant("rings")})
     assert judged(fixed, set())["deep"] == ("stripes", "rings", "stairs")
 
 
 def test_the_background_is_the_first_level_on_even_places_and_drawn_on_odd_ones() -> None:
     names = [f"t{i}" for i in range(40)]
     book: TaskBook = {name: partial(stripes, name) for name in names}
-    fixed = protocol(tiny(tasks=names), book)
+    fixed = comparison_protocol(tiny(tasks=names), book)
     found = [fixed.background(name, "deep")["optimizer"] for name in names]
     assert set(found[::2]) == {"nesterov"}
     assert set(found[1::2]) == {"nesterov", "adamw"}
@@ -87,7 +88,7 @@ def test_a_regime_may_have_a_background_of_its_own() -> None:
     names = [f"t{i}" for i in range(8)]
     book: TaskBook = {name: partial(stripes, name) for name in names}
     own = {"deep": {"optimizer": ["adamw", "adam"]}}
-    fixed = protocol(tiny(tasks=names, background_in=own), book)
+    fixed = comparison_protocol(tiny(tasks=names, background_in=own), book)
     shallow = [fixed.background(name, "shallow")["optimizer"] for name in names]
     deep = [fixed.background(name, "deep")["optimizer"] for name in names]
     assert set(shallow[::2]) == {"nesterov"} and set(shallow[1::2]) == {"nesterov", "adamw"}
@@ -95,7 +96,7 @@ def test_a_regime_may_have_a_background_of_its_own() -> None:
     for regime, found in (("shallow", shallow), ("deep", deep)):
         chain = Chain(factor="initializer", task="t1", regime=regime)
         assert fixed.config(chain, "he_normal").levels["optimizer"] == found[1]
-    assert "background_in" not in protocol(tiny(tasks=names), book).plain()["spec"]
+    assert "background_in" not in comparison_protocol(tiny(tasks=names), book).plain()["spec"]
 
 
 def test_an_asked_factor_sits_at_its_background_while_another_is_asked() -> None:
@@ -105,7 +106,7 @@ def test_an_asked_factor_sits_at_its_background_while_another_is_asked() -> None
     about_optimizers = Chain(factor="optimizer", task="stripes", regime="deep")
     assert fixed.config(about_initializers, "he_normal").levels["optimizer"] == "nesterov"
     assert fixed.config(about_optimizers, "sgd").levels == {
-        **fixed.spec.held,
+        **fixed.study.held,
         "optimizer": "sgd",
         "initializer": "torch_default",
     }
@@ -126,7 +127,7 @@ def test_what_a_users_network_does_not_build_stays_at_the_default_and_is_not_ask
     task: Task = replace(stripes("rings"), network=own, honours=frozenset({"dropout"}))
     questions = [{"factor": "activation", "levels": ["relu", "tanh"]}]
     spec = tiny(questions=questions, fixed={"normalization": "batch_norm", "dropout": "dropout"})
-    fixed = protocol(spec, {**BOOK, "rings": lambda: task})
+    fixed = comparison_protocol(spec, {**BOOK, "rings": lambda: task})
     assert fixed.candidates("activation") == ("stripes", "stairs")
     levels = fixed.config(Chain(factor="activation", task="rings", regime="deep"), "relu").levels
     assert (levels["normalization"], levels["dropout"]) == ("none", "dropout")
@@ -146,16 +147,16 @@ def test_levels_and_settings_of_our_own_networks_skip_a_network_of_a_users_own()
     for factor, levels, fixed, word in asked:
         regimes = {"deep": {"depth": 3}}
         spec = tiny(questions=[{"factor": factor, "levels": levels}], fixed=fixed, regimes=regimes)
-        found = protocol(spec, book)
+        found = comparison_protocol(spec, book)
         assert found.candidates(factor) == ("stripes", "stairs")
         assert any(
             f"leaves out task rings, whose own network does not take {word}" in n
             for n in examine(found, book)
         )
     networks = tiny(questions=[{"factor": "network", "levels": ["mlp", "cnn"]}])
-    assert protocol(networks, book).untaken("network", "rings") == ("network",)
+    assert comparison_protocol(networks, book).untaken("network", "rings") == ("network",)
     constraints = tiny(questions=[{"factor": "weight_constraint", "levels": ["none", "max_norm"]}])
-    assert "rings" in protocol(constraints, book).candidates("weight_constraint")
+    assert "rings" in comparison_protocol(constraints, book).candidates("weight_constraint")
 
 
 def test_a_level_that_only_our_networks_realise_is_the_default_in_a_users_own() -> None:
@@ -165,7 +166,7 @@ def test_a_level_that_only_our_networks_realise_is_the_default_in_a_users_own() 
     ring: Task = replace(stripes("rings"), network=own)
     book: TaskBook = {**BOOK, "rings": lambda: ring}
     regimes = {"deep": {"depth": 3, "weight_constraint": "symmetric", "input_scaling": "batch_norm"}}
-    fixed = protocol(tiny(regimes=regimes), book)
+    fixed = comparison_protocol(tiny(regimes=regimes), book)
     held = {
         task: fixed.config(Chain(factor="initializer", task=task, regime="deep"), "he_normal").levels
         for task in ("rings", "stripes")
@@ -182,7 +183,7 @@ def test_a_task_that_cannot_be_built_is_named_with_file_and_key() -> None:
         raise ValueError("task 'away' is not here")
 
     with pytest.raises(SpecError, match=r"tiny.yaml: tasks: task 'away' is not here"):
-        protocol(tiny(tasks=["stripes", "away"]), {**BOOK, "away": away})
+        comparison_protocol(tiny(tasks=["stripes", "away"]), {**BOOK, "away": away})
 
 
 def test_an_unknown_task_is_the_study_files_mistake() -> None:
@@ -193,7 +194,7 @@ def test_an_unknown_task_is_the_study_files_mistake() -> None:
 def test_the_hash_hangs_on_everything_that_decides_and_on_nothing_else() -> None:
     same = planned().hash
     assert planned().hash == same
-    other_data = protocol(tiny(), {**BOOK, "stairs": lambda: stripes("another")})
+    other_data = comparison_protocol(tiny(), {**BOOK, "stairs": lambda: stripes("another")})
     hashes = {
         same,
         planned(tiny(alpha=0.01)).hash,
@@ -223,4 +224,9 @@ def test_the_hash_is_the_same_in_another_process() -> None:
 
 def test_members_are_counted_by_phase() -> None:
     chains = [Chain(factor="initializer", task="stripes", regime="deep")]
-    assert planned_members(tiny(), chains, 20) == {"pilot": 20, "retune": 16, "promote": 8, "confirm": 16}
+    assert planned_members(planned(tiny()), chains, 20) == {
+        "pilot": 20,
+        "retune": 16,
+        "promote": 8,
+        "confirm": 16,
+    }

@@ -16,7 +16,7 @@ from reports.pages.study_page import build
 from reports.verdicts.verdict import verdicts
 from search_spaces.overrides import Overrides
 from studies.comparison.meaningless_levels import examine
-from studies.comparison.protocol import Chain, Protocol
+from studies.comparison.protocol import Chain, ComparisonProtocol
 from studies.comparison.record import spec_of, study_record
 from studies.spec.errors import SpecError
 from studies.spec.load import parse
@@ -107,8 +107,8 @@ def test_a_ledger_gives_the_same_study_back(name: str) -> None:
 @pytest.mark.parametrize("name", STUDIES)
 def test_levels_differ_in_what_is_asked_and_in_nothing_else(name: str) -> None:
     fixed = planned(of(name))
-    for question in fixed.spec.asked:
-        for regime in fixed.spec.regimes:
+    for question in fixed.study.asked:
+        for regime in fixed.study.regimes:
             rest = set()
             for level in question.levels:
                 config = fixed.config(chain(question.factor, regime), level)
@@ -340,7 +340,7 @@ def test_a_mistake_is_one_message_with_file_key_and_rule(name: str) -> None:
 
 
 def test_what_means_little_is_told_and_not_refused() -> None:
-    fixed: Protocol = planned(tiny(background={"optimizer": ["sgd"]}))
+    fixed: ComparisonProtocol = planned(tiny(background={"optimizer": ["sgd"]}))
     (note,) = examine(fixed, BOOK)
     assert "schedule = one_cycle with optimizer = sgd" in note
     assert examine(planned(), BOOK) == ()
@@ -361,7 +361,7 @@ def test_what_cannot_mean_anything_is_refused_before_anything_is_trained(
 
 
 def test_to_ask_between_levels_that_come_to_the_same_is_refused() -> None:
-    def asked(*levels: str) -> Protocol:
+    def asked(*levels: str) -> ComparisonProtocol:
         question = {"factor": "optimizer", "levels": list(levels)}
         return planned(tiny(questions=[question], background={}, fixed={"weight_decay": "l2"}))
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from studies.comparison.protocol import protocol
-from studies.comparison.scheduler import ComparisonScheduler
+from studies.comparison.protocol import comparison_protocol
+from studies.comparison.workload import ComparisonWorkload
 from studies.execution.failure_causes import cause_of
 from studies.execution.local_cluster import Cluster
 from studies.execution.pack_payload import member_from_dict, member_to_dict
 from studies.execution.ray_workers import run_ray
+from studies.execution.scheduler import Scheduler
 from studies.execution.timeouts import least_seconds
 from studies.ledger.ledger import Ledger
 from studies.run import run
@@ -78,11 +79,11 @@ def small_plain(*tasks: str, **changes: Any) -> dict[str, Any]:
     return {**spec, **changes}
 
 
-def open_study(workspace: Path, spec: ResolvedStudy, tasks_from: Path) -> tuple[Ledger, ComparisonScheduler]:
+def open_study(workspace: Path, spec: ResolvedStudy, tasks_from: Path) -> tuple[Ledger, Scheduler]:
     """A started study with the user's tasks."""
     book = task_book(tasks_from)
-    ledger, fixed = started(workspace, protocol(spec, book))
-    return ledger, ComparisonScheduler(fixed, ledger, book, flops_per_second=2e9)
+    ledger, fixed = started(workspace, comparison_protocol(spec, book))
+    return ledger, Scheduler(ComparisonWorkload(fixed, ledger, book, flops_per_second=2e9), ledger, book)
 
 
 def test_ray_finds_what_one_process_finds_after_a_worker_was_killed(tmp_path: Path) -> None:
@@ -283,4 +284,4 @@ def test_a_cause_is_one_line_with_its_place() -> None:
         cause = cause_of(error)
     assert "\n" not in cause
     assert cause.startswith("KeyError: ")
-    assert "test_workers.py, line" in cause
+    assert "test_ray_workers.py, line" in cause

@@ -1,4 +1,4 @@
-"""The way out where Ray's head has died under a question: the command begins anew in its own place."""
+"""The way out where Ray's head has died under a question: the command begins again in its own place."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ killed = Path({killed!r})
 
 def suggest(self, trial_id):
     found = asked(self, trial_id)
-    if found is not None and self._exchange.agenda.finished and not killed.exists():
+    if found is not None and self._dispatcher.scheduler.finished and not killed.exists():
         killed.write_text(str(os.getpid()))
         gcs = ray._private.worker._global_node.all_processes["gcs_server"][0].process
         gcs.kill()
@@ -57,7 +57,7 @@ def test_a_question_to_a_dead_head_does_not_end_the_study(tmp_path: Path) -> Non
         running.kill()
     assert running.returncode == 2, said + told  # all is trained, and of so few updates nothing can be judged
     assert killed.read_text() == str(running.pid), "the head was killed by another process than the one begun"
-    assert told.count("gcs_server ended") == told.count("the command begins anew") == 1, told
+    assert told.count("gcs_server ended") == told.count("the command begins again") == 1, told
 
     run(study, workspace=tmp_path / "quiet", engine="inline")
     assert trained(tmp_path / "hit", study.study) == trained(tmp_path / "quiet", study.study)

@@ -13,7 +13,7 @@ import pytest
 import studies
 from studies.comparison.cost_estimate import outline
 from studies.comparison.record import protocol_of, study_record
-from studies.comparison.scheduler import ComparisonScheduler
+from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger
 from studies.resume_checks import differences
 from studies.run import RunSummary, run
@@ -146,7 +146,7 @@ def test_only_what_changed_is_named() -> None:
 
 
 def test_an_interrupt_leaves_a_study_that_resumes_to_the_same_end(finished: Path, workspace: Path) -> None:
-    def interrupt(agenda: ComparisonScheduler) -> None:
+    def interrupt(agenda: Scheduler) -> None:
         if agenda.finished >= 50:
             signal.raise_signal(signal.SIGINT)
 
@@ -165,9 +165,9 @@ def test_an_interrupt_in_the_middle_of_a_training_is_passed_on(workspace: Path) 
     main = threading.main_thread().ident
     assert main is not None
     timer = threading.Timer(0.3, lambda: signal.pthread_kill(main, signal.SIGINT))
-    armed: list[ComparisonScheduler] = []
+    armed: list[Scheduler] = []
 
-    def arm(agenda: ComparisonScheduler) -> None:
+    def arm(agenda: Scheduler) -> None:
         if not armed:
             armed.append(agenda)
             timer.start()
@@ -192,7 +192,7 @@ def test_tracking_is_started_and_stopped_whatever_happens(workspace: Path) -> No
         def stop(self) -> None:
             self.calls.append("stop")
 
-    def interrupt(agenda: ComparisonScheduler) -> None:
+    def interrupt(agenda: Scheduler) -> None:
         raise KeyboardInterrupt
 
     log = Log()

@@ -17,14 +17,14 @@ from reports.evidence.range_scan_record import RangeScanRecord
 from reports.pages.range_scan_page import write_scope_page
 from search_spaces.space import open_ranges
 from studies.cli import invoke
-from studies.comparison.protocol import protocol
-from studies.execution.scheduler_protocol import Scheduler
+from studies.comparison.protocol import comparison_protocol
+from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import FILE, Ledger
 from studies.packing import Pack
 from studies.range_scan.protocol import RangeScanProtocol, refuse_range_scan, scope_of, scope_protocol
 from studies.range_scan.results import range_scan_record
-from studies.range_scan.scheduler import RangeScanScheduler
 from studies.range_scan.summary import lines, plain
+from studies.range_scan.workload import RangeScanWorkload
 from studies.run import run
 from studies.spec.errors import SpecError
 from studies.spec.load import load
@@ -65,11 +65,11 @@ def fixed(study: ResolvedStudy | None = None, *, tasks: tuple[str, ...] = FIELDS
     return scope_protocol(scope_of(spec, BOOK, tasks=tasks, points=POINTS), BOOK)
 
 
-def begun(workspace: Path, own: RangeScanProtocol | None = None) -> tuple[Ledger, RangeScanScheduler]:
+def begun(workspace: Path, own: RangeScanProtocol | None = None) -> tuple[Ledger, Scheduler]:
     """Ledger and agenda, new or taken up again."""
     own = own or fixed()
     ledger, _ = started_study(workspace, own)  # type: ignore[arg-type]  # it needs only what both have
-    return ledger, RangeScanScheduler(own, ledger, BOOK, flops_per_second=2e9)
+    return ledger, Scheduler(RangeScanWorkload(own, ledger, BOOK, flops_per_second=2e9), ledger, BOOK)
 
 
 def by_rate(best: float) -> Maker:
@@ -84,7 +84,7 @@ def by_rate(best: float) -> Maker:
     return make
 
 
-def worked_off(agenda: RangeScanScheduler, make: Maker = outcome, *, packs: int | None = None) -> list[Pack]:
+def worked_off(agenda: Scheduler, make: Maker = outcome, *, packs: int | None = None) -> list[Pack]:
     """Commits made-up results, for all packs or the first few."""
     order: list[Pack] = []
     while (packs is None or len(order) < packs) and (pack := agenda.next_pack()) is not None:
@@ -310,9 +310,9 @@ def test_nothing_of_it_is_evidence(workspace: Path, capsys: Said) -> None:
 
 def test_it_asks_what_the_study_asks_without_claims_and_controls() -> None:
     own = fixed(tiny(controls=True))
-    assert [q.factor for q in own.spec.asked] == [q.factor for q in tiny(controls=False).asked]
+    assert [q.factor for q in own.study.asked] == [q.factor for q in tiny(controls=False).asked]
     assert own.plain()["spec"]["kind"] == "scope"
-    assert own.hash != protocol(own.spec, BOOK).hash
+    assert own.hash != comparison_protocol(own.study, BOOK).hash
 
 
 def test_the_page_is_the_same_to_the_byte_and_stands_on_the_index(workspace: Path) -> None:

@@ -72,7 +72,7 @@ def test_no_generation_of_a_search_repeats_a_point(sampler: str) -> None:
     rates = [done[place].config.numbers["learning_rate"] for place in sorted(done)]
     assert len(rates) == 40
     # Models go to the end of a range, as often as that pays: only there may a continuous number come again.
-    ends = {end for dimension in fixed.spec.joint.dimensions for end in (dimension.low, dimension.high)}
+    ends = {end for dimension in fixed.study.joint.dimensions for end in (dimension.low, dimension.high)}
     inside = [rate for rate in rates if rate not in ends]
     assert len(set(inside)) == len(inside)
     assert len(inside) > 20, "almost all of them were at an end, which tests nothing"

@@ -143,7 +143,7 @@ def test_a_stopped_search_ends_as_if_nothing_had_happened(tmp_path: Path, sample
         ledger, _ = started(tmp_path / str(stop_after), fixed)
         train_all(agenda_of(ledger, fixed), most=stop_after)  # and is killed
         rest = agenda_of(ledger, fixed)
-        assert rest.finished < fixed.spec.trials
+        assert rest.finished < fixed.study.trials
         train_all(rest)
         assert ledger.evaluations("seek") == whole.evaluations("seek")
 
@@ -211,14 +211,14 @@ def test_a_search_goes_on_where_nobody_prepares_it(workspace: Path) -> None:
         assert pack is not None
         agenda.commit(pack, [outcome(m) for m in pack.members], seconds=1.0, worker="planted")
         count += len(pack.members)
-    assert count == fixed.spec.trials
+    assert count == fixed.study.trials
 
 
 def test_every_trial_is_trained_once_in_packs_of_one_generation(workspace: Path) -> None:
     ledger, fixed = started(workspace)
     agenda, numbers, together = agenda_of(ledger, fixed), [], []
     while (pack := agenda.next_pack()) is not None:
-        generations = {m.slot.index // fixed.spec.generation for m in pack.members}
+        generations = {m.slot.index // fixed.study.generation for m in pack.members}
         assert len(generations) == 1
         numbers += [m.slot.index for m in pack.members]
         together.append({m.config.levels["optimizer"] for m in pack.members})
@@ -292,7 +292,7 @@ def test_a_rung_lets_the_best_third_of_earlier_generations_pass() -> None:
     first = members_of(0, fixed, {})
     assert [m.rungs for m in first] == [()] * 6  # nobody to be compared with
     earlier = [outcome(m) for m in first]
-    found = dict(rungs(Setting(**fixed.spec.setting), earlier))
+    found = dict(rungs(Setting(**fixed.study.setting), earlier))
     assert list(found) == [2, 6]
     at_first = sorted(row.curve[0].validation_metric if row.curve else np.inf for row in earlier)
     assert found[2] == at_first[1]  # two of six
@@ -340,7 +340,7 @@ def test_rungs_travel_to_a_worker_and_back() -> None:
 
 
 def test_importance_finds_the_parameter_that_decides() -> None:
-    space = planned(seek(space={"activation": ["relu", "tanh"], "init_gain": None})).spec.joint
+    space = planned(seek(space={"activation": ["relu", "tanh"], "init_gain": None})).study.joint
     gain = next(d for d in space.dimensions if d.name == "init_gain")
     told = [
         TrialResult(
@@ -438,7 +438,7 @@ def test_a_search_that_remembers_what_it_told_asks_for_the_same_members(sampler:
             assert members_of(number, fixed, done, memory) == members[number]
             assert members_of(number, fixed, done, alone) == members[number]
         done |= {m.slot.index: outcome(m) for m in members[ready[0]]}
-    assert len(done) == fixed.spec.trials
+    assert len(done) == fixed.study.trials
 
 
 def test_a_replayed_trial_is_judged_by_the_rungs_it_was_asked_with(workspace: Path) -> None:
@@ -448,7 +448,7 @@ def test_a_replayed_trial_is_judged_by_the_rungs_it_was_asked_with(workspace: Pa
     while (pack := agenda.next_pack()) is not None:
         asked |= {member.slot.index: member for member in pack.members}
         agenda.commit(pack, [outcome(m) for m in pack.members], seconds=1.0, worker="planted")
-    row = ledger.study(fixed.spec.study)
+    row = ledger.study(fixed.name)
     assert len({member.rungs for member in asked.values()}) > 1, "later generations are judged"
-    for then in ledger.evaluations(fixed.spec.study):
+    for then in ledger.evaluations(fixed.name):
         assert member_again(ledger, row, then).rungs == asked[then.slot.index].rungs

@@ -20,8 +20,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from studies.cli import invoke
-from studies.comparison.protocol import Protocol
-from studies.comparison.scheduler import ComparisonScheduler
+from studies.comparison.protocol import ComparisonProtocol
+from studies.execution.scheduler import Scheduler
 from studies.ledger.ledger import Ledger
 from studies.site import site_of
 from studies.tracking import server as over_http
@@ -125,7 +125,7 @@ def site(workspace: Path, **keys: str) -> Path:
     return workspace
 
 
-def begun(workspace: Path, study: str, started_ms: int = 0) -> tuple[Ledger, Protocol, ComparisonScheduler]:
+def begun(workspace: Path, study: str, started_ms: int = 0) -> tuple[Ledger, ComparisonProtocol, Scheduler]:
     """A small study in a workspace's ledger, nothing trained."""
     fixed = planned(tiny(study=study, **SMALL))
     if started_ms:

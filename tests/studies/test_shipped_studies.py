@@ -14,7 +14,7 @@ from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_NAMES
 from studies.cli import invoke
 from studies.comparison.meaningless_levels import examine
-from studies.comparison.protocol import protocol
+from studies.comparison.protocol import comparison_protocol
 from studies.comparison.record import study_record
 from studies.ledger.ledger import Ledger
 from studies.run import run
@@ -62,7 +62,7 @@ def test_it_uses_no_task_that_is_kept_for_the_end(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*OF_ONE_FACTOR, *OF_SEVERAL])
 def test_its_combinations_mean_something_on_all_of_its_tasks(name: str) -> None:
-    examine(protocol(load(name), BOOK), BOOK)
+    examine(comparison_protocol(load(name), BOOK), BOOK)
 
 
 def test_it_is_planned_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:

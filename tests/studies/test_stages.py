@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from search_spaces.space import complete, framework_levels
-from studies.comparison.protocol import Chain, Protocol
+from studies.comparison.protocol import Chain, ComparisonProtocol
 from studies.comparison.stages import Place, SearchState, choose, next_members, place
 from tests.studies.planted import outcome, planned, tiny
 from trainers.evaluation import Evaluation
@@ -17,7 +17,7 @@ from trainers.member import Member
 CHAIN = Chain(factor="initializer", task="stripes", regime="deep")
 
 
-def stages(fixed: Protocol, chain: Chain = CHAIN) -> Iterator[list[Member]]:
+def stages(fixed: ComparisonProtocol, chain: Chain = CHAIN) -> Iterator[list[Member]]:
     """Every stage of a chain whose members are trained by `outcome`."""
     done: dict[Place, Evaluation] = {}
     while members := next_members(fixed, chain, done):
@@ -27,7 +27,7 @@ def stages(fixed: Protocol, chain: Chain = CHAIN) -> Iterator[list[Member]]:
 
 def test_every_level_gets_the_planned_budget_in_every_block() -> None:
     fixed = planned()
-    budget = fixed.spec.effective_budget
+    budget = fixed.study.effective_budget
     counted: dict[tuple[int, str, str], int] = {}
     for stage in stages(fixed):
         for m in stage:
@@ -67,7 +67,7 @@ def test_trial_0_is_the_library_default_and_is_never_promoted() -> None:
     for m in zero:
         assert m.arm == "default"
         assert m.config == complete(
-            m.config.levels, setting=fixed.spec.settings("deep"), base=framework_levels()
+            m.config.levels, setting=fixed.study.settings("deep"), base=framework_levels()
         )
     done = {place(m.slot): loves_defaults(m) for m in retune}
     promote = next_members(fixed, CHAIN, done)
@@ -124,7 +124,7 @@ def test_a_chain_where_everything_diverges_still_ends() -> None:
     while members := next_members(fixed, CHAIN, done):
         done |= {place(m.slot): outcome(m, status="diverged") for m in members}
         trained += len(members)
-    assert trained == 2 * 2 * fixed.spec.effective_budget.runs_per_cell
+    assert trained == 2 * 2 * fixed.study.effective_budget.runs_per_cell
 
 
 def test_equal_candidates_go_to_the_earlier_trial() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studies.commands.path_arguments import DEFAULT_WORKSPACE, WORKSPACE_VARIABLE
-from studies.load_study import AnySpec, load, parse
+from studies.kinds import AnySpec
+from studies.load_study import load, parse
 from studies.search.spec import SearchSpec
 from studies.spec.load import with_profile
 from studies.spec.reserved_names import refuse_reserved

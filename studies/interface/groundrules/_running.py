@@ -13,7 +13,7 @@ from groundrules._results import Results
 
 if TYPE_CHECKING:
     from studies.execution.local_cluster import WorkerPool
-    from studies.load_study import AnySpec
+    from studies.kinds import AnySpec
     from studies.operations.planning import SearchPlan, StudyPlan
     from studies.operations.range_scan import RangeScan
     from studies.operations.replay import Replay

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Config
 from search_spaces.initializers import zero_bias
+from search_spaces.networks import NETWORKS, NetworkKind
 from search_spaces.overrides import Value, spelled
 from search_spaces.schedules import warms_up
 from search_spaces.space import decay_kind
@@ -92,6 +93,10 @@ def _no_momentum(config: Config) -> bool:
     return FACTORS["optimizer"].level(config.levels["optimizer"]).build.momentum_number is None
 
 
+def _kind(config: Config) -> NetworkKind:
+    return NETWORKS[config.setting.network]
+
+
 def _symmetric(config: Config) -> bool:
     return config.levels["weight_constraint"] == "symmetric"
 
@@ -122,27 +127,29 @@ REFUSED: tuple[Rule, ...] = (
     Rule(
         keys=("weight_constraint", "depth"),
         meaning="one hidden layer has no square matrix to be symmetric",
-        holds=lambda c: _symmetric(c) and c.setting.network == "mlp" and c.setting.depth == 1,
+        holds=lambda c: _symmetric(c) and c.setting.depth < (_kind(c).square_from_depth or 0),
     ),
     Rule(
         keys=("weight_constraint", "funnel"),
         meaning="layers of different widths have no square matrix to be symmetric",
-        holds=lambda c: _symmetric(c) and c.setting.network == "mlp" and c.setting.funnel,
+        holds=lambda c: _symmetric(c) and _kind(c).can_funnel and c.setting.funnel,
     ),
     Rule(
         keys=("weight_constraint", "network"),
         meaning="kernels are no square matrices, and only those are made symmetric",
-        holds=lambda c: _symmetric(c) and c.setting.network == "cnn",
+        holds=lambda c: _symmetric(c) and _kind(c).square_from_depth is None,
     ),
     Rule(
         keys=("weight_constraint", "activation"),
         meaning="the two maps of a gated layer side by side are no square matrix",
-        holds=lambda c: _symmetric(c) and c.setting.network != "cnn" and c.levels["activation"] == "swiglu",
+        holds=lambda c: (
+            _symmetric(c) and _kind(c).square_from_depth is not None and c.levels["activation"] == "swiglu"
+        ),
     ),
     Rule(
         keys=("funnel", "network"),
         meaning="only the widths of a perceptron shrink",
-        holds=lambda c: c.setting.funnel and c.setting.network != "mlp",
+        holds=lambda c: c.setting.funnel and not _kind(c).can_funnel,
     ),
     Rule(
         keys=("warmup", "schedule"),
@@ -189,7 +196,7 @@ NOTED: tuple[Rule, ...] = (
     Rule(
         keys=("normalization", "network"),
         meaning="a layer without places has its features for a whole item",
-        holds=lambda c: c.levels["normalization"] == "layer_norm_all" and c.setting.network != "cnn",
+        holds=lambda c: c.levels["normalization"] == "layer_norm_all" and not _kind(c).several_places,
         same=frozenset(("layer_norm", "layer_norm_all")),
     ),
     Rule(

@@ -50,14 +50,14 @@ def sequences() -> Task:
 
 
 def size(network: str, depth: int, width: int) -> int:
-    setting = Setting(network=network, depth=depth, width=width, batch_size=2)  # type: ignore[arg-type]
+    setting = Setting(network=network, depth=depth, width=width, batch_size=2)
     return member_bytes(setting, Overrides(setting={}))
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
 @pytest.mark.parametrize("network", sorted(WIDTHS))
 def test_hidden_weights_are_counted_as_the_network_has_them(network: str, depth: int) -> None:
-    setting = Setting(network=network, depth=depth, width=256, batch_size=2)  # type: ignore[arg-type]
+    setting = Setting(network=network, depth=depth, width=256, batch_size=2)
     built = network_for(complete({"activation": "tanh"}, {}, setting=setting), sequences())
     ends = ("weight0", f"weight{depth}")  # from the inputs and to the outputs, which are the task's
     weights = sum(

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from search_spaces.catalog import FACTORS
-from search_spaces.config import Architecture, Setting
+from search_spaces.config import Setting
 from search_spaces.initializers import zero_bias
 from search_spaces.schedules import Schedule
 from tests.trainers.packs import TINY, blobs, member, pictures
@@ -284,7 +284,7 @@ def test_lost_clipping_is_noticed_under_every_optimizer(
     ],
 )
 def test_widths_and_shapes_of_weights_that_were_not_built_are_noticed(
-    network: Architecture, place: str, key: str, levels: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+    network: str, place: str, key: str, levels: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setting = dataclasses.replace(SETTING, network=network)
     check(built(levels, setting=setting))
@@ -311,7 +311,7 @@ def test_a_funnel_that_does_not_narrow_is_noticed(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_start_that_was_not_asked_for_is_noticed_in_every_network(
-    network: Architecture,
+    network: str,
     key: str,
     levels: Mapping[str, str],
     change: Mapping[str, Any],
@@ -328,7 +328,7 @@ def test_a_start_that_was_not_asked_for_is_noticed_in_every_network(
 @pytest.mark.parametrize("network", ["mlp", "cnn", "rnn"])
 @pytest.mark.parametrize("norm", ["batch_norm", "batch_norm_after", "batch_norm_no_bias"])
 def test_a_momentum_of_running_statistics_that_got_lost_is_noticed(
-    network: Architecture, norm: str, monkeypatch: pytest.MonkeyPatch
+    network: str, norm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setting = dataclasses.replace(SETTING, network=network)
     levels, numbers = {"normalization": norm}, {"norm_momentum": 0.02}
@@ -341,7 +341,7 @@ def test_a_momentum_of_running_statistics_that_got_lost_is_noticed(
 @pytest.mark.parametrize("network", ["cnn", "rnn"])
 @pytest.mark.parametrize("dropout", ["dropout", "dropout_last1", "dropout_inputs", "dropconnect"])
 def test_masks_that_a_network_leaves_out_are_noticed(
-    network: Architecture, dropout: str, monkeypatch: pytest.MonkeyPatch
+    network: str, dropout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setting = dataclasses.replace(SETTING, network=network)
     check(built({"dropout": dropout}, setting=setting))

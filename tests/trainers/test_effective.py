@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from search_spaces.catalog import FACTORS
-from search_spaces.config import Architecture
 from tests.trainers.packs import TINY, blobs, member, pictures
 from trainers.config_audit import check, effective
 from trainers.config_audit.reading import AuditedProperty, BuiltPack
@@ -187,7 +186,7 @@ def test_numbers_may_differ_a_little_and_names_not_at_all() -> None:
 
 
 @pytest.mark.parametrize("network", ["cnn", "rnn"])
-def test_networks_for_images_and_sequences_are_read_back_too(network: Architecture) -> None:
+def test_networks_for_images_and_sequences_are_read_back_too(network: str) -> None:
     def built(activation: str, depth: int) -> BuiltPack:
         setting = dataclasses.replace(FLOAT32, network=network, depth=depth)
         training = _Training(

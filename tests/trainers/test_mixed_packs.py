@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from search_spaces.activations import ACTIVATION
-from search_spaces.config import Architecture, Precision, Setting
+from search_spaces.config import Precision, Setting
 from search_spaces.optimizers import OPTIMIZER
 from tests.trainers.packs import TINY, blobs, member, numbers_of, pictures
 from tests.trainers.test_pack import assert_close
@@ -249,7 +249,7 @@ def test_one_member_that_got_another_level_is_noticed(key: str, factor: str, lev
         check(dataclasses.replace(wired(have), members=asked))
 
 
-@pytest.mark.parametrize("place", ["trainers.networks.block.runs", "trainers.loop.updates.runs"])
+@pytest.mark.parametrize("place", ["trainers.networks.block.groups", "trainers.loop.updates.groups"])
 def test_slices_that_are_one_off_are_noticed(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rules that have the same numbers, so that nothing else can tell."""
     pack = pack_of(sorted(itertools.product(("tanh", "relu", "silu"), ("adam", "radam"))) * 2)
@@ -278,7 +278,7 @@ def test_a_slice_that_the_written_out_pass_gets_wrong_is_noticed(monkeypatch: py
 
 @pytest.mark.parametrize(("network", "depth"), [("mlp", 3), ("mlp", 20), ("cnn", 3), ("rnn", 3)])
 def test_structure_leaves_out_rules_and_in_shallow_perceptrons_activations_that_share(
-    network: Architecture, depth: int
+    network: str, depth: int
 ) -> None:
     task = pictures()
     setting = replace(SETTING, network=network, depth=depth)
@@ -295,7 +295,7 @@ def test_structure_leaves_out_rules_and_in_shallow_perceptrons_activations_that_
 
 
 @pytest.mark.parametrize("network", ["cnn", "rnn"])
-def test_other_networks_mix_rules_as_well(network: Architecture) -> None:
+def test_other_networks_mix_rules_as_well(network: str) -> None:
     setting = replace(SETTING, network=network, precision="float64", depth=2, width=8)
     pairs = [("tanh", "adam"), ("tanh", "sgd"), ("tanh", "adam"), ("tanh", "muon")]
     members = pack_of(pairs, {"normalization": "batch_norm"}, setting=setting)

@@ -19,7 +19,6 @@ from search_spaces.dropout import DROPOUT, SELU_LIMIT, Dropout
 from trainers.config_audit.forward_pass import InterventionProbe, forward
 from trainers.config_audit.reading import AuditedProperty, BuiltPack
 from trainers.networks.network import Noise
-from trainers.networks.recurrent import Recurrent
 
 LEAST = 1e-6
 """Dropout rates below leave all scales at 1 in single precision."""
@@ -150,7 +149,7 @@ def _applied(wiring: BuiltPack) -> Iterator[AuditedProperty]:
         expected = by_hand.seen[name]
         if name.startswith("hidden"):
             expected = _dropped(expected, noise, int(name.removeprefix("hidden")), x_KBF.shape[1])
-        elif name == "output" or (isinstance(network, Recurrent) and noise.scale is not None):
+        elif name == "output" or (network.sites.steps > 1 and noise.scale is not None):
             continue  # what comes from earlier steps has lost units that nobody saw
         same_K &= close(expected, found)
     yield AuditedProperty(key="dropout.applied", asked=[True] * count, found=same_K.tolist())

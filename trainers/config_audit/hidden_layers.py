@@ -19,10 +19,7 @@ from search_spaces.normalizations import NORM_MOMENTUM, NORMALIZATION, Normaliza
 from trainers.config_audit.forward_pass import InterventionProbe, forward
 from trainers.config_audit.reading import AuditedProperty, BuiltPack
 from trainers.networks.block import Block
-from trainers.networks.linear import filled
 from trainers.networks.network import ForwardPass
-from trainers.networks.perceptron import Perceptron
-from trainers.networks.recurrent import Recurrent
 from trainers.tensors.layout import Layout
 
 SCALE_FREE = {
@@ -44,7 +41,7 @@ def block_readings(wiring: BuiltPack, plain: InterventionProbe) -> Iterator[Audi
     grid = _shuffled(plain.seen["sum0"].shape[1:]).to(wiring.params_KP)
     x_BF = _shuffled(torch.Size((min(ITEMS, wiring.x_KBF.shape[1]), wiring.x_KBF.shape[2])))
     yield from _norms(wiring, level, grid, x_BF.to(wiring.params_KP).expand(len(wiring.members), -1, -1))
-    if level.build.over == "item" and not isinstance(wiring.network, Perceptron):
+    if level.build.over == "item" and wiring.network.sites.places > 1:
         return
     answer = InterventionProbe({"sum0": grid}, until="hidden0")
     forward(wiring, answer, wiring.x_KBF[:, :ITEMS])
@@ -103,7 +100,7 @@ def _norms(
     shifted_KP = wiring.buffers_KP + 1
     shifted = InterventionProbe({"sum0": grid}, until="hidden0")
     shifted_KP = forward(wiring, shifted, x_KBF, training=True, buffers_KP=shifted_KP)
-    steps = wiring.network.steps if isinstance(wiring.network, Recurrent) else 1
+    steps = wiring.network.sites.steps
     momenta = [c.numbers.get("norm_momentum", NORM_MOMENTUM.default) for c in configs]
     for place, name in (("", "running_mean0"), (".inputs", "running_mean_in")):
         if runs[place]:
@@ -147,7 +144,7 @@ def _answer(config: Config, activation: str, grid: Tensor) -> Tensor:
     features = grid.shape[-1] // block.maps
     layouts = Layout.of(block.parameters(0, features)), Layout.of(block.buffers(0, features))
     start = block.start(0, features)
-    parameters, buffers = (layout.views(filled(layout, start).to(grid)) for layout in layouts)
+    parameters, buffers = (layout.views(layout.filled(start).to(grid)) for layout in layouts)
     spans = {r.name: r.default for r in ACTIVATION.level(activation).ranges}
     values = {**spans, **config.numbers}
     numbers = {name: torch.as_tensor(value).to(grid) for name, value in values.items()}

@@ -17,7 +17,7 @@ from search_spaces.bias import BIAS
 from search_spaces.config import Config
 from search_spaces.initializers import INITIALIZER
 from trainers.config_audit.reading import AuditedProperty, BuiltPack
-from trainers.networks.convolutional import Convolutional
+from trainers.networks.stack_network import StackNetwork
 
 FEW = 8
 """Numbers in a first weight or bias from which its root mean square is looked at."""
@@ -32,20 +32,21 @@ def start_readings(wiring: BuiltPack) -> Iterator[AuditedProperty]:
     network, configs = wiring.network, wiring.configs
     layout = network.parameters
     views = layout.views(wiring.params_KP)
-    last = [s for s in layout.segments if s.role == "weight"][-1].name
-    kernel = math.prod(network.kernel) if isinstance(network, Convolutional) else 1
     gated = ACTIVATION.level(configs[0].levels["activation"]).build.gated
+    assert isinstance(network, StackNetwork)
+    maps = {one.name: (one, layer) for layer in network.layers for one in layer.maps}
+    last = network.layers[-1]
     for segment in layout.segments:
         if segment.role not in ("weight", "bias"):
             continue
         name = segment.name.replace("bias", "weight")
         fan_in, sums = views[name].shape[1:]
-        maps = 2 if gated and name != last else 1
-        columns = int(sums) // maps
-        taps = kernel if name != last else 1
+        one, layer = maps[name]
+        sides = 2 if gated and layer is not last else 1
+        columns = int(sums) // sides
         found = views[segment.name].double().square().flatten(1).mean(1).sqrt().tolist()
-        shape = (int(fan_in), columns * taps, columns, maps)
-        asked = [_law(c, segment.role, *shape, reads_inputs=name == "weight0") for c in configs]
+        shape = (int(fan_in), columns * layer.taps, columns, sides)
+        asked = [_law(c, segment.role, *shape, reads_inputs=one.reads_items) for c in configs]
         if segment.role == "bias":
             nothing = [[size == 0.0 for size in sizes] for sizes in (asked, found)]
             yield AuditedProperty(key=f"{segment.name}.zero", asked=nothing[0], found=nothing[1])

@@ -18,9 +18,7 @@ from trainers.config_audit.hidden_layers import ITEMS, block_readings
 from trainers.config_audit.initialization import start_readings
 from trainers.config_audit.reading import AuditedProperty, BuiltPack
 from trainers.networks import network_for
-from trainers.networks.convolutional import Convolutional
 from trainers.networks.own_module import OwnModule
-from trainers.networks.perceptron import Perceptron
 from trainers.tensors.layout import Layout
 
 FORMATS = {
@@ -55,10 +53,8 @@ def network_readings(wiring: BuiltPack) -> Iterator[AuditedProperty]:
         key="depth", asked=[c.setting.depth for c in wiring.configs], found=[layers] * count
     )
     yield from _widths(wiring, plain)
-    if isinstance(wiring.network, Perceptron):
-        yield from _residual(wiring, plain)
-    if not isinstance(wiring.network, Convolutional):
-        yield from _symmetric(wiring)
+    yield from _residual(wiring, plain)
+    yield from _symmetric(wiring)
     yield from start_readings(wiring)
     yield from block_readings(wiring, plain)
     yield from mask_readings(wiring)
@@ -66,7 +62,7 @@ def network_readings(wiring: BuiltPack) -> Iterator[AuditedProperty]:
 
 def _widths(wiring: BuiltPack, plain: InterventionProbe) -> Iterator[AuditedProperty]:
     """Units of each hidden layer from what flows; of gated ones, which are fewer, the number of weights."""
-    count, perceptron = len(wiring.members), isinstance(wiring.network, Perceptron)
+    count = len(wiring.members)
     hidden = tuple(z.shape[-1] for name, z in plain.seen.items() if name.startswith("hidden"))
     outputs = int(plain.seen["output"].shape[-1])
     yield AuditedProperty(key="outputs", asked=[wiring.task.n_outputs] * count, found=[outputs] * count)
@@ -80,14 +76,12 @@ def _widths(wiring: BuiltPack, plain: InterventionProbe) -> Iterator[AuditedProp
             near=min(0.9, 0.03 + 2 / min(hidden)),
         )
     else:
-        asked = [
-            _hidden(c, outputs) if perceptron else (c.setting.width,) * len(hidden) for c in wiring.configs
-        ]
+        asked = [_hidden(c, outputs) for c in wiring.configs]
         yield AuditedProperty(key="width", asked=asked, found=[hidden] * count)
 
 
 def _hidden(config: Config, outputs: int) -> tuple[int, ...]:
-    """Widths of a perceptron's hidden layers: alike, or falling by equal ratios to twice the outputs."""
+    """Widths of hidden layers: all alike, or shrinking by equal ratios to twice the outputs."""
     width, depth = config.setting.width, config.setting.depth
     if not config.setting.funnel or depth == 1:
         return (width,) * depth

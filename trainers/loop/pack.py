@@ -183,10 +183,12 @@ class _Training:
             if self.recorder is not None:
                 self.recorder.loss(torch.where(log.training_K, losses_K, 0.0))
                 if before_SP is not None:
-                    rows = (before_SP, self.stack.params_SP)
-                    before_KP, after_KP = (self.stack.spread(row, count, math.nan) for row in rows)
+                    rows = (before_SP, self.stack.params_SP, self.stack.buffers_SP)
+                    before_KP, after_KP, buffers_KP = (
+                        self.stack.spread(row, count, math.nan) for row in rows
+                    )
                     going_K1 = log.training_K[:, None]
-                    self.recorder.moved(torch.where(going_K1, before_KP, math.nan), after_KP)
+                    self.recorder.moved(torch.where(going_K1, before_KP, math.nan), after_KP, buffers_KP)
             log.add(losses_K, step + 1)
             if step + 1 in looks:
                 found = self.judge.judge(self.stack, self.feed.validation)

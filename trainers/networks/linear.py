@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,6 @@ from search_spaces.activation_gains import activation_gain
 from search_spaces.bias import BIAS
 from search_spaces.config import Config
 from search_spaces.initializers import INITIALIZER, Draw, Initializer
-from trainers.tensors.layout import Layout
 from trainers.tensors.matmul import by_numpy, product
 
 Floats = NDArray[np.float64]
@@ -142,12 +141,3 @@ def equal_parameters(widths: Sequence[int], count: Callable[[Sequence[int], int]
             high = middle - 1
     both = (shrunk(low), shrunk(min(low + 1, widest)))
     return min(both, key=lambda w: abs(count(w, 2) - target))
-
-
-def filled(layout: Layout, values: Mapping[str, Floats]) -> Tensor:
-    """One member's flat row [size]; a segment without a value is zero."""
-    row = np.zeros(layout.size)
-    for segment in layout.segments:
-        if segment.name in values:
-            row[segment.start : segment.start + segment.size] = values[segment.name].reshape(segment.size)
-    return torch.from_numpy(row)

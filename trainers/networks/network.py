@@ -34,6 +34,8 @@ class Sites:
     """Values of an item."""
     weights: tuple[str, ...] = ()
     """Names of the parameters that multiply what comes into hidden layers."""
+    steps: int = 1
+    """Time steps that a hidden layer takes one after the other, each from the state before."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.config import Config
-from trainers.networks.linear import InitialWeights, filled
+from trainers.networks.linear import InitialWeights
 from trainers.networks.network import ForwardPass, Sites
 from trainers.networks.own_initialization import norms_of, redrawn
 from trainers.randomness import StreamKey
@@ -104,7 +104,7 @@ class OwnModule:
         for name, is_bias, drawn in redrawn(module, InitialWeights.of(config), linear, others):
             if name in trained and (biases if is_bias else weights):
                 values[name] = drawn
-        return filled(self.parameters, values), filled(self.buffers, values)
+        return self.parameters.filled(values), self.buffers.filled(values)
 
     def _redraws(self, config: Config) -> tuple[bool, bool]:
         """Whether a config redraws weights, and biases."""

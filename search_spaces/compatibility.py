@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Config
-from search_spaces.initializers import zero_bias
 from search_spaces.networks import NETWORKS, NetworkKind
 from search_spaces.overrides import Value, spelled
 from search_spaces.schedules import warms_up
 from search_spaces.space import decay_kind
+from search_spaces.weight_draws import zero_bias
 
 MOMENTUM_CYCLES = frozenset(("one_cycle", "one_cycle_linear"))
 """Schedules that cycle the optimizer's momentum where it has one."""

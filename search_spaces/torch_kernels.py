@@ -4,7 +4,7 @@ They are named in this file alone. Where this torch has none of that name, train
 
 | kernels | without them |
 |---|---|
-| `_fused_sgd_`, `_fused_adam_` | the update rule in torch's public functions, several passes over all members |
+| `_fused_sgd_`, `_fused_adam_` | the update rule, in several passes over all members |
 | `aten.elu`, `aten.silu`, `aten.gelu`, `aten.*_backward` | autograd of the activation |
 | `native_layer_norm`, its backward pass | autograd of the norm |
 """

@@ -34,7 +34,8 @@ from search_spaces.space import complete
 from tests.benchmarks.peers.digits_network import BATCH, EPOCHS, WIDTH, Point, epochs, in_memory
 from tests.trainers.packs import TINY, blobs, member
 from trainers.evaluation import Slot
-from trainers.loop.pack import _Training, single_threaded, train_pack
+from trainers.loop.pack import _Training, train_pack
+from trainers.loop.single_thread import single_threaded
 from trainers.member import Member
 from trainers.tasks import TASKS
 

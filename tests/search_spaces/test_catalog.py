@@ -19,7 +19,7 @@ from search_spaces.activations import Activation
 from search_spaces.catalog import FACTORS
 from search_spaces.clipping import Clip
 from search_spaces.factor import Factor, Level
-from search_spaces.initializers import Draw, Initializer
+from search_spaces.initializers import Initializer
 from search_spaces.input_scaling import InputScaling
 from search_spaces.normalizations import Normalization
 from search_spaces.optimizers import Step, UpdateRule
@@ -27,6 +27,7 @@ from search_spaces.parts import place
 from search_spaces.schedules import SCHEDULE, Schedule
 from search_spaces.schedules.warmups import Warmup
 from search_spaces.weight_constraints import WeightConstraint
+from search_spaces.weight_draws import Draw
 from trainers.tensors.layout import Layout
 
 K, B, F, P, STEPS = 3, 5, 8, 17, 12

@@ -12,8 +12,8 @@ import torch
 
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Setting
-from search_spaces.initializers import zero_bias
 from search_spaces.schedules import Schedule
+from search_spaces.weight_draws import zero_bias
 from tests.trainers.packs import TINY, blobs, member, pictures
 from trainers.config_audit import check
 from trainers.config_audit.reading import BuiltPack

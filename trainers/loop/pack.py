@@ -7,13 +7,11 @@ items, C outputs, P flat parameters, T steps. A single run is a pack of one.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from functools import cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from trainers.config_audit import BuiltPack, check
@@ -26,6 +24,7 @@ from trainers.loop.evaluate import Evaluator
 from trainers.loop.feed import Feed
 from trainers.loop.manual_backward import ManualBackward, StackTensors, written_out
 from trainers.loop.noise import NoiseSource
+from trainers.loop.single_thread import single_threaded
 from trainers.loop.stack import Stack
 from trainers.loop.structure import structure_key
 from trainers.loop.updates import Updates
@@ -81,28 +80,6 @@ def train_pack(
         training = _Training([members[k] for k in order], task, torch.device(device), diagnostics)
         found = dict(zip(order, training.run(on_progress), strict=True))
     return [found[k] for k in range(len(members))]
-
-
-@contextmanager
-def single_threaded() -> Iterator[None]:
-    """One thread and no denormals: packs run side by side, and a result must not hang on either."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    try:
-        with _products_of_numpy().limit(limits=1, user_api="blas"), warnings.catch_warnings():
-            # Gradients accumulate into strided rows on purpose; a dense layout measured no faster.
-            warnings.filterwarnings("ignore", message="grad and param do not obey")
-            yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(threads)
-
-
-@cache
-def _products_of_numpy() -> ThreadpoolController:
-    """Found once: it looks at every library that is loaded."""
-    return ThreadpoolController()
 
 
 class _Training:

@@ -14,7 +14,8 @@ from torch import Tensor
 from search_spaces.activation_gains import activation_gain
 from search_spaces.bias import BIAS
 from search_spaces.config import Config
-from search_spaces.initializers import INITIALIZER, Draw, Initializer
+from search_spaces.initializers import INITIALIZER, Initializer
+from search_spaces.weight_draws import Draw
 from trainers.tensors.matmul import by_numpy, product
 
 Floats = NDArray[np.float64]

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from search_spaces.initializers import orthogonal
+from search_spaces.weight_draws import orthogonal
 from trainers.networks.linear import InitialWeights
 
 Floats = NDArray[np.float64]

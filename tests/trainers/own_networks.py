@@ -45,7 +45,3 @@ class Dropping(Layered):
 
     def forward(self, x: Tensor) -> Any:
         return self.last(functional.dropout(self.noise(self.hidden(x)), 0.2, self.training))
-
-
-def plain(inputs: int, outputs: int, config: Config) -> nn.Module:
-    return nn.Linear(inputs, outputs, bias=False)

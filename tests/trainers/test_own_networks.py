@@ -1,4 +1,4 @@
-"""A user's own network in a pack: it trains as alone, what it keeps and what it draws is each member's own."""
+"""A user's own network in a pack: it trains as alone, and its buffers and draws are each member's own."""
 
 from __future__ import annotations
 

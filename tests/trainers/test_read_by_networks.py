@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from search_spaces.config import Config
 from search_spaces.space import complete
-from tests.trainers.own_networks import FLOAT32, own, plain
+from tests.trainers.own_networks import FLOAT32, own
 from tests.trainers.packs import member, numbers_of
 from trainers.loop.pack import train_pack
 from trainers.tasks.task import Task
@@ -50,6 +50,10 @@ def pair(name: str, one: Any, other: Any, **levels: str) -> tuple[Config, Config
             levels, {name: other}, setting=FLOAT32
         )
     return complete({name: one}, setting=FLOAT32), complete({name: other}, setting=FLOAT32)
+
+
+def plain(inputs: int, outputs: int, config: Config) -> nn.Module:
+    return nn.Linear(inputs, outputs, bias=False)
 
 
 class Scaled(nn.Module):

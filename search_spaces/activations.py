@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from search_spaces.elementwise import WRITTEN, WithDerivative, steady, tanh_into, with_quicker
+from search_spaces.elementwise import WITH_DERIVATIVE, WithDerivative, steady, tanh_into, with_quicker
 from search_spaces.factor import Factor, Level, Range, Source
 
 
@@ -31,7 +31,7 @@ class Activation:
     """Draws a number for every element in training."""
     gated: bool = False
     """Takes two sums for each unit: x is the first half of the features times what the second lets pass."""
-    written: WithDerivative | None = None
+    with_derivative: WithDerivative | None = None
     """The same with its derivative; None: left to autograd."""
 
     @property
@@ -162,7 +162,9 @@ def _level(
 ) -> Level[Activation]:
     return Level(
         name=name,
-        build=build if isinstance(build, Activation) else Activation(apply=build, written=WRITTEN.get(name)),
+        build=build
+        if isinstance(build, Activation)
+        else Activation(apply=build, with_derivative=WITH_DERIVATIVE.get(name)),
         enters="structure",
         source=Source(document=document, claim=claim),
         cost_rank=rank,

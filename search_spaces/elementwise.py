@@ -116,5 +116,5 @@ DERIVATIVES: Mapping[str, WithDerivative] = {
 }
 """The activations that our studies train most."""
 
-WRITTEN = {name: row for name, row in DERIVATIVES.items() if available(*row.kernels)}
+WITH_DERIVATIVE = {name: row for name, row in DERIVATIVES.items() if available(*row.kernels)}
 """Those whose kernels this torch has."""

@@ -33,7 +33,7 @@ NAMES = (
 )
 """Below `torch`."""
 
-MISSING = object()
+MISSING: Any = object()
 
 
 def _lookup(name: str) -> Any:

@@ -63,7 +63,7 @@ def weights_after(
         if spoilt is not None:
             _spoil(training, spoilt)
         found = training.run(None)
-        last = training.everybody.holding(*training.log.last(training.stack))
+        last = training.full_stack.holding(*training.log.last(training.stack))
     return last.params_SP.double().numpy(), [evaluation.status for evaluation in found]
 
 

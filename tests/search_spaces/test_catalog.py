@@ -158,7 +158,7 @@ def update(build: UpdateRule, members: list[int], numbers: list[Numbers], dtype:
     return params, *state.values()
 
 
-def pace(
+def schedules(
     build: Callable[..., Schedule], members: list[int], numbers: list[Numbers], dtype: torch.dtype
 ) -> Made:
     schedules = [build(STEPS, **own) for own in numbers]
@@ -192,7 +192,7 @@ def constrain(
 def warm(build: Warmup, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
     """Before a schedule that cycles momentum."""
     after = SCHEDULE.level("one_cycle").build
-    return pace(lambda steps, **own: build(steps, after, **own), members, numbers, dtype)
+    return schedules(lambda steps, **own: build(steps, after, **own), members, numbers, dtype)
 
 
 def scale(build: InputScaling, members: list[int], numbers: list[Numbers], dtype: torch.dtype) -> Made:
@@ -215,7 +215,7 @@ EXERCISES: dict[str, Callable[..., Made]] = {
     "input_scaling": scale,
     "weight_constraint": constrain,
     "optimizer": update,
-    "schedule": pace,
+    "schedule": schedules,
     "warmup": warm,
     "clipping": clip,
 }

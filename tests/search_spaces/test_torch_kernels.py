@@ -27,7 +27,7 @@ from tests.trainers.packs import TINY, blobs, member
 from trainers.loop.pack import train_pack
 
 fused = [level.name for level in OPTIMIZER.levels if level.build.fused is not None]
-written = [level.name for level in ACTIVATION.levels if level.build.written is not None]
+written = [level.name for level in ACTIVATION.levels if level.build.with_derivative is not None]
 figures = []
 for activation in ("relu", "logistic", "tanh", "selu", "silu", "gelu"):
     rules = ("momentum", "nesterov", "adam", "adamw")

@@ -39,7 +39,7 @@ def built(
     pack = [member(levels=levels, numbers=numbers, setting=setting, index=k) for k in range(2)]
     pictured = levels.get("augmentation", "none") != "none" or setting.network != "mlp"
     training = _Training(pack, task or (pictures() if pictured else blobs()), torch.device("cpu"), "none")
-    return training.wiring(*training.feed.batch(0), training.noise.at(0))
+    return training.built_pack(*training.feed.batch(0), training.noise.at(0))
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -54,7 +54,9 @@ def flips_instead(x: torch.Tensor, down: torch.Tensor, right: torch.Tensor, flip
     return moved(x, 0 * down, 0 * right, torch.ones_like(flipped))
 
 
-def without_cycle(updates: Updates, made: Callable[[Updates], StepSchedule] = Updates._pace) -> StepSchedule:
+def without_cycle(
+    updates: Updates, made: Callable[[Updates], StepSchedule] = Updates._schedules
+) -> StepSchedule:
     return dataclasses.replace(made(updates), momentum_TK1=None)
 
 
@@ -195,7 +197,7 @@ def without_cycle(updates: Updates, made: Callable[[Updates], StepSchedule] = Up
             "momentum_number",
             {"schedule": "one_cycle", "optimizer": "adam"},
             {},
-            "trainers.loop.updates.Updates._pace",
+            "trainers.loop.updates.Updates._schedules",
             without_cycle,
         ),
         (
@@ -364,11 +366,11 @@ def test_an_augmentation_that_reaches_its_neighbour_is_noticed(monkeypatch: pyte
         for k, level in enumerate(("none", "shift"))
     ]
 
-    def wiring() -> BuiltPack:
+    def built_pack() -> BuiltPack:
         training = _Training(pack, pictures(), torch.device("cpu"), "none")
-        return training.wiring(*training.feed.batch(0), training.noise.at(0))
+        return training.built_pack(*training.feed.batch(0), training.noise.at(0))
 
-    check(wiring())
+    check(built_pack())
     monkeypatch.setattr("trainers.loop.augmentation.Augmenter.augment", lambda self, x, *_: x.flip(0))
     with pytest.raises(ValueError, match="augmented was asked to be False"):
-        check(wiring())
+        check(built_pack())

@@ -202,7 +202,7 @@ def test_what_is_recorded_is_what_is_recorded_alone() -> None:
 def test_a_mixed_pack_trains_without_autograd_and_has_its_gradients() -> None:
     pairs = [(name, "adam") for name in SHARING]
     training = _Training(pack_of(pairs), blobs(), torch.device("cpu"), "none")
-    assert training.written is not None
+    assert training.manual is not None
     x, y = training.feed.batch(0)
     made, wanted = training._both_gradients(x, y, training.noise.at(0))
     torch.testing.assert_close(made, wanted, rtol=1e-4, atol=1e-6)
@@ -213,7 +213,7 @@ def test_a_mixed_pack_trains_without_autograd_and_has_its_gradients() -> None:
 
 def wired(pack: list[Member]) -> BuiltPack:
     training = _Training(pack, blobs(), torch.device("cpu"), "none")
-    return training.wiring(*training.feed.batch(0), training.noise.at(0))
+    return training.built_pack(*training.feed.batch(0), training.noise.at(0))
 
 
 def changed(pack: list[Member], k: int, factor: str, level: str) -> list[Member]:
@@ -266,7 +266,10 @@ def test_a_slice_that_the_written_out_pass_gets_wrong_is_noticed(monkeypatch: py
     made = manual_backward._layer
 
     def all_alike(network: Perceptron, *rest: Any) -> Any:
-        return made(dataclasses.replace(network, block=dataclasses.replace(network.block, runs=())), *rest)
+        return made(
+            dataclasses.replace(network, block=dataclasses.replace(network.block, activation_groups=())),
+            *rest,
+        )
 
     monkeypatch.setattr(manual_backward, "_layer", all_alike)
     with pytest.raises(ValueError, match="distance from autograd's gradient was asked to be 0"):

@@ -202,7 +202,7 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     ),
 )
 
-FROM_LOSSES: Mapping[str, str] = {
+FROM_LOSSES: dict[str, str] = {
     "end.train_loss": "loss on training items without dropout and the like, after the last step",
     "end.validation_loss": "loss on the validation items after the last step",
     "end.gap": "end.validation_loss minus end.train_loss",

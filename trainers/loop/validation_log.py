@@ -19,7 +19,7 @@ PLATEAU_THRESHOLD = 1e-4
 """Relative improvement of the validation loss that counts, as in torch's ReduceLROnPlateau."""
 
 
-def look_steps(setting: Setting) -> list[int]:
+def evaluation_steps(setting: Setting) -> list[int]:
     """The steps after which validation is measured: evenly spaced, the last one included."""
     spaced = np.linspace(0, setting.steps, setting.evaluations + 1)[1:]
     return [int(step) for step in spaced.round()]
@@ -46,7 +46,7 @@ class ValidationLog:
         self._since = 0
         self._step = 0
         self._in_validation_K = torch.zeros(count, dtype=torch.bool, device=device)
-        self._looks: list[tuple[int, list[float], list[float], list[float], list[float]]] = []
+        self._points: list[tuple[int, list[float], list[float], list[float], list[float]]] = []
 
     @property
     def training_K(self) -> Tensor:
@@ -57,11 +57,11 @@ class ValidationLog:
         """One step's training losses; the first that is not finite ends its member."""
         finite_K = torch.isfinite(losses_K)
         if not bool(finite_K.all()):
-            self._bury(~finite_K, step)
+            self._mark_diverged(~finite_K, step)
         self._summed_K += losses_K
         self._since += 1
 
-    def _bury(self, broken_K: Tensor, step: int) -> None:
+    def _mark_diverged(self, broken_K: Tensor, step: int) -> None:
         broken_K = broken_K & self.training_K
         self.ended_at_K[broken_K] = step
         self.alive_K &= ~broken_K
@@ -79,14 +79,14 @@ class ValidationLog:
         _copy(stack, self.training_K, params_KP, buffers_KP)
         return params_KP, buffers_KP
 
-    def look(self, step: int, metric_K: Tensor, loss_K: Tensor, rate_K: Tensor) -> None:
+    def record(self, step: int, metric_K: Tensor, loss_K: Tensor, rate_K: Tensor) -> None:
         """One look at the validation items closes an interval of the curve."""
         alive = self.alive_K.clone()
-        self._bury(~torch.isfinite(loss_K), step)
+        self._mark_diverged(~torch.isfinite(loss_K), step)
         self._in_validation_K |= alive & ~self.alive_K
         seen = (self._summed_K / self._since, loss_K, metric_K, rate_K)
         train, loss, metric, rate = (values.tolist() for values in seen)
-        self._looks.append((step, train, loss, metric, rate))
+        self._points.append((step, train, loss, metric, rate))
         self._summed_K, self._since, self._step = torch.zeros_like(self._summed_K), 0, step
 
     def keep_best(self, metric_K: Tensor, loss_K: Tensor, stack: Stack) -> Tensor:
@@ -119,7 +119,7 @@ class ValidationLog:
                 validation_metric=metric[k],
                 learning_rate=rate[k],
             )
-            for step, train, loss, metric, rate in self._looks
+            for step, train, loss, metric, rate in self._points
             if not ended or step < ended or (step == ended and not diverged)
         )
 
@@ -139,7 +139,7 @@ class Patience:
         self._patience_K = patience_K
         self._bad_K = torch.zeros_like(patience_K)
 
-    def look(self, better_K: Tensor) -> Tensor:
+    def update(self, better_K: Tensor) -> Tensor:
         """Which members [K] have now waited longer than they are willing to."""
         self._bad_K = torch.where(better_K, 0.0, self._bad_K + 1)
         return self._bad_K > self._patience_K
@@ -154,7 +154,7 @@ class Plateau:
         self._best_K = torch.full_like(factor_K, math.inf)
         self._bad_K = torch.zeros_like(factor_K)
 
-    def look(self, loss_K: Tensor) -> None:
+    def update(self, loss_K: Tensor) -> None:
         """After `patience` looks without improvement the next one multiplies the rate by `factor`."""
         better = loss_K < self._best_K * (1 - PLATEAU_THRESHOLD)
         self._best_K = torch.where(better, loss_K, self._best_K)

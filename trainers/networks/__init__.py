@@ -75,7 +75,7 @@ def network_of_stack(configs: Sequence[Config], task: Task) -> Network:
 
 def network_of_rows(network: Network, rows: Sequence[int]) -> Network:
     """The network of these rows of its stack alone."""
-    if not isinstance(network, StackNetwork) or not network.block.runs:
+    if not isinstance(network, StackNetwork) or not network.block.activation_groups:
         return network
     return dataclasses.replace(network, block=network.block.of_rows(rows))
 

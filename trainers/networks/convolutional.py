@@ -116,7 +116,7 @@ class Convolutional(StackNetwork):
     def operations(self) -> tuple[str, ...]:
         height, width, _ = self.shape
         kind = "residual" if self.residual else "plain"
-        return ("convolutional", f"{height}x{width}", *self.block.words, kind)
+        return ("convolutional", f"{height}x{width}", *self.block.operations, kind)
 
     @property
     def item_shape(self) -> tuple[int, ...]:

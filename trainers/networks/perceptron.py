@@ -70,7 +70,7 @@ class Perceptron(StackNetwork):
 
     @property
     def operations(self) -> tuple[str, ...]:
-        return ("perceptron", *self.block.words, "residual" if self.residual else "plain")
+        return ("perceptron", *self.block.operations, "residual" if self.residual else "plain")
 
     @property
     def flops(self) -> float:

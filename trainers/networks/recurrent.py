@@ -92,7 +92,7 @@ class Recurrent(StackNetwork):
     @property
     def operations(self) -> tuple[str, ...]:
         kind = "residual" if self.residual else "plain"
-        return ("recurrent", "x".join(map(str, self.shape)), *self.block.words, kind)
+        return ("recurrent", "x".join(map(str, self.shape)), *self.block.operations, kind)
 
     @property
     def flops(self) -> float:

@@ -122,8 +122,9 @@ class Level(Generic[Built]):
     build: Built
     enters: Entry
     source: Source
-    cost_rank: int
-    """Unique within the factor, smallest is cheapest: ties are given to the cheapest."""
+    cost_rank: float
+    """Unique within the factor, smallest is cheapest: ties are given to the cheapest. A level between two
+    others may have a rank between theirs."""
     ranges: tuple[Range, ...] = ()
     """The numbers this level opens; they exist only where the level is chosen."""
     note: str = ""

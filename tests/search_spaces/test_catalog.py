@@ -284,8 +284,8 @@ def test_a_number_is_opened_exactly_where_an_order_uses_it() -> None:
 @pytest.mark.parametrize("factor", FACTORS.values(), ids=list(FACTORS))
 def test_cost_ranks_are_unique_and_the_frameworks_default_is_the_cheapest(factor: Factor[Any]) -> None:
     ranks = {level.name: level.cost_rank for level in factor.levels}
-    assert sorted(ranks.values()) == list(range(len(ranks)))
-    assert ranks[factor.framework_default] == 0
+    assert len(set(ranks.values())) == len(ranks)
+    assert min(ranks, key=ranks.__getitem__) == factor.framework_default
 
 
 @pytest.mark.parametrize("factor", FACTORS.values(), ids=list(FACTORS))

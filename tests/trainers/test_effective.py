@@ -63,7 +63,7 @@ def test_every_level_reads_back_as_itself(factor: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "asked", "built"),
+    ("key", "expected", "built"),
     [
         ("depth", {"depth": 3}, {}),
         ("width", {"width": 9}, {}),
@@ -84,7 +84,7 @@ def test_a_setting_that_was_not_built_is_noticed(key: str, expected: Mapping[str
 
 
 @pytest.mark.parametrize(
-    ("key", "factor", "asked", "built"),
+    ("key", "factor", "expected", "built"),
     [
         ("activation", "activation", "tanh", "relu"),
         ("activation", "activation", "gelu", "silu"),

@@ -20,7 +20,15 @@ from search_spaces.factor import Factor, Level, Range, Source
 
 @dataclass(frozen=True, kw_only=True)
 class Activation:
-    """What a hidden layer's function needs from the trainer, and how it is applied."""
+    """A hidden layer's function, and what it needs from the trainer.
+
+    Example:
+        >>> silu = ACTIVATION.level("silu").build
+        >>> silu.apply(torch.tensor([-1.0, 0.0, 1.0]))
+        tensor([-0.2689,  0.0000,  0.7311])
+        >>> ACTIVATION.level("prelu").build.learned
+        {'slope': 0.25}
+    """
 
     apply: Callable[..., Tensor]
     """f(x [..., B, F], **numbers, **learned) -> [..., B, F], or [..., B, F / 2] where gated. Where noisy,

@@ -135,7 +135,15 @@ class Level(Generic[Built]):
 
 @dataclass(frozen=True, kw_only=True)
 class Factor(Generic[Built]):
-    """One thing that may vary, with its levels in the order people read them."""
+    """One thing that may vary, with its levels in the order in which tables list them.
+
+    Example:
+        >>> from search_spaces.catalog import FACTORS
+        >>> FACTORS["optimizer"].framework_default
+        'sgd'
+        >>> [span.name for span in FACTORS["optimizer"].level("adamw").ranges]
+        ['learning_rate', 'beta1', 'beta2', 'eps', 'weight_decay']
+    """
 
     name: str
     meaning: str

@@ -69,6 +69,20 @@ def train_pack(
 
     Raises:
         ValueError: no members, different structures, or a config that the task's network cannot have.
+
+    Example:
+        >>> from search_spaces.config import Setting
+        >>> from search_spaces.space import complete
+        >>> from trainers.evaluation import Slot
+        >>> from trainers.tasks import TASKS
+        >>> place = {"study": "mine", "factor": "activation", "task": "digits", "regime": "any", "block": 0}
+        >>> slots = [Slot(**place, level="relu", phase="retune", index=k) for k in range(2)]
+        >>> setting = Setting(steps=20, evaluations=2, width=16)
+        >>> configs = [complete({}, {"learning_rate": rate}, setting=setting) for rate in (0.01, 0.1)]
+        >>> members = [Member(slot=s, config=c, seed_index=0) for s, c in zip(slots, configs, strict=True)]
+        >>> slow, fast = train_pack(members, TASKS["digits"]())
+        >>> slow.status, fast.validation_loss < slow.validation_loss
+        ('finished', True)
     """
     if not members:
         raise ValueError("a pack needs at least one member")

@@ -57,6 +57,16 @@ def fetched(address: str | Path, *, sha256: str = "", cache: str | Path | None =
         ValueError: an address of another kind or with a secret in it, no hash for one that is no path,
             nothing there, no right to read it, another content, or a cache that cannot be written. The
             message names the address.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     original = Path(folder) / "churn.csv"
+        ...     _ = original.write_bytes(b"calls,left")
+        ...     content = hashlib.sha256(b"calls,left").hexdigest()
+        ...     copy = fetched(original, sha256=content, cache=Path(folder) / "cache")
+        ...     copy.read_text(), copy == original
+        ('calls,left', False)
     """
     scheme, shown = _checked(str(address))
     wanted = sha256.strip().lower()

@@ -29,6 +29,14 @@ class Task(TaskFields):
 
     Raises:
         ValueError: what `trainers.tasks.checks.check` refuses.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(60, 2))
+        >>> task = Task.from_arrays(x, x[:, 0] > x[:, 1], kind="classification", name="sides")
+        >>> task.n_inputs, task.n_classes, task.metric
+        (2, 2, 'error_rate')
+        >>> len(task.split("my-study", block=0).train)
+        36
     """
 
     def __post_init__(self) -> None:
@@ -81,6 +89,13 @@ class Task(TaskFields):
         Raises:
             ValueError: non-finite or non-numeric x, lengths that differ, a missing label, one class, too few
                 items, or a field that Task does not have.
+
+        Example:
+            >>> images = np.random.default_rng(0).normal(size=(60, 8, 8, 1))
+            >>> labels = ["cat", "dog"] * 30
+            >>> task = Task.from_arrays(images, labels, kind="classification", name="pets")
+            >>> task.shape, task.x.shape, task.y[:4].tolist()
+            ((8, 8, 1), (60, 64), [0, 1, 0, 1])
         """
         return _task(x, y, kind=kind, name=name, classes=classes, rest=rest)
 
@@ -101,6 +116,16 @@ class Task(TaskFields):
 
         Raises:
             ValueError: what `trainers.tasks.readers.csv_arrays` or `from_arrays` refuses.
+
+        Example:
+            >>> from tempfile import TemporaryDirectory
+            >>> rows = [f"{day * day % 31},{day % 2}" for day in range(60)]
+            >>> with TemporaryDirectory() as folder:
+            ...     file = Path(folder) / "churn.csv"
+            ...     _ = file.write_text(chr(10).join(["calls,left", *rows]))
+            ...     task = Task.from_csv(file, target="left", kind="classification")
+            >>> task.name, task.x.shape
+            ('churn', (60, 1))
         """
         file = Path(path)
         name = file.stem if name is None else name
@@ -133,6 +158,12 @@ class Task(TaskFields):
 
         Raises:
             ValueError: what `trainers.tasks.readers.dataset_arrays` or `from_arrays` refuses.
+
+        Example:
+            >>> import torch
+            >>> pairs = torch.utils.data.TensorDataset(torch.eye(60), torch.arange(60) % 2)
+            >>> Task.from_dataset(pairs, kind="classification", name="pairs").n_inputs
+            60
         """
         try:
             x, y = dataset_arrays(dataset)

@@ -167,8 +167,8 @@ def _augmented(config: Config, task: Task) -> list[Any]:
         return []
     height, width = task.shape[:2] if task.is_image else (task.shape[0], 1)
     possible = {"rotation": True, "flip": width > 1, "shift": max(reach(height), reach(width)) > 0}
-    found = [name for name in sorted(names) if possible[name]]
-    return [found, config.numbers.get("rotation_degrees")] if found else []
+    effective = [name for name in sorted(names) if possible[name]]
+    return [effective, config.numbers.get("rotation_degrees")] if effective else []
 
 
 def _dropped(config: Config, network: Network) -> list[Any]:

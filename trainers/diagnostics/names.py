@@ -51,11 +51,11 @@ def summaries(numbers: Mapping[str, float]) -> dict[str, float]:
 
 def profiles(numbers: Mapping[str, float]) -> dict[str, list[tuple[int, float]]]:
     """'init.activation_square' -> (layer, value) in the order of layers, for what is recorded per layer."""
-    found: dict[str, list[tuple[int, float]]] = {}
+    by_profile: dict[str, list[tuple[int, float]]] = {}
     for name, value in numbers.items():
         if match := LAYER.fullmatch(name):
-            found.setdefault(match["profile"], []).append((int(match["number"]), value))
-    return {name: sorted(values) for name, values in found.items()}
+            by_profile.setdefault(match["profile"], []).append((int(match["number"]), value))
+    return {name: sorted(values) for name, values in by_profile.items()}
 
 
 def factor(values: Sequence[float]) -> float | None:

@@ -56,12 +56,12 @@ def sparsity(layout: Layout, params_KP: Tensor) -> Tensor:
 def update_ratios(layout: Layout, before_KP: Tensor, after_KP: Tensor) -> Tensor:
     """||change|| / ||weights before|| [K, L] of every linear map's weights; NaN where they were zero."""
     before, after = layout.views(before_KP), layout.views(after_KP)
-    found = [
+    ratios = [
         torch.linalg.vector_norm((after[name] - before[name]).flatten(1), dim=1)
         / torch.linalg.vector_norm(before[name].flatten(1), dim=1)
         for name in linear_maps(layout)
     ]
-    return torch.stack(found, dim=1) if found else before_KP.new_empty(len(before_KP), 0)
+    return torch.stack(ratios, dim=1) if ratios else before_KP.new_empty(len(before_KP), 0)
 
 
 def layer_radii(layout: Layout, params_KP: Tensor) -> Tensor | None:

@@ -119,12 +119,12 @@ class Augmenter:
                 # cos and sin here: torch's last bit may hang on a number's place in the tensor.
                 angle[:, m] = np.cos(np.radians(degrees) * unit), np.sin(np.radians(degrees) * unit)
         names = frozenset().union(*self._drawn)
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         if names & {"shift", "flip"}:
-            found |= {"offset": self._by_step(offset), "flipped": self._by_step(flipped)}
+            tensors |= {"offset": self._by_step(offset), "flipped": self._by_step(flipped)}
         if "rotation" in names:
-            found["rotation"] = self._by_step(angle).to(self._dtype)
-        return found
+            tensors["rotation"] = self._by_step(angle).to(self._dtype)
+        return tensors
 
     def _by_step(self, draws: NDArray[np.generic]) -> Tensor:
         """[..., M, steps * B] as [steps, ..., M, B]."""
@@ -173,5 +173,5 @@ def turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     from_down = (cosine * down - sine * right) * (2 / height)
     images = x.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
     grid = torch.stack([from_right, from_down], dim=-1)
-    found = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return found.permute(0, 2, 3, 1).reshape(x.shape)
+    tensors = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return tensors.permute(0, 2, 3, 1).reshape(x.shape)

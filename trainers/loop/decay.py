@@ -49,8 +49,10 @@ class Decay:
         """Decoupled decay: AdamW's, before its step."""
         strength_K1 = self._strength["decoupled"]
         if strength_K1 is not None:
-            kept = 1 - rate_K1 * strength_K1
-            params_KP.mul_(kept if self._scope_KP is None else torch.where(self._scope_KP > 0, kept, 1.0))
+            remaining = 1 - rate_K1 * strength_K1
+            params_KP.mul_(
+                remaining if self._scope_KP is None else torch.where(self._scope_KP > 0, remaining, 1.0)
+            )
 
     def _in_scope(self, pull_KP: Tensor) -> Tensor:
         return pull_KP if self._scope_KP is None else pull_KP * self._scope_KP

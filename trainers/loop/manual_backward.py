@@ -139,8 +139,8 @@ class NormalizationPass:
         return self._statistics.output(self._gain, self._shift)
 
     def backward(self, dy: Tensor) -> Tensor:
-        dx, *found = self._statistics.pull(dy)
-        for place, gradient in zip(self._gradients, found, strict=True):
+        dx, *gradients = self._statistics.pull(dy)
+        for place, gradient in zip(self._gradients, gradients, strict=True):
             place.copy_(gradient)
         return dx
 
@@ -184,8 +184,8 @@ class AutogradOperation:
         return self._y.detach()
 
     def backward(self, dy: Tensor) -> Tensor:
-        dx, *found = torch.autograd.grad(self._y, (self._x, *self._leaves.values()), dy)
-        for place, gradient in zip(self._gradients, found, strict=True):
+        dx, *gradients = torch.autograd.grad(self._y, (self._x, *self._leaves.values()), dy)
+        for place, gradient in zip(self._gradients, gradients, strict=True):
             place.copy_(gradient)
         return dx
 

@@ -81,9 +81,9 @@ class DropoutMasks:
 
     def at(self, step: int, rows: Rows) -> Tensor:
         """Of the shape of the draws, of those members."""
-        kept = self._draws.at(step, rows) >= self._threshold[rows]
+        survives = self._draws.at(step, rows) >= self._threshold[rows]
         # As small integers: torch turns those into floats nine times faster than booleans.
-        masks = torch.from_numpy(kept.view(np.int8)).to(self._scale.device, self._scale.dtype)
+        masks = torch.from_numpy(survives.view(np.int8)).to(self._scale.device, self._scale.dtype)
         return masks.mul_(self._scale[rows])
 
 

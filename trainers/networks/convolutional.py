@@ -105,12 +105,12 @@ class Convolutional(StackNetwork):
     def places(self) -> tuple[int, ...]:
         """Rows times columns of each convolution's output."""
         height, width, _ = self.shape
-        found = []
+        places = []
         for i in range(self.depth):
-            found.append(height * width)
+            places.append(height * width)
             if i in self.pooled_after:
                 height, width = max(height // 2, 1), max(width // 2, 1)
-        return tuple(found)
+        return tuple(places)
 
     @property
     def operations(self) -> tuple[str, ...]:

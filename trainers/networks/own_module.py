@@ -69,13 +69,13 @@ class OwnModule:
     @property
     def buffers(self) -> Layout:
         """What is kept beside it: what is frozen, and buffers, counters that nobody reads left out."""
-        kept = {name: tuple(p.shape) for name, p in self.module.named_parameters() if not p.requires_grad}
-        kept |= {
+        stored = {name: tuple(p.shape) for name, p in self.module.named_parameters() if not p.requires_grad}
+        stored |= {
             name: tuple(b.shape)
             for name, b in self.module.named_buffers()
             if b.dtype.is_floating_point or self._counts(name)
         }
-        return Layout.of({name: (shape, "buffer") for name, shape in kept.items()})
+        return Layout.of({name: (shape, "buffer") for name, shape in stored.items()})
 
     def _counts(self, name: str) -> bool:
         """Whether a whole-numbered buffer is kept per member: a norm's counter only if it averages by it."""
@@ -138,23 +138,23 @@ class OwnModule:
             own = {name: rows[name].to(types[name], copy=True) for name in rows.keys() & types.keys()}
             tensors = {name: p[k] for name, p in parameters.items()} | rows | own
             # A copy: a module that changes x in place would change everybody's items.
-            given = x[k].long() if self.task.inputs == "tokens" else x[k].clone()
-            with _Kept(self.module, set(own)) as kept:
-                output: Tensor = torch.func.functional_call(self.module, tensors, (given,))
+            x_BF = x[k].long() if self.task.inputs == "tokens" else x[k].clone()
+            with _BuffersAfter(self.module, set(own)) as after:
+                output: Tensor = torch.func.functional_call(self.module, tensors, (x_BF,))
             if how.training:
-                kept.write(rows)
+                after.write(rows)
             outputs.append(output)
         return how.seen("output", torch.stack(outputs))
 
 
-class _Kept:
-    """What a module's buffers are at the end of one pass: it may have replaced them by others."""
+class _BuffersAfter:
+    """A module's buffers at the end of one pass, in which it may have replaced them by other tensors."""
 
     def __init__(self, module: torch.nn.Module, names: set[str]):
         self._module, self._names = module, names
         self._values: dict[str, Tensor] = {}
 
-    def __enter__(self) -> _Kept:
+    def __enter__(self) -> _BuffersAfter:
         if self._names:
             self._hook = self._module.register_forward_hook(self._look)
         return self

@@ -126,10 +126,10 @@ class TaskFields:
         n = len(self.y)
         if self.n_test is not None:
             test = np.arange(n - self.n_test, n)
-            rest = order.permutation(n - self.n_test)
+            others = order.permutation(n - self.n_test)
         else:
             everything = order.permutation(n)
             cut = max(1, n // 4)
-            test, rest = np.sort(everything[:cut]), everything[cut:]
-        cut = max(1, len(rest) // 5)
-        return Split(train=rest[cut:], validation=rest[:cut], test=test)
+            test, others = np.sort(everything[:cut]), everything[cut:]
+        cut = max(1, len(others) // 5)
+        return Split(train=others[cut:], validation=others[:cut], test=test)

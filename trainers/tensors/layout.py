@@ -77,13 +77,13 @@ class Layout:
 
     def leaves(self, flat: Tensor, grads: Tensor) -> dict[str, Tensor]:
         """As `views`, each a leaf whose gradient accumulates into the same place of `grads`."""
-        found = {}
+        leaves = {}
         gradients = self.views(grads)
         for name, view in self.views(flat).items():
             leaf = view.detach().requires_grad_()
             leaf.grad = gradients[name]
-            found[name] = leaf
-        return found
+            leaves[name] = leaf
+        return leaves
 
 
 EMPTY = Layout(())

@@ -1,7 +1,7 @@
 """Choices that cannot mean anything together, and those that mean less than they seem to.
 
-Each row is a rule over one complete config; what also hangs on a task (an image network on a table) is said
-by the network that is asked to serve it.
+Each row is a rule over one complete config; what also depends on a task (an image network on a table) is
+refused by the network.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ NOTED: tuple[Rule, ...] = (
         holds=lambda c: c.setting.residual and c.setting.depth == 1,
     ),
 )
-"""Combinations that are allowed and told."""
+"""Combinations that are allowed and noted."""
 
 EQUAL: tuple[Rule, ...] = (
     Rule(

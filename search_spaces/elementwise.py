@@ -67,7 +67,7 @@ def tanh_into(x: Tensor, place: Tensor) -> Tensor:
 
 
 def with_quicker(f: Callable[[Tensor], Tensor], into: Into) -> Callable[[Tensor], Tensor]:
-    """`f`, by `into` where nobody asks for a derivative."""
+    """`f`, computed by `into` where gradients are disabled."""
 
     def apply(x: Tensor) -> Tensor:
         return f(x) if torch.is_grad_enabled() else into(x, torch.empty_like(x))

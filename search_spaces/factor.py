@@ -19,7 +19,7 @@ DEEP_FROM = 8
 
 
 def unknown(what: str, name: object, allowed: Iterable[str]) -> ValueError:
-    """The error for a name nobody knows: says the rule, the nearest name and all allowed ones."""
+    """The error for an unknown name: states the rule, the nearest name and all allowed ones."""
     names = sorted(allowed)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
@@ -27,7 +27,7 @@ def unknown(what: str, name: object, allowed: Iterable[str]) -> ValueError:
 
 
 def rounded(value: float) -> float:
-    """`value` at 6 significant digits, so that an id never hangs on the last bit."""
+    """`value` at 6 significant digits, so that an id never depends on the last bit."""
     return float(f"{value:.6g}")
 
 

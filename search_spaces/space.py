@@ -123,7 +123,7 @@ def setting_range(name: str, low: float, high: float, default: int) -> Range:
 
 
 def openers(number: str) -> tuple[str, ...]:
-    """The levels that open a number, as 'factor=level'; empty for a name nobody knows."""
+    """The levels that open a number, as 'factor=level'; empty for an unknown name."""
     return tuple(
         f"{factor.name}={level.name}"
         for factor in FACTORS.values()

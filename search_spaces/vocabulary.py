@@ -41,7 +41,7 @@ def kinds(name: str) -> tuple[Kind, ...]:
     """What a name can be.
 
     Raises:
-        ValueError: nobody knows the name; the nearest is named.
+        ValueError: the name is unknown; the nearest is named.
     """
     possible: list[Kind] = []
     if name in FACTORS:

@@ -39,7 +39,7 @@ def rmsprop(params: Tensor, grads: Tensor, state: State, step: Step) -> None:
 
     As in torch eps is outside the root; 001 and 004 have it inside.
     """
-    # Room kept between steps: with 64 members of 25000, allocating it anew tripled the time of a step.
+    # Room kept between steps: with 64 members of 25000, allocating it again tripled the time of a step.
     square, scratch = state["square"], state["scratch"]
     torch.mul(grads, grads, out=scratch)
     square.lerp_(scratch, 1 - like(params, step.numbers["alpha"]))

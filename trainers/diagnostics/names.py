@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 Switch = Literal["none", "ends"]
-"""'ends': at the first and the last step, and the judging between; 'none': nothing is recorded."""
+"""'ends': at the first and the last step, and at validation; 'none': nothing is recorded."""
 Recorded = Literal["evidence", "ends", "none"]
 """Of whose inside a study records the ends: of members that verdicts are made of and of a search's trials; of
 all but the pilot; of nobody."""

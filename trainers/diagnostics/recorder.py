@@ -22,7 +22,7 @@ from trainers.networks.network import Network
 from trainers.tasks.task import Task
 
 KEPT = 256
-"""Steps whose losses are kept until they are looked at together: one by one took 0.15 ms a step."""
+"""Steps whose losses are kept until they are reduced together: one by one took 0.15 ms a step."""
 
 
 class Recorder:
@@ -48,7 +48,7 @@ class Recorder:
 
     @torch.no_grad()
     def begin(self, params_KP: Tensor, buffers_KP: Tensor, x_KBF: Tensor, y_KB: Tensor) -> None:
-        """Before the first step, with its batch: the end is looked at through the same items."""
+        """Before the first step, with its batch, which the end is measured on too."""
         self._batch = (x_KBF, y_KB)
         self._measure("init", params_KP, buffers_KP)
 
@@ -144,7 +144,7 @@ class Recorder:
 
 
 def shortened(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values at 6 significant digits, so that a record does not hang on the last bit."""
+    """Values at 6 significant digits, so that a record does not depend on the last bit."""
     with np.errstate(all="ignore"):
         places = 5 - np.floor(np.log10(np.abs(values)))
         scale = 10.0 ** np.abs(places)

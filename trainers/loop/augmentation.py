@@ -1,4 +1,4 @@
-"""Augmentation: a member's training items are moved, flipped or turned, in every epoch anew.
+"""Augmentation: a member's training items are moved, flipped or turned, with new draws every epoch.
 
 Draws come from the member's own streams, one for each transformation, so that levels which share a
 transformation share its draws. Shape letters: K members, M of them augmented, B items, P places,
@@ -100,7 +100,7 @@ class Augmenter:
         return centre[:, None], unit[:, None]
 
     def _epoch_draws(self, epoch: int) -> dict[str, Tensor]:
-        """Name -> [steps, ..., M, B]; what a member does not ask for leaves its items as they are."""
+        """Name -> [steps, ..., M, B]; draws of a missing transformation change nothing."""
         used = self._steps * self._items
         count = len(self._members)
         offset = np.zeros((2, count, used), dtype=np.int64)
@@ -116,7 +116,7 @@ class Augmenter:
             if "rotation" in names:
                 degrees = member.config.numbers.get("rotation_degrees", ROTATION_DEGREES.default)
                 unit = member.streams.stream("augmentation_rotation", epoch).uniform(-1, 1, size=used)
-                # cos and sin here: torch's last bit may hang on a number's place in the tensor.
+                # cos and sin here: torch's last bit may depend on a number's place in the tensor.
                 angle[:, m] = np.cos(np.radians(degrees) * unit), np.sin(np.radians(degrees) * unit)
         names = frozenset().union(*self._drawn)
         tensors: dict[str, Tensor] = {}
@@ -138,7 +138,7 @@ def reach(side: int) -> int:
 
 
 def moved(x: Tensor, down: Tensor, right: Tensor, flipped: Tensor) -> Tensor:
-    """Items [M, B, H, W, C] flipped left to right where asked, then shifted; the border is repeated.
+    """Items [M, B, H, W, C] flipped left to right where `flipped`, then shifted; the border is repeated.
 
     Args:
         x: the items.

@@ -70,7 +70,7 @@ class Affine:
         product(self._x.mT, dy, self._weight_gradient)
         if self._bias_gradient is not None:
             torch.sum(dy, 1, keepdim=True, out=self._bias_gradient)
-        # Nobody asks for the derivative with respect to items.
+        # The derivative with respect to items is not needed.
         return dy if self._reads_items else product(dy, self._weight.mT)
 
 
@@ -233,7 +233,7 @@ class ManualBackward:
 
         Args:
             x: one batch for each member.
-            how: the training pass; nobody can watch it.
+            how: the training pass, without a watch.
             losses: outputs [S, B, C] -> what each member is trained on [S], and its derivative [S, B, C].
         """
         x = self._network.block.enter(x, self._rows.parameters, self._rows.buffers, how)

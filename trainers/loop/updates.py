@@ -1,4 +1,4 @@
-"""What turns a pack's gradients into its next parameters: clipping, decay, schedule, update rule.
+"""From a pack's gradients to its next parameters: clipping, decay, schedule, update rule, constraint.
 
 Shape letters: K members, P flat parameters, T steps.
 """
@@ -138,7 +138,7 @@ class Updates:
         return torch.from_numpy(values_TK).to(self._columns.device, self._columns.dtype).unsqueeze(-1)
 
     def _clipping(self) -> list[Callable[[Tensor], Tensor]]:
-        """Every clipping rule somebody uses; members without it get an infinite threshold."""
+        """The clipping rules that members use; a member without one has an infinite threshold."""
         return [
             partial(level.build, **self._limits("clipping", level))
             for level in CLIPPING.levels
@@ -146,7 +146,7 @@ class Updates:
         ]
 
     def _constraining(self) -> list[Callable[[Tensor, Sequence[TensorSpan]], None]]:
-        """Every constraint somebody's weights are under; for members without it an infinite limit."""
+        """The weight constraints that members use; a member without one has an infinite limit."""
         return [
             partial(level.build.after_step, **self._limits("weight_constraint", level))
             for level in WEIGHT_CONSTRAINT.levels

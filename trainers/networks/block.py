@@ -35,7 +35,7 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """The parts of a hidden layer that are not its linear map; layers are told apart by number.
+    """The parts of a hidden layer that follow its linear map; layers are known by number.
 
     A network calls `enter` on its items, `weight` for every map that leads into a hidden layer, and `apply`
     on what such a map gives.
@@ -195,14 +195,14 @@ class Block:
         return _normed(self.norm, i, z, parameters, buffers, how, places)
 
     def activated(self, i: int, z: Tensor, parameters: Tensors, how: ForwardPass) -> Tensor:
-        """Layer i's activation of z [..., N, maps * U]; it may overwrite z where nobody needs it again."""
+        """Layer i's activation of z [..., N, maps * U]; it may overwrite z where it is not needed again."""
         if self.activation_groups:
             assert len(z) == self.activation_groups[-1].stop, "a network of another stack"
             if torch.is_grad_enabled() or how.watch is not None:
                 return torch.cat(
                     [_elementwise(group, z[group.rows], how) for group in self.activation_groups]
                 )
-            # Nobody sees the sums again; room for another tensor took 4 % of a training's time.
+            # The sums are not read again; allocating another tensor took 4 % of a training's time.
             for group in self.activation_groups:
                 z[group.rows] = _elementwise(group, z[group.rows], how)
             return z

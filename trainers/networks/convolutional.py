@@ -41,7 +41,7 @@ class Convolutional(StackNetwork):
     shape.
 
     Batch norm's statistics are over items and places, as in torch.nn.BatchNorm2d; layer and RMS norm are over
-    the channels of one place, unless they are asked for over the whole item. Dropout drops a channel of an
+    the channels of one place, unless the level is over the whole item. Dropout drops a channel of an
     item at all its places, as torch.nn.Dropout2d does (Tompson et al. 2015, arXiv:1411.4280): its neighbours
     would give away a single place.
     """

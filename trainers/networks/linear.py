@@ -40,7 +40,7 @@ core)."""
 
 
 def filled_up(x: Tensor) -> Tensor:
-    """x [..., G] with columns of zeros up to the next multiple of 16, where torch's products ask for it."""
+    """x [..., G] with columns of zeros up to the next multiple of 16, where that makes torch's products faster."""
     missing = 0 if x.device.type != "cpu" or by_numpy(x) else -x.shape[-1] % FULL
     return functional.pad(x, (0, missing)) if missing else x
 
@@ -59,14 +59,14 @@ def symmetrized(weight: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class InitialWeights:
-    """How the linear maps of a config start."""
+    """The initial weights and biases of a config's linear maps."""
 
     initializer: Initializer
     bias: Draw
     gain: float
-    """On every weight: the gain that is searched, and what the batch size has to say."""
+    """On every weight: `init_gain`, times the power of the batch size that the initializer has."""
     activation_gain: float
-    """On weights that read activations; 1 unless the initializer asks for it."""
+    """On weights that read activations; 1 unless the initializer follows the activation."""
     symmetric: bool
     """Square weights of hidden layers are read as (V + V^T) / 2."""
 

@@ -62,13 +62,13 @@ class OwnModule:
 
     @property
     def parameters(self) -> Layout:
-        """What is trained."""
+        """The parameters that are trained."""
         trained = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
         return Layout.of({name: (tuple(p.shape), "own") for name, p in trained.items()})
 
     @property
     def buffers(self) -> Layout:
-        """What is kept beside it: what is frozen, and buffers, counters that nobody reads left out."""
+        """Frozen parameters and buffers of each member, without counters that no layer reads."""
         stored = {name: tuple(p.shape) for name, p in self.module.named_parameters() if not p.requires_grad}
         stored |= {
             name: tuple(b.shape)
@@ -131,13 +131,13 @@ class OwnModule:
         types = {name: b.dtype for name, b in self.module.named_buffers()}
         outputs = []
         for k in range(x.shape[0]):
-            # In evaluation only what draws in spite of it needs a seed, the same for everybody.
+            # In evaluation only layers that draw all the same need a seed, equal for all members.
             torch.manual_seed(0 if how.seeds is None else how.seeds[k])
             rows = {name: b[k] for name, b in buffers.items()}
             # Copies: what is kept for the backward pass must not change with the buffer.
             own = {name: rows[name].to(types[name], copy=True) for name in rows.keys() & types.keys()}
             tensors = {name: p[k] for name, p in parameters.items()} | rows | own
-            # A copy: a module that changes x in place would change everybody's items.
+            # A copy: a module that changes x in place would change the items of all members.
             x_BF = x[k].long() if self.task.inputs == "tokens" else x[k].clone()
             with _BuffersAfter(self.module, set(own)) as after:
                 output: Tensor = torch.func.functional_call(self.module, tensors, (x_BF,))

@@ -24,7 +24,7 @@ from trainers.tasks.network_contract import build, check_outputs, foreign, items
 from trainers.tasks.task_fields import TaskFields
 
 PROBED = 4
-"""Items whose outputs are looked at."""
+"""Items whose outputs are part of the hash."""
 DIGITS = 3
 """To which they are compared: kernels of another processor differ in later ones."""
 

@@ -54,7 +54,7 @@ class TaskFields:
     """An item's shape, channels last: (height, width, channels) of an image, (steps, channels) of a
     sequence; None for a table. Rows of x are such items, flattened row-major."""
     augmentations: frozenset[str] = field(default_factory=frozenset)
-    """Transformations among `checks.AUGMENTATIONS` that leave y right: what `augmentation` may ask for."""
+    """Transformations among `checks.AUGMENTATIONS` that leave y right: what `augmentation` may apply."""
     n_test: int | None = None
     """The last `n_test` items are the one fixed test set (generated data); None: every block draws
     its own test part."""
@@ -102,7 +102,7 @@ class TaskFields:
 
     @property
     def declared(self) -> frozenset[str] | None:
-        """The settings that its own network is said to read; None where nobody says so."""
+        """The settings that its own network is declared to read; None: not declared."""
         own = getattr(self.network, "reads", None)
         return self.reads if self.reads is not None or own is None else frozenset(own)
 

@@ -40,7 +40,7 @@ core)."""
 
 
 def filled_up(x: Tensor) -> Tensor:
-    """x [..., G] with columns of zeros up to the next multiple of 16, where that makes torch's products faster."""
+    """x [..., G] with columns of zeros up to the next multiple of 16, where torch computes those faster."""
     missing = 0 if x.device.type != "cpu" or by_numpy(x) else -x.shape[-1] % FULL
     return functional.pad(x, (0, missing)) if missing else x
 

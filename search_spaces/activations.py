@@ -14,13 +14,21 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from search_spaces.elementwise import WRITTEN, WithDerivative, steady, tanh_into, with_quicker
+from search_spaces.elementwise import WITH_DERIVATIVE, WithDerivative, steady, tanh_into, with_quicker
 from search_spaces.factor import Factor, Level, Range, Source
 
 
 @dataclass(frozen=True, kw_only=True)
 class Activation:
-    """What a hidden layer's function needs from the trainer, and how it is applied."""
+    """A hidden layer's function, and what it needs from the trainer.
+
+    Example:
+        >>> silu = ACTIVATION.level("silu").build
+        >>> silu.apply(torch.tensor([-1.0, 0.0, 1.0]))
+        tensor([-0.2689,  0.0000,  0.7311])
+        >>> ACTIVATION.level("prelu").build.learned
+        {'slope': 0.25}
+    """
 
     apply: Callable[..., Tensor]
     """f(x [..., B, F], **numbers, **learned) -> [..., B, F], or [..., B, F / 2] where gated. Where noisy,
@@ -31,7 +39,7 @@ class Activation:
     """Draws a number for every element in training."""
     gated: bool = False
     """Takes two sums for each unit: x is the first half of the features times what the second lets pass."""
-    written: WithDerivative | None = None
+    with_derivative: WithDerivative | None = None
     """The same with its derivative; None: left to autograd."""
 
     @property
@@ -162,7 +170,9 @@ def _level(
 ) -> Level[Activation]:
     return Level(
         name=name,
-        build=build if isinstance(build, Activation) else Activation(apply=build, written=WRITTEN.get(name)),
+        build=build
+        if isinstance(build, Activation)
+        else Activation(apply=build, with_derivative=WITH_DERIVATIVE.get(name)),
         enters="structure",
         source=Source(document=document, claim=claim),
         cost_rank=rank,

@@ -1,4 +1,4 @@
-"""Which changes of an item's places training items undergo, in every epoch anew."""
+"""Which changes of an item's places training items undergo, with new draws every epoch."""
 
 from __future__ import annotations
 

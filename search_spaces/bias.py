@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search_spaces.factor import Factor, Level, Source
-from search_spaces.initializers import Draw, random_bias, zero_bias
+from search_spaces.weight_draws import Draw, random_bias, zero_bias
 
 BIAS: Factor[Draw | None] = Factor(
     name="bias",

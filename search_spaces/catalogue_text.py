@@ -75,29 +75,29 @@ def span_text(span: Range) -> str:
 
 def meaning(level: Level[Any]) -> str:
     """What a level does: its formula, with the name of torch's own function, or what its function says."""
-    told = "; ".join(dict.fromkeys(_told(level.build)))
+    text = "; ".join(dict.fromkeys(_descriptions(level.build)))
     if not level.formula:
-        return told or "nothing"
-    return f"{level.formula}: {told}" if told.startswith("torch.") else level.formula
+        return text or "nothing"
+    return f"{level.formula}: {text}" if text.startswith("torch.") else level.formula
 
 
 FASTER = ("fused", "statistics")
 """Fields that hold the same once more, in a faster form."""
 
 
-def _told(build: Any) -> list[str]:
+def _descriptions(build: Any) -> list[str]:
     if build is None:
         return []
     if isinstance(build, partial):
         more = ", ".join(f"{name}={value!r}" for name, value in build.keywords.items())
-        return [f"{text}({more})" for text in _told(build.func)]
+        return [f"{text}({more})" for text in _descriptions(build.func)]
     if callable(build) and not is_dataclass(build):
         return _of_function(build)
     if not is_dataclass(build):
         return [str(build)]
     values = {field: getattr(build, field.name) for field in fields(build)}
-    said = [value for field, value in values.items() if callable(value) and field.name not in FASTER]
-    parts = [text for value in said for text in _told(value)]
+    functions = [value for field, value in values.items() if callable(value) and field.name not in FASTER]
+    parts = [text for value in functions for text in _descriptions(value)]
     for field, value in values.items():
         # Beside a formula only what departs from a default is worth a word.
         usual = value == field.default or (parts and field.default is MISSING)
@@ -118,9 +118,9 @@ def _of_function(function: Callable[..., Any]) -> list[str]:
         return [_first(function)]
     held = inspect.getclosurevars(function).nonlocals
     if "f" in held:  # a function made fit for stacks is still that function
-        return _told(held["f"])
+        return _descriptions(held["f"])
     maker = inspect.getmodule(function).__dict__[outer]
-    parts = [text for value in held.values() for text in (_told(value) if callable(value) else [])]
+    parts = [text for value in held.values() for text in (_descriptions(value) if callable(value) else [])]
     values = [f"{key} {spelled(value)}" for key, value in held.items() if isinstance(value, (int, float))]
     return [": ".join([_first(maker).rstrip("."), "; ".join([*parts, *values])]) if held else _first(maker)]
 

@@ -1,7 +1,7 @@
 """Choices that cannot mean anything together, and those that mean less than they seem to.
 
-Each row is a rule over one complete config; what also hangs on a task (an image network on a table) is said
-by the network that is asked to serve it.
+Each row is a rule over one complete config; what also depends on a task (an image network on a table) is
+refused by the network.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Config
-from search_spaces.initializers import zero_bias
+from search_spaces.networks import NETWORKS, NetworkKind
 from search_spaces.overrides import Value, spelled
 from search_spaces.schedules import warms_up
 from search_spaces.space import decay_kind
+from search_spaces.weight_draws import zero_bias
 
 MOMENTUM_CYCLES = frozenset(("one_cycle", "one_cycle_linear"))
 """Schedules that cycle the optimizer's momentum where it has one."""
@@ -92,6 +93,10 @@ def _no_momentum(config: Config) -> bool:
     return FACTORS["optimizer"].level(config.levels["optimizer"]).build.momentum_number is None
 
 
+def _kind(config: Config) -> NetworkKind:
+    return NETWORKS[config.setting.network]
+
+
 def _symmetric(config: Config) -> bool:
     return config.levels["weight_constraint"] == "symmetric"
 
@@ -122,27 +127,29 @@ REFUSED: tuple[Rule, ...] = (
     Rule(
         keys=("weight_constraint", "depth"),
         meaning="one hidden layer has no square matrix to be symmetric",
-        holds=lambda c: _symmetric(c) and c.setting.network == "mlp" and c.setting.depth == 1,
+        holds=lambda c: _symmetric(c) and c.setting.depth < (_kind(c).square_from_depth or 0),
     ),
     Rule(
         keys=("weight_constraint", "funnel"),
         meaning="layers of different widths have no square matrix to be symmetric",
-        holds=lambda c: _symmetric(c) and c.setting.network == "mlp" and c.setting.funnel,
+        holds=lambda c: _symmetric(c) and _kind(c).can_funnel and c.setting.funnel,
     ),
     Rule(
         keys=("weight_constraint", "network"),
         meaning="kernels are no square matrices, and only those are made symmetric",
-        holds=lambda c: _symmetric(c) and c.setting.network == "cnn",
+        holds=lambda c: _symmetric(c) and _kind(c).square_from_depth is None,
     ),
     Rule(
         keys=("weight_constraint", "activation"),
         meaning="the two maps of a gated layer side by side are no square matrix",
-        holds=lambda c: _symmetric(c) and c.setting.network != "cnn" and c.levels["activation"] == "swiglu",
+        holds=lambda c: (
+            _symmetric(c) and _kind(c).square_from_depth is not None and c.levels["activation"] == "swiglu"
+        ),
     ),
     Rule(
         keys=("funnel", "network"),
         meaning="only the widths of a perceptron shrink",
-        holds=lambda c: c.setting.funnel and c.setting.network != "mlp",
+        holds=lambda c: c.setting.funnel and not _kind(c).can_funnel,
     ),
     Rule(
         keys=("warmup", "schedule"),
@@ -189,7 +196,7 @@ NOTED: tuple[Rule, ...] = (
     Rule(
         keys=("normalization", "network"),
         meaning="a layer without places has its features for a whole item",
-        holds=lambda c: c.levels["normalization"] == "layer_norm_all" and c.setting.network != "cnn",
+        holds=lambda c: c.levels["normalization"] == "layer_norm_all" and not _kind(c).several_places,
         same=frozenset(("layer_norm", "layer_norm_all")),
     ),
     Rule(
@@ -225,7 +232,7 @@ NOTED: tuple[Rule, ...] = (
         holds=lambda c: c.setting.residual and c.setting.depth == 1,
     ),
 )
-"""Combinations that are allowed and told."""
+"""Combinations that are allowed and noted."""
 
 EQUAL: tuple[Rule, ...] = (
     Rule(

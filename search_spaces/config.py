@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import Any, Literal, get_args
 
+from search_spaces.networks import NETWORKS
+
 Precision = Literal["float32", "float64", "bfloat16", "float16"]
-Architecture = Literal["mlp", "cnn", "rnn"]
 
 
 def digest(value: Any, size: int = 10) -> str:
@@ -24,8 +25,8 @@ def digest(value: Any, size: int = 10) -> str:
 class Setting:
     """The training setting: what is held while levels are compared, or varied by a regime."""
 
-    network: Architecture = "mlp"
-    """A multilayer perceptron, a convolutional or a recurrent network; a task's own network ignores it."""
+    network: str = "mlp"
+    """One of `search_spaces.networks.NETWORKS`; a task's own network ignores it."""
     depth: int = 2
     """Hidden layers; convolutions of a cnn, stacked recurrent layers of an rnn."""
     width: int = 64
@@ -77,7 +78,7 @@ SETTING_LIMITS: dict[str, tuple[int, int]] = {
     "evaluations": (1, 1000),
 }
 SETTING_WORDS: dict[str, tuple[str, ...]] = {
-    "network": get_args(Architecture),
+    "network": tuple(NETWORKS),
     "precision": get_args(Precision),
 }
 SETTING_NAMES = tuple(f.name for f in fields(Setting))

@@ -33,7 +33,7 @@ class Dropout:
 
 
 GRID = 1 << 16
-"""What is dropped hangs on a drawn number, which is one of so many: smaller rates drop nothing."""
+"""What is dropped depends on a drawn number, which is one of so many: smaller rates drop nothing."""
 
 SELU_LIMIT = -1.7580993408473766
 """What SELU tends to far below zero: minus its scale times its alpha."""

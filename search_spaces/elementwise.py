@@ -13,13 +13,15 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from search_spaces.torch_kernels import KERNELS, available
+
 Into = Callable[[Tensor, Tensor], Tensor]
 """(x, place) -> y, which is put into `place`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WithDerivative:
-    """An activation with its derivative written out, for who does without autograd."""
+    """An activation with its derivative, for training without autograd."""
 
     apply: Into
     """`place` is x itself, or a tensor like it (see `reads_sums`)."""
@@ -27,6 +29,8 @@ class WithDerivative:
     """(dL/dy, x, y) -> dL/dx, in the place of dL/dy."""
     reads_sums: bool = False
     """`pull` needs x as it was."""
+    kernels: tuple[str, ...] = ()
+    """Undocumented kernels of torch that both call."""
 
 
 WHOLE = 64
@@ -63,7 +67,7 @@ def tanh_into(x: Tensor, place: Tensor) -> Tensor:
 
 
 def with_quicker(f: Callable[[Tensor], Tensor], into: Into) -> Callable[[Tensor], Tensor]:
-    """`f`, by `into` where nobody asks for a derivative."""
+    """`f`, computed by `into` where gradients are disabled."""
 
     def apply(x: Tensor) -> Tensor:
         return f(x) if torch.is_grad_enabled() else into(x, torch.empty_like(x))
@@ -71,38 +75,46 @@ def with_quicker(f: Callable[[Tensor], Tensor], into: Into) -> Callable[[Tensor]
     return apply
 
 
-aten = torch.ops.aten
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 """Those of torch and of Klambauer et al. 2017."""
 
-WRITTEN: Mapping[str, WithDerivative] = {
+DERIVATIVES: Mapping[str, WithDerivative] = {
     "relu": WithDerivative(
         apply=lambda x, place: torch.clamp_min(x, 0, out=place),
-        pull=lambda dy, _, y: aten.threshold_backward.grad_input(dy, y, 0, grad_input=dy),
+        pull=lambda dy, _, y: KERNELS["aten.threshold_backward.grad_input"](dy, y, 0, grad_input=dy),
+        kernels=("aten.threshold_backward.grad_input",),
     ),
     "logistic": WithDerivative(
         apply=lambda x, place: torch.sigmoid(x, out=place),
-        pull=lambda dy, _, y: aten.sigmoid_backward.grad_input(dy, y, grad_input=dy),
+        pull=lambda dy, _, y: KERNELS["aten.sigmoid_backward.grad_input"](dy, y, grad_input=dy),
+        kernels=("aten.sigmoid_backward.grad_input",),
     ),
     "tanh": WithDerivative(
         apply=tanh_into,
-        pull=lambda dy, _, y: aten.tanh_backward.grad_input(dy, y, grad_input=dy),
+        pull=lambda dy, _, y: KERNELS["aten.tanh_backward.grad_input"](dy, y, grad_input=dy),
+        kernels=("aten.tanh_backward.grad_input",),
     ),
     "selu": WithDerivative(
-        apply=lambda x, place: aten.elu.out(x, SELU_ALPHA, SELU_SCALE, 1, out=place),
-        pull=lambda dy, _, y: aten.elu_backward.grad_input(
+        apply=lambda x, place: KERNELS["aten.elu.out"](x, SELU_ALPHA, SELU_SCALE, 1, out=place),
+        pull=lambda dy, _, y: KERNELS["aten.elu_backward.grad_input"](
             dy, SELU_ALPHA, SELU_SCALE, 1, True, y, grad_input=dy
         ),
+        kernels=("aten.elu.out", "aten.elu_backward.grad_input"),
     ),
     "silu": WithDerivative(
-        apply=lambda x, place: aten.silu.out(x, out=place),
-        pull=lambda dy, x, _: aten.silu_backward.grad_input(dy, x, grad_input=dy),
+        apply=lambda x, place: KERNELS["aten.silu.out"](x, out=place),
+        pull=lambda dy, x, _: KERNELS["aten.silu_backward.grad_input"](dy, x, grad_input=dy),
         reads_sums=True,
+        kernels=("aten.silu.out", "aten.silu_backward.grad_input"),
     ),
     "gelu": WithDerivative(
-        apply=lambda x, place: aten.gelu.out(x, out=place),
-        pull=lambda dy, x, _: aten.gelu_backward.grad_input(dy, x, grad_input=dy),
+        apply=lambda x, place: KERNELS["aten.gelu.out"](x, out=place),
+        pull=lambda dy, x, _: KERNELS["aten.gelu_backward.grad_input"](dy, x, grad_input=dy),
         reads_sums=True,
+        kernels=("aten.gelu.out", "aten.gelu_backward.grad_input"),
     ),
 }
-"""Those that our studies train most."""
+"""The activations that our studies train most."""
+
+WITH_DERIVATIVE = {name: row for name, row in DERIVATIVES.items() if available(*row.kernels)}
+"""Those whose kernels this torch has."""

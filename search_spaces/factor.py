@@ -19,7 +19,7 @@ DEEP_FROM = 8
 
 
 def unknown(what: str, name: object, allowed: Iterable[str]) -> ValueError:
-    """The error for a name nobody knows: says the rule, the nearest name and all allowed ones."""
+    """The error for an unknown name: states the rule, the nearest name and all allowed ones."""
     names = sorted(allowed)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
@@ -27,7 +27,7 @@ def unknown(what: str, name: object, allowed: Iterable[str]) -> ValueError:
 
 
 def rounded(value: float) -> float:
-    """`value` at 6 significant digits, so that an id never hangs on the last bit."""
+    """`value` at 6 significant digits, so that an id never depends on the last bit."""
     return float(f"{value:.6g}")
 
 
@@ -122,8 +122,9 @@ class Level(Generic[Built]):
     build: Built
     enters: Entry
     source: Source
-    cost_rank: int
-    """Unique within the factor, smallest is cheapest: ties are given to the cheapest."""
+    cost_rank: float
+    """Unique within the factor, smallest is cheapest: ties are given to the cheapest. A level between two
+    others may have a rank between theirs."""
     ranges: tuple[Range, ...] = ()
     """The numbers this level opens; they exist only where the level is chosen."""
     note: str = ""
@@ -134,7 +135,15 @@ class Level(Generic[Built]):
 
 @dataclass(frozen=True, kw_only=True)
 class Factor(Generic[Built]):
-    """One thing that may vary, with its levels in the order people read them."""
+    """One thing that may vary, with its levels in the order in which tables list them.
+
+    Example:
+        >>> from search_spaces.catalog import FACTORS
+        >>> FACTORS["optimizer"].framework_default
+        'sgd'
+        >>> [span.name for span in FACTORS["optimizer"].level("adamw").ranges]
+        ['learning_rate', 'beta1', 'beta2', 'eps', 'weight_decay']
+    """
 
     name: str
     meaning: str

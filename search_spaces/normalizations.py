@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from search_spaces.factor import Factor, Level, Range, Source
+from search_spaces.torch_kernels import KERNELS, available
 
 EPS = 1e-5
 """Added to every variance, as in torch."""
@@ -181,7 +182,7 @@ class ItemStatistics:
 
     def __init__(self, x: Tensor):
         self._x = x
-        self._z, self._mean, self._inverse_sd = torch.native_layer_norm(x, x.shape[-1:], None, None, EPS)
+        self._z, self._mean, self._inverse_sd = KERNELS["native_layer_norm"](x, x.shape[-1:], None, None, EPS)
 
     def output(self, gain: Tensor, shift: Tensor) -> Tensor:
         """gain * (x - mean) / sqrt(var + 1e-5) + shift; once."""
@@ -191,7 +192,7 @@ class ItemStatistics:
     def pull(self, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Derivatives with respect to x, gain and shift from that of the output."""
         dgain, dshift = (dy * self._z).sum(-2, keepdim=True), dy.sum(-2, keepdim=True)
-        dx, *_ = torch.ops.aten.native_layer_norm_backward(
+        dx, *_ = KERNELS["aten.native_layer_norm_backward"](
             dy * self._gain,
             self._x,
             self._x.shape[-1:],
@@ -202,6 +203,11 @@ class ItemStatistics:
             (True, False, False),
         )
         return dx, dgain, dshift
+
+
+ITEM_STATISTICS = (
+    ItemStatistics if available("native_layer_norm", "aten.native_layer_norm_backward") else None
+)
 
 
 def rms_norm(
@@ -296,7 +302,7 @@ NORMALIZATION: Factor[Normalization] = Factor(
         ),
         Level(
             name="layer_norm",
-            build=Normalization(affine=True, running=False, apply=layer_norm, statistics=ItemStatistics),
+            build=Normalization(affine=True, running=False, apply=layer_norm, statistics=ITEM_STATISTICS),
             enters="structure",
             source=Source(
                 document="001; Ba et al. 2016, arXiv:1607.06450",
@@ -308,7 +314,7 @@ NORMALIZATION: Factor[Normalization] = Factor(
         Level(
             name="layer_norm_all",
             build=Normalization(
-                affine=True, running=False, apply=layer_norm, statistics=ItemStatistics, over="item"
+                affine=True, running=False, apply=layer_norm, statistics=ITEM_STATISTICS, over="item"
             ),
             enters="structure",
             source=Source(

@@ -45,10 +45,10 @@ class Overrides:
 
     def words(self) -> dict[str, Any]:
         """As a study file says it: name -> value, or [level, value] for a name that is both."""
-        said: dict[str, Any] = {**self.setting, **self.levels}
+        words: dict[str, Any] = {**self.setting, **self.levels}
         for name, value in self.numbers.items():
-            said[name] = [self.levels[name], value] if name in self.levels else value
-        return said
+            words[name] = [self.levels[name], value] if name in self.levels else value
+        return words
 
 
 def spelled(value: Value) -> str:

@@ -33,14 +33,14 @@ def open_ranges(levels: Mapping[str, str]) -> dict[str, Range]:
         ValueError: an unknown factor or level.
     """
     _check_levels(levels)
-    found: dict[str, Range] = {}
+    ranges: dict[str, Range] = {}
     for name, factor in FACTORS.items():
         if name in levels:
             for span in factor.level(levels[name]).ranges:
-                found.setdefault(span.name, span)
+                ranges.setdefault(span.name, span)
     if "weight_decay" in levels and "optimizer" in levels and decay_kind(levels) in ("none", "l1"):
-        found.pop("weight_decay", None)
-    return found
+        ranges.pop("weight_decay", None)
+    return ranges
 
 
 def decay_kind(levels: Mapping[str, str]) -> DecayKind:
@@ -70,11 +70,16 @@ def complete(
     Raises:
         ValueError: an unknown factor, level or number, a number that no level opens, or one outside
             its limits.
+
+    Example:
+        >>> config = complete({"optimizer": "adamw", "activation": "silu"}, {"learning_rate": 0.003})
+        >>> config.numbers["learning_rate"], config.numbers["weight_decay"], config.setting.depth
+        (0.003, 0.01, 2)
     """
-    given = {} if base is None else base
-    _check_levels(given)
+    background = {} if base is None else base
+    _check_levels(background)
     _check_levels(levels)
-    chosen = {**framework_levels(), **given, **levels}
+    chosen = {**framework_levels(), **background, **levels}
     spans = open_ranges(chosen)
     values = {} if numbers is None else numbers
     for name in values:
@@ -118,7 +123,7 @@ def setting_range(name: str, low: float, high: float, default: int) -> Range:
 
 
 def openers(number: str) -> tuple[str, ...]:
-    """The levels that open a number, as 'factor=level'; empty for a name nobody knows."""
+    """The levels that open a number, as 'factor=level'; empty for an unknown name."""
     return tuple(
         f"{factor.name}={level.name}"
         for factor in FACTORS.values()

@@ -41,18 +41,18 @@ def kinds(name: str) -> tuple[Kind, ...]:
     """What a name can be.
 
     Raises:
-        ValueError: nobody knows the name; the nearest is named.
+        ValueError: the name is unknown; the nearest is named.
     """
-    found: list[Kind] = []
+    possible: list[Kind] = []
     if name in FACTORS:
-        found.append("factor")
+        possible.append("factor")
     if name in NUMBERS:
-        found.append("number")
+        possible.append("number")
     if name in SETTING_NAMES:
-        found.append("setting")
-    if not found:
+        possible.append("setting")
+    if not possible:
         raise unknown("factor, number or setting", name, {*FACTORS, *NUMBERS, *SETTING_NAMES})
-    return tuple(found)
+    return tuple(possible)
 
 
 def is_number(value: object) -> bool:
@@ -81,5 +81,5 @@ def _one(name: str, value: Any) -> Overrides:
         ("number",): "a number",
         ("factor", "number"): "the name of a level, a number, or [level, number]",
     }[can_be]
-    said = repr(value)
-    raise ValueError(f"{name} takes {takes}, not {said if len(said) <= 80 else f'{said[:77]}...'}")
+    text = repr(value)
+    raise ValueError(f"{name} takes {takes}, not {text if len(text) <= 80 else f'{text[:77]}...'}")

@@ -47,7 +47,7 @@ class DiskFull(Exception):
 
 
 def refuse_link(path: Path) -> None:
-    """LinkInTheWay if `path` itself is a symbolic link; the folders above it are not looked at."""
+    """LinkInTheWay if `path` itself is a symbolic link; the folders above it are not checked."""
     if path.is_symlink():
         raise LinkInTheWay(
             f"{path} is a symbolic link; nothing is written through one: remove it, or put what it points to "
@@ -283,7 +283,7 @@ def _new_part(file: Path, mode: int) -> tuple[Path, int]:
 
 
 def _sweep(file: Path) -> None:
-    """Removes what killed processes have left of the same file: parts whose lock nobody holds."""
+    """Removes what killed processes have left of the same file: parts whose lock is free."""
     ours = re.compile(rf"\.{re.escape(file.name[:LONGEST_STEM])}\.[0-9a-f]{{8}}{re.escape(PART)}")
     with suppress(OSError), os.scandir(file.parent) as entries:
         for entry in entries:

@@ -37,9 +37,9 @@ def used(setting: Setting, *, items: int) -> Setting:
 def effective_values(config: Config, *, items: int) -> tuple[EffectiveValue, ...]:
     """What of a configuration is not what it says on a task with so many training items."""
     stated, real = config.setting, used(config.setting, items=items)
-    found = []
+    effective = []
     if real.train_size < stated.train_size:
-        found.append(
+        effective.append(
             EffectiveValue(
                 name="train_size",
                 stated=stated.train_size,
@@ -48,7 +48,7 @@ def effective_values(config: Config, *, items: int) -> tuple[EffectiveValue, ...
             )
         )
     if real.batch_size < stated.batch_size:
-        found.append(
+        effective.append(
             EffectiveValue(
                 name="batch_size",
                 stated=stated.batch_size,
@@ -59,20 +59,20 @@ def effective_values(config: Config, *, items: int) -> tuple[EffectiveValue, ...
     for name in ("warmup_share", "warmup_fraction", "cooldown_share"):
         share = config.numbers.get(name, 0.0)
         if share > 0 and round(share * stated.steps) == 0:
-            found.append(EffectiveValue(name=name, stated=share, means=f"is 0 of {stated.steps} steps"))
+            effective.append(EffectiveValue(name=name, stated=share, means=f"is 0 of {stated.steps} steps"))
     for name, act in (
         ("plateau_patience", "the rate is never cut"),
         ("stop_patience", "nothing stops early"),
     ):
         if name in config.numbers and not waits(config, name):
             looks = f"{stated.evaluations} looks at validation"
-            found.append(
+            effective.append(
                 EffectiveValue(name=name, stated=config.numbers[name], means=f"outlasts {looks}: {act}")
             )
     rate = config.numbers.get("dropout_rate", 0.0)
     if rate > 0 and round(rate * GRID) == 0:
-        found.append(EffectiveValue(name="dropout_rate", stated=rate, means="drops nothing"))
-    return tuple(found)
+        effective.append(EffectiveValue(name="dropout_rate", stated=rate, means="drops nothing"))
+    return tuple(effective)
 
 
 def waits(config: Config, patience: str) -> bool:
@@ -85,12 +85,13 @@ def waits(config: Config, patience: str) -> bool:
 
 def describe(on_tasks: Mapping[str, Iterable[EffectiveValue]]) -> tuple[str, ...]:
     """One sentence for each setting or number that is not what it says, with what it is on which task."""
-    found: dict[tuple[str, float, str], dict[str, str]] = {}
+    effective: dict[tuple[str, float, str], dict[str, str]] = {}
     for task, cut in on_tasks.items():
         for one in cut:
-            found.setdefault((one.name, one.stated, one.means), {})[task] = one.amount
+            effective.setdefault((one.name, one.stated, one.means), {})[task] = one.amount
     return tuple(
-        f"{name} = {spelled(stated)} {means}{_on(tasks)}" for (name, stated, means), tasks in found.items()
+        f"{name} = {spelled(stated)} {means}{_on(tasks)}"
+        for (name, stated, means), tasks in effective.items()
     )
 
 

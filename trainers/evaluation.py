@@ -13,14 +13,14 @@ from search_spaces.config import Config, digest
 
 Phase = Literal["pilot", "retune", "promote", "confirm", "external", "search"]
 Status = Literal["finished", "diverged", "pruned", "failed"]
-"""'pruned': stopped at a look because others did better there; only searches prune."""
+"""'pruned': stopped after a validation at which others did better; only searches prune."""
 Arm = Literal["tuned", "default"]
 
 PHASES: tuple[Phase, ...] = ("pilot", "retune", "promote", "confirm", "external", "search")
 EVIDENCE_PHASES: tuple[Phase, ...] = ("confirm", "external")
 """The only phases whose rows may enter a verdict, and the only ones that read test data."""
 LOOKED_INTO: tuple[Phase, ...] = ("search", *EVIDENCE_PHASES)
-"""Those whose members are looked at one by one: with curves in MLflow, and with what happened inside them."""
+"""Phases whose members are shown one by one: with curves in MLflow, and with their diagnostics."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,10 @@ def processor(device: torch.device) -> dict[str, str]:
     Args:
         device: of the training; a GPU adds its own name.
     """
-    found = dict(_cpu())
+    kernels = dict(_cpu())
     if device.type == "cuda":
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found
+        kernels["gpu"] = torch.cuda.get_device_name(device)
+    return kernels
 
 
 @cache

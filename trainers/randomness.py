@@ -1,4 +1,4 @@
-"""Random streams by name: who draws what never depends on level, regime, pack or slot."""
+"""Random streams by name: no draw depends on level, regime, pack or slot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class StreamKey:
-    """What a member's randomness hangs on (method.md 2.2). Levels and regimes share streams."""
+    """What a member's randomness depends on (method.md 2.2). Levels and regimes share streams."""
 
     study: str
     task: str

@@ -10,10 +10,10 @@ from importlib import metadata
 @cache
 def versions() -> dict[str, str]:
     """Versions of what can move a result in its last digits: python, torch, numpy, this package."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in ("torch", "numpy", "groundrules"):
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "source"
-    return found
+            installed[name] = "source"
+    return installed

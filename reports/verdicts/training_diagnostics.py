@@ -20,7 +20,7 @@ class DiagnosticColumn:
     """One column of the table: a recorded number in words."""
 
     name: str
-    """As in `trainers.diagnostics.names.SUMMARIES`."""
+    """As in `trainers.diagnostics.instruments.SUMMARIES`."""
     title: str
     form: str
     """How its median is printed."""

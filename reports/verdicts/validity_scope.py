@@ -11,18 +11,14 @@ from reports.evidence.effective_settings import training_items
 from reports.evidence.study_record import StudyRecord
 from reports.io.dataclass_files import optional_field
 from reports.verdicts.sentences import listed
+from search_spaces.networks import KINDS
 
 BETWEEN = " | "
 """Stands between several values in a defaults file."""
 
 OWN = "own"
 """What stands for the network of tasks that bring one: no name of ours describes it."""
-WORDS = {
-    "mlp": "multilayer perceptrons",
-    "cnn": "convolutional networks",
-    "rnn": "recurrent networks",
-    OWN: "the tasks' own networks",
-}
+WORDS = {kind.name: kind.plural for kind in KINDS} | {OWN: "the tasks' own networks"}
 
 
 @dataclass(frozen=True, kw_only=True)

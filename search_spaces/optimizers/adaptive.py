@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.optimizers.rule import State, Step, like
+from search_spaces.torch_kernels import KERNELS, available
 
 TINY_RATE = 1e-30
 """Stands in for a learning rate of 0 where a rule divides by it: 0 * inf would be NaN."""
@@ -38,7 +39,7 @@ def rmsprop(params: Tensor, grads: Tensor, state: State, step: Step) -> None:
 
     As in torch eps is outside the root; 001 and 004 have it inside.
     """
-    # Room kept between steps: with 64 members of 25000, allocating it anew tripled the time of a step.
+    # Room kept between steps: with 64 members of 25000, allocating it again tripled the time of a step.
     square, scratch = state["square"], state["scratch"]
     torch.mul(grads, grads, out=scratch)
     square.lerp_(scratch, 1 - like(params, step.numbers["alpha"]))
@@ -69,7 +70,7 @@ def adam(params: Tensor, grads: Tensor, state: State, step: Step) -> None:
     params.addcdiv_(mean, scale, value=-1)
 
 
-def adam_fused(
+def _fused(
     params: Tensor,
     grads: Tensor,
     state: State,
@@ -77,8 +78,7 @@ def adam_fused(
     learning_rate: float,
     numbers: Mapping[str, float],
 ) -> None:
-    """As `adam`, by the kernel behind torch.optim.Adam(fused=True)."""
-    torch._fused_adam_(
+    KERNELS["_fused_adam_"](
         [params],
         [grads],
         [state["mean"]],
@@ -93,3 +93,7 @@ def adam_fused(
         amsgrad=False,
         maximize=False,
     )
+
+
+adam_fused = _fused if available("_fused_adam_") else None
+"""As `adam`, by the kernel behind torch.optim.Adam(fused=True)."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from search_spaces.optimizers.rule import State, Step, like
+from search_spaces.torch_kernels import KERNELS, available
 
 
 def sgd(params: Tensor, grads: Tensor, state: State, step: Step) -> None:
@@ -51,7 +51,7 @@ def _fused(
     nesterov: bool,
 ) -> None:
     momentum = numbers["momentum"]
-    torch._fused_sgd_(
+    KERNELS["_fused_sgd_"](
         [params],
         [grads],
         [state["velocity"]] if momentum else [],  # torch refuses a velocity that nothing is kept of
@@ -65,7 +65,7 @@ def _fused(
     )
 
 
-momentum_fused = partial(_fused, nesterov=False)
+momentum_fused = partial(_fused, nesterov=False) if available("_fused_sgd_") else None
 """As `momentum`, by the kernel behind torch.optim.SGD(fused=True)."""
-nesterov_fused = partial(_fused, nesterov=True)
+nesterov_fused = partial(_fused, nesterov=True) if available("_fused_sgd_") else None
 """As `nesterov`, by the same kernel."""

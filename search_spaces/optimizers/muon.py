@@ -85,7 +85,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
     norm = torch.linalg.vector_norm(x.flatten(-2), dim=-1, keepdim=True)[..., None]
     x = x / norm.clamp(min=EPS)
     # The polynomial a + b G + c G^2 of G = x x^T, then times x. Room kept between iterations: with 972
-    # matrices of 32 x 32, allocating it anew took 1.5 times as long.
+    # matrices of 32 x 32, allocating it again took 1.5 times as long.
     gram, polynomial = x.new_empty(2, *x.shape[:-1], x.shape[-2])
     following = torch.empty_like(x)
     for _ in range(ITERATIONS):

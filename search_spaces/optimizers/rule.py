@@ -23,7 +23,7 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What a rule is told about one step."""
+    """The arguments of one step of a rule."""
 
     number: int
     """Counted from 1."""

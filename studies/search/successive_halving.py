@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from search_spaces.config import Setting
 from trainers.evaluation import Evaluation
-from trainers.loop.validation_log import look_steps
+from trainers.loop.validation_log import evaluation_steps
 
 ETA = 3
 """One in so many goes on."""
@@ -50,7 +50,7 @@ class Ladder:
         Returns:
             One entry for each rung at which at least ETA members have been seen.
         """
-        steps = look_steps(setting)
+        steps = evaluation_steps(setting)
         thresholds = []
         for look, seen in self._seen.items():
             place = len(seen) // ETA

@@ -15,7 +15,7 @@ from studies.spec.errors import SpecError, unique
 from studies.spec.questions import ParsedQuestion
 from studies.spec.sections import ClaimSpec
 from studies.spec.study_spec import StudySpec
-from trainers.diagnostics.names import SUMMARIES
+from trainers.diagnostics.instruments import SUMMARIES
 
 
 def parse_claims(spec: StudySpec) -> tuple[Claim, ...]:

@@ -10,6 +10,7 @@ from itertools import combinations
 
 from reports.evidence.budget import ARMS
 from search_spaces.config import SETTING_LIMITS, Setting
+from search_spaces.networks import NETWORKS
 from search_spaces.overrides import Overrides
 from studies.spec import control_arms
 from studies.spec.errors import SpecError
@@ -27,12 +28,6 @@ MAX_MEMBER_BYTES = 4_000_000_000
 At its peak a training took 3.5 times as much, whatever the network: a step has copies of its own."""
 COPIES, BYTES = 4, 4
 """Of every weight; of a number."""
-FILTERS = {"mlp": 1, "cnn": 9, "rnn": 1}
-"""Weights between two hidden layers, in squares of the width: 3 x 3 filters of a convolution."""
-OWN = {"mlp": 0, "cnn": 0, "rnn": 1}
-"""Weights from a hidden layer to itself, at the next step, in squares of the width.
-
-Gated layers are narrower, so that they have as many in all."""
 
 
 def check_counts(spec: StudySpec) -> None:
@@ -92,8 +87,7 @@ def member_bytes(usual: Setting, change: Overrides) -> int:
     """About what one member's hidden layers need while they train; inputs and outputs are the task's."""
     setting = {**usual.plain(), **change.setting}
     depth, width, batch = (int(setting[name]) for name in ("depth", "width", "batch_size"))
-    network = setting["network"]
-    weights = (FILTERS[network] * (depth - 1) + OWN[network] * depth) * width**2
+    weights = NETWORKS[setting["network"]].hidden_weights(depth, width)
     return BYTES * (COPIES * weights + 2 * batch * width * depth)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from trainers.loop.pack import single_threaded
+from trainers.loop.single_thread import single_threaded
 from trainers.networks.convolution import convolve_grouped, convolve_looped, convolve_unfolded
 
 Form = Callable[[Tensor, Tensor, Tensor, tuple[int, int]], Tensor]

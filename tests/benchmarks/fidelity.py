@@ -34,7 +34,8 @@ from search_spaces.space import complete
 from tests.benchmarks.peers.digits_network import BATCH, EPOCHS, WIDTH, Point, epochs, in_memory
 from tests.trainers.packs import TINY, blobs, member
 from trainers.evaluation import Slot
-from trainers.loop.pack import _Training, single_threaded, train_pack
+from trainers.loop.pack import _Training, train_pack
+from trainers.loop.single_thread import single_threaded
 from trainers.member import Member
 from trainers.tasks import TASKS
 
@@ -62,7 +63,7 @@ def weights_after(
         if spoilt is not None:
             _spoil(training, spoilt)
         found = training.run(None)
-        last = training.everybody.holding(*training.log.last(training.stack))
+        last = training.full_stack.holding(*training.log.last(training.stack))
     return last.params_SP.double().numpy(), [evaluation.status for evaluation in found]
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from search_spaces.config import Precision
+from search_spaces.networks import NETWORKS
 from tests.benchmarks.pack_curve import CASES, Case, clocked, members, solo
 from tests.trainers import test_every_level as walk
 from trainers.loop.pack import train_pack
@@ -54,7 +55,7 @@ def levels(device: str, deadline: Deadline) -> list[str]:
     faults: list[str] = []
     seen = 0
     largest = 0.0
-    for network, (factor, level) in itertools.product(walk.NETWORKS, walk.LEVELS):
+    for network, (factor, level) in itertools.product(NETWORKS, walk.LEVELS):
         if not deadline.left():
             print(f"stopped after {seen} levels: the time is used up", flush=True)
             break
@@ -76,7 +77,7 @@ def levels(device: str, deadline: Deadline) -> list[str]:
             faults.append(name)
             print(f"{name}: figures differ by {apart:.1e}", flush=True)
     print(
-        f"{seen} levels on {len(walk.NETWORKS)} networks: largest relative difference {largest:.1e}",
+        f"{seen} levels on {len(NETWORKS)} networks: largest relative difference {largest:.1e}",
         flush=True,
     )
     return faults

@@ -175,7 +175,7 @@ def by_trainer(
         network=network, configs=[config], rows_S=torch.arange(1), params_SP=start, buffers_SP=buffers
     )
     updates = Updates([config], network.parameters, start)
-    plateau = Plateau(updates.pace.patience_K, updates.pace.factor_K)
+    plateau = Plateau(updates.schedules.patience_K, updates.schedules.factor_K)
     smoothing = torch.tensor([config.numbers.get("smoothing", 0.0)]) if kind == "classification" else None
     how = ForwardPass(training=training, numbers=stack.numbers)
     for step in range(STEPS):
@@ -187,7 +187,7 @@ def by_trainer(
         with torch.no_grad():
             updates.step(step, start, stack.grads_SP, plateau.scale_K)
         if step % 3 == 2:
-            plateau.look(torch.tensor([LOSSES[step // 3]]))
+            plateau.update(torch.tensor([LOSSES[step // 3]]))
 
 
 def named(model: Any) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from studies.search.spec import SearchSpec, parse
 from studies.search.workload import SearchWorkload
 from tests.studies.planted import BOOK
 from trainers.evaluation import CurvePoint, Evaluation
-from trainers.loop.validation_log import look_steps
+from trainers.loop.validation_log import evaluation_steps
 from trainers.member import Member
 from trainers.randomness import stream
 
@@ -79,7 +79,7 @@ def outcome(member: Member) -> Evaluation:
     floor = min(0.05 + abs(rate - 0.03) + noise, 0.9)
     thresholds, curve = dict(member.rungs), []
     status, ended = "finished", member.config.setting.steps
-    for place, step in enumerate(look_steps(member.config.setting)):
+    for place, step in enumerate(evaluation_steps(member.config.setting)):
         metric = floor + 0.05 / (place + 1)
         curve.append(
             CurvePoint(

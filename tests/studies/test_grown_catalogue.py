@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def program(*words: str | Path) -> str:
     return done.stdout
 
 
-def catalogue_ranks(asked: ParsedQuestion, usual: float | None = None) -> dict[str, int]:
+def catalogue_ranks(asked: ParsedQuestion, usual: float | None = None) -> Mapping[str, float]:
     """The costs that earlier versions hashed."""
     if asked.kind != "factor":
         return _dense(asked, usual)

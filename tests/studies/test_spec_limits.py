@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from search_spaces.config import Setting
+from search_spaces.networks import NETWORKS
 from search_spaces.overrides import Overrides
 from search_spaces.space import complete
 from studies.spec.limits import COPIES, member_bytes
-from trainers.networks import network_for
+from trainers.networks import StackNetwork, network_for
 from trainers.tasks.task import Task
 
 WIDTHS = {"mlp": 1800, "cnn": 600, "rnn": 1050}
@@ -23,6 +24,7 @@ MEASURE = """
 import sys
 import torch
 from search_spaces.config import Setting
+from search_spaces.networks import NETWORKS
 from tests.studies.test_spec_limits import sequences
 from tests.trainers.packs import member
 from trainers.loop.pack import train_pack
@@ -50,21 +52,18 @@ def sequences() -> Task:
 
 
 def size(network: str, depth: int, width: int) -> int:
-    setting = Setting(network=network, depth=depth, width=width, batch_size=2)  # type: ignore[arg-type]
+    setting = Setting(network=network, depth=depth, width=width, batch_size=2)
     return member_bytes(setting, Overrides(setting={}))
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
-@pytest.mark.parametrize("network", sorted(WIDTHS))
+@pytest.mark.parametrize("network", NETWORKS)
 def test_hidden_weights_are_counted_as_the_network_has_them(network: str, depth: int) -> None:
-    setting = Setting(network=network, depth=depth, width=256, batch_size=2)  # type: ignore[arg-type]
+    setting = Setting(network=network, depth=depth, width=256, batch_size=2)
     built = network_for(complete({"activation": "tanh"}, {}, setting=setting), sequences())
-    ends = ("weight0", f"weight{depth}")  # from the inputs and to the outputs, which are the task's
-    weights = sum(
-        math.prod(segment.shape)
-        for segment in built.parameters.segments
-        if segment.role == "weight" and segment.name not in ends
-    )
+    assert isinstance(built, StackNetwork)
+    hidden = {one.name for layer in built.layers[:-1] for one in layer.maps if not one.reads_items}
+    weights = sum(math.prod(segment.shape) for segment in built.parameters.segments if segment.name in hidden)
     kept = 4 * 2 * 2 * 256 * depth  # of a batch
     assert size(network, depth, 256) == 4 * COPIES * weights + kept
 

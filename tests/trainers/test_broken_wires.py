@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from search_spaces.catalog import FACTORS
-from search_spaces.config import Architecture, Setting
-from search_spaces.initializers import zero_bias
+from search_spaces.config import Setting
 from search_spaces.schedules import Schedule
+from search_spaces.weight_draws import zero_bias
 from tests.trainers.packs import TINY, blobs, member, pictures
 from trainers.config_audit import check
 from trainers.config_audit.reading import BuiltPack
@@ -39,7 +39,7 @@ def built(
     pack = [member(levels=levels, numbers=numbers, setting=setting, index=k) for k in range(2)]
     pictured = levels.get("augmentation", "none") != "none" or setting.network != "mlp"
     training = _Training(pack, task or (pictures() if pictured else blobs()), torch.device("cpu"), "none")
-    return training.wiring(*training.feed.batch(0), training.noise.at(0))
+    return training.built_pack(*training.feed.batch(0), training.noise.at(0))
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -54,7 +54,9 @@ def flips_instead(x: torch.Tensor, down: torch.Tensor, right: torch.Tensor, flip
     return moved(x, 0 * down, 0 * right, torch.ones_like(flipped))
 
 
-def without_cycle(updates: Updates, made: Callable[[Updates], StepSchedule] = Updates._pace) -> StepSchedule:
+def without_cycle(
+    updates: Updates, made: Callable[[Updates], StepSchedule] = Updates._schedules
+) -> StepSchedule:
     return dataclasses.replace(made(updates), momentum_TK1=None)
 
 
@@ -195,7 +197,7 @@ def without_cycle(updates: Updates, made: Callable[[Updates], StepSchedule] = Up
             "momentum_number",
             {"schedule": "one_cycle", "optimizer": "adam"},
             {},
-            "trainers.loop.updates.Updates._pace",
+            "trainers.loop.updates.Updates._schedules",
             without_cycle,
         ),
         (
@@ -284,7 +286,7 @@ def test_lost_clipping_is_noticed_under_every_optimizer(
     ],
 )
 def test_widths_and_shapes_of_weights_that_were_not_built_are_noticed(
-    network: Architecture, place: str, key: str, levels: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+    network: str, place: str, key: str, levels: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setting = dataclasses.replace(SETTING, network=network)
     check(built(levels, setting=setting))
@@ -311,7 +313,7 @@ def test_a_funnel_that_does_not_narrow_is_noticed(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_start_that_was_not_asked_for_is_noticed_in_every_network(
-    network: Architecture,
+    network: str,
     key: str,
     levels: Mapping[str, str],
     change: Mapping[str, Any],
@@ -328,7 +330,7 @@ def test_a_start_that_was_not_asked_for_is_noticed_in_every_network(
 @pytest.mark.parametrize("network", ["mlp", "cnn", "rnn"])
 @pytest.mark.parametrize("norm", ["batch_norm", "batch_norm_after", "batch_norm_no_bias"])
 def test_a_momentum_of_running_statistics_that_got_lost_is_noticed(
-    network: Architecture, norm: str, monkeypatch: pytest.MonkeyPatch
+    network: str, norm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setting = dataclasses.replace(SETTING, network=network)
     levels, numbers = {"normalization": norm}, {"norm_momentum": 0.02}
@@ -341,7 +343,7 @@ def test_a_momentum_of_running_statistics_that_got_lost_is_noticed(
 @pytest.mark.parametrize("network", ["cnn", "rnn"])
 @pytest.mark.parametrize("dropout", ["dropout", "dropout_last1", "dropout_inputs", "dropconnect"])
 def test_masks_that_a_network_leaves_out_are_noticed(
-    network: Architecture, dropout: str, monkeypatch: pytest.MonkeyPatch
+    network: str, dropout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setting = dataclasses.replace(SETTING, network=network)
     check(built({"dropout": dropout}, setting=setting))
@@ -364,11 +366,11 @@ def test_an_augmentation_that_reaches_its_neighbour_is_noticed(monkeypatch: pyte
         for k, level in enumerate(("none", "shift"))
     ]
 
-    def wiring() -> BuiltPack:
+    def built_pack() -> BuiltPack:
         training = _Training(pack, pictures(), torch.device("cpu"), "none")
-        return training.wiring(*training.feed.batch(0), training.noise.at(0))
+        return training.built_pack(*training.feed.batch(0), training.noise.at(0))
 
-    check(wiring())
+    check(built_pack())
     monkeypatch.setattr("trainers.loop.augmentation.Augmenter.augment", lambda self, x, *_: x.flip(0))
     with pytest.raises(ValueError, match="augmented was asked to be False"):
-        check(wiring())
+        check(built_pack())

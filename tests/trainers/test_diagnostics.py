@@ -11,7 +11,8 @@ import torch
 from tests.trainers.packs import TINY, blobs, member
 from trainers.diagnostics.calibration import HeldOutView, calibration, trivial_loss
 from trainers.diagnostics.flow import flow
-from trainers.diagnostics.names import PROFILES, SUMMARIES, factor, fit, profiles, summaries
+from trainers.diagnostics.instruments import INSTRUMENTS, PROFILES, SUMMARIES, Instrument
+from trainers.diagnostics.names import factor, fit, profiles, summaries
 from trainers.diagnostics.weights import sparsity, spectral_radius, update_ratios
 from trainers.loop.pack import train_pack
 from trainers.networks import network_for
@@ -50,6 +51,18 @@ def test_every_recorded_name_is_explained(kind: str) -> None:
     assert [number for number, _ in found["init.activation_square"]] == [1, 2, 3, 4]
     calibrated = {"best.validation_ece", "best.validation_nll", "best.test_ece", "best.test_nll"}
     assert calibrated & set(done.diagnostics) == (calibrated if kind == "classification" else set())
+
+
+@pytest.mark.parametrize("row", INSTRUMENTS, ids=lambda row: row.measure.__name__)
+def test_every_instrument_records_what_its_row_explains_and_nothing_else(row: Instrument) -> None:
+    one = member(levels={"initializer": "he_normal"}, setting=DEEP, phase="confirm")
+    (done,) = train_pack([one], blobs())
+    recorded = {name.split(".layer")[0] for name in done.diagnostics}
+    for moment in row.moments:
+        assert {f"{moment}.{name}" for name in (*row.summaries, *row.profiles)} <= recorded
+    assert {name for name, _ in row.reduced.values()} <= set(row.summaries)
+    names = [name for other in INSTRUMENTS for name in other.summaries]
+    assert len(set(names)) == len(names), "two instruments record under one name"
 
 
 def test_the_first_batch_tells_how_inputs_were_scaled() -> None:

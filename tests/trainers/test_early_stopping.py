@@ -86,5 +86,5 @@ def test_a_pack_in_which_everybody_has_stopped_trains_no_further() -> None:
 def test_patience_starts_anew_at_every_improvement() -> None:
     rule = Patience(torch.tensor([1.0, float("inf")]))
     looks = [True, False, True, False, False, False]
-    stops = [rule.look(torch.tensor([better, better])).tolist() for better in looks]
+    stops = [rule.update(torch.tensor([better, better])).tolist() for better in looks]
     assert stops == [[False, False]] * 4 + [[True, False]] * 2

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from search_spaces.catalog import FACTORS
-from search_spaces.config import Architecture
 from tests.trainers.packs import TINY, blobs, member, pictures
 from trainers.config_audit import check, effective
 from trainers.config_audit.reading import AuditedProperty, BuiltPack
@@ -40,7 +39,7 @@ def wired(pack: list[Member]) -> BuiltPack:
     """What `pack` is built as, on images where items are to be augmented."""
     augmented = any(m.config.levels["augmentation"] != "none" for m in pack)
     training = _Training(pack, pictures() if augmented else blobs(), torch.device("cpu"), "none")
-    return training.wiring(*training.feed.batch(0), training.noise.at(0))
+    return training.built_pack(*training.feed.batch(0), training.noise.at(0))
 
 
 def asking(pack: list[Member], *, built_as: list[Member]) -> BuiltPack:
@@ -64,7 +63,7 @@ def test_every_level_reads_back_as_itself(factor: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "asked", "built"),
+    ("key", "expected", "built"),
     [
         ("depth", {"depth": 3}, {}),
         ("width", {"width": 9}, {}),
@@ -77,15 +76,15 @@ def test_every_level_reads_back_as_itself(factor: str) -> None:
         ("precision", {"precision": "bfloat16"}, {}),
     ],
 )
-def test_a_setting_that_was_not_built_is_noticed(key: str, asked: Mapping[str, Any], built: Any) -> None:
-    want = dataclasses.replace(FLOAT32, **{**built, "residual": False, **asked})
+def test_a_setting_that_was_not_built_is_noticed(key: str, expected: Mapping[str, Any], built: Any) -> None:
+    want = dataclasses.replace(FLOAT32, **{**built, "residual": False, **expected})
     have = dataclasses.replace(FLOAT32, **built)
     with pytest.raises(ValueError, match=rf"block 0\): {key} was asked to be .*, but what was built applies"):
         check(asking(members(setting=want), built_as=members(setting=have)))
 
 
 @pytest.mark.parametrize(
-    ("key", "factor", "asked", "built"),
+    ("key", "factor", "expected", "built"),
     [
         ("activation", "activation", "tanh", "relu"),
         ("activation", "activation", "gelu", "silu"),
@@ -110,7 +109,7 @@ def test_a_setting_that_was_not_built_is_noticed(key: str, asked: Mapping[str, A
         ("updates_as_alone", "optimizer", "adam", "adamax"),
     ],
 )
-def test_a_level_that_was_not_built_is_noticed(key: str, factor: str, asked: str, built: str) -> None:
+def test_a_level_that_was_not_built_is_noticed(key: str, factor: str, expected: str, built: str) -> None:
     setting = dataclasses.replace(FLOAT32, width=32, batch_size=32)
 
     def pack(level: str) -> list[Member]:
@@ -121,7 +120,7 @@ def test_a_level_that_was_not_built_is_noticed(key: str, factor: str, asked: str
         return members(levels=levels, numbers={"learning_rate": rate, **decays}, setting=setting)
 
     with pytest.raises(ValueError, match=rf"{key}[a-z0-9.]* was asked to be"):
-        check(asking(pack(asked), built_as=pack(built)))
+        check(asking(pack(expected), built_as=pack(built)))
 
 
 @pytest.mark.parametrize(
@@ -159,14 +158,14 @@ def test_a_broken_wire_fails_the_training_itself(monkeypatch: pytest.MonkeyPatch
 
 
 def test_reading_back_leaves_the_pack_as_it_was() -> None:
-    wiring = wired(members())
-    params, buffers = wiring.params_KP.clone(), wiring.buffers_KP.clone()
-    (ruled,) = wiring.updates.rules
-    state = {name: tensor.clone() for name, tensor in ruled.state.items()}
-    check(wiring)
-    assert torch.equal(params, wiring.params_KP)
-    assert torch.equal(buffers, wiring.buffers_KP)
-    assert all(torch.equal(tensor, ruled.state[name]) for name, tensor in state.items())
+    built_pack = wired(members())
+    params, buffers = built_pack.params_KP.clone(), built_pack.buffers_KP.clone()
+    (group,) = built_pack.updates.groups
+    state = {name: tensor.clone() for name, tensor in group.state.items()}
+    check(built_pack)
+    assert torch.equal(params, built_pack.params_KP)
+    assert torch.equal(buffers, built_pack.buffers_KP)
+    assert all(torch.equal(tensor, group.state[name]) for name, tensor in state.items())
 
 
 def test_a_network_of_ones_own_is_read_back_as_far_as_it_shows_itself() -> None:
@@ -175,19 +174,19 @@ def test_a_network_of_ones_own_is_read_back_as_far_as_it_shows_itself() -> None:
     )
     one = member(levels={"optimizer": "momentum"}, numbers={"learning_rate": 0.1})
     training = _Training([one], task, torch.device("cpu"), "none")
-    (found,) = effective(training.wiring(*training.feed.batch(0), training.noise.at(0)))
-    assert found["momentum"] == pytest.approx(0.9, abs=2e-3)
-    assert "activation" not in found
+    (measured,) = effective(training.built_pack(*training.feed.batch(0), training.noise.at(0)))
+    assert measured["momentum"] == pytest.approx(0.9, abs=2e-3)
+    assert "activation" not in measured
 
 
 def test_numbers_may_differ_a_little_and_names_not_at_all() -> None:
-    assert AuditedProperty(key="x", asked=[1.0, 1.0], found=[1.0001, 1.0]).wrong() is None
-    assert AuditedProperty(key="x", asked=[1.0, 1.0], found=[1.0, 1.1]).wrong() == 1
-    assert AuditedProperty(key="x", asked=["relu"], found=["gelu"]).wrong() == 0
+    assert AuditedProperty(key="x", expected=[1.0, 1.0], measured=[1.0001, 1.0]).wrong() is None
+    assert AuditedProperty(key="x", expected=[1.0, 1.0], measured=[1.0, 1.1]).wrong() == 1
+    assert AuditedProperty(key="x", expected=["relu"], measured=["gelu"]).wrong() == 0
 
 
 @pytest.mark.parametrize("network", ["cnn", "rnn"])
-def test_networks_for_images_and_sequences_are_read_back_too(network: Architecture) -> None:
+def test_networks_for_images_and_sequences_are_read_back_too(network: str) -> None:
     def built(activation: str, depth: int) -> BuiltPack:
         setting = dataclasses.replace(FLOAT32, network=network, depth=depth)
         training = _Training(
@@ -196,7 +195,7 @@ def test_networks_for_images_and_sequences_are_read_back_too(network: Architectu
             torch.device("cpu"),
             "none",
         )
-        return training.wiring(*training.feed.batch(0), training.noise.at(0))
+        return training.built_pack(*training.feed.batch(0), training.noise.at(0))
 
     right = built("tanh", 2)
     check(right)

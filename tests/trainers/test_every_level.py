@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import get_args
 
 import numpy as np
 import pytest
 
 from search_spaces.catalog import FACTORS
-from search_spaces.config import Architecture
+from search_spaces.networks import NETWORKS
 from tests.trainers.packs import TINY, blobs, member, pictures
 from trainers.evaluation import Evaluation
 from trainers.loop.pack import train_pack
@@ -23,16 +22,16 @@ from trainers.member import Member
 from trainers.tasks.task import Task
 
 SETTING = dataclasses.replace(TINY, width=4, steps=6, train_size=32, evaluations=2)
-NETWORKS: tuple[Architecture, ...] = get_args(Architecture)
 LEVELS = [(factor.name, level.name) for factor in FACTORS.values() for level in factor.levels]
 
 
 @functools.cache
-def task_for(network: Architecture) -> Task:
-    """A table for the perceptron, images for the convolutional and sequences for the recurrent network."""
-    if network == "mlp":
+def task_for(network: str) -> Task:
+    """Images for networks with several places, else sequences where items need a shape, else a table."""
+    kind = NETWORKS[network]
+    if not kind.shaped_items:
         return blobs()
-    if network == "cnn":
+    if kind.several_places:
         return pictures()
     draws = np.random.default_rng(7)
     y = np.arange(120) % 3
@@ -40,7 +39,7 @@ def task_for(network: Architecture) -> Task:
     return Task.from_arrays(x, y, kind="classification", name="blobs", augmentations={"shift"})
 
 
-def members(network: Architecture, factor: str, level: str) -> list[Member]:
+def members(network: str, factor: str, level: str) -> list[Member]:
     """The level in company of itself and, where they may share a pack, of the framework's default."""
     setting = dataclasses.replace(SETTING, network=network)
     first, second, third = (
@@ -52,7 +51,7 @@ def members(network: Architecture, factor: str, level: str) -> list[Member]:
     return [second, first, third] if same else [second, first]
 
 
-def refusal(network: Architecture, factor: str, level: str) -> str | None:
+def refusal(network: str, factor: str, level: str) -> str | None:
     """Why the level does not apply, or None where it does."""
     try:
         members(network, factor, level)
@@ -62,7 +61,7 @@ def refusal(network: Architecture, factor: str, level: str) -> str | None:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_what_does_not_apply_is_refused_by_name(network: Architecture) -> None:
+def test_what_does_not_apply_is_refused_by_name(network: str) -> None:
     for factor, level in LEVELS:
         why = refusal(network, factor, level)
         if why is None:
@@ -83,7 +82,7 @@ APPLICABLE = [
 
 
 @pytest.mark.parametrize(("network", "factor", "level"), APPLICABLE)
-def test_a_level_trains_alone_as_in_a_pack(network: Architecture, factor: str, level: str) -> None:
+def test_a_level_trains_alone_as_in_a_pack(network: str, factor: str, level: str) -> None:
     together = members(network, factor, level)
     packed = train_pack(together, task_for(network))
     assert {evaluation.status for evaluation in packed} == {"finished"}
@@ -106,7 +105,7 @@ def test_a_level_applies_to_some_network(factor: str, level: str) -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_most_levels_apply_to_every_network(network: Architecture) -> None:
+def test_most_levels_apply_to_every_network(network: str) -> None:
     """Else the walk above could pass by refusing."""
     refused = [f"{f}={level}" for f, level in LEVELS if refusal(network, f, level) is not None]
     assert len(refused) <= len(LEVELS) // 20, f"{network} refuses {', '.join(refused)}"

@@ -13,7 +13,7 @@ from torch import Tensor
 from search_spaces.activations import ACTIVATION
 from search_spaces.config import Setting
 from search_spaces.dropout import DROPOUT
-from search_spaces.elementwise import WRITTEN, WithDerivative
+from search_spaces.elementwise import WITH_DERIVATIVE, WithDerivative
 from search_spaces.normalizations import NORMALIZATION
 from tests.trainers.packs import TINY, blobs, member
 from trainers.config_audit import check
@@ -39,7 +39,7 @@ def passed(built: _Training, *, by_autograd: bool) -> tuple[Tensor, Tensor, Tens
 
 def assert_same(levels: Mapping[str, str], **given: Any) -> None:
     one, other = training(levels, **given), training(levels, **given)
-    assert one.written is not None
+    assert one.manual is not None
     for made, wanted in zip(passed(one, by_autograd=False), passed(other, by_autograd=True), strict=True):
         torch.testing.assert_close(made, wanted, rtol=1e-10, atol=1e-12)
 
@@ -64,7 +64,7 @@ def test_every_dropout(dropout: str, activation: str) -> None:
     assert_same({"dropout": dropout, "activation": activation})
 
 
-@pytest.mark.parametrize("activation", WRITTEN)
+@pytest.mark.parametrize("activation", WITH_DERIVATIVE)
 def test_elements_that_do_not_fill_a_register(activation: str) -> None:
     setting = dataclasses.replace(SETTING, width=7, batch_size=5)
     assert_same({"activation": activation}, setting=setting)
@@ -72,24 +72,24 @@ def test_elements_that_do_not_fill_a_register(activation: str) -> None:
 
 @pytest.mark.parametrize("levels", [{"input_scaling": "batch_norm"}, {"weight_constraint": "symmetric"}])
 def test_what_it_does_not_know_is_left_to_autograd(levels: Mapping[str, str]) -> None:
-    assert training(levels).written is None
+    assert training(levels).manual is None
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_is_left_to_autograd(precision: Any) -> None:
-    assert training({}, setting=dataclasses.replace(SETTING, precision=precision)).written is None
+    assert training({}, setting=dataclasses.replace(SETTING, precision=precision)).manual is None
 
 
 def test_a_wrong_derivative_is_noticed_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wiring() -> Any:
+    def built_pack() -> Any:
         built = training({"activation": "tanh"})
-        return built.wiring(*built.feed.batch(0), built.noise.at(0))
+        return built.built_pack(*built.feed.batch(0), built.noise.at(0))
 
-    check(wiring())
+    check(built_pack())
     wrong = WithDerivative(apply=lambda x, place: torch.tanh(x, out=place), pull=lambda dy, x, y: dy)
     monkeypatch.setattr(
         "trainers.networks.block.Block.activation_built",
-        dataclasses.replace(ACTIVATION.level("tanh").build, written=wrong),
+        dataclasses.replace(ACTIVATION.level("tanh").build, with_derivative=wrong),
     )
     with pytest.raises(ValueError, match="distance from autograd's gradient was asked to be 0"):
-        check(wiring())
+        check(built_pack())

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tests.trainers.packs import TINY, blobs, member
-from trainers.loop.pack import single_threaded, train_pack
+from trainers.loop.pack import train_pack
+from trainers.loop.single_thread import single_threaded
 from trainers.randomness import stream
 from trainers.tensors import matmul
 from trainers.tensors.matmul import product

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from search_spaces.activations import ACTIVATION
-from search_spaces.config import Architecture, Precision, Setting
+from search_spaces.config import Precision, Setting
 from search_spaces.optimizers import OPTIMIZER
 from tests.trainers.packs import TINY, blobs, member, numbers_of, pictures
 from tests.trainers.test_pack import assert_close
@@ -202,7 +202,7 @@ def test_what_is_recorded_is_what_is_recorded_alone() -> None:
 def test_a_mixed_pack_trains_without_autograd_and_has_its_gradients() -> None:
     pairs = [(name, "adam") for name in SHARING]
     training = _Training(pack_of(pairs), blobs(), torch.device("cpu"), "none")
-    assert training.written is not None
+    assert training.manual is not None
     x, y = training.feed.batch(0)
     made, wanted = training._both_gradients(x, y, training.noise.at(0))
     torch.testing.assert_close(made, wanted, rtol=1e-4, atol=1e-6)
@@ -213,7 +213,7 @@ def test_a_mixed_pack_trains_without_autograd_and_has_its_gradients() -> None:
 
 def wired(pack: list[Member]) -> BuiltPack:
     training = _Training(pack, blobs(), torch.device("cpu"), "none")
-    return training.wiring(*training.feed.batch(0), training.noise.at(0))
+    return training.built_pack(*training.feed.batch(0), training.noise.at(0))
 
 
 def changed(pack: list[Member], k: int, factor: str, level: str) -> list[Member]:
@@ -249,7 +249,7 @@ def test_one_member_that_got_another_level_is_noticed(key: str, factor: str, lev
         check(dataclasses.replace(wired(have), members=asked))
 
 
-@pytest.mark.parametrize("place", ["trainers.networks.block.runs", "trainers.loop.updates.runs"])
+@pytest.mark.parametrize("place", ["trainers.networks.block.groups", "trainers.loop.updates.groups"])
 def test_slices_that_are_one_off_are_noticed(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rules that have the same numbers, so that nothing else can tell."""
     pack = pack_of(sorted(itertools.product(("tanh", "relu", "silu"), ("adam", "radam"))) * 2)
@@ -266,7 +266,10 @@ def test_a_slice_that_the_written_out_pass_gets_wrong_is_noticed(monkeypatch: py
     made = manual_backward._layer
 
     def all_alike(network: Perceptron, *rest: Any) -> Any:
-        return made(dataclasses.replace(network, block=dataclasses.replace(network.block, runs=())), *rest)
+        return made(
+            dataclasses.replace(network, block=dataclasses.replace(network.block, activation_groups=())),
+            *rest,
+        )
 
     monkeypatch.setattr(manual_backward, "_layer", all_alike)
     with pytest.raises(ValueError, match="distance from autograd's gradient was asked to be 0"):
@@ -278,7 +281,7 @@ def test_a_slice_that_the_written_out_pass_gets_wrong_is_noticed(monkeypatch: py
 
 @pytest.mark.parametrize(("network", "depth"), [("mlp", 3), ("mlp", 20), ("cnn", 3), ("rnn", 3)])
 def test_structure_leaves_out_rules_and_in_shallow_perceptrons_activations_that_share(
-    network: Architecture, depth: int
+    network: str, depth: int
 ) -> None:
     task = pictures()
     setting = replace(SETTING, network=network, depth=depth)
@@ -295,7 +298,7 @@ def test_structure_leaves_out_rules_and_in_shallow_perceptrons_activations_that_
 
 
 @pytest.mark.parametrize("network", ["cnn", "rnn"])
-def test_other_networks_mix_rules_as_well(network: Architecture) -> None:
+def test_other_networks_mix_rules_as_well(network: str) -> None:
     setting = replace(SETTING, network=network, precision="float64", depth=2, width=8)
     pairs = [("tanh", "adam"), ("tanh", "sgd"), ("tanh", "adam"), ("tanh", "muon")]
     members = pack_of(pairs, {"normalization": "batch_norm"}, setting=setting)

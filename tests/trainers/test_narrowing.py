@@ -14,7 +14,7 @@ from search_spaces.config import Precision
 from tests.trainers.packs import TINY, blobs, member, numbers_of
 from trainers.evaluation import Evaluation, Phase
 from trainers.loop.pack import train_pack
-from trainers.loop.stack import LEAST, Stack
+from trainers.loop.stack import MIN_MEMBERS, Stack
 from trainers.member import Member
 from trainers.networks import network_for
 from trainers.tensors.precision import LossScale
@@ -116,7 +116,7 @@ def test_one_survivor_keeps_company() -> None:
     kept_S = stack.leaving(training_K)
     assert kept_S is not None
     assert kept_S.tolist() == [0, 3]
-    assert len(kept_S) == LEAST
+    assert len(kept_S) == MIN_MEMBERS
 
 
 def test_few_endings_are_not_worth_a_copy() -> None:

@@ -210,7 +210,7 @@ def test_an_improvement_that_torchs_scheduler_overlooks_is_overlooked() -> None:
         step = draws.choice([-3e-4, -0.6e-4, 0.0, 2e-4], size=4)
         small += int((step == -0.6e-4).sum())
         loss = loss * (1 + step)
-        plateau.look(torch.from_numpy(loss))
+        plateau.update(torch.from_numpy(loss))
         for scheduler, value in zip(torchs, loss.tolist(), strict=True):
             scheduler.step(value)
         expected = torch.tensor([one.param_groups[0]["lr"] for one in optimizers])

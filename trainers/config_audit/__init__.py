@@ -1,8 +1,8 @@
-"""What was really applied, read back from a built pack and held against what was asked.
+"""The configuration that a built pack really applies, measured and compared with the one that was requested.
 
-A factor that is set but not wired would make a study compare a level with itself, and nobody would see
-it. So before the first step every pack is asked what it does: how many layers answer, what its blocks do
-to a grid of numbers, what a dry update does to a row of zeros. Nothing here changes the pack.
+A factor that is set but not connected would make a study compare a level with itself, and nobody would see
+it. So before its first step every pack is measured: how many layers it has, what its blocks do to a grid of
+numbers, what one update does to a row of zeros. Nothing here changes the pack.
 
 Shape letters: K members.
 """
@@ -22,31 +22,36 @@ from trainers.config_audit.reading import AuditedProperty, BuiltPack
 __all__ = ["AuditedProperty", "BuiltPack", "check", "effective", "readings"]
 
 
-def effective(wiring: BuiltPack) -> list[dict[str, Any]]:
-    """What each member of the pack is really trained with, as plain data."""
-    found = list(readings(wiring))
+def effective(built: BuiltPack) -> list[dict[str, Any]]:
+    """The measured configuration of each member: key -> value, as JSON-ready data."""
+    measured = list(readings(built))
     return [
-        {reading.key: reading.found[k] for reading in found if reading.found[k] is not None}
-        for k in range(len(wiring.members))
+        {reading.key: reading.measured[k] for reading in measured if reading.measured[k] is not None}
+        for k in range(len(built.members))
     ]
 
 
-def check(wiring: BuiltPack) -> None:
-    """ValueError naming the member, the key, what was asked and what was found, where they differ."""
-    for reading in readings(wiring):
+def check(built: BuiltPack) -> None:
+    """Compare every measured property with the configuration.
+
+    Raises:
+        ValueError: one differs; it names the member, the property and both values.
+    """
+    for reading in readings(built):
         k = reading.wrong()
         if k is None:
             continue
-        slot = wiring.members[k].slot
+        slot = built.members[k].slot
         raise ValueError(
             f"task '{slot.task}', {slot.level} ({slot.phase} {slot.index}, block {slot.block}): "
-            f"{reading.key} was asked to be {reading.asked[k]}, but what was built applies {reading.found[k]}"
+            f"{reading.key} was asked to be {reading.expected[k]}, "
+            f"but what was built applies {reading.measured[k]}"
         )
 
 
 @torch.no_grad()
-def readings(wiring: BuiltPack) -> Iterator[AuditedProperty]:
-    """Everything that can be read back of this pack."""
-    yield from item_readings(wiring)
-    yield from network_readings(wiring)
-    yield from training_readings(wiring)
+def readings(built: BuiltPack) -> Iterator[AuditedProperty]:
+    """Every property that can be measured of this pack."""
+    yield from item_readings(built)
+    yield from network_readings(built)
+    yield from training_readings(built)

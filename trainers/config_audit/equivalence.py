@@ -8,7 +8,6 @@ what they are called.
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -24,7 +23,7 @@ from search_spaces.space import decay_kind
 from trainers.effective_values import used, waits
 from trainers.loop.augmentation import reach, transformations
 from trainers.loop.updates import schedule
-from trainers.networks import Convolutional, Network, OwnModule, Perceptron, Recurrent, network_for
+from trainers.networks import Network, OwnModule, StackNetwork, network_for
 from trainers.randomness import StreamKey
 from trainers.tasks.task import Task
 
@@ -168,8 +167,8 @@ def _augmented(config: Config, task: Task) -> list[Any]:
         return []
     height, width = task.shape[:2] if task.is_image else (task.shape[0], 1)
     possible = {"rotation": True, "flip": width > 1, "shift": max(reach(height), reach(width)) > 0}
-    found = [name for name in sorted(names) if possible[name]]
-    return [found, config.numbers.get("rotation_degrees")] if found else []
+    effective = [name for name in sorted(names) if possible[name]]
+    return [effective, config.numbers.get("rotation_degrees")] if effective else []
 
 
 def _dropped(config: Config, network: Network) -> list[Any]:
@@ -187,15 +186,10 @@ def _dropped(config: Config, network: Network) -> list[Any]:
     return [*whole, built.saturates and any(hidden)] if any(whole) else []
 
 
-def _operations(network: Network) -> list[Any]:
-    """Shapes, and operations in order; a sum with the input that no layer has is none."""
+def _operations(network: StackNetwork) -> list[Any]:
+    """Shapes, and operations in order; a skip connection that no layer can have is left out."""
     words = list(network.operations)
-    sizes: tuple[tuple[int, int], ...] = ()
-    if isinstance(network, Convolutional):
-        sizes = network.maps
-    elif isinstance(network, Perceptron | Recurrent):
-        sizes = tuple(itertools.pairwise(network.sizes))
-    if words[-1] == "residual" and not any(inputs == outputs for inputs, outputs in sizes[:-1]):
+    if words[-1] == "residual" and not any(h.maps[0].inputs == h.outputs for h in network.layers[:-1]):
         words[-1] = "plain"
     return [
         words,

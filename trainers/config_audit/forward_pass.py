@@ -17,17 +17,17 @@ from trainers.networks.network import ForwardPass, Noise
 NO_NOISE = Noise()
 
 
-class _Enough(Exception):
-    """The last tensor that is of interest has come by."""
+class _EndOfPass(Exception):
+    """Ends a pass after the last tensor of interest."""
 
 
 class InterventionProbe:
-    """A watch that replaces some tensors and keeps all as they came."""
+    """A watch that records every tensor and replaces some of them."""
 
     def __init__(
         self, replaced: Mapping[str, Tensor] | None = None, *, silent: bool = False, until: str = ""
     ):
-        """The pass ends where `until` comes by, if it is named."""
+        """`until`: the name of the tensor after which the pass ends; "": it runs through."""
         self.replaced = replaced or {}
         self.silent = silent
         """Hidden outputs that are not replaced become zero."""
@@ -35,17 +35,17 @@ class InterventionProbe:
         self.seen: dict[str, Tensor] = {}
 
     def __call__(self, name: str, z: Tensor) -> Tensor:
-        """For `Pass.watch`."""
+        """For `ForwardPass.watch`."""
         self.seen[name] = z
         if name == self.until:
-            raise _Enough
+            raise _EndOfPass
         if name in self.replaced:
             return self.replaced[name].to(z.dtype).expand_as(z)
         return torch.zeros_like(z) if self.silent and name.startswith("hidden") else z
 
 
 def forward(
-    wiring: BuiltPack,
+    built: BuiltPack,
     probe: InterventionProbe,
     x_KBF: Tensor,
     *,
@@ -54,11 +54,11 @@ def forward(
     params_KP: Tensor | None = None,
     buffers_KP: Tensor | None = None,
 ) -> Tensor:
-    """The running statistics [K, P] after one pass over `x_KBF`; those given stay as they are."""
-    network = wiring.network
-    left_KP = (wiring.buffers_KP if buffers_KP is None else buffers_KP).clone()
-    parameters = network.parameters.views(wiring.params_KP if params_KP is None else params_KP)
-    how = ForwardPass(training=training, numbers=wiring.numbers, watch=probe, noise=noise)
-    with wiring.autocast(), contextlib.suppress(_Enough):
+    """The running statistics [K, P] after one pass over `x_KBF`; the inputs are not changed."""
+    network = built.network
+    left_KP = (built.buffers_KP if buffers_KP is None else buffers_KP).clone()
+    parameters = network.parameters.views(built.params_KP if params_KP is None else params_KP)
+    how = ForwardPass(training=training, numbers=built.numbers, watch=probe, noise=noise)
+    with built.autocast(), contextlib.suppress(_EndOfPass):
         network.forward(parameters, network.buffers.views(left_KP), x_KBF, how)
     return left_KP

@@ -1,4 +1,4 @@
-"""What a built network starts from: the size of first weights and biases against the levels' own laws.
+"""Initial weights and biases of a built network: their root mean squares against those of the levels.
 
 Shape letters: K members.
 """
@@ -17,47 +17,50 @@ from search_spaces.bias import BIAS
 from search_spaces.config import Config
 from search_spaces.initializers import INITIALIZER
 from trainers.config_audit.reading import AuditedProperty, BuiltPack
-from trainers.networks.convolutional import Convolutional
+from trainers.networks.stack_network import StackNetwork
 
 FEW = 8
-"""Numbers in a first weight or bias from which its root mean square is looked at."""
+"""Fewest elements of an initial weight or bias whose root mean square is compared."""
 
 
-def start_readings(wiring: BuiltPack) -> Iterator[AuditedProperty]:
-    """Root mean squares of first weights and biases.
+def start_readings(built: BuiltPack) -> Iterator[AuditedProperty]:
+    """Root mean squares of initial weights and biases.
 
-    A fresh draw of the same shape stands for the law; their ratio varies by about 1 / sqrt(n), and fewer
-    than eight numbers say nothing but whether they are zero.
+    They are compared with those of a fresh draw of the same shape; the ratio of n elements varies by about
+    1 / sqrt(n). Of fewer than eight elements only whether they are zero is compared.
     """
-    network, configs = wiring.network, wiring.configs
+    network, configs = built.network, built.configs
     layout = network.parameters
-    views = layout.views(wiring.params_KP)
-    last = [s for s in layout.segments if s.role == "weight"][-1].name
-    kernel = math.prod(network.kernel) if isinstance(network, Convolutional) else 1
+    views = layout.views(built.params_KP)
     gated = ACTIVATION.level(configs[0].levels["activation"]).build.gated
+    assert isinstance(network, StackNetwork)
+    maps = {one.name: (one, layer) for layer in network.layers for one in layer.maps}
+    last = network.layers[-1]
     for segment in layout.segments:
         if segment.role not in ("weight", "bias"):
             continue
         name = segment.name.replace("bias", "weight")
         fan_in, sums = views[name].shape[1:]
-        maps = 2 if gated and name != last else 1
-        columns = int(sums) // maps
-        taps = kernel if name != last else 1
-        found = views[segment.name].double().square().flatten(1).mean(1).sqrt().tolist()
-        shape = (int(fan_in), columns * taps, columns, maps)
-        asked = [_law(c, segment.role, *shape, reads_inputs=name == "weight0") for c in configs]
+        one, layer = maps[name]
+        sides = 2 if gated and layer is not last else 1
+        columns = int(sums) // sides
+        measured = views[segment.name].double().square().flatten(1).mean(1).sqrt().tolist()
+        shape = (int(fan_in), columns * layer.taps, columns, sides)
+        expected = [_law(c, segment.role, *shape, reads_inputs=one.reads_items) for c in configs]
         if segment.role == "bias":
-            nothing = [[size == 0.0 for size in sizes] for sizes in (asked, found)]
-            yield AuditedProperty(key=f"{segment.name}.zero", asked=nothing[0], found=nothing[1])
+            nothing = [[size == 0.0 for size in sizes] for sizes in (expected, measured)]
+            yield AuditedProperty(key=f"{segment.name}.zero", expected=nothing[0], measured=nothing[1])
         if segment.size >= FEW:
-            near = min(0.95, 5 / math.sqrt(segment.size))
-            yield AuditedProperty(key=f"initializer.{segment.name}", asked=asked, found=found, near=near)
+            rtol = min(0.95, 5 / math.sqrt(segment.size))
+            yield AuditedProperty(
+                key=f"initializer.{segment.name}", expected=expected, measured=measured, rtol=rtol
+            )
 
 
 def _law(
     config: Config, role: str, fan_in: int, fan_out: int, columns: int, maps: int, *, reads_inputs: bool
 ) -> float:
-    """Root mean square that the config's levels ask of one map's weights or biases."""
+    """Root mean square of one map's weights or biases under the config's levels."""
     level, bias = config.levels["initializer"], config.levels["bias"]
     if role == "bias":
         return _size(level, bias, fan_in, fan_out, columns, maps)[1]

@@ -1,4 +1,4 @@
-"""One thing read back of a pack, beside what was asked.
+"""A built pack, and one measured property of its members.
 
 Shape letters: K members, B items, F features, P flat parameters.
 """
@@ -34,24 +34,24 @@ class BuiltPack:
     params_KP: Tensor
     buffers_KP: Tensor
     numbers: Mapping[str, Tensor]
-    """What the members' activations and norms are given."""
+    """Numbers of the members' activations and norms."""
     updates: Updates
     losses: Callable[[Tensor, Tensor], Tensor]
-    """(outputs [K, B, C], targets [K, B]) -> what each member is trained on, [K]."""
+    """(outputs [K, B, C], targets [K, B]) -> training loss of each member [K]."""
     patience: Patience
-    """Who stops when."""
+    """Early stopping."""
     feed: Feed
-    """All items."""
+    """The training and held-out items."""
     x_KBF: Tensor
     """The first step's batch."""
     noise: Noise
-    """What the first step drops."""
+    """The draws of the first step."""
     gradients: Callable[[], tuple[Tensor, Tensor]] | None
-    """The first step's gradients [K, P], as training makes them and by autograd; None: they are its own."""
+    """The first step's gradients [K, P], by the manual pass and by autograd; None: autograd trains."""
     autocast: Callable[[], AbstractContextManager[object]]
 
     def alone(self, k: int) -> BuiltPack:
-        """Member k's row, for what all members of a structure have in common."""
+        """A pack of member k alone, for properties that all members of one structure share."""
         return dataclasses.replace(
             self,
             members=self.members[k : k + 1],
@@ -68,32 +68,32 @@ class BuiltPack:
 
 
 SAMPLED = 4
-"""Members of a pack that stand for all where looking at every one would take too long."""
+"""Members that are measured where measuring all of them would take too long."""
 
 
 def sampled(count: int) -> list[int]:
-    """A few of so many members, the first and the last among them."""
+    """At most about `SAMPLED` of `count` members, the first and the last included."""
     return sorted({*range(0, count, max(1, -(-count // (SAMPLED - 1)))), count - 1}) if count else []
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditedProperty:
-    """One property of every member: asked and found, [K] each; equal unless they are numbers."""
+    """One property of every member, expected and measured, [K] each; floats may differ by a tolerance."""
 
     key: str
-    asked: Sequence[Any]
-    found: Sequence[Any]
-    near: float = 1e-3
-    """Relative difference that numbers may have."""
-    least: float = 1e-9
-    """Absolute difference that numbers may have."""
+    expected: Sequence[Any]
+    measured: Sequence[Any]
+    rtol: float = 1e-3
+    """Relative tolerance of floats."""
+    atol: float = 1e-9
+    """Absolute tolerance of floats."""
 
     def wrong(self) -> int | None:
-        """The first member that does not have what it asked for."""
-        for k, (asked, found) in enumerate(zip(self.asked, self.found, strict=True)):
-            if isinstance(asked, float):
-                if not math.isclose(asked, found, rel_tol=self.near, abs_tol=self.least):
+        """The first member whose measured value differs from the expected one; None: all agree."""
+        for k, (expected, measured) in enumerate(zip(self.expected, self.measured, strict=True)):
+            if isinstance(expected, float):
+                if not math.isclose(expected, measured, rel_tol=self.rtol, abs_tol=self.atol):
                     return k
-            elif asked != found:
+            elif expected != measured:
                 return k
         return None

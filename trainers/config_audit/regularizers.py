@@ -1,4 +1,4 @@
-"""What pulls at a built pack's parameters when nothing is learned: decay, penalties and constraints.
+"""Decay, penalties and constraints of a built pack, measured in one update without gradients.
 
 Shape letters: K members, P flat parameters, S segments, T steps.
 """
@@ -19,31 +19,31 @@ from trainers.loop.updates import Updates
 from trainers.tensors.layout import Segment
 
 HEAVY = 8.0
-"""The one parameter of every segment that is not zero: above every radius that can be asked for."""
+"""Value of the one parameter of every tensor that is not zero: above every radius of max-norm."""
 
-HELD = ("none", "symmetric", "max_norm")
-"""Constraints of which it is known what they do to a heavy weight."""
+MEASURED_CONSTRAINTS = ("none", "symmetric", "max_norm")
+"""Constraints whose effect on a large weight is compared."""
 
 
-def pull_readings(wiring: BuiltPack, rates_TK: Tensor) -> Iterator[AuditedProperty]:
+def pull_readings(built: BuiltPack, rates_TK: Tensor) -> Iterator[AuditedProperty]:
     """One step without gradients, with a recorder in the rule's place.
 
     Of every segment the first parameter is heavy and all others are zero, so that a unit's norm is that of
     one weight and an L1 penalty's gradient is small. A few numbers stand for the row.
     """
-    configs, segments = wiring.configs, wiring.network.parameters.segments
+    configs, segments = built.configs, built.network.parameters.segments
     if not segments:
         return
     step = int(rates_TK.mean(1).argmax())  # where decoupled decay is largest
-    starts = torch.tensor([s.start for s in segments], device=wiring.params_KP.device)
-    params_KP = torch.zeros_like(wiring.params_KP)
+    starts = torch.tensor([s.start for s in segments], device=built.params_KP.device)
+    params_KP = torch.zeros_like(built.params_KP)
     params_KP[:, starts] = HEAVY
     decayed: list[tuple[Tensor, Tensor]] = []
 
     def seen(params: Tensor, grads: Tensor, state: dict[str, Tensor], now: Step) -> None:
         decayed.append((params[:, starts].double(), grads[:, starts].double()))
 
-    move(wiring.updates.rehearsal(seen), step, params_KP, torch.zeros_like(params_KP))
+    move(built.updates.rehearsal(seen), step, params_KP, torch.zeros_like(params_KP))
     left_KS, pulled_KS = (torch.cat(rows) for rows in zip(*decayed, strict=True))
     held_KS = params_KP[:, starts].double()
     rates = rates_TK[step].tolist()
@@ -56,36 +56,36 @@ def pull_readings(wiring: BuiltPack, rates_TK: Tensor) -> Iterator[AuditedProper
         end = "_of_others" if others else ""
         active = [not others or c.levels["decay_scope"] == "everything" for c in configs]
         share = [r * _strength(c, "decoupled") * on for r, c, on in zip(rates, configs, active, strict=True)]
-        found = _furthest(share, 1 - left_KS[:, which] / HEAVY)
+        measured = _furthest(share, 1 - left_KS[:, which] / HEAVY)
         # A number in single precision is known to about 1e-7 of itself.
-        yield AuditedProperty(key=f"weight_decay.share{end}", asked=share, found=found, least=3e-7)
+        yield AuditedProperty(key=f"weight_decay.share{end}", expected=share, measured=measured, atol=3e-7)
         pull = [
             (HEAVY * _strength(c, "coupled") + penalty) * on
             for c, penalty, on in zip(configs, l1, active, strict=True)
         ]
-        found = _furthest(pull, pulled_KS[:, which])
-        yield AuditedProperty(key=f"weight_decay.pull{end}", asked=pull, found=found, least=1e-11)
-        if not all(c.levels["weight_constraint"] in HELD for c in configs):
+        measured = _furthest(pull, pulled_KS[:, which])
+        yield AuditedProperty(key=f"weight_decay.pull{end}", expected=pull, measured=measured, atol=1e-11)
+        if not all(c.levels["weight_constraint"] in MEASURED_CONSTRAINTS for c in configs):
             continue
         left = [HEAVY * (1 - s) for s in share]
         if not others:
             left = [min(a, c.numbers.get("max_norm_radius", a)) for a, c in zip(left, configs, strict=True)]
-        found = _furthest(left, held_KS[:, which])
-        yield AuditedProperty(key=f"max_norm_radius{end}", asked=left, found=found)
+        measured = _furthest(left, held_KS[:, which])
+        yield AuditedProperty(key=f"max_norm_radius{end}", expected=left, measured=measured)
 
 
 def _is_weight(segment: Segment) -> bool:
-    """What is decayed in any case, and constrained: of a user's module all that is no vector."""
+    """Whether a tensor is decayed under every scope, and constrained: of a user's module, all but vectors."""
     return segment.role == "weight" or (segment.role == "own" and len(segment.shape) > 1)
 
 
 def _strength(config: Config, kind: str) -> float:
-    """Of the member's decay if it is of that kind."""
+    """Strength of the member's decay if it is of that kind, else 0."""
     return config.numbers["weight_decay"] if decay_kind(config.levels) == kind else 0.0
 
 
 def _penalty(config: Config, weights: Sequence[bool]) -> float:
-    """What an L1 penalty adds to the gradient of a heavy weight, as clipping leaves it."""
+    """What an L1 penalty adds to the gradient of a large weight after clipping."""
     if decay_kind(config.levels) != "l1":
         return 0.0
     strength = config.numbers["l1_strength"]
@@ -97,14 +97,14 @@ def _penalty(config: Config, weights: Sequence[bool]) -> float:
     return float(level.build(row, **{r.name: config.numbers[r.name] for r in level.ranges})[0, 0])
 
 
-def _furthest(asked: Sequence[float], found_KS: Tensor) -> list[float]:
-    """Of each member's numbers the one that is furthest from what was asked."""
-    wanted_K1 = torch.tensor(asked, dtype=found_KS.dtype, device=found_KS.device)[:, None]
+def _furthest(expected: Sequence[float], found_KS: Tensor) -> list[float]:
+    """For each member the value [K] that is furthest from the expected one."""
+    wanted_K1 = torch.tensor(expected, dtype=found_KS.dtype, device=found_KS.device)[:, None]
     worst_K1 = (found_KS - wanted_K1).abs().nan_to_num(nan=torch.inf).argmax(1, keepdim=True)
     numbers: list[float] = found_KS.gather(1, worst_K1).squeeze(1).tolist()
     return numbers
 
 
 def move(updates: Updates, step: int, params_KP: Tensor, grads_KP: Tensor) -> None:
-    """One update, no learning rate cut."""
+    """One update at the full scheduled learning rate."""
     updates.step(step, params_KP, grads_KP, torch.ones_like(params_KP[:, 0]))

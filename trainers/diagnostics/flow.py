@@ -80,7 +80,7 @@ def flow(
         cut = FlowTaps(cut=True)
         forward(cut)
         norms = _jacobian_norms(cut, x_KBF)
-    found = {
+    profiles = {
         "activation_mean": [h.detach().float().flatten(1).mean(1) for h in through.hidden],
         "activation_square": [_second_moment(h) for h in through.hidden],
         "gradient_square": [
@@ -88,7 +88,7 @@ def flow(
         ],
         "jacobian_norm": norms,
     }
-    return {name: torch.stack(columns, dim=1) for name, columns in found.items()}
+    return {name: torch.stack(columns, dim=1) for name, columns in profiles.items()}
 
 
 def _jacobian_norms(taps: FlowTaps, x_KBF: Tensor) -> list[Tensor]:

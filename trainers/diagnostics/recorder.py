@@ -15,18 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from search_spaces.factor import rounded
-from trainers.diagnostics.batch_check import single_batch_check
 from trainers.diagnostics.calibration import HeldOutView, trivial_loss
-from trainers.diagnostics.flow import flow
-from trainers.diagnostics.names import EXPLODED, factor
-from trainers.diagnostics.sharpness import sharpness
-from trainers.diagnostics.weights import linear_maps, sparsity, spectral_radius, update_ratios
+from trainers.diagnostics.instruments import INSTRUMENTS, REDUCED, Moment, Snapshot
+from trainers.diagnostics.names import EXPLODED
 from trainers.networks.network import Network
 from trainers.tasks.task import Task
-from trainers.tensors.layout import Layout
 
 KEPT = 256
-"""Steps whose losses are kept until they are looked at together: one by one took 0.15 ms a step."""
+"""Steps whose losses are kept until they are reduced together: one by one took 0.15 ms a step."""
 
 
 class Recorder:
@@ -52,16 +48,9 @@ class Recorder:
 
     @torch.no_grad()
     def begin(self, params_KP: Tensor, buffers_KP: Tensor, x_KBF: Tensor, y_KB: Tensor) -> None:
-        """Before the first step, with its batch: the end is looked at through the same items."""
+        """Before the first step, with its batch, which the end is measured on too."""
         self._batch = (x_KBF, y_KB)
-        inputs = single_batch_check(x_KBF)
-        self._values |= {
-            "init.input_mean": inputs.mean_K,
-            "init.input_sd": inputs.sd_K,
-            "init.input_low": inputs.low_K,
-            "init.input_high": inputs.high_K,
-        }
-        self._pass_through("init", params_KP, buffers_KP)
+        self._measure("init", params_KP, buffers_KP)
 
     def loss(self, losses_K: Tensor) -> None:
         """The training losses of one more step; the tensor is kept."""
@@ -89,31 +78,16 @@ class Recorder:
         self._steps += len(losses_TK)
 
     @torch.no_grad()
-    def moved(self, before_KP: Tensor, after_KP: Tensor) -> None:
-        """The step at the look nearest the middle of the training."""
-        ratios_KL = update_ratios(self._network.parameters, before_KP, after_KP)
-        if ratios_KL.shape[1]:
-            hidden_KL = ratios_KL[:, :-1] if ratios_KL.shape[1] > 1 else ratios_KL
-            self._values["half.update_ratio"] = hidden_KL.median(1).values
-            self._values["half.update_ratio.layer"] = hidden_KL
+    def moved(self, before_KP: Tensor, after_KP: Tensor, buffers_KP: Tensor) -> None:
+        """The step at the validation nearest the middle of the training."""
+        self._measure("half", after_KP, buffers_KP, before_KP)
 
     # -- afterwards --------------------------------------------------------------------------
 
     @torch.no_grad()
     def end(self, params_KP: Tensor, buffers_KP: Tensor) -> None:
         """Every member after its own last step."""
-        self._pass_through("end", params_KP, buffers_KP)
-        self._values["end.sparsity"] = sparsity(self._network.parameters, params_KP)
-        assert self._batch is not None
-        with self._autocast():
-            self._values["end.sharpness"] = sharpness(
-                self._network,
-                params_KP,
-                buffers_KP,
-                *self._batch,
-                kind=self._task.kind,
-                numbers=self._numbers,
-            )
+        self._measure("end", params_KP, buffers_KP)
 
     def fitted(self, train_loss_K: Tensor, validation_loss_K: Tensor, y_KV: Tensor) -> None:
         """Losses at the last step, the first of the training items with targets `y_KV`."""
@@ -148,47 +122,29 @@ class Recorder:
                     row.update(_summary(name.removesuffix(".layer"), numbers))
         return [{name: value for name, value in row.items() if value == value} for row in rows]
 
-    # -- the passes --------------------------------------------------------------------------
-
-    def _pass_through(self, when: str, params_KP: Tensor, buffers_KP: Tensor) -> None:
+    def _measure(
+        self, moment: Moment, params_KP: Tensor, buffers_KP: Tensor, before_KP: Tensor | None = None
+    ) -> None:
+        """All instruments of a moment, in the order of their rows."""
         assert self._batch is not None
-        network = self._network
-        with self._autocast():
-            found = flow(
-                network, params_KP, buffers_KP, *self._batch, kind=self._task.kind, numbers=self._numbers
-            )
-        for name, values_KL in found.items():
-            self._values[f"{when}.{name}.layer"] = values_KL
-        if "jacobian_norm" in found:
-            self._values[f"{when}.jacobian_gain"] = self._gain(found["jacobian_norm"])
-        radius_KL = _radii(network.parameters, params_KP)
-        if radius_KL is not None:
-            self._values[f"{when}.spectral_radius.layer"] = radius_KL
-
-    def _gain(self, norms_KL: Tensor) -> Tensor:
-        """Geometric mean [K] over layers of the norm over the root of the layer's inputs."""
-        layout = self._network.parameters
-        inputs = [s.shape[0] for s in layout.segments if s.role == "weight"][: norms_KL.shape[1]]
-        if len(inputs) < norms_KL.shape[1]:
-            return torch.full_like(norms_KL[:, 0], math.nan)
-        roots = torch.tensor(inputs, dtype=norms_KL.dtype, device=norms_KL.device).sqrt()
-        return (norms_KL / roots).log().mean(1).exp()
-
-
-def _radii(layout: Layout, params_KP: Tensor) -> Tensor | None:
-    """Spectral radius [K, L] of the hidden maps; NaN where a map is not square, None where none is."""
-    views = layout.views(params_KP)
-    weights = [views[name] for name in linear_maps(layout)[:-1]]
-    square = [w.ndim == 3 and w.shape[1] == w.shape[2] for w in weights]
-    radii_KL = params_KP.new_full((len(params_KP), len(weights)), math.nan)
-    for size in sorted({w.shape[1] for w, is_square in zip(weights, square, strict=True) if is_square}):
-        places = [i for i, w in enumerate(weights) if square[i] and w.shape[1] == size]
-        radii_KL[:, places] = spectral_radius(torch.stack([weights[i] for i in places], dim=1))
-    return radii_KL if any(square) else None
+        snapshot = Snapshot(
+            network=self._network,
+            kind=self._task.kind,
+            numbers=self._numbers,
+            params_KP=params_KP,
+            buffers_KP=buffers_KP,
+            x_KBF=self._batch[0],
+            y_KB=self._batch[1],
+            autocast=self._autocast,
+            before_KP=before_KP,
+        )
+        for row in INSTRUMENTS:
+            if moment in row.moments:
+                self._values |= {f"{moment}.{name}": value for name, value in row.measure(snapshot).items()}
 
 
 def shortened(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values at 6 significant digits, so that a record does not hang on the last bit."""
+    """Values at 6 significant digits, so that a record does not depend on the last bit."""
     with np.errstate(all="ignore"):
         places = 5 - np.floor(np.log10(np.abs(values)))
         scale = 10.0 ** np.abs(places)
@@ -198,12 +154,9 @@ def shortened(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _summary(profile: str, values: list[float]) -> dict[str, float]:
     """The one number that sums up a profile over layers, if there is one."""
-    when, _, what = profile.partition(".")
-    name, found = "", None
-    if what == "activation_square":
-        name, found = "signal_factor", factor(values)
-    elif what == "gradient_square":
-        name, found = "gradient_factor", factor(values[::-1])
-    elif what == "spectral_radius":
-        name, found = "spectral_radius", max((v for v in values if v == v), default=None)
-    return {} if found is None else {f"{when}.{name}": rounded(found)}
+    moment, _, name = profile.partition(".")
+    if name not in REDUCED:
+        return {}
+    summary, reduce = REDUCED[name]
+    value = reduce(values)
+    return {} if value is None else {f"{moment}.{summary}": rounded(value)}

@@ -56,9 +56,21 @@ def sparsity(layout: Layout, params_KP: Tensor) -> Tensor:
 def update_ratios(layout: Layout, before_KP: Tensor, after_KP: Tensor) -> Tensor:
     """||change|| / ||weights before|| [K, L] of every linear map's weights; NaN where they were zero."""
     before, after = layout.views(before_KP), layout.views(after_KP)
-    found = [
+    ratios = [
         torch.linalg.vector_norm((after[name] - before[name]).flatten(1), dim=1)
         / torch.linalg.vector_norm(before[name].flatten(1), dim=1)
         for name in linear_maps(layout)
     ]
-    return torch.stack(found, dim=1) if found else before_KP.new_empty(len(before_KP), 0)
+    return torch.stack(ratios, dim=1) if ratios else before_KP.new_empty(len(before_KP), 0)
+
+
+def layer_radii(layout: Layout, params_KP: Tensor) -> Tensor | None:
+    """Spectral radius [K, L] of the hidden maps; NaN where a map is not square, None where none is."""
+    views = layout.views(params_KP)
+    weights = [views[name] for name in linear_maps(layout)[:-1]]
+    square = [w.ndim == 3 and w.shape[1] == w.shape[2] for w in weights]
+    radii_KL = params_KP.new_full((len(params_KP), len(weights)), torch.nan)
+    for size in sorted({w.shape[1] for w, is_square in zip(weights, square, strict=True) if is_square}):
+        places = [i for i, w in enumerate(weights) if square[i] and w.shape[1] == size]
+        radii_KL[:, places] = spectral_radius(torch.stack([weights[i] for i in places], dim=1))
+    return radii_KL if any(square) else None

@@ -1,4 +1,4 @@
-"""Augmentation: a member's training items are moved, flipped or turned, in every epoch anew.
+"""Augmentation: a member's training items are moved, flipped or turned, with new draws every epoch.
 
 Draws come from the member's own streams, one for each transformation, so that levels which share a
 transformation share its draws. Shape letters: K members, M of them augmented, B items, P places,
@@ -100,7 +100,7 @@ class Augmenter:
         return centre[:, None], unit[:, None]
 
     def _epoch_draws(self, epoch: int) -> dict[str, Tensor]:
-        """Name -> [steps, ..., M, B]; what a member does not ask for leaves its items as they are."""
+        """Name -> [steps, ..., M, B]; draws of a missing transformation change nothing."""
         used = self._steps * self._items
         count = len(self._members)
         offset = np.zeros((2, count, used), dtype=np.int64)
@@ -116,15 +116,15 @@ class Augmenter:
             if "rotation" in names:
                 degrees = member.config.numbers.get("rotation_degrees", ROTATION_DEGREES.default)
                 unit = member.streams.stream("augmentation_rotation", epoch).uniform(-1, 1, size=used)
-                # cos and sin here: torch's last bit may hang on a number's place in the tensor.
+                # cos and sin here: torch's last bit may depend on a number's place in the tensor.
                 angle[:, m] = np.cos(np.radians(degrees) * unit), np.sin(np.radians(degrees) * unit)
         names = frozenset().union(*self._drawn)
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         if names & {"shift", "flip"}:
-            found |= {"offset": self._by_step(offset), "flipped": self._by_step(flipped)}
+            tensors |= {"offset": self._by_step(offset), "flipped": self._by_step(flipped)}
         if "rotation" in names:
-            found["rotation"] = self._by_step(angle).to(self._dtype)
-        return found
+            tensors["rotation"] = self._by_step(angle).to(self._dtype)
+        return tensors
 
     def _by_step(self, draws: NDArray[np.generic]) -> Tensor:
         """[..., M, steps * B] as [steps, ..., M, B]."""
@@ -138,7 +138,7 @@ def reach(side: int) -> int:
 
 
 def moved(x: Tensor, down: Tensor, right: Tensor, flipped: Tensor) -> Tensor:
-    """Items [M, B, H, W, C] flipped left to right where asked, then shifted; the border is repeated.
+    """Items [M, B, H, W, C] flipped left to right where `flipped`, then shifted; the border is repeated.
 
     Args:
         x: the items.
@@ -173,5 +173,5 @@ def turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     from_down = (cosine * down - sine * right) * (2 / height)
     images = x.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
     grid = torch.stack([from_right, from_down], dim=-1)
-    found = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return found.permute(0, 2, 3, 1).reshape(x.shape)
+    tensors = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return tensors.permute(0, 2, 3, 1).reshape(x.shape)

@@ -1,4 +1,4 @@
-"""What pulls a pack's parameters toward zero: L1, coupled and decoupled decay, and of which parameters.
+"""Decay of a pack's parameters toward zero: L1, coupled and decoupled, and of which parameters.
 
 Shape letters: K members, P flat parameters.
 """
@@ -26,7 +26,7 @@ NUMBER: dict[DecayKind, str] = {
 
 
 class Decay:
-    """The decay that each member asks for; what nobody asks for costs nothing."""
+    """The decay of each member; kinds that no member has cost nothing."""
 
     def __init__(self, configs: Sequence[Config], layout: Layout, columns: MemberColumns):
         self._configs, self._columns = configs, columns
@@ -49,14 +49,16 @@ class Decay:
         """Decoupled decay: AdamW's, before its step."""
         strength_K1 = self._strength["decoupled"]
         if strength_K1 is not None:
-            kept = 1 - rate_K1 * strength_K1
-            params_KP.mul_(kept if self._scope_KP is None else torch.where(self._scope_KP > 0, kept, 1.0))
+            remaining = 1 - rate_K1 * strength_K1
+            params_KP.mul_(
+                remaining if self._scope_KP is None else torch.where(self._scope_KP > 0, remaining, 1.0)
+            )
 
     def _in_scope(self, pull_KP: Tensor) -> Tensor:
         return pull_KP if self._scope_KP is None else pull_KP * self._scope_KP
 
     def _strengths(self, kind: DecayKind) -> Tensor | None:
-        """Strengths [K, 1] of that kind; None where nobody has it."""
+        """Strengths [K, 1] of that kind; None: no member has it."""
         strengths = [c.numbers[NUMBER[kind]] if decay_kind(c.levels) == kind else 0.0 for c in self._configs]
         return self._columns.of(strengths, trailing=1) if any(strengths) else None
 

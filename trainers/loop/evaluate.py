@@ -27,7 +27,7 @@ class Evaluator:
         self._kind, self._source_K, self._autocast = task.kind, source_K, autocast
 
     @torch.no_grad()
-    def judge(self, stack: Stack, held_out: HeldOut, watch: Watch | None = None) -> tuple[Tensor, Tensor]:
+    def evaluate(self, stack: Stack, held_out: HeldOut, watch: Watch | None = None) -> tuple[Tensor, Tensor]:
         """Metric [S] and loss [S] of the stack's parameters as they are."""
         how = ForwardPass(training=False, numbers=stack.numbers, watch=watch)
         count = held_out.y_RV.shape[1]

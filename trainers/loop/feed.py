@@ -29,7 +29,7 @@ CHUNK = 256
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """Validation or test items of all sources of a pack, or the training items that are looked at."""
+    """Validation or test items of all sources of a pack, or the training items whose loss is recorded."""
 
     x_RVF: Tensor
     y_RV: Tensor
@@ -76,7 +76,7 @@ class Feed:
         train = stacked(trains)
         self.training = HeldOut(x_RVF=train.x_RVF[:, :CHUNK], y_RV=train.y_RV[:, :CHUNK])
         self._x, self._y = train.x_RVF.flatten(0, 1), train.y_RV.flatten(0, 1)
-        # Nobody holds out more than half of what they train on; a large task would judge longer than learn.
+        # At most half as many as are trained on: a large task would validate for longer than it trains.
         most = max(setting.train_size // 2, LEAST_VALIDATION)
         self.validation = stacked([split.validation[:most] for split in splits])
         reads_test = all(m.reads_test for m in members)

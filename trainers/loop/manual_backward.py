@@ -70,7 +70,7 @@ class Affine:
         product(self._x.mT, dy, self._weight_gradient)
         if self._bias_gradient is not None:
             torch.sum(dy, 1, keepdim=True, out=self._bias_gradient)
-        # Nobody asks for the derivative with respect to items.
+        # The derivative with respect to items is not needed.
         return dy if self._reads_items else product(dy, self._weight.mT)
 
 
@@ -99,13 +99,13 @@ class Outputs:
 class Elementwise:
     """An activation with its derivative."""
 
-    def __init__(self, written: WithDerivative):
-        self._written = written
+    def __init__(self, function: WithDerivative):
+        self._function = function
 
     @property
     def spares_sums(self) -> bool:
         """Whether its sums may be overwritten."""
-        return not self._written.reads_sums
+        return not self._function.reads_sums
 
     def forward(self, x: Tensor, how: ForwardPass) -> Tensor:
         return self.into(x if self.spares_sums else torch.empty_like(x), x)
@@ -113,11 +113,11 @@ class Elementwise:
     def into(self, place: Tensor, x: Tensor) -> Tensor:
         """What it makes of x, in `place`: x itself where it spares its sums, else another tensor."""
         self._x = x
-        self._y = self._written.apply(x, place)
+        self._y = self._function.apply(x, place)
         return self._y
 
     def backward(self, dy: Tensor) -> Tensor:
-        return self._written.pull(dy, self._x, self._y)
+        return self._function.pull(dy, self._x, self._y)
 
 
 class NormalizationPass:
@@ -139,8 +139,8 @@ class NormalizationPass:
         return self._statistics.output(self._gain, self._shift)
 
     def backward(self, dy: Tensor) -> Tensor:
-        dx, *found = self._statistics.pull(dy)
-        for place, gradient in zip(self._gradients, found, strict=True):
+        dx, *gradients = self._statistics.pull(dy)
+        for place, gradient in zip(self._gradients, gradients, strict=True):
             place.copy_(gradient)
         return dx
 
@@ -184,8 +184,8 @@ class AutogradOperation:
         return self._y.detach()
 
     def backward(self, dy: Tensor) -> Tensor:
-        dx, *found = torch.autograd.grad(self._y, (self._x, *self._leaves.values()), dy)
-        for place, gradient in zip(self._gradients, found, strict=True):
+        dx, *gradients = torch.autograd.grad(self._y, (self._x, *self._leaves.values()), dy)
+        for place, gradient in zip(self._gradients, gradients, strict=True):
             place.copy_(gradient)
         return dx
 
@@ -233,7 +233,7 @@ class ManualBackward:
 
         Args:
             x: one batch for each member.
-            how: the training pass; nobody can watch it.
+            how: the training pass, without a watch.
             losses: outputs [S, B, C] -> what each member is trained on [S], and its derivative [S, B, C].
         """
         x = self._network.block.enter(x, self._rows.parameters, self._rows.buffers, how)
@@ -257,7 +257,7 @@ class ManualBackward:
         return self._network.residual and entered.shape == left.shape
 
 
-def written_out(network: Network, rows: StackTensors, *, items: int) -> ManualBackward | None:
+def build_manual_backward(network: Network, rows: StackTensors, *, items: int) -> ManualBackward | None:
     """The pass of such a stack; None where it must be left to autograd as a whole.
 
     That is every network but a perceptron, and a perceptron that norms its inputs or has symmetric weights.
@@ -271,8 +271,10 @@ def _layer(network: Perceptron, i: int, rows: StackTensors, items: int) -> list[
     block = network.block
     whole = items * network.sizes[i + 1] % WHOLE == 0  # of one member: companions are not to decide
     active: Operation
-    if block.runs:
-        parts = [(run.rows, block.of_rows(range(run.start, run.stop))) for run in block.runs]
+    if block.activation_groups:
+        parts = [
+            (group.rows, block.of_rows(range(group.start, group.stop))) for group in block.activation_groups
+        ]
         active = MixedActivations([(own, _active(part, i, rows, whole)) for own, part in parts])
     else:
         active = _active(block, i, rows, whole)
@@ -291,7 +293,7 @@ def _layer(network: Perceptron, i: int, rows: StackTensors, items: int) -> list[
 def _active(block: Block, i: int, rows: StackTensors, whole: bool) -> Elementwise | AutogradOperation:
     """Layer i's activation, of a stack in which all have the same."""
     activation = block.activation_built
-    if activation.written is not None and whole:
-        return Elementwise(activation.written)
+    if activation.with_derivative is not None and whole:
+        return Elementwise(activation.with_derivative)
     # Elements that do not fill a register are not to depend on their place (see `steady`).
     return AutogradOperation(partial(block.activated, i), [f"{name}{i}" for name in activation.learned], rows)

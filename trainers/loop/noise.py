@@ -1,6 +1,6 @@
 """What training draws at every step: dropout masks and the noise of activations, each member its own.
 
-A member's numbers come from its own counter-based generator, opened anew every epoch; they are the same
+A member's numbers come from its own counter-based generator, opened again every epoch; they are the same
 alone and in any company, and independent of how they are chunked.
 Shape letters: K members, L hidden layers, B items, N rows (items times places), U units, F input values.
 """
@@ -28,7 +28,7 @@ CHUNK_BYTES = 1 << 20
 Shape = tuple[int, ...]
 Floats = NDArray[np.float64]
 Rows = slice | NDArray[np.int64]
-"""Which members of a pack are asked for."""
+"""Which members of a pack are drawn for."""
 
 
 class RandomDraws:
@@ -54,7 +54,7 @@ class RandomDraws:
     def at(self, step: int, rows: Rows) -> NDArray[np.uint16]:
         """Numbers [S, *shape] of the 0-based step, of those members; they hold until the next step's.
 
-        Steps are asked for in order.
+        Steps must be drawn in order.
         """
         epoch, place = divmod(step, self._per_epoch)
         if place == 0:
@@ -81,14 +81,14 @@ class DropoutMasks:
 
     def at(self, step: int, rows: Rows) -> Tensor:
         """Of the shape of the draws, of those members."""
-        kept = self._draws.at(step, rows) >= self._threshold[rows]
+        survives = self._draws.at(step, rows) >= self._threshold[rows]
         # As small integers: torch turns those into floats nine times faster than booleans.
-        masks = torch.from_numpy(kept.view(np.int8)).to(self._scale.device, self._scale.dtype)
+        masks = torch.from_numpy(survives.view(np.int8)).to(self._scale.device, self._scale.dtype)
         return masks.mul_(self._scale[rows])
 
 
 def _thresholds(rates: Floats) -> NDArray[np.uint16] | NDArray[np.uint32]:
-    """The smallest drawn number that is kept; of the draws' own type unless somebody drops everything."""
+    """The smallest drawn number that is kept; of the draws' own type unless a member drops everything."""
     thresholds = np.round(rates * GRID).astype(np.uint32)
     return thresholds.astype(np.uint16) if thresholds.max() < GRID else thresholds
 
@@ -101,7 +101,7 @@ class Saturated:
     """
 
     def __init__(self, draws: RandomDraws, rates: Floats, alpha: NDArray[np.bool_]):
-        """`rates` and `alpha` (who has it) broadcast against what `draws` gives."""
+        """`rates` and `alpha` (which members have it) broadcast against what `draws` gives."""
         self._draws, self._alpha = draws, alpha
         self._threshold = _thresholds(rates)
         a = ((1 - rates) * (1 + rates * SELU_LIMIT**2)) ** -0.5
@@ -140,11 +140,11 @@ class NoiseSource:
         self._weights = self._of_weights(sum(math.prod(shape) for shape in self._shapes.values()))
         noisy = ACTIVATION.level(members[0].config.levels["activation"]).build.noisy and sites.layers > 0
         rows = (sites.layers, items * sites.places, sites.width)
-        everybody = [True] * len(members)
-        self._uniform = self._draws(everybody, "activation", rows) if noisy else None
+        all_members = [True] * len(members)
+        self._uniform = self._draws(all_members, "activation", rows) if noisy else None
 
     def at(self, step: int, rows_S: Tensor | None = None) -> Noise:
-        """The noise of the 0-based step, of those members alone; steps are asked for in order."""
+        """The noise of the 0-based step, of those members alone; steps must be drawn in order."""
         rows: Rows = slice(None) if rows_S is None else rows_S.cpu().numpy()
         scale = offset = None
         if isinstance(self._units, Saturated):

@@ -23,11 +23,11 @@ from trainers.tensors.member_columns import MemberColumns
 class OptimizerGroup:
     """Neighbours in a pack that follow one rule."""
 
-    def __init__(self, run: Group, configs: Sequence[Config], params_KP: Tensor):
-        """`run` says which of the pack's `configs` and `params_KP` they are."""
-        self.level, self.rows = run.level, run.rows
+    def __init__(self, group: Group, configs: Sequence[Config], params_KP: Tensor):
+        """`group` says which of the pack's `configs` and `params_KP` they are."""
+        self.level, self.rows = group.level, group.rows
         own_configs, rows_RP = configs[self.rows], params_KP[self.rows]
-        optimizer = OPTIMIZER.level(run.level)
+        optimizer = OPTIMIZER.level(group.level)
         self._rule = optimizer.build
         self._keep({name: torch.zeros_like(rows_RP) for name in self._rule.buffers})
         apart = {"learning_rate", "weight_decay"}
@@ -41,7 +41,7 @@ class OptimizerGroup:
         """What the rule keeps between steps, name -> [R, P]."""
         return self._state
 
-    def take(self, earlier: Sequence[OptimizerGroup], kept: Tensor) -> None:
+    def inherit(self, earlier: Sequence[OptimizerGroup], kept: Tensor) -> None:
         """What was kept of these members by the `earlier` rules of the pack, whose rows `kept` are left."""
         places = kept[self.rows]
         sources = [e for e in earlier if e.level == self.level]
@@ -61,12 +61,12 @@ class OptimizerGroup:
             twin._rule = dataclasses.replace(self._rule, apply=apply, fused=None, measure=None)
         return twin
 
-    def measured(self, params_KP: Tensor, parts: Sequence[TensorSpan]) -> Tensor | None:
+    def measure(self, params_KP: Tensor, parts: Sequence[TensorSpan]) -> Tensor | None:
         """What the rule wants to know of the pack's parameters before they decay."""
         measure = self._rule.measure
         return None if measure is None else measure(params_KP[self.rows], parts)
 
-    def move(
+    def step(
         self,
         number: int,
         params_KP: Tensor,

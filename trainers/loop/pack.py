@@ -7,13 +7,11 @@ items, C outputs, P flat parameters, T steps. A single run is a pack of one.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from functools import cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from trainers.config_audit import BuiltPack, check
@@ -24,12 +22,13 @@ from trainers.evaluation import CurvePoint, Evaluation, Status
 from trainers.loop.batch_norm_statistics import recompute
 from trainers.loop.evaluate import Evaluator
 from trainers.loop.feed import Feed
-from trainers.loop.manual_backward import ManualBackward, StackTensors, written_out
+from trainers.loop.manual_backward import ManualBackward, StackTensors, build_manual_backward
 from trainers.loop.noise import NoiseSource
+from trainers.loop.single_thread import single_threaded
 from trainers.loop.stack import Stack
 from trainers.loop.structure import structure_key
 from trainers.loop.updates import Updates
-from trainers.loop.validation_log import Patience, Plateau, ValidationLog, look_steps
+from trainers.loop.validation_log import Patience, Plateau, ValidationLog, evaluation_steps
 from trainers.losses import losses_and_gradient, member_losses
 from trainers.member import Member
 from trainers.networks import ForwardPass, Network, OwnModule, network_of_stack
@@ -52,24 +51,38 @@ def train_pack(
     diagnostics: Switch = "ends",
     on_progress: Progress | None = None,
 ) -> list[Evaluation]:
-    """Train members of one structure on one task and judge each of them.
+    """Train members of one structure on one task and evaluate each of them.
 
-    Their activations and update rules may differ: each acts on the rows of those who have it, and all else is
-    one stack. A member's result does not depend on its companions: its streams are its own, every operation
-    acts within its slice, and a diverged member only loses its own slice.
+    Their activations and update rules may differ: each acts on the rows of its members, and everything else
+    on the whole stack. A member's result does not depend on its companions: its random streams are its own,
+    every operation acts within its slice, and a diverged member affects its own slice only.
 
     Args:
         members: at least one, all with the same `structure_key` on this task.
         task: the data; members of several blocks may train together.
         device: a torch device ('cpu', 'cuda', 'cuda:0', ...). Never yet run on a GPU.
-        diagnostics: whether to record what happens inside the members; it changes nothing else.
-        on_progress: called with the share of steps done, at every look at the validation items.
+        diagnostics: whether to record the members' diagnostics; it changes nothing else.
+        on_progress: called with the share of steps done, after every validation.
 
     Returns:
         One evaluation per member, in the order of `members`.
 
     Raises:
-        ValueError: no members, different structures, or a config the task's network cannot realise.
+        ValueError: no members, different structures, or a config that the task's network cannot have.
+
+    Example:
+        >>> from search_spaces.config import Setting
+        >>> from search_spaces.space import complete
+        >>> from trainers.evaluation import Slot
+        >>> from trainers.tasks import TASKS
+        >>> place = {"study": "mine", "factor": "activation", "task": "digits", "regime": "any", "block": 0}
+        >>> slots = [Slot(**place, level="relu", phase="retune", index=k) for k in range(2)]
+        >>> setting = Setting(steps=20, evaluations=2, width=16)
+        >>> configs = [complete({}, {"learning_rate": rate}, setting=setting) for rate in (0.01, 0.1)]
+        >>> members = [Member(slot=s, config=c, seed_index=0) for s, c in zip(slots, configs, strict=True)]
+        >>> slow, fast = train_pack(members, TASKS["digits"]())
+        >>> slow.status, fast.validation_loss < slow.validation_loss
+        ('finished', True)
     """
     if not members:
         raise ValueError("a pack needs at least one member")
@@ -79,30 +92,8 @@ def train_pack(
     order = side_by_side([m.config for m in members])
     with single_threaded(), torch.random.fork_rng(devices=[]):
         training = _Training([members[k] for k in order], task, torch.device(device), diagnostics)
-        found = dict(zip(order, training.run(on_progress), strict=True))
-    return [found[k] for k in range(len(members))]
-
-
-@contextmanager
-def single_threaded() -> Iterator[None]:
-    """One thread and no denormals: packs run side by side, and a result must not hang on either."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    try:
-        with _products_of_numpy().limit(limits=1, user_api="blas"), warnings.catch_warnings():
-            # Gradients accumulate into strided rows on purpose; a dense layout measured no faster.
-            warnings.filterwarnings("ignore", message="grad and param do not obey")
-            yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(threads)
-
-
-@cache
-def _products_of_numpy() -> ThreadpoolController:
-    """Found once: it looks at every library that is loaded."""
-    return ThreadpoolController()
+        evaluations = dict(zip(order, training.run(on_progress), strict=True))
+    return [evaluations[k] for k in range(len(members))]
 
 
 class _Training:
@@ -120,7 +111,7 @@ class _Training:
             self.network.module.to(device=device, dtype=self.dtype)
             self.module_seeds = [int(m.streams.stream("module").integers(2**62)) for m in members]
         self.feed = Feed(members, task, device=device, dtype=self.dtype)
-        self.judge = Evaluator(task, self.feed.source_K, self._autocast)
+        self.evaluator = Evaluator(task, self.feed.source_K, self._autocast)
         self.noise = NoiseSource(
             members,
             self.network,
@@ -138,10 +129,10 @@ class _Training:
             params_SP=params,
             buffers_SP=buffers,
         )
-        self.written = self._written_out()
-        """What makes the gradients of the stack that trains; None: autograd."""
-        self.everybody = self.stack
-        """The stack before anybody ended."""
+        self.manual = self._build_manual_backward()
+        """The manual backward pass of the stack; None: gradients come from autograd."""
+        self.full_stack = self.stack
+        """All members of the pack, those that have ended included."""
         self.log = ValidationLog(self.stack)
         self.updates = Updates(configs, self.network.parameters, self.stack.params_SP)
         self.smoothing_K = self._smoothing()
@@ -153,7 +144,7 @@ class _Training:
             self.recorder = Recorder(self.network, task, numbers=self.stack.numbers, autocast=self._autocast)
 
     def _smoothing(self) -> Tensor | None:
-        """How much each member's training labels are smoothed; None where nobody's are."""
+        """Label smoothing [K] of each member; None where no member has any."""
         shares = [c.numbers.get("smoothing", 0.0) for c in self.configs]
         if not any(shares):
             return None
@@ -162,20 +153,20 @@ class _Training:
         )
 
     def _patience(self) -> Patience:
-        """Early stopping; who does not ask for it waits for ever."""
-        looks = [c.numbers.get("stop_patience", math.inf) for c in self.configs]
+        """Early stopping; members without it have infinite patience."""
+        counts = [c.numbers.get("stop_patience", math.inf) for c in self.configs]
         columns = MemberColumns(configs=self.configs, dtype=self.dtype, device=self.device)
-        return Patience(columns.of(looks, trailing=0).floor())
+        return Patience(columns.of(counts, trailing=0).floor())
 
     # -- training ----------------------------------------------------------------------------
 
     def run(self, on_progress: Progress | None) -> list[Evaluation]:
-        """All steps, with a look at the validation items at evenly spaced ones."""
+        """All steps, with validation at evenly spaced ones."""
         log, count = self.log, len(self.members)
-        plateau = Plateau(self.updates.pace.patience_K, self.updates.pace.factor_K)
+        plateau = Plateau(self.updates.schedules.patience_K, self.updates.schedules.factor_K)
         steps = self.setting.steps
-        looks = set(look_steps(self.setting))
-        middle = min(looks, key=lambda look: abs(look - steps / 2))
+        eval_steps = set(evaluation_steps(self.setting))
+        middle = min(eval_steps, key=lambda step: abs(step - steps / 2))
         rungs = self._rungs()
         for step in range(steps):
             before_SP = self.stack.params_SP.clone() if self.recorder and step + 1 == middle else None
@@ -183,19 +174,22 @@ class _Training:
             if self.recorder is not None:
                 self.recorder.loss(torch.where(log.training_K, losses_K, 0.0))
                 if before_SP is not None:
-                    rows = (before_SP, self.stack.params_SP)
-                    before_KP, after_KP = (self.stack.spread(row, count, math.nan) for row in rows)
+                    rows = (before_SP, self.stack.params_SP, self.stack.buffers_SP)
+                    before_KP, after_KP, buffers_KP = (
+                        self.stack.spread(row, count, math.nan) for row in rows
+                    )
                     going_K1 = log.training_K[:, None]
-                    self.recorder.moved(torch.where(going_K1, before_KP, math.nan), after_KP)
+                    self.recorder.moved(torch.where(going_K1, before_KP, math.nan), after_KP, buffers_KP)
             log.add(losses_K, step + 1)
-            if step + 1 in looks:
-                found = self.judge.judge(self.stack, self.feed.validation)
-                rate_S = self.updates.pace.rate_TK1[step, :, 0] * plateau.scale_K[self.stack.rows_S]
-                metric_K, loss_K, rate_K = (self.stack.spread(v, count, math.nan) for v in (*found, rate_S))
-                log.look(step + 1, metric_K, loss_K, rate_K)
+            if step + 1 in eval_steps:
+                measured = self.evaluator.evaluate(self.stack, self.feed.validation)
+                rate_S = self.updates.schedules.rate_TK1[step, :, 0] * plateau.scale_K[self.stack.rows_S]
+                rows = (*measured, rate_S)
+                metric_K, loss_K, rate_K = (self.stack.spread(row, count, math.nan) for row in rows)
+                log.record(step + 1, metric_K, loss_K, rate_K)
                 better_K = log.keep_best(metric_K, loss_K, self.stack)
-                plateau.look(loss_K)
-                log.stop(self.patience.look(better_K), step + 1, self.stack, pruned=False)
+                plateau.update(loss_K)
+                log.stop(self.patience.update(better_K), step + 1, self.stack, pruned=False)
                 if step + 1 in rungs:
                     log.stop(metric_K > rungs[step + 1], step + 1, self.stack, pruned=True)
                 if on_progress is not None:
@@ -203,27 +197,27 @@ class _Training:
                 if not log.training_K.any():
                     break
                 self._narrow()
-        tests = self._tests()
+        tests = self._test_metrics()
         curves = [log.curve(k) for k in range(count)]
-        inside = self._inside(curves)
-        return [self._evaluation(k, tests, curves[k], inside[k]) for k in range(count)]
+        diagnostics = self._diagnostics(curves)
+        return [self._evaluation(k, tests, curves[k], diagnostics[k]) for k in range(count)]
 
     def _rungs(self) -> dict[int, Tensor]:
-        """Step -> the largest validation metric [K] with which each member goes on after it."""
-        found: dict[int, Tensor] = {}
+        """Step -> the largest validation metric [K] with which each member continues after it."""
+        limits: dict[int, Tensor] = {}
         for k, member in enumerate(self.members):
             for step, metric in member.rungs:
                 none = torch.full((len(self.members),), math.inf, dtype=self.dtype, device=self.device)
-                found.setdefault(step, none)[k] = metric
-        return found
+                limits.setdefault(step, none)[k] = metric
+        return limits
 
     def _narrow(self) -> None:
-        """Members that have ended leave the stack once they are many enough; nobody's numbers change."""
+        """Removes members that have ended from the stack once they are many; no result changes."""
         kept_S = self.stack.leaving(self.log.training_K)
         if kept_S is None:
             return
         self.stack = self.stack.narrowed(kept_S)
-        self.written = self._written_out()
+        self.manual = self._build_manual_backward()
         self.updates = self.updates.narrowed(kept_S, self.stack.params_SP)
         if self.loss_scale is not None:
             self.loss_scale = self.loss_scale.narrowed(kept_S)
@@ -231,12 +225,12 @@ class _Training:
     def _step(self, step: int, scale_K: Tensor) -> Tensor:
         """One update of every member of the stack; the losses [S] before it."""
         stack = self.stack
-        rows_S = None if stack is self.everybody else stack.rows_S
+        rows_S = None if stack is self.full_stack else stack.rows_S
         x_SBF, y_SB = self.feed.batch(step, rows_S)
         noise = self.noise.at(step, rows_S)
         how = ForwardPass(training=True, numbers=stack.numbers, noise=noise, seeds=self._seeds(step))
         if step == 0:
-            check(self.wiring(x_SBF, y_SB, noise))
+            check(self.built_pack(x_SBF, y_SB, noise))
             if self.recorder is not None:
                 self.recorder.begin(stack.params_SP, stack.buffers_SP, x_SBF, y_SB)
         losses_S = self._gradients(x_SBF, y_SB, how)
@@ -251,10 +245,10 @@ class _Training:
 
     def _gradients(self, x_SBF: Tensor, y_SB: Tensor, how: ForwardPass) -> Tensor:
         """Losses [S] of a batch; their gradients, times the loss scale, are left in `grads_SP`."""
-        if self.written is None or how.noise.weights:
+        if self.manual is None or how.noise.weights:
             return self._by_autograd(x_SBF, y_SB, how)
         self.stack.clear_gaps()
-        return self.written.gradients(x_SBF, how, partial(self._losses_and_gradient, y_SB=y_SB))
+        return self.manual.gradients(x_SBF, how, partial(self._losses_and_gradient, y_SB=y_SB))
 
     def _by_autograd(self, x_SBF: Tensor, y_SB: Tensor, how: ForwardPass) -> Tensor:
         stack = self.stack
@@ -267,37 +261,37 @@ class _Training:
         return losses_S.detach()
 
     def _both_gradients(self, x_SBF: Tensor, y_SB: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Gradients [S, P] as training makes them and by autograd alone; nothing is changed."""
-        stack, found = self.stack, []
+        """Gradients [S, P] by the manual pass and by autograd; the pack is not changed."""
+        stack, gradients = self.stack, []
         how = ForwardPass(training=True, numbers=stack.numbers, noise=noise, seeds=self._seeds(0))
         for make in (self._gradients, self._by_autograd):
             before_SP = stack.buffers_SP.clone()
             make(x_SBF, y_SB, how)
-            found.append(stack.grads_SP.clone())
+            gradients.append(stack.grads_SP.clone())
             stack.buffers_SP.copy_(before_SP)
-        return found[0], found[1]
+        return gradients[0], gradients[1]
 
-    def _written_out(self) -> ManualBackward | None:
+    def _build_manual_backward(self) -> ManualBackward | None:
         if self.setting.precision not in ("float32", "float64"):
             return None
         stack = self.stack
         rows = StackTensors(parameters=stack.parameters, gradients=stack.gradients, buffers=stack.buffers)
-        return written_out(stack.network, rows, items=self.feed.batch_size)
+        return build_manual_backward(stack.network, rows, items=self.feed.batch_size)
 
     def _losses(self, outputs_SBC: Tensor, y_SB: Tensor) -> Tensor:
-        """What the stack is trained on, [S]."""
+        """Training loss of every member [S]."""
         return member_losses(outputs_SBC.to(self.dtype), y_SB, self.task.kind, self._smoothing_S)
 
     def _losses_and_gradient(self, outputs_SBC: Tensor, y_SB: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, and its derivative with respect to the outputs."""
+        """Training loss [S] and its derivative with respect to the outputs [S, B, C]."""
         return losses_and_gradient(outputs_SBC, y_SB, self.task.kind, self._smoothing_S)
 
     @property
     def _smoothing_S(self) -> Tensor | None:
         return None if self.smoothing_K is None else self.smoothing_K[self.stack.rows_S]
 
-    def wiring(self, x_KBF: Tensor, y_KB: Tensor, noise: Noise) -> BuiltPack:
-        """What was built, for `trainers.config_audit` to read back."""
+    def built_pack(self, x_KBF: Tensor, y_KB: Tensor, noise: Noise) -> BuiltPack:
+        """The pack as built, for `trainers.config_audit` to measure."""
         return BuiltPack(
             members=self.members,
             task=self.task,
@@ -311,7 +305,7 @@ class _Training:
             feed=self.feed,
             x_KBF=x_KBF,
             noise=noise,
-            gradients=partial(self._both_gradients, x_KBF, y_KB, noise) if self.written else None,
+            gradients=partial(self._both_gradients, x_KBF, y_KB, noise) if self.manual else None,
             autocast=self._autocast,
         )
 
@@ -319,7 +313,7 @@ class _Training:
         return autocast(self.setting.precision, self.device)
 
     def _seeds(self, step: int) -> Sequence[int] | None:
-        """What a user's module draws its own noise from: each member's stream, a step further on."""
+        """Seeds of torch's generator for the members' own modules at a step; None: networks of ours."""
         if self.module_seeds is None:
             return None
         return [self.module_seeds[k] + step for k in self.stack.rows_S.tolist()]
@@ -327,41 +321,43 @@ class _Training:
     # -- judging -----------------------------------------------------------------------------
 
     def _best(self) -> Stack:
-        """Everybody at the best validation step."""
-        return self.everybody.holding(self.log.best_params_KP, self.log.best_buffers_KP)
+        """All members at their best validation step."""
+        return self.full_stack.holding(self.log.best_params_KP, self.log.best_buffers_KP)
 
-    def _tests(self) -> dict[str, Tensor] | None:
-        """One read of the test items, its read-outs: the best validation step and the last step.
+    def _test_metrics(self) -> dict[str, Tensor] | None:
+        """Test metrics [K] of the best validation step and of the last step.
 
-        Where a network of ours keeps running statistics, a third: the best validation step once more,
-        with the statistics of all training items.
+        Where a network of ours has running statistics, also "recomputed": the best validation step with
+        the statistics of all training items.
         """
         test = self.feed.test
         if test is None:
             return None
-        found = {}
+        metrics = {}
         view = HeldOutView() if self.recorder else None
-        found["best_validation"], _ = self.judge.judge(self._best(), test, view)
+        metrics["best_validation"], _ = self.evaluator.evaluate(self._best(), test, view)
         if self.recorder and view:
             self.recorder.held_out("test", view, test.y_RV[self.feed.source_K])
-        found["last"], _ = self.judge.judge(self.everybody.holding(*self.log.last(self.stack)), test)
+        metrics["last"], _ = self.evaluator.evaluate(
+            self.full_stack.holding(*self.log.last(self.stack)), test
+        )
         if self.network.buffers.segments and not isinstance(self.network, OwnModule):
             whole = self._best()
             rows = (whole.params_SP, whole.buffers_SP)
             recompute(whole.network, *rows, self.feed.training_items, whole.numbers, self._autocast)
-            found["recomputed"], _ = self.judge.judge(whole, test)
-        return found
+            metrics["recomputed"], _ = self.evaluator.evaluate(whole, test)
+        return metrics
 
-    def _inside(self, curves: Sequence[Sequence[CurvePoint]]) -> list[dict[str, float]]:
-        """The members' diagnostics; those that diverged have no end."""
+    def _diagnostics(self, curves: Sequence[Sequence[CurvePoint]]) -> list[dict[str, float]]:
+        """The members' diagnostics; of those that diverged only what was recorded while they trained."""
         if self.recorder is None:
             return [{} for _ in self.members]
         view = HeldOutView(units=True)
-        self.judge.judge(self._best(), self.feed.validation, view)
+        self.evaluator.evaluate(self._best(), self.feed.validation, view)
         self.recorder.held_out("validation", view, self.feed.validation.y_RV[self.feed.source_K])
-        last = self.everybody.holding(*self.log.last(self.stack))
+        last = self.full_stack.holding(*self.log.last(self.stack))
         self.recorder.end(last.params_SP, last.buffers_SP)
-        _, train_loss_K = self.judge.judge(last, self.feed.training)
+        _, train_loss_K = self.evaluator.evaluate(last, self.feed.training)
         losses = [curve[-1].validation_loss if curve else math.nan for curve in curves]
         validation_loss_K = torch.tensor(losses, dtype=self.dtype, device=self.device)
         self.recorder.fitted(train_loss_K, validation_loss_K, self.feed.training.y_RV[self.feed.source_K])
@@ -375,7 +371,7 @@ class _Training:
         k: int,
         tests: Mapping[str, Tensor] | None,
         curve: tuple[CurvePoint, ...],
-        inside: Mapping[str, float],
+        diagnostics: Mapping[str, float],
     ) -> Evaluation:
         member, log = self.members[k], self.log
         finished = bool(log.alive_K[k])
@@ -397,7 +393,7 @@ class _Training:
             test=test,
             curve=curve,
             steps=int(log.ended_at_K[k]) or self.setting.steps,
-            diagnostics=inside,
+            diagnostics=diagnostics,
             versions={**versions(), "device": self.device.type},
             processor=processor(self.device),
         )

@@ -19,7 +19,7 @@ from search_spaces.normalizations import NORMALIZATION
 from trainers.networks import Network, network_of_rows
 from trainers.tensors.member_columns import MemberColumns
 
-LEAST = 2
+MIN_MEMBERS = 2
 """Members a stack is never narrowed below: a batched product of one matrix may differ in its last bit."""
 
 WORTHWHILE = 8
@@ -71,7 +71,7 @@ class Stack:
 
     @cached_property
     def numbers(self) -> dict[str, Tensor]:
-        """What activations and norms are given, [S, 1, 1] each; NaN for members who have no such number."""
+        """Numbers of activations and norms, [S, 1, 1] each; NaN for members without such a number."""
         norms = NORMALIZATION.level(self.configs[0].levels["normalization"]).ranges
         activations = {c.levels["activation"] for c in self.configs}
         ranges = [r for name in activations for r in ACTIVATION.level(name).ranges]
@@ -97,10 +97,10 @@ class Stack:
         """Which rows [new S] to narrow to when only `training_K` go on; None: not worth it."""
         goes_on_S = training_K[self.rows_S]
         ended = int((~goes_on_S).sum())
-        if len(self.rows_S) <= LEAST or ended * WORTHWHILE < len(self.rows_S):
+        if len(self.rows_S) <= MIN_MEMBERS or ended * WORTHWHILE < len(self.rows_S):
             return None
         # One that has ended keeps the last one company.
-        spare_S = (~goes_on_S).cumsum(0) <= max(0, LEAST - (len(self.rows_S) - ended))
+        spare_S = (~goes_on_S).cumsum(0) <= max(0, MIN_MEMBERS - (len(self.rows_S) - ended))
         return torch.nonzero(goes_on_S | spare_S).squeeze(1)
 
     def narrowed(self, kept_S: Tensor) -> Stack:

@@ -39,8 +39,8 @@ def structure_key(config: Config, task: Task) -> str:
     """Equal for members that can train as one stack on this task.
 
     Shapes, operations, batch, steps and precision decide. Update rules, and in shallow perceptrons
-    activations that take one sum to one output with nothing to learn or to draw, act on the rows of those
-    who have them; everything else (rates, schedules, initial weights, decay, dropout rate, clipping
+    activations that take one sum to one output with nothing to learn or to draw, act on the rows of their
+    members; everything else (rates, schedules, initial weights, decay, dropout rate, clipping
     threshold) is a number per member. A network of the task's own may look at all of the config, so there
     the update rule decides too.
 

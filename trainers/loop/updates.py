@@ -1,4 +1,4 @@
-"""What turns a pack's gradients into its next parameters: clipping, decay, schedule, update rule.
+"""From a pack's gradients to its next parameters: clipping, decay, schedule, update rule, constraint.
 
 Shape letters: K members, P flat parameters, T steps.
 """
@@ -52,12 +52,12 @@ class Updates:
         """`layout` says which segments of a row are weights, biases and norm parameters."""
         self._configs, self._layout = configs, layout
         self._columns = MemberColumns(configs=configs, dtype=params_KP.dtype, device=params_KP.device)
-        self.rules = [
-            OptimizerGroup(run, configs, params_KP)
-            for run in groups([c.levels["optimizer"] for c in configs])
+        self.groups = [
+            OptimizerGroup(group, configs, params_KP)
+            for group in groups([c.levels["optimizer"] for c in configs])
         ]
         """Neighbours that follow one update rule; all other steps are one for the whole pack."""
-        self.pace = self._pace()
+        self.schedules = self._schedules()
         self._decay = Decay(configs, layout, self._columns)
         self._clips = self._clipping()
         self._constraints = self._constraining()
@@ -65,8 +65,8 @@ class Updates:
     def narrowed(self, kept: Tensor, params_KP: Tensor) -> Updates:
         """For the members `kept` alone, whose rows are now `params_KP`; what they have learned stays."""
         updates = Updates([self._configs[k] for k in kept.tolist()], self._layout, params_KP)
-        for ruled in updates.rules:
-            ruled.take(self.rules, kept)
+        for group in updates.groups:
+            group.inherit(self.groups, kept)
         return updates
 
     def step(
@@ -88,9 +88,9 @@ class Updates:
         """
         spared = []
         if skipped_K is not None:
-            kept = [(rows, skipped_K[r.rows]) for r in self.rules for rows in r.state.values()]
+            kept = [(rows, skipped_K[r.rows]) for r in self.groups for rows in r.state.values()]
             spared = [(rows, which, rows[which]) for rows, which in [(params_KP, skipped_K), *kept]]
-        self._move(step, params_KP, grads_KP, scale_K)
+        self._update(step, params_KP, grads_KP, scale_K)
         for rows, which, before in spared:
             rows[which] = before
 
@@ -100,25 +100,25 @@ class Updates:
         Where `apply` is given, it sees what each of the rules would see, those of the first rows first.
         """
         twin = copy.copy(self)
-        twin.rules = [ruled.rehearsal(apply) for ruled in self.rules]
+        twin.groups = [group.rehearsal(apply) for group in self.groups]
         return twin
 
-    def _move(self, step: int, params_KP: Tensor, grads_KP: Tensor, scale_K: Tensor) -> None:
-        rate_K1 = self.pace.rate_TK1[step] * scale_K[:, None]
+    def _update(self, step: int, params_KP: Tensor, grads_KP: Tensor, scale_K: Tensor) -> None:
+        rate_K1 = self.schedules.rate_TK1[step] * scale_K[:, None]
         self._decay.add_penalty(params_KP, grads_KP)
         for clip in self._clips:
             grads_KP = clip(grads_KP)
         self._decay.add_coupled(params_KP, grads_KP)
         parts = self._layout.segments
-        sizes = [ruled.measured(params_KP, parts) for ruled in self.rules]
+        sizes = [group.measure(params_KP, parts) for group in self.groups]
         self._decay.shrink(params_KP, rate_K1)
-        momentum_K1 = None if self.pace.momentum_TK1 is None else self.pace.momentum_TK1[step]
-        for ruled, size in zip(self.rules, sizes, strict=True):
-            ruled.move(step + 1, params_KP, grads_KP, rate_K1, momentum_K1, parts, size)
+        momentum_K1 = None if self.schedules.momentum_TK1 is None else self.schedules.momentum_TK1[step]
+        for group, size in zip(self.groups, sizes, strict=True):
+            group.step(step + 1, params_KP, grads_KP, rate_K1, momentum_K1, parts, size)
         for constrain in self._constraints:
             constrain(params_KP, parts)
 
-    def _pace(self) -> StepSchedule:
+    def _schedules(self) -> StepSchedule:
         schedules = [schedule(c) for c in self._configs]
         peaks = np.array([c.numbers["learning_rate"] for c in self._configs])
         rates = np.stack([s.multiplier for s in schedules], axis=1) * peaks
@@ -138,7 +138,7 @@ class Updates:
         return torch.from_numpy(values_TK).to(self._columns.device, self._columns.dtype).unsqueeze(-1)
 
     def _clipping(self) -> list[Callable[[Tensor], Tensor]]:
-        """Every clipping rule somebody uses; members without it get an infinite threshold."""
+        """The clipping rules that members use; a member without one has an infinite threshold."""
         return [
             partial(level.build, **self._limits("clipping", level))
             for level in CLIPPING.levels
@@ -146,7 +146,7 @@ class Updates:
         ]
 
     def _constraining(self) -> list[Callable[[Tensor, Sequence[TensorSpan]], None]]:
-        """Every constraint somebody's weights are under; for members without it an infinite limit."""
+        """The weight constraints that members use; a member without one has an infinite limit."""
         return [
             partial(level.build.after_step, **self._limits("weight_constraint", level))
             for level in WEIGHT_CONSTRAINT.levels

@@ -1,4 +1,4 @@
-"""What the looks at the validation items leave behind: curves, deaths, the best parameters, cut rates.
+"""What validation leaves behind: curves, divergence, the best parameters, early stops, reduced rates.
 
 Shape letters: K members, P flat parameters.
 """
@@ -19,14 +19,14 @@ PLATEAU_THRESHOLD = 1e-4
 """Relative improvement of the validation loss that counts, as in torch's ReduceLROnPlateau."""
 
 
-def look_steps(setting: Setting) -> list[int]:
+def evaluation_steps(setting: Setting) -> list[int]:
     """The steps after which validation is measured: evenly spaced, the last one included."""
     spaced = np.linspace(0, setting.steps, setting.evaluations + 1)[1:]
     return [int(step) for step in spaced.round()]
 
 
 class ValidationLog:
-    """What is written down while a pack trains: losses, looks, deaths, the best parameters."""
+    """The record of a pack while it trains: losses, validation, divergence, the best parameters."""
 
     def __init__(self, start: Stack):
         """`start` is the whole pack before the first step."""
@@ -46,7 +46,7 @@ class ValidationLog:
         self._since = 0
         self._step = 0
         self._in_validation_K = torch.zeros(count, dtype=torch.bool, device=device)
-        self._looks: list[tuple[int, list[float], list[float], list[float], list[float]]] = []
+        self._points: list[tuple[int, list[float], list[float], list[float], list[float]]] = []
 
     @property
     def training_K(self) -> Tensor:
@@ -57,40 +57,40 @@ class ValidationLog:
         """One step's training losses; the first that is not finite ends its member."""
         finite_K = torch.isfinite(losses_K)
         if not bool(finite_K.all()):
-            self._bury(~finite_K, step)
+            self._mark_diverged(~finite_K, step)
         self._summed_K += losses_K
         self._since += 1
 
-    def _bury(self, broken_K: Tensor, step: int) -> None:
+    def _mark_diverged(self, broken_K: Tensor, step: int) -> None:
         broken_K = broken_K & self.training_K
         self.ended_at_K[broken_K] = step
         self.alive_K &= ~broken_K
 
     def stop(self, which_K: Tensor, step: int, stack: Stack, *, pruned: bool) -> None:
-        """Members that end here in good health; what they are now is their last step."""
+        """Ends members that have not diverged; this is their last step."""
         which_K = which_K & self.training_K
         self.ended_at_K[which_K] = step
         self.pruned_K |= which_K if pruned else torch.zeros_like(which_K)
         _copy(stack, which_K, self._stopped_params_KP, self._stopped_buffers_KP)
 
     def last(self, stack: Stack) -> tuple[Tensor, Tensor]:
-        """Every member's parameters and buffers after its own last step; `stack` holds who still trains."""
+        """Every member's parameters and buffers after its own last step; `stack` has the rest."""
         params_KP, buffers_KP = self._stopped_params_KP.clone(), self._stopped_buffers_KP.clone()
         _copy(stack, self.training_K, params_KP, buffers_KP)
         return params_KP, buffers_KP
 
-    def look(self, step: int, metric_K: Tensor, loss_K: Tensor, rate_K: Tensor) -> None:
-        """One look at the validation items closes an interval of the curve."""
+    def record(self, step: int, metric_K: Tensor, loss_K: Tensor, rate_K: Tensor) -> None:
+        """One validation adds a point to the curve."""
         alive = self.alive_K.clone()
-        self._bury(~torch.isfinite(loss_K), step)
+        self._mark_diverged(~torch.isfinite(loss_K), step)
         self._in_validation_K |= alive & ~self.alive_K
         seen = (self._summed_K / self._since, loss_K, metric_K, rate_K)
         train, loss, metric, rate = (values.tolist() for values in seen)
-        self._looks.append((step, train, loss, metric, rate))
+        self._points.append((step, train, loss, metric, rate))
         self._summed_K, self._since, self._step = torch.zeros_like(self._summed_K), 0, step
 
     def keep_best(self, metric_K: Tensor, loss_K: Tensor, stack: Stack) -> Tensor:
-        """Members whose metric improved, or tied with a smaller loss, leave a copy of themselves.
+        """Copies the parameters of members whose metric improved, or tied with a smaller loss.
 
         Returns:
             Which they are, [K].
@@ -109,7 +109,7 @@ class ValidationLog:
         return "non_finite_validation" if bool(self._in_validation_K[k]) else "non_finite_loss"
 
     def curve(self, k: int) -> tuple[CurvePoint, ...]:
-        """The member's looks while it trained; the one that stopped it is its last."""
+        """The member's points while it trained; the validation that stopped it is the last."""
         ended, diverged = int(self.ended_at_K[k]), not bool(self.alive_K[k])
         return tuple(
             CurvePoint(
@@ -119,28 +119,28 @@ class ValidationLog:
                 validation_metric=metric[k],
                 learning_rate=rate[k],
             )
-            for step, train, loss, metric, rate in self._looks
+            for step, train, loss, metric, rate in self._points
             if not ended or step < ended or (step == ended and not diverged)
         )
 
 
 def _copy(stack: Stack, which_K: Tensor, params_KP: Tensor, buffers_KP: Tensor) -> None:
-    """What those members are now, into their rows."""
+    """Copies the parameters and buffers of those members into their rows."""
     which_S = which_K[stack.rows_S]
     params_KP[stack.rows_S[which_S]] = stack.params_SP[which_S]
     buffers_KP[stack.rows_S[which_S]] = stack.buffers_SP[which_S]
 
 
 class Patience:
-    """Early stopping per member: too many looks in a row without a better one."""
+    """Early stopping per member: too many validations in a row without improvement."""
 
     def __init__(self, patience_K: Tensor):
-        """`patience_K`: looks without improvement that are tolerated; infinite for who never stops."""
+        """`patience_K`: validations without improvement that are tolerated; infinite: never stop."""
         self._patience_K = patience_K
         self._bad_K = torch.zeros_like(patience_K)
 
-    def look(self, better_K: Tensor) -> Tensor:
-        """Which members [K] have now waited longer than they are willing to."""
+    def update(self, better_K: Tensor) -> Tensor:
+        """Which members [K] have now exceeded their patience."""
         self._bad_K = torch.where(better_K, 0.0, self._bad_K + 1)
         return self._bad_K > self._patience_K
 
@@ -154,8 +154,8 @@ class Plateau:
         self._best_K = torch.full_like(factor_K, math.inf)
         self._bad_K = torch.zeros_like(factor_K)
 
-    def look(self, loss_K: Tensor) -> None:
-        """After `patience` looks without improvement the next one multiplies the rate by `factor`."""
+    def update(self, loss_K: Tensor) -> None:
+        """After `patience` validations without improvement the next one multiplies the rate by `factor`."""
         better = loss_K < self._best_K * (1 - PLATEAU_THRESHOLD)
         self._best_K = torch.where(better, loss_K, self._best_K)
         self._bad_K = torch.where(better, 0.0, self._bad_K + 1)

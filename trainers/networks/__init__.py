@@ -1,17 +1,20 @@
-"""The networks that can be trained: three kinds in a stack, or a user's own module."""
+"""The networks that can be trained: each kind of `search_spaces.networks`, or a user's own module."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 from search_spaces.catalog import FACTORS
-from search_spaces.config import SETTING_WORDS, Config
+from search_spaces.config import Config
+from search_spaces.networks import KINDS, NETWORKS
 from trainers.networks.convolutional import Convolutional
 from trainers.networks.network import ForwardPass, Network, Noise, Sites
 from trainers.networks.own_module import OwnModule
 from trainers.networks.perceptron import Perceptron
 from trainers.networks.recurrent import Recurrent
+from trainers.networks.stack_network import StackNetwork
 from trainers.tasks.checks import ONLY_OURS
 from trainers.tasks.task import Task
 
@@ -24,16 +27,21 @@ __all__ = [
     "Perceptron",
     "Recurrent",
     "Sites",
+    "StackNetwork",
     "network_for",
     "network_of_rows",
     "network_of_stack",
 ]
 
-SHAPED: Mapping[str, type[Convolutional | Recurrent]] = {"cnn": Convolutional, "rnn": Recurrent}
-"""Networks that need to know an item's shape, be it of an image or of a sequence."""
+BUILD: Mapping[str, Callable[[Config, tuple[int, ...], int], StackNetwork]] = {
+    "mlp": lambda config, shape, n_outputs: Perceptron.of(config, math.prod(shape), n_outputs),
+    "cnn": Convolutional.of,
+    "rnn": Recurrent.of,
+}
+"""Kind of network -> (config, shape of an item, number of outputs) -> the network."""
 
 
-def network_for(config: Config, task: Task) -> Perceptron | Convolutional | Recurrent | OwnModule:
+def network_for(config: Config, task: Task) -> StackNetwork | OwnModule:
     """The network of a config on a task: the task's own, or what setting `network` says.
 
     Raises:
@@ -43,15 +51,13 @@ def network_for(config: Config, task: Task) -> Perceptron | Convolutional | Recu
     if task.network is not None:
         return _own(config, task)
     kind = config.setting.network
-    if kind not in SHAPED:
-        return Perceptron.of(config, task.n_inputs, task.n_outputs)
-    if task.shape is None:
-        fitting = [name for name in SETTING_WORDS["network"] if name not in SHAPED]
+    if task.shape is None and NETWORKS[kind].shaped_items:
+        fitting = [other.name for other in KINDS if not other.shaped_items]
         raise ValueError(
             f"setting network = '{kind}' needs items with a shape, and task '{task.name}' has none "
             f"(shape = None, a table). Allowed there: {', '.join(fitting)}"
         )
-    return SHAPED[kind].of(config, task.shape, task.n_outputs)
+    return BUILD[kind](config, task.shape or (task.n_inputs,), task.n_outputs)
 
 
 def network_of_stack(configs: Sequence[Config], task: Task) -> Network:
@@ -69,7 +75,7 @@ def network_of_stack(configs: Sequence[Config], task: Task) -> Network:
 
 def network_of_rows(network: Network, rows: Sequence[int]) -> Network:
     """The network of these rows of its stack alone."""
-    if not isinstance(network, Perceptron | Convolutional | Recurrent) or not network.block.runs:
+    if not isinstance(network, StackNetwork) or not network.block.activation_groups:
         return network
     return dataclasses.replace(network, block=network.block.of_rows(rows))
 

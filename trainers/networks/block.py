@@ -35,7 +35,7 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """The parts of a hidden layer that are not its linear map; layers are told apart by number.
+    """The parts of a hidden layer that follow its linear map; layers are known by number.
 
     A network calls `enter` on its items, `weight` for every map that leads into a hidden layer, and `apply`
     on what such a map gives.
@@ -48,7 +48,7 @@ class Block:
     """Batch norm on the inputs, before the first layer."""
     symmetric: bool = False
     """Square weights are (V + V^T) / 2 of the trained V."""
-    runs: tuple[Group, ...] = ()
+    activation_groups: tuple[Group, ...] = ()
     """Which rows of a stack have which activation; none where all have the same."""
 
     @staticmethod
@@ -63,19 +63,21 @@ class Block:
 
     def shared_by(self, activations: Sequence[str]) -> Block:
         """The block of a stack whose rows have these activations."""
-        found = groups(activations)
-        several = found if len(found) > 1 else ()
-        return dataclasses.replace(self, activation=found[0].level, runs=several)
+        neighbours = groups(activations)
+        several = neighbours if len(neighbours) > 1 else ()
+        return dataclasses.replace(self, activation=neighbours[0].level, activation_groups=several)
 
     def of_rows(self, rows: Sequence[int]) -> Block:
         """The block of these rows of the stack alone."""
-        if not self.runs:
+        if not self.activation_groups:
             return self
-        activations = [run.level for run in self.runs for _ in range(run.start, run.stop)]
+        activations = [
+            group.level for group in self.activation_groups for _ in range(group.start, group.stop)
+        ]
         return self.shared_by([activations[k] for k in rows])
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def operations(self) -> tuple[str, ...]:
         """For `Network.operations`."""
         norm = ("input_norm",) if self.input_norm else ()
         active = "elementwise" if self.activation_built.shares else self.activation
@@ -109,11 +111,11 @@ class Block:
 
     def parameters(self, i: int, units: int, places: int = 1) -> Shapes:
         """Name -> (shape, role) of the trained tensors that layer i has besides its linear map."""
-        found: Shapes = {f"{name}{i}": ((1, 1), "activation") for name in self.activation_built.learned}
+        tensors: Shapes = {f"{name}{i}": ((1, 1), "activation") for name in self.activation_built.learned}
         if self.norm.affine:
             shape = (1, self._normed(units, places))
-            found |= {f"gain{i}": (shape, "norm"), f"shift{i}": (shape, "norm")}
-        return found
+            tensors |= {f"gain{i}": (shape, "norm"), f"shift{i}": (shape, "norm")}
+        return tensors
 
     def buffers(self, i: int, units: int) -> Shapes:
         """Name -> (shape, role) of layer i's running statistics."""
@@ -193,14 +195,16 @@ class Block:
         return _normed(self.norm, i, z, parameters, buffers, how, places)
 
     def activated(self, i: int, z: Tensor, parameters: Tensors, how: ForwardPass) -> Tensor:
-        """Layer i's activation of z [..., N, maps * U]; it may overwrite z where nobody needs it again."""
-        if self.runs:
-            assert len(z) == self.runs[-1].stop, "a network of another stack"
+        """Layer i's activation of z [..., N, maps * U]; it may overwrite z where it is not needed again."""
+        if self.activation_groups:
+            assert len(z) == self.activation_groups[-1].stop, "a network of another stack"
             if torch.is_grad_enabled() or how.watch is not None:
-                return torch.cat([_elementwise(run, z[run.rows], how) for run in self.runs])
-            # Nobody sees the sums again; room for another tensor took 4 % of a training's time.
-            for run in self.runs:
-                z[run.rows] = _elementwise(run, z[run.rows], how)
+                return torch.cat(
+                    [_elementwise(group, z[group.rows], how) for group in self.activation_groups]
+                )
+            # The sums are not read again; allocating another tensor took 4 % of a training's time.
+            for group in self.activation_groups:
+                z[group.rows] = _elementwise(group, z[group.rows], how)
             return z
         level = self._level
         own = {r.name: how.numbers[r.name] for r in level.ranges}
@@ -212,10 +216,10 @@ class Block:
         return level.build.apply(z, **own)
 
 
-def _elementwise(run: Group, z: Tensor, how: ForwardPass) -> Tensor:
-    """What the members of a run make of their sums z [R, N, U]."""
-    level = ACTIVATION.level(run.level)
-    return level.build.apply(z, **{r.name: how.numbers[r.name][run.rows] for r in level.ranges})
+def _elementwise(group: Group, z: Tensor, how: ForwardPass) -> Tensor:
+    """What the members of a group make of their sums z [R, N, U]."""
+    level = ACTIVATION.level(group.level)
+    return level.build.apply(z, **{r.name: how.numbers[r.name][group.rows] for r in level.ranges})
 
 
 INPUT_NORM = NORMALIZATION.level("batch_norm").build

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from search_spaces.config import Config
+from search_spaces.networks import KINDS
 from trainers.networks.block import Block
 from trainers.networks.convolution import convolve, pooled
-from trainers.networks.linear import InitialWeights, equal_parameters, filled, to_outputs
-from trainers.networks.network import ForwardPass, Sites
-from trainers.randomness import StreamKey
-from trainers.tensors.layout import Layout
+from trainers.networks.linear import equal_parameters, to_outputs
+from trainers.networks.network import ForwardPass
+from trainers.networks.stack_network import Layer, LinearMap, StackNetwork
 
 SIDE = 3
 """Rows and columns of a kernel."""
@@ -30,7 +30,7 @@ STAGES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Convolutional:
+class Convolutional(StackNetwork):
     """Convolutions of 3 x 3, each followed by the block, with poolings between; a linear output.
 
     The convolutions fall into at most three stages, between which the largest of 2 x 2 places is taken; the
@@ -41,7 +41,7 @@ class Convolutional:
     shape.
 
     Batch norm's statistics are over items and places, as in torch.nn.BatchNorm2d; layer and RMS norm are over
-    the channels of one place, unless they are asked for over the whole item. Dropout drops a channel of an
+    the channels of one place, unless the level is over the whole item. Dropout drops a channel of an
     item at all its places, as torch.nn.Dropout2d does (Tompson et al. 2015, arXiv:1411.4280): its neighbours
     would give away a single place.
     """
@@ -64,9 +64,10 @@ class Convolutional:
         s = config.setting
         block = Block.of(config)
         if block.symmetric:
+            fitting = [kind.name for kind in KINDS if kind.square_from_depth is not None]
             raise ValueError(
                 "weight_constraint=symmetric needs square weights, and with setting network = 'cnn' there "
-                "are none. Allowed there: mlp, rnn"
+                f"are none. Allowed there: {', '.join(fitting)}"
             )
         image = shape if len(shape) == 3 else (shape[0], 1, shape[1])
         network = Convolutional(
@@ -104,84 +105,40 @@ class Convolutional:
     def places(self) -> tuple[int, ...]:
         """Rows times columns of each convolution's output."""
         height, width, _ = self.shape
-        found = []
+        places = []
         for i in range(self.depth):
-            found.append(height * width)
+            places.append(height * width)
             if i in self.pooled_after:
                 height, width = max(height // 2, 1), max(width // 2, 1)
-        return tuple(found)
-
-    @property
-    def sites(self) -> Sites:
-        return Sites(
-            layers=self.depth,
-            width=self.width,
-            places=max(self.places),
-            inputs=math.prod(self.shape),
-            weights=tuple(f"weight{i}" for i in range(self.depth)),
-        )
+        return tuple(places)
 
     @property
     def operations(self) -> tuple[str, ...]:
         height, width, _ = self.shape
         kind = "residual" if self.residual else "plain"
-        return ("convolutional", f"{height}x{width}", *self.block.words, kind)
+        return ("convolutional", f"{height}x{width}", *self.block.operations, kind)
 
     @property
-    def maps(self) -> tuple[tuple[int, int], ...]:
-        """Channels in and out of each convolution; then inputs and outputs of the linear map."""
+    def item_shape(self) -> tuple[int, ...]:
+        return self.shape
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
         channels = (self.shape[2], *(self.width,) * self.depth, self.n_outputs)
-        return tuple(itertools.pairwise(channels))
-
-    @cached_property
-    def parameters(self) -> Layout:
-        tensors = self.block.entry_parameters(self.shape[2])
-        for i, (channels, outputs) in enumerate(self.maps):
-            hidden = i < self.depth
-            sums = outputs * (self.block.maps if hidden else 1)
-            tensors[f"weight{i}"] = ((channels * (math.prod(self.kernel) if hidden else 1), sums), "weight")
-            if self.block.biased or not hidden:
-                tensors[f"bias{i}"] = ((1, sums), "bias")
-            if hidden:
-                tensors |= self.block.parameters(i, outputs, self.places[i])
-        return Layout.of(tensors)
-
-    @cached_property
-    def buffers(self) -> Layout:
-        tensors = self.block.entry_buffers(self.shape[2])
-        for i in range(self.depth):
-            tensors |= self.block.buffers(i, self.width)
-        return Layout.of(tensors)
+        return tuple(
+            Layer(
+                maps=(LinearMap(name=f"weight{i}", inputs=inputs, reads_items=i == 0),),
+                outputs=outputs,
+                taps=math.prod(self.kernel) if i < self.depth else 1,
+                places=self.places[i] if i < self.depth else 1,
+            )
+            for i, (inputs, outputs) in enumerate(itertools.pairwise(channels))
+        )
 
     @property
     def flops(self) -> float:
-        taps = math.prod(self.kernel) * self.block.maps
-        products = [taps * a * b * p for (a, b), p in zip(self.maps[:-1], self.places, strict=True)]
-        return 2.0 * (sum(products) + self.width * self.n_outputs)
-
-    @property
-    def elements(self) -> int:
-        return sum(self.places) * self.width * self.block.maps
-
-    def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:
-        """Layers draw in order from the member's own 'weights' stream; levels share its numbers."""
-        start, draws = InitialWeights.of(config), streams.stream("weights")
-        values = self.block.entry_start(self.shape[2])
-        for i, (channels, outputs) in enumerate(self.maps):
-            hidden = i < self.depth
-            taps = math.prod(self.kernel) if hidden else 1
-            values[f"weight{i}"], values[f"bias{i}"] = start.draw(
-                taps * channels,
-                taps * outputs,
-                draws,
-                reads_inputs=i == 0,
-                hidden=hidden,
-                maps=self.block.maps if hidden else 1,
-                columns=outputs,
-            )
-            if hidden:
-                values |= self.block.start(i, outputs, self.places[i])
-        return filled(self.parameters, values), filled(self.buffers, values)
+        products = [h.taps * h.maps[0].inputs * h.outputs * h.places for h in self.layers[:-1]]
+        return 2.0 * (self.block.maps * sum(products) + self.width * self.n_outputs)
 
     def forward(
         self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor, how: ForwardPass

@@ -31,15 +31,15 @@ def fused(network: Perceptron, params_KP: Tensor, buffers_KP: Tensor) -> tuple[P
             f"normalization = {network.block.normalization} cannot be folded into a linear map; "
             f"only {' and '.join(FOLDABLE)} can"
         )
-    plain = dataclasses.replace(network, block=dataclasses.replace(network.block, normalization="none"))
-    rows_KP = params_KP.new_zeros(len(params_KP), plain.parameters.size)
+    folded = dataclasses.replace(network, block=dataclasses.replace(network.block, normalization="none"))
+    rows_KP = params_KP.new_zeros(len(params_KP), folded.parameters.size)
     old, statistics = network.parameters.views(params_KP), network.buffers.views(buffers_KP)
-    for name, new in plain.parameters.views(rows_KP).items():
+    for name, new in folded.parameters.views(rows_KP).items():
         if name in old:
             new.copy_(old[name])
-    views = plain.parameters.views(rows_KP)
+    views = folded.parameters.views(rows_KP)
     for i in range(len(network.sizes) - 2):
         scale = old[f"gain{i}"] * torch.rsqrt(statistics[f"running_var{i}"] + EPS)
         views[f"weight{i}"].mul_(scale)
         views[f"bias{i}"].sub_(statistics[f"running_mean{i}"]).mul_(scale).add_(old[f"shift{i}"])
-    return plain, rows_KP
+    return folded, rows_KP

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,8 @@ from torch import Tensor
 from search_spaces.activation_gains import activation_gain
 from search_spaces.bias import BIAS
 from search_spaces.config import Config
-from search_spaces.initializers import INITIALIZER, Draw, Initializer
-from trainers.tensors.layout import Layout
+from search_spaces.initializers import INITIALIZER, Initializer
+from search_spaces.weight_draws import Draw
 from trainers.tensors.matmul import by_numpy, product
 
 Floats = NDArray[np.float64]
@@ -40,7 +40,7 @@ core)."""
 
 
 def filled_up(x: Tensor) -> Tensor:
-    """x [..., G] with columns of zeros up to the next multiple of 16, where torch's products ask for it."""
+    """x [..., G] with columns of zeros up to the next multiple of 16, where torch computes those faster."""
     missing = 0 if x.device.type != "cpu" or by_numpy(x) else -x.shape[-1] % FULL
     return functional.pad(x, (0, missing)) if missing else x
 
@@ -59,14 +59,14 @@ def symmetrized(weight: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class InitialWeights:
-    """How the linear maps of a config start."""
+    """The initial weights and biases of a config's linear maps."""
 
     initializer: Initializer
     bias: Draw
     gain: float
-    """On every weight: the gain that is searched, and what the batch size has to say."""
+    """On every weight: `init_gain`, times the power of the batch size that the initializer has."""
     activation_gain: float
-    """On weights that read activations; 1 unless the initializer asks for it."""
+    """On weights that read activations; 1 unless the initializer follows the activation."""
     symmetric: bool
     """Square weights of hidden layers are read as (V + V^T) / 2."""
 
@@ -142,12 +142,3 @@ def equal_parameters(widths: Sequence[int], count: Callable[[Sequence[int], int]
             high = middle - 1
     both = (shrunk(low), shrunk(min(low + 1, widest)))
     return min(both, key=lambda w: abs(count(w, 2) - target))
-
-
-def filled(layout: Layout, values: Mapping[str, Floats]) -> Tensor:
-    """One member's flat row [size]; a segment without a value is zero."""
-    row = np.zeros(layout.size)
-    for segment in layout.segments:
-        if segment.name in values:
-            row[segment.start : segment.start + segment.size] = values[segment.name].reshape(segment.size)
-    return torch.from_numpy(row)

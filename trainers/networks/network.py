@@ -1,4 +1,4 @@
-"""What the trainer asks of a network, and what one forward pass is told.
+"""What the trainer needs of a network, and the arguments of one forward pass.
 
 Shape letters: B items, N rows (items, or items times places), F features, C outputs; "..." is the
 members of a stack or nothing.
@@ -34,11 +34,13 @@ class Sites:
     """Values of an item."""
     weights: tuple[str, ...] = ()
     """Names of the parameters that multiply what comes into hidden layers."""
+    steps: int = 1
+    """Time steps that a hidden layer takes one after the other, each from the state before."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """What one training step has drawn; nothing by default, and in evaluation."""
+    """The random draws of one training step; none by default, and in evaluation."""
 
     scale: Tensor | None = None
     """What multiplies hidden activations, [layers, ..., B, width]: 0 where a unit is dropped."""
@@ -70,12 +72,12 @@ class ForwardPass:
     on) and the "output"."""
 
     def seen(self, name: str, z: Tensor) -> Tensor:
-        """`z`, after whoever watches has seen it."""
+        """`z`, or what the watch returns in its place."""
         return z if self.watch is None else self.watch(name, z)
 
 
 class Network(Protocol):
-    """What the trainer asks of a network: where its tensors lie, how they start, what it computes."""
+    """What the trainer needs of a network: the layout of its tensors, their start, its forward pass."""
 
     @property
     def parameters(self) -> Layout: ...
@@ -88,7 +90,7 @@ class Network(Protocol):
 
     @property
     def operations(self) -> tuple[str, ...]:
-        """The graph in words: members whose words and shapes agree can share a pack."""
+        """The graph in words: members with equal words and shapes can share a pack."""
         ...
 
     @property

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from search_spaces.initializers import orthogonal
+from search_spaces.weight_draws import orthogonal
 from trainers.networks.linear import InitialWeights
 
 Floats = NDArray[np.float64]
@@ -35,7 +35,8 @@ TRANSPOSED = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvT
 EMBEDDINGS = (torch.nn.Embedding, torch.nn.EmbeddingBag)
 RECURRENT = (torch.nn.RNNBase, torch.nn.RNNCellBase)
 NORMS = (
-    torch.nn.modules.batchnorm._NormBase,
+    *(torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d, torch.nn.SyncBatchNorm),
+    *(torch.nn.InstanceNorm1d, torch.nn.InstanceNorm2d, torch.nn.InstanceNorm3d),
     torch.nn.GroupNorm,
     torch.nn.LayerNorm,
     torch.nn.RMSNorm,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.config import Config
-from trainers.networks.linear import InitialWeights, filled
+from trainers.networks.linear import InitialWeights
 from trainers.networks.network import ForwardPass, Sites
 from trainers.networks.own_initialization import norms_of, redrawn
 from trainers.randomness import StreamKey
@@ -62,20 +62,20 @@ class OwnModule:
 
     @property
     def parameters(self) -> Layout:
-        """What is trained."""
+        """The parameters that are trained."""
         trained = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
         return Layout.of({name: (tuple(p.shape), "own") for name, p in trained.items()})
 
     @property
     def buffers(self) -> Layout:
-        """What is kept beside it: what is frozen, and buffers, counters that nobody reads left out."""
-        kept = {name: tuple(p.shape) for name, p in self.module.named_parameters() if not p.requires_grad}
-        kept |= {
+        """Frozen parameters and buffers of each member, without counters that no layer reads."""
+        stored = {name: tuple(p.shape) for name, p in self.module.named_parameters() if not p.requires_grad}
+        stored |= {
             name: tuple(b.shape)
             for name, b in self.module.named_buffers()
             if b.dtype.is_floating_point or self._counts(name)
         }
-        return Layout.of({name: (shape, "buffer") for name, shape in kept.items()})
+        return Layout.of({name: (shape, "buffer") for name, shape in stored.items()})
 
     def _counts(self, name: str) -> bool:
         """Whether a whole-numbered buffer is kept per member: a norm's counter only if it averages by it."""
@@ -104,7 +104,7 @@ class OwnModule:
         for name, is_bias, drawn in redrawn(module, InitialWeights.of(config), linear, others):
             if name in trained and (biases if is_bias else weights):
                 values[name] = drawn
-        return filled(self.parameters, values), filled(self.buffers, values)
+        return self.parameters.filled(values), self.buffers.filled(values)
 
     def _redraws(self, config: Config) -> tuple[bool, bool]:
         """Whether a config redraws weights, and biases."""
@@ -131,30 +131,30 @@ class OwnModule:
         types = {name: b.dtype for name, b in self.module.named_buffers()}
         outputs = []
         for k in range(x.shape[0]):
-            # In evaluation only what draws in spite of it needs a seed, the same for everybody.
+            # In evaluation only layers that draw all the same need a seed, equal for all members.
             torch.manual_seed(0 if how.seeds is None else how.seeds[k])
             rows = {name: b[k] for name, b in buffers.items()}
             # Copies: what is kept for the backward pass must not change with the buffer.
             own = {name: rows[name].to(types[name], copy=True) for name in rows.keys() & types.keys()}
             tensors = {name: p[k] for name, p in parameters.items()} | rows | own
-            # A copy: a module that changes x in place would change everybody's items.
-            given = x[k].long() if self.task.inputs == "tokens" else x[k].clone()
-            with _Kept(self.module, set(own)) as kept:
-                output: Tensor = torch.func.functional_call(self.module, tensors, (given,))
+            # A copy: a module that changes x in place would change the items of all members.
+            x_BF = x[k].long() if self.task.inputs == "tokens" else x[k].clone()
+            with _BuffersAfter(self.module, set(own)) as after:
+                output: Tensor = torch.func.functional_call(self.module, tensors, (x_BF,))
             if how.training:
-                kept.write(rows)
+                after.write(rows)
             outputs.append(output)
         return how.seen("output", torch.stack(outputs))
 
 
-class _Kept:
-    """What a module's buffers are at the end of one pass: it may have replaced them by others."""
+class _BuffersAfter:
+    """A module's buffers at the end of one pass, in which it may have replaced them by other tensors."""
 
     def __init__(self, module: torch.nn.Module, names: set[str]):
         self._module, self._names = module, names
         self._values: dict[str, Tensor] = {}
 
-    def __enter__(self) -> _Kept:
+    def __enter__(self) -> _BuffersAfter:
         if self._names:
             self._hook = self._module.register_forward_hook(self._look)
         return self

@@ -15,14 +15,13 @@ from torch import Tensor
 
 from search_spaces.config import Config
 from trainers.networks.block import Block
-from trainers.networks.linear import InitialWeights, affine, equal_parameters, filled, to_outputs
-from trainers.networks.network import ForwardPass, Sites
-from trainers.randomness import StreamKey
-from trainers.tensors.layout import Layout
+from trainers.networks.linear import affine, equal_parameters, to_outputs
+from trainers.networks.network import ForwardPass
+from trainers.networks.stack_network import Layer, LinearMap, StackNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
-class Perceptron:
+class Perceptron(StackNetwork):
     """Hidden layers of linear map and block; then a linear output.
 
     With `residual`, a hidden layer's input is added to its output where both have the same width.
@@ -59,68 +58,23 @@ class Perceptron:
         return Perceptron(sizes=sizes, block=block, residual=s.residual)
 
     @property
-    def hidden(self) -> int:
-        """Number of hidden layers."""
-        return len(self.sizes) - 2
+    def item_shape(self) -> tuple[int, ...]:
+        return self.sizes[:1]
 
-    @property
-    def sites(self) -> Sites:
-        return Sites(
-            layers=self.hidden,
-            width=max(self.sizes[1:-1]),
-            inputs=self.sizes[0],
-            weights=tuple(f"weight{i}" for i in range(self.hidden)),
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        return tuple(
+            Layer(maps=(LinearMap(name=f"weight{i}", inputs=inputs, reads_items=i == 0),), outputs=outputs)
+            for i, (inputs, outputs) in enumerate(itertools.pairwise(self.sizes))
         )
 
     @property
     def operations(self) -> tuple[str, ...]:
-        return ("perceptron", *self.block.words, "residual" if self.residual else "plain")
-
-    @cached_property
-    def parameters(self) -> Layout:
-        tensors = self.block.entry_parameters(self.sizes[0])
-        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(self.sizes)):
-            hidden = i < self.hidden
-            sums = fan_out * (self.block.maps if hidden else 1)
-            tensors[f"weight{i}"] = ((fan_in, sums), "weight")
-            if self.block.biased or not hidden:
-                tensors[f"bias{i}"] = ((1, sums), "bias")
-            if hidden:
-                tensors |= self.block.parameters(i, fan_out)
-        return Layout.of(tensors)
-
-    @cached_property
-    def buffers(self) -> Layout:
-        tensors = self.block.entry_buffers(self.sizes[0])
-        for i, width in enumerate(self.sizes[1:-1]):
-            tensors |= self.block.buffers(i, width)
-        return Layout.of(tensors)
+        return ("perceptron", *self.block.operations, "residual" if self.residual else "plain")
 
     @property
     def flops(self) -> float:
         return 2.0 * sum(s.size for s in self.parameters.segments)
-
-    @property
-    def elements(self) -> int:
-        return sum(self.sizes[1:-1]) * self.block.maps
-
-    def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:
-        """Layers draw in order from the member's own 'weights' stream; levels share its numbers."""
-        start, draws = InitialWeights.of(config), streams.stream("weights")
-        values = self.block.entry_start(self.sizes[0])
-        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(self.sizes)):
-            hidden = i < self.hidden
-            values[f"weight{i}"], values[f"bias{i}"] = start.draw(
-                fan_in,
-                fan_out,
-                draws,
-                reads_inputs=i == 0,
-                hidden=hidden,
-                maps=self.block.maps if hidden else 1,
-            )
-            if hidden:
-                values |= self.block.start(i, fan_out)
-        return filled(self.parameters, values), filled(self.buffers, values)
 
     def forward(
         self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor, how: ForwardPass

@@ -20,14 +20,13 @@ from torch import Tensor
 from search_spaces.config import Config
 from search_spaces.normalizations import NORM_MOMENTUM
 from trainers.networks.block import Block
-from trainers.networks.linear import InitialWeights, affine, equal_parameters, filled, to_outputs
-from trainers.networks.network import ForwardPass, Sites
-from trainers.randomness import StreamKey
-from trainers.tensors.layout import Layout
+from trainers.networks.linear import affine, equal_parameters, to_outputs
+from trainers.networks.network import ForwardPass
+from trainers.networks.stack_network import Layer, LinearMap, StackNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recurrent:
+class Recurrent(StackNetwork):
     """Elman layers, h_t = block(x_t W + h_{t-1} U + b) from h_0 = 0; a linear output of the last state.
 
     As torch.nn.RNN, which has a second bias and takes tanh or relu for the block. W and U start by the same
@@ -77,72 +76,29 @@ class Recurrent:
         return self.shape[0]
 
     @property
-    def hidden(self) -> int:
-        """Number of recurrent layers."""
-        return len(self.sizes) - 2
+    def item_shape(self) -> tuple[int, ...]:
+        return self.shape
 
-    @property
-    def sites(self) -> Sites:
-        return Sites(
-            layers=self.hidden,
-            width=max(self.sizes[1:-1]),
-            inputs=math.prod(self.shape),
-            weights=tuple(f"{name}{i}" for i in range(self.hidden) for name in ("weight", "recurrent")),
-        )
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        layers = []
+        for i, (inputs, outputs) in enumerate(itertools.pairwise(self.sizes)):
+            maps = [LinearMap(name=f"weight{i}", inputs=inputs, reads_items=i == 0)]
+            if i < len(self.sizes) - 2:
+                maps.append(LinearMap(name=f"recurrent{i}", inputs=outputs))
+            layers.append(Layer(maps=tuple(maps), outputs=outputs))
+        return tuple(layers)
 
     @property
     def operations(self) -> tuple[str, ...]:
         kind = "residual" if self.residual else "plain"
-        return ("recurrent", "x".join(map(str, self.shape)), *self.block.words, kind)
-
-    @cached_property
-    def parameters(self) -> Layout:
-        tensors = self.block.entry_parameters(self.shape[-1])
-        for i, (inputs, outputs) in enumerate(itertools.pairwise(self.sizes)):
-            hidden = i < self.hidden
-            sums = outputs * (self.block.maps if hidden else 1)
-            tensors[f"weight{i}"] = ((inputs, sums), "weight")
-            if hidden:
-                tensors[f"recurrent{i}"] = ((outputs, sums), "weight")
-            if self.block.biased or not hidden:
-                tensors[f"bias{i}"] = ((1, sums), "bias")
-            if hidden:
-                tensors |= self.block.parameters(i, outputs)
-        return Layout.of(tensors)
-
-    @cached_property
-    def buffers(self) -> Layout:
-        tensors = self.block.entry_buffers(self.shape[-1])
-        for i, units in enumerate(self.sizes[1:-1]):
-            tensors |= self.block.buffers(i, units)
-        return Layout.of(tensors)
+        return ("recurrent", "x".join(map(str, self.shape)), *self.block.operations, kind)
 
     @property
     def flops(self) -> float:
         layers = itertools.pairwise(self.sizes[:-1])
         each_step = sum((inputs + units) * units * self.block.maps for inputs, units in layers)
         return 2.0 * (self.steps * each_step + self.sizes[-2] * self.sizes[-1])
-
-    @property
-    def elements(self) -> int:
-        return self.steps * sum(self.sizes[1:-1]) * self.block.maps
-
-    def start(self, config: Config, streams: StreamKey) -> tuple[Tensor, Tensor]:
-        """Layers draw in order from the member's own 'weights' stream; levels share its numbers."""
-        start, draws = InitialWeights.of(config), streams.stream("weights")
-        values = self.block.entry_start(self.shape[-1])
-        for i, (inputs, outputs) in enumerate(itertools.pairwise(self.sizes)):
-            hidden = i < self.hidden
-            maps = self.block.maps if hidden else 1
-            values[f"weight{i}"], values[f"bias{i}"] = start.draw(
-                inputs, outputs, draws, reads_inputs=i == 0, hidden=hidden, maps=maps
-            )
-            if hidden:
-                values[f"recurrent{i}"], _ = start.draw(
-                    outputs, outputs, draws, reads_inputs=False, hidden=True, maps=maps
-                )
-                values |= self.block.start(i, outputs)
-        return filled(self.parameters, values), filled(self.buffers, values)
 
     def forward(
         self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor, how: ForwardPass

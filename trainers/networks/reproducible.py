@@ -1,4 +1,4 @@
-"""Whether another process can have the start of a user's own network again: it may hang on the seed alone."""
+"""Whether another process can draw the same initial weights of a user's own network: from the seed alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainers.tasks.user_tasks import MODULE_PREFIX, load_user_tasks
 
 
 def check_reproducible(config: Config, task: Task) -> None:
-    """Builds the network twice with one seed and once with another; where that is told by nothing, anew.
+    """Builds the network twice with one seed and once with another, and if needed runs its file again.
 
     Weights that a network brings along, from a file or from a seed of its own, are as good as drawn ones.
 
@@ -32,8 +32,8 @@ def check_reproducible(config: Config, task: Task) -> None:
         raise refused(task, config, rule, task.network)
     if not any(_brought(tensor) and torch.equal(tensor, other[name]) for name, tensor in one.items()):
         return
-    anew = _run_again(task)
-    if anew is not None and _differ(one, _tensors(config, anew, 0)):
+    reloaded = _run_again(task)
+    if reloaded is not None and _differ(one, _tensors(config, reloaded, 0)):
         rule = (
             "starts with other weights in every process: its weights are drawn when the file is imported; "
             "draw them inside the factory, whose generator is set before each build, or load them from a file"

@@ -72,10 +72,10 @@ def load(name: str, folder: Path = DATA) -> tuple[NDArray[Any], NDArray[Any]]:
             x, y = arrays["x"], arrays["y"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"task '{name}': {file} cannot be read ({error}); {AGAIN}") from error
-    found = checksum(x, y)
-    if found != expected:
+    actual = checksum(x, y)
+    if actual != expected:
         raise ValueError(
-            f"task '{name}': the arrays in {file} have sha256 {found}, the manifest says {expected}; {AGAIN}"
+            f"task '{name}': the arrays in {file} have sha256 {actual}, the manifest says {expected}; {AGAIN}"
         )
     return x, y
 

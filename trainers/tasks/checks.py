@@ -36,26 +36,26 @@ def check(task: TaskFields) -> None:
 
     `Task` calls it when it is built, so that a task which exists is sound.
     """
-    given: Any = task  # what users pass is what they pass, whatever the annotations say
-    for what, name in (("name", given.name), ("family", given.family)):
+    unchecked: Any = task  # what users pass is what they pass, whatever the annotations say
+    for what, name in (("name", unchecked.name), ("family", unchecked.family)):
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise ValueError(f"task {given.name!r}: its {what} {name!r} must match {NAME.pattern}")
+            raise ValueError(f"task {unchecked.name!r}: its {what} {name!r} must match {NAME.pattern}")
     where = f"task '{task.name}'"
-    if given.kind not in ("classification", "regression"):
+    if unchecked.kind not in ("classification", "regression"):
         raise ValueError(f"{where}: kind must be classification or regression, not {task.kind!r}")
     _check_arrays(task, where)
-    rest = task.y[: len(task.y) - _fixed_test(given.n_test, len(task.y), where)]
+    drawn = task.y[: len(task.y) - _fixed_test(unchecked.n_test, len(task.y), where)]
     if task.kind == "classification":
-        _check_classes(task.y, rest, where)
-    elif not np.any(rest != rest[:1]):
+        _check_classes(task.y, drawn, where)
+    elif not np.any(drawn != drawn[:1]):
         raise ValueError(f"{where}: y is constant" + (" outside the test set" if task.n_test else ""))
     _check_shape(task, where)
-    bayes = given.bayes_error
+    bayes = unchecked.bayes_error
     if bayes is not None and not (isinstance(bayes, (int, float)) and 0 <= bayes < 1):
         raise ValueError(f"{where}: bayes_error = {bayes!r} must be in [0, 1), or None where it is not known")
-    if given.network is not None and not callable(given.network):
+    if unchecked.network is not None and not callable(unchecked.network):
         raise ValueError(f"{where}: network must be a function (inputs, outputs, config) -> torch module")
-    if not isinstance(given.honours, frozenset) or not given.honours <= HONOURED:
+    if not isinstance(unchecked.honours, frozenset) or not unchecked.honours <= HONOURED:
         raise ValueError(f"{where}: honours must be a frozenset of names among {', '.join(sorted(HONOURED))}")
     if task.honours and task.network is None:
         raise ValueError(f"{where}: honours describes a network of one's own, but network is None")
@@ -64,10 +64,10 @@ def check(task: TaskFields) -> None:
 
 def _check_reading(task: TaskFields, where: str) -> None:
     """What a network of one's own reads of the config, and what it is given."""
-    given: Any = task
+    unchecked: Any = task
     for key, reads in (
-        ("reads", given.reads),
-        ("its network's reads", getattr(given.network, "reads", None)),
+        ("reads", unchecked.reads),
+        ("its network's reads", getattr(unchecked.network, "reads", None)),
     ):
         if reads is not None and not (
             isinstance(reads, (set, frozenset, list, tuple)) and set(reads) <= READABLE
@@ -75,13 +75,13 @@ def _check_reading(task: TaskFields, where: str) -> None:
             raise ValueError(
                 f"{where}: {key} must hold names among {', '.join(sorted(READABLE))}, not {reads!r}"
             )
-    if given.reads is not None and given.network is None:
+    if unchecked.reads is not None and unchecked.network is None:
         raise ValueError(f"{where}: reads describes a network of one's own, but network is None")
-    if given.inputs not in ("numbers", "tokens"):
-        raise ValueError(f"{where}: inputs = {given.inputs!r} must be numbers or tokens")
-    if given.inputs == "numbers":
+    if unchecked.inputs not in ("numbers", "tokens"):
+        raise ValueError(f"{where}: inputs = {unchecked.inputs!r} must be numbers or tokens")
+    if unchecked.inputs == "numbers":
         return
-    if given.network is None:
+    if unchecked.network is None:
         raise ValueError(f"{where}: inputs = tokens needs a network of one's own that looks them up")
     wrong = (task.x < 0) | (task.x != np.floor(task.x)) | (task.x >= LARGEST_TOKEN)
     if wrong.any():
@@ -148,15 +148,15 @@ def _check_shape(task: TaskFields, where: str) -> None:
         )
 
 
-def _check_classes(y: NDArray[np.int64], rest: NDArray[np.int64], where: str) -> None:
-    """Classes are 0..C-1, two or more, each with enough items in `rest`, those that are no fixed test."""
+def _check_classes(y: NDArray[np.int64], drawn: NDArray[np.int64], where: str) -> None:
+    """Classes are 0..C-1, two or more, each with enough items in `drawn`, those outside a fixed test set."""
     if y.min() != 0 or len(np.unique(y)) != y.max() + 1:
         raise ValueError(
             f"{where}: y must be class numbers 0..C-1, each present; Task.from_arrays makes them"
         )
     if y.max() == 0:
         raise ValueError(f"{where}: y has one class only")
-    counts = np.bincount(rest, minlength=int(y.max()) + 1)
+    counts = np.bincount(drawn, minlength=int(y.max()) + 1)
     if counts.min() < MIN_OF_CLASS:
         few = f"{counts.min()} item{'' if counts.min() == 1 else 's'}"
         hint = "; is this regression?" if len(counts) > len(y) / MIN_OF_CLASS else ""

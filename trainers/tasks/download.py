@@ -57,47 +57,57 @@ def fetched(address: str | Path, *, sha256: str = "", cache: str | Path | None =
         ValueError: an address of another kind or with a secret in it, no hash for one that is no path,
             nothing there, no right to read it, another content, or a cache that cannot be written. The
             message names the address.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     original = Path(folder) / "churn.csv"
+        ...     _ = original.write_bytes(b"calls,left")
+        ...     content = hashlib.sha256(b"calls,left").hexdigest()
+        ...     copy = fetched(original, sha256=content, cache=Path(folder) / "cache")
+        ...     copy.read_text(), copy == original
+        ('calls,left', False)
     """
     scheme, shown = _checked(str(address))
-    wanted = sha256.strip().lower()
-    if wanted and not re.fullmatch(r"[0-9a-f]{64}", wanted):
+    expected = sha256.strip().lower()
+    if expected and not re.fullmatch(r"[0-9a-f]{64}", expected):
         raise ValueError(f"{shown}: sha256 = {sha256!r} must be 64 hexadecimal digits (`sha256sum FILE`)")
     if scheme == "file":
-        there = _local(str(address))
-        if not there.is_file():
+        local = _local(str(address))
+        if not local.is_file():
             raise ValueError(f"{shown}: there is no such file on {os.uname().nodename}")
-        if not wanted:
-            return there
-    elif not wanted:
+        if not expected:
+            return local
+    elif not expected:
         raise ValueError(
             f"{shown}: give its sha256 (`sha256sum FILE`): what comes over a network is used only if it is "
             "what was meant"
         )
     root = data_folder() / FOLDER if cache is None else Path(cache)
-    folder = root / wanted
+    folder = root / expected
     file = folder / _name(str(address))
     try:
-        own_folder(root, wanted)
+        own_folder(root, expected)
         with _alone(folder):
-            if file.is_file() and _hash(file) == wanted:
+            if file.is_file() and _hash(file) == expected:
                 return file
-            _fetch(str(address), scheme, shown, wanted, file)
+            _fetch(str(address), scheme, shown, expected, file)
     except OSError as error:
         raise ValueError(f"{shown} cannot be kept in {folder} ({error})") from error
     return file
 
 
-def _fetch(address: str, scheme: str, shown: str, wanted: str, file: Path) -> None:
+def _fetch(address: str, scheme: str, shown: str, expected: str, file: Path) -> None:
     """Puts the whole file in its place, or nothing; the lock is ours."""
     for left in file.parent.glob(".*.part"):
         if PART.fullmatch(left.name):  # by someone who was killed
             left.unlink()
     with replacing(file) as part:
         _copy(address, scheme, shown, part)
-        found = _hash(part)
-        if found != wanted:
+        actual = _hash(part)
+        if actual != expected:
             raise ValueError(
-                f"{shown} has other content than expected: its sha256 is {found}, expected {wanted}"
+                f"{shown} has other content than expected: its sha256 is {actual}, expected {expected}"
             )
 
 
@@ -118,8 +128,8 @@ def _copy(address: str, scheme: str, shown: str, part: Path) -> None:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise
-        said = _without_secrets(" ".join(str(error).split()), address, shown)[:300]
-        raise ValueError(f"{shown} cannot be fetched ({type(error).__name__}: {said})") from None
+        reason = _without_secrets(" ".join(str(error).split()), address, shown)[:300]
+        raise ValueError(f"{shown} cannot be fetched ({type(error).__name__}: {reason})") from None
 
 
 def _checked(address: str) -> tuple[str, str]:

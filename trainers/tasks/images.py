@@ -117,9 +117,9 @@ class ImageSet:
 
 def data_folder() -> Path:
     """Where image sets are looked for: GROUNDRULES_DATA, or groundrules/data in the user's cache."""
-    said = os.environ.get("GROUNDRULES_DATA")
-    if said:
-        return Path(said)
+    folder = os.environ.get("GROUNDRULES_DATA")
+    if folder:
+        return Path(folder)
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "groundrules" / "data"
 

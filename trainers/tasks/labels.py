@@ -28,19 +28,19 @@ def class_numbers(y: ArrayLike, *, classes: Iterable[Any] | None, where: str) ->
         ValueError: a missing label, one that `classes` does not name, or labels that cannot be sorted.
     """
     labels = one_each(y, where)
-    given = _as_given(y, labels)
+    originals = _as_given(y, labels)
     if classes is None:
         whole = labels.dtype.kind in "biu"  # whose types have nothing for a missing value
-        lost = [] if whole else [i for i, label in enumerate(given) if missing(label)]
+        lost = [] if whole else [i for i, label in enumerate(originals) if missing(label)]
     else:
-        lost = _outside(given, classes, where)
+        lost = _outside(originals, classes, where)
     if lost:
         more = f" (and of {len(lost) - 1} more)" if len(lost) > 1 else ""
-        example = shown(given[lost[0]])
+        example = shown(originals[lost[0]])
         raise ValueError(f"{where}: the class of item {lost[0]}{more} is missing ({example}); {WAY_OUT}")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError(f"{where}: y has infinite labels")
-    if labels.dtype.kind in "US" and len({isinstance(label, (str, bytes)) for label in given}) > 1:
+    if labels.dtype.kind in "US" and len({isinstance(label, (str, bytes)) for label in originals}) > 1:
         raise ValueError(f"{where}: the labels in y must be of one kind, not text and numbers")
     try:
         return np.unique(labels, return_inverse=True)[1].reshape(-1).astype(np.int64)
@@ -94,15 +94,15 @@ def _as_given(y: ArrayLike, labels: NDArray[Any]) -> Sequence[Any]:
     return list(labels) if labels.dtype.kind == "M" else list(labels.tolist())
 
 
-def _outside(given: Sequence[Any], classes: Iterable[Any], where: str) -> list[int]:
+def _outside(originals: Sequence[Any], classes: Iterable[Any], where: str) -> list[int]:
     """Items without a label; ValueError for a label that is there and that `classes` does not name."""
     if isinstance(classes, (str, bytes)):
         raise ValueError(f"{where}: classes = {classes!r:.40} must be a list of all labels")
     classes = [str(name) for name in classes]
     allowed = set(classes)
-    outside = [i for i, label in enumerate(given) if str(label) not in allowed]
+    outside = [i for i, label in enumerate(originals) if str(label) not in allowed]
     for i in outside:
-        if not missing(given[i]):
+        if not missing(originals[i]):
             rule = f"which is not one of classes = {listed(classes)}"
-            raise ValueError(f"{where}: item {i} has the class {shown(given[i])}, {rule}")
+            raise ValueError(f"{where}: item {i} has the class {shown(originals[i])}, {rule}")
     return outside

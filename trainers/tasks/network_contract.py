@@ -43,15 +43,17 @@ def contract(task: TaskFields, config: Config) -> str:
     """What a network is given and must return on this task, in one sentence."""
     dtype = str(element_type(config.setting.precision)).removeprefix("torch.")
     if task.inputs == "tokens":
-        given = f"int64 [batch, {task.n_inputs}], whole numbers from 0 to {int(task.x.max())}, as they are"
+        described = (
+            f"int64 [batch, {task.n_inputs}], whole numbers from 0 to {int(task.x.max())}, as they are"
+        )
     else:
         scaling = config.levels["input_scaling"]
         scaled = {"raw": "as they are", "min_max": "each feature in [-1, 1]"}
         words = scaled.get(scaling, "each feature of mean 0 and SD 1")
-        given = f"{dtype} [batch, {task.n_inputs}], {words} (input_scaling={scaling})"
+        described = f"{dtype} [batch, {task.n_inputs}], {words} (input_scaling={scaling})"
     meaning = "a score for each class" if task.kind == "classification" else "the standardized target"
     wanted = f"one tensor [batch, {task.n_outputs}] of finite {dtype} numbers, {meaning}"
-    return f"It is given x: {given}; it must return {wanted}"
+    return f"It is given x: {described}; it must return {wanted}"
 
 
 def build(factory: NetworkFactory, config: Config, task: TaskFields, *, seed: int) -> torch.nn.Module:
@@ -81,10 +83,10 @@ def check_outputs(module: torch.nn.Module, config: Config, task: TaskFields, *, 
     Whether it is `finite` is asked before a study begins; in the course of one it is a member's own affair.
     """
     setting = config.setting
-    kept = {str(p.dtype).removeprefix("torch.") for p in module.parameters()}
+    types = {str(p.dtype).removeprefix("torch.") for p in module.parameters()}
     dtype = element_type(setting.precision)
     word = str(dtype).removeprefix("torch.")
-    changed = sorted(kept - {word})
+    changed = sorted(types - {word})
     hint = f" (its parameters are {', '.join(changed)}, and precision {setting.precision} makes them {word})"
     module.to(dtype)
     x = items(task, ITEMS, scaling=config.levels["input_scaling"])
@@ -101,8 +103,8 @@ def check_outputs(module: torch.nn.Module, config: Config, task: TaskFields, *, 
         shape, wanted = tuple(output.shape), (ITEMS, task.n_outputs)
         raise refused(task, config, f"maps {ITEMS} items to {shape}; it must be {wanted}", module)
     if not output.dtype.is_floating_point or (output.dtype.itemsize > dtype.itemsize):
-        given = str(output.dtype).removeprefix("torch.")
-        raise refused(task, config, f"returns {given} numbers with precision {setting.precision}", module)
+        described = str(output.dtype).removeprefix("torch.")
+        raise refused(task, config, f"returns {described} numbers with precision {setting.precision}", module)
     if finite and output.dtype == dtype and not bool(torch.isfinite(output).all()):
         raise refused(task, config, "gives NaN or infinite numbers before anything is trained", module)
 

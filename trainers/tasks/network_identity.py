@@ -24,7 +24,7 @@ from trainers.tasks.network_contract import build, check_outputs, foreign, items
 from trainers.tasks.task_fields import TaskFields
 
 PROBED = 4
-"""Items whose outputs are looked at."""
+"""Items whose outputs are part of the hash."""
 DIGITS = 3
 """To which they are compared: kernels of another processor differ in later ones."""
 
@@ -85,9 +85,9 @@ def _sources(factory: object, module: torch.nn.Module | None) -> dict[str, str]:
     while waiting:
         one = waiting.pop()
         if isinstance(one, functools.partial):
-            given = {**{str(i): value for i, value in enumerate(one.args)}, **one.keywords}
-            texts[f"partial {_name(one.func)}"] = repr(sorted(_plain(given).items()))
-            waiting += [one.func, *(value for value in given.values() if _is_code(value))]
+            arguments = {**{str(i): value for i, value in enumerate(one.args)}, **one.keywords}
+            texts[f"partial {_name(one.func)}"] = repr(sorted(_plain(arguments).items()))
+            waiting += [one.func, *(value for value in arguments.values() if _is_code(value))]
             continue
         if not isinstance(one, (type, types.FunctionType)):
             texts[f"object {_name(type(one))}"] = repr(sorted(_plain(getattr(one, "__dict__", {})).items()))

@@ -176,7 +176,7 @@ def _same(now: Any, before: Any) -> bool:
 @contextmanager
 def _random_numbers_put_back() -> Iterator[None]:
     """What Python, numpy and torch draw next does not depend on what a user's code draws in here."""
-    torch = sys.modules.get("torch")  # who has not imported it draws nothing from it
+    torch = sys.modules.get("torch")  # a dataset draws from torch only if torch is imported
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     state = torch.get_rng_state() if torch else None
     try:

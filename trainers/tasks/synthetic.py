@@ -32,7 +32,7 @@ class DrawnItems:
     y: NDArray[Any]
     """[items]: class numbers, or float targets."""
     bayes_error: float | None
-    """The least reachable error in the metric's unit; None where nobody knows it."""
+    """The least reachable error in the metric's unit; None where it is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class SyntheticTask:
     """What leaves the rule's labels right."""
 
     def task(self) -> Task:
-        """The task, equal in every process: its stream hangs on name and version alone.
+        """The task, equal in every process: its stream depends on name and version alone.
 
         Items are rounded to 5 decimals and units are powers of two, so that the last bit in which
         processors differ does not reach the content hash.

@@ -63,12 +63,12 @@ class ScikitTable:
 
 def _folder() -> Path:
     """Where the installed scikit-learn keeps its tables."""
-    found = importlib.util.find_spec("sklearn")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("sklearn")
+    if spec is None or spec.origin is None:
         raise ValueError(
             "scikit-learn is not installed; digits, wine, breast_cancer and diabetes are its files"
         )
-    return Path(found.origin).parent / "datasets" / "data"
+    return Path(spec.origin).parent / "datasets" / "data"
 
 
 def _numbers(file: Path) -> NDArray[np.float64]:

@@ -29,6 +29,14 @@ class Task(TaskFields):
 
     Raises:
         ValueError: what `trainers.tasks.checks.check` refuses.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(60, 2))
+        >>> task = Task.from_arrays(x, x[:, 0] > x[:, 1], kind="classification", name="sides")
+        >>> task.n_inputs, task.n_classes, task.metric
+        (2, 2, 'error_rate')
+        >>> len(task.split("my-study", block=0).train)
+        36
     """
 
     def __post_init__(self) -> None:
@@ -61,7 +69,7 @@ class Task(TaskFields):
         kind: Kind,
         name: str,
         classes: Iterable[Any] | None = None,
-        **rest: Any,
+        **further: Any,
     ) -> Task:
         """A task from arrays: x [items, ...] is copied and flattened to [items, features]; y is [items].
 
@@ -74,15 +82,22 @@ class Task(TaskFields):
         Class labels may be anything sortable; they become 0..C-1 in sorted order. A label that stands for a
         missing one ("", "nan", "NA", "null", "None", "?" and the like, None, NaN) is refused unless `classes`
         names it: all labels that there may be. Columns and targets that float32 would not keep apart are
-        centred first (`trainers.tasks.single_precision`). `rest` are further fields of Task; the family is
+        centred first (`trainers.tasks.single_precision`). `further` are other fields of Task; the family is
         the name unless it is given. With a `network` that takes int64, x of whole numbers (16 bits and more:
         bytes are pixels) is given to it as token ids, unless `inputs` says otherwise.
 
         Raises:
             ValueError: non-finite or non-numeric x, lengths that differ, a missing label, one class, too few
                 items, or a field that Task does not have.
+
+        Example:
+            >>> images = np.random.default_rng(0).normal(size=(60, 8, 8, 1))
+            >>> labels = ["cat", "dog"] * 30
+            >>> task = Task.from_arrays(images, labels, kind="classification", name="pets")
+            >>> task.shape, task.x.shape, task.y[:4].tolist()
+            ((8, 8, 1), (60, 64), [0, 1, 0, 1])
         """
-        return _task(x, y, kind=kind, name=name, classes=classes, rest=rest)
+        return _task(x, y, kind=kind, name=name, classes=classes, further=further)
 
     @staticmethod
     def from_csv(
@@ -92,7 +107,7 @@ class Task(TaskFields):
         kind: Kind,
         name: str | None = None,
         classes: Iterable[Any] | None = None,
-        **rest: Any,
+        **further: Any,
     ) -> Task:
         """A task from a comma-separated file with a header line; `target` names the column to predict.
 
@@ -101,6 +116,16 @@ class Task(TaskFields):
 
         Raises:
             ValueError: what `trainers.tasks.readers.csv_arrays` or `from_arrays` refuses.
+
+        Example:
+            >>> from tempfile import TemporaryDirectory
+            >>> rows = [f"{day * day % 31},{day % 2}" for day in range(60)]
+            >>> with TemporaryDirectory() as folder:
+            ...     file = Path(folder) / "churn.csv"
+            ...     _ = file.write_text(chr(10).join(["calls,left", *rows]))
+            ...     task = Task.from_csv(file, target="left", kind="classification")
+            >>> task.name, task.x.shape
+            ('churn', (60, 1))
         """
         file = Path(path)
         name = file.stem if name is None else name
@@ -115,14 +140,14 @@ class Task(TaskFields):
             kind=kind,
             name=name,
             classes=classes,
-            rest=rest,
+            further=further,
             columns=table.columns,
             notes=table.notes,
         )
 
     @staticmethod
     def from_dataset(
-        dataset: Any, *, kind: Kind, name: str, classes: Iterable[Any] | None = None, **rest: Any
+        dataset: Any, *, kind: Kind, name: str, classes: Iterable[Any] | None = None, **further: Any
     ) -> Task:
         """A task from any torch Dataset of (x, y) pairs, read once into memory.
 
@@ -133,12 +158,18 @@ class Task(TaskFields):
 
         Raises:
             ValueError: what `trainers.tasks.readers.dataset_arrays` or `from_arrays` refuses.
+
+        Example:
+            >>> import torch
+            >>> pairs = torch.utils.data.TensorDataset(torch.eye(60), torch.arange(60) % 2)
+            >>> Task.from_dataset(pairs, kind="classification", name="pairs").n_inputs
+            60
         """
         try:
             x, y = dataset_arrays(dataset)
         except ValueError as error:
             raise ValueError(f"task {name!r}: {error}") from error
-        return _task(x, y, kind=kind, name=name, classes=classes, rest=rest)
+        return _task(x, y, kind=kind, name=name, classes=classes, further=further)
 
 
 def _task(
@@ -148,37 +179,37 @@ def _task(
     kind: Kind,
     name: str,
     classes: Iterable[Any] | None,
-    rest: dict[str, Any],
+    further: dict[str, Any],
     columns: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Task:
     """The task of arrays, and of the names and notes that came with them."""
-    for key in rest:
+    for key in further:
         if key not in _SETTABLE:
             raise unknown("field of a task", key, _SETTABLE)
     where = f"task {name!r}"
     if classes is not None and kind != "classification":
         raise ValueError(f"{where}: classes are named, but kind is {kind!r}")
-    given = numbers(x, f"{where}: x")
-    if given.ndim in (3, 4) and given.size:
-        rest.setdefault("shape", given.shape[1:])
+    raw = numbers(x, f"{where}: x")
+    if raw.ndim in (3, 4) and raw.size:
+        further.setdefault("shape", raw.shape[1:])
     for key in ("honours", "augmentations", "reads"):
-        if isinstance(rest.get(key), (set, list, tuple)):
-            rest[key] = frozenset(rest[key])
-    if isinstance(rest.get("shape"), list):
-        rest["shape"] = tuple(rest["shape"])
-    shape = rest.get("shape")
+        if isinstance(further.get(key), (set, list, tuple)):
+            further[key] = frozenset(further[key])
+    if isinstance(further.get("shape"), list):
+        further["shape"] = tuple(further["shape"])
+    shape = further.get("shape")
     image = shape if isinstance(shape, tuple) else None
-    values, of_x = inputs(given, where=where, shape=image, columns=columns)
+    values, of_x = inputs(raw, where=where, shape=image, columns=columns)
     answers: NDArray[Any]
     of_y: tuple[str, ...]
     if kind == "classification":
         answers, of_y = class_numbers(y, classes=classes, where=where), ()
     else:
         answers, of_y = targets(y, where=where)
-    rest.setdefault("family", name)
-    task = Task(name=name, kind=kind, x=values, y=answers, notes=(*notes, *of_x, *of_y), **rest)
-    if task.network is None or "inputs" in rest or np.asarray(x).dtype not in TOKEN_TYPES:
+    further.setdefault("family", name)
+    task = Task(name=name, kind=kind, x=values, y=answers, notes=(*notes, *of_x, *of_y), **further)
+    if task.network is None or "inputs" in further or np.asarray(x).dtype not in TOKEN_TYPES:
         return task
     return _with_tokens(task)
 

@@ -54,7 +54,7 @@ class TaskFields:
     """An item's shape, channels last: (height, width, channels) of an image, (steps, channels) of a
     sequence; None for a table. Rows of x are such items, flattened row-major."""
     augmentations: frozenset[str] = field(default_factory=frozenset)
-    """Transformations among `checks.AUGMENTATIONS` that leave y right: what `augmentation` may ask for."""
+    """Transformations among `checks.AUGMENTATIONS` that leave y right: what `augmentation` may apply."""
     n_test: int | None = None
     """The last `n_test` items are the one fixed test set (generated data); None: every block draws
     its own test part."""
@@ -102,7 +102,7 @@ class TaskFields:
 
     @property
     def declared(self) -> frozenset[str] | None:
-        """The settings that its own network is said to read; None where nobody says so."""
+        """The settings that its own network is declared to read; None: not declared."""
         own = getattr(self.network, "reads", None)
         return self.reads if self.reads is not None or own is None else frozenset(own)
 
@@ -126,10 +126,10 @@ class TaskFields:
         n = len(self.y)
         if self.n_test is not None:
             test = np.arange(n - self.n_test, n)
-            rest = order.permutation(n - self.n_test)
+            others = order.permutation(n - self.n_test)
         else:
             everything = order.permutation(n)
             cut = max(1, n // 4)
-            test, rest = np.sort(everything[:cut]), everything[cut:]
-        cut = max(1, len(rest) // 5)
-        return Split(train=rest[cut:], validation=rest[:cut], test=test)
+            test, others = np.sort(everything[:cut]), everything[cut:]
+        cut = max(1, len(others) // 5)
+        return Split(train=others[cut:], validation=others[:cut], test=test)

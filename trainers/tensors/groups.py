@@ -27,12 +27,12 @@ class Group:
 
 def groups(levels: Sequence[str]) -> tuple[Group, ...]:
     """The runs of equal neighbours, first to last; `levels` has one for each row of a stack."""
-    found, start = [], 0
+    neighbours, start = [], 0
     for level, same in itertools.groupby(levels):
         stop = start + sum(1 for _ in same)
-        found.append(Group(level=level, start=start, stop=stop))
+        neighbours.append(Group(level=level, start=start, stop=stop))
         start = stop
-    return tuple(found)
+    return tuple(neighbours)
 
 
 def side_by_side(configs: Sequence[Config]) -> list[int]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Role = Literal["weight", "bias", "norm", "activation", "own", "buffer"]
@@ -59,6 +62,14 @@ class Layout:
         spans = zip(self.segments, ends, strict=True) if self.segments else ()
         return tuple(j for segment, end in spans for j in range(segment.start + segment.size, end))
 
+    def filled(self, values: Mapping[str, NDArray[np.float64]]) -> Tensor:
+        """One member's flat row [size], float64; a segment without a value is zero."""
+        row = np.zeros(self.size)
+        for s in self.segments:
+            if s.name in values:
+                row[s.start : s.start + s.size] = values[s.name].reshape(s.size)
+        return torch.from_numpy(row)
+
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Name -> view of shape [..., *shape] into `flat` [..., size]; writing to one writes the other."""
         lead = flat.shape[:-1]
@@ -66,13 +77,13 @@ class Layout:
 
     def leaves(self, flat: Tensor, grads: Tensor) -> dict[str, Tensor]:
         """As `views`, each a leaf whose gradient accumulates into the same place of `grads`."""
-        found = {}
+        leaves = {}
         gradients = self.views(grads)
         for name, view in self.views(flat).items():
             leaf = view.detach().requires_grad_()
             leaf.grad = gradients[name]
-            found[name] = leaf
-        return found
+            leaves[name] = leaf
+        return leaves
 
 
 EMPTY = Layout(())

@@ -48,9 +48,9 @@ def on_amd() -> bool:
 def product(a_SMN: Tensor, b_SNP: Tensor, out_SMP: Tensor | None = None) -> Tensor:
     """The products of two stacks, in `out_SMP` if given, whose slices may be strided."""
     if not by_numpy(a_SMN):
-        found = torch.bmm(a_SMN, b_SNP)
+        products = torch.bmm(a_SMN, b_SNP)
         # A product of torch's straight into strided rows would be computed member by member.
-        return found if out_SMP is None else out_SMP.copy_(found)
+        return products if out_SMP is None else out_SMP.copy_(products)
     if out_SMP is None:
         out_SMP = a_SMN.new_empty(*a_SMN.shape[:2], b_SNP.shape[2])
     with np.errstate(all="ignore"):  # NaN and infinity are what members are judged by; they are no news

@@ -158,8 +158,8 @@ def _relu() -> Iterator[MeasuredClaim]:
         ("glorot_normal", "", 1 / 2),
         ("torch_default", "3e-24", 1 / 6),
     ):
-        found = average(propagate({"initializer": name, "activation": "relu"}, depth=30))
-        yield _after("I4", f"relu, {name}", claimed or "as LeCun", found, factor**30, 3.0)
+        measured = average(propagate({"initializer": name, "activation": "relu"}, depth=30))
+        yield _after("I4", f"relu, {name}", claimed or "as LeCun", measured, factor**30, 3.0)
     draws = stream("probes", "I6")
     levels = ("torch_default", "he_uniform")
     default, he = (INITIALIZER.level(level).build.weight(1024, 1024, draws) for level in levels)
@@ -189,8 +189,8 @@ def _he_elsewhere() -> Iterator[MeasuredClaim]:
         ("mish", 3.7e-2, 3),
         ("elu", 9.8, 2),
     ):
-        found = average(propagate({"initializer": "he_normal", "activation": level}, depth=30))
-        yield _after("I8", f"{level}, he_normal", f"{number:g}", found, number, times)
+        measured = average(propagate({"initializer": "he_normal", "activation": level}, depth=30))
+        yield _after("I8", f"{level}, he_normal", f"{number:g}", measured, number, times)
     leaky = {"initializer": "he_normal", "activation": "leaky_relu"}
     slope = 0.2
     for what, gain, expected, claimed in (
@@ -198,15 +198,15 @@ def _he_elsewhere() -> Iterator[MeasuredClaim]:
         ("variance / (1 + 0.04)", 1 / math.sqrt(1 + slope**2), 1.0, "1"),
     ):
         numbers = {"negative_slope": slope, "init_gain": gain}
-        found = average(propagate(leaky, depth=30, numbers=numbers))
-        yield _after("I9", f"leaky relu 0.2, he_normal, {what}", claimed, found, expected, 2.0)
+        measured = average(propagate(leaky, depth=30, numbers=numbers))
+        yield _after("I9", f"leaky relu 0.2, he_normal, {what}", claimed, measured, expected, 2.0)
 
 
 def _selu() -> Iterator[MeasuredClaim]:
     """Self-normalizing: the fixed point is 1, and each condition of A16 is broken alone."""
     good = {"initializer": "lecun_normal", "activation": "selu"}
-    found = average(propagate(good, depth=30))
-    yield _after("I10", "selu, lecun_normal", "0.994", found, 1.0, 1.1)
+    measured = average(propagate(good, depth=30))
+    yield _after("I10", "selu, lecun_normal", "0.994", measured, 1.0, 1.1)
     he = average(propagate({**good, "initializer": "he_normal"}, depth=30))
     yield _after("I10", "selu, he_normal", "191", he, 191.0, 2.0)
     arms: tuple[tuple[str, Callable[[], Tensor], float, float], ...] = (
@@ -225,13 +225,15 @@ def _selu() -> Iterator[MeasuredClaim]:
         )
 
 
-def _after(claim: str, what: str, claimed: str, found: float, expected: float, times: float) -> MeasuredClaim:
+def _after(
+    claim: str, what: str, claimed: str, measured: float, expected: float, times: float
+) -> MeasuredClaim:
     """A second moment after 30 layers, right within a factor of `times`."""
     return MeasuredClaim(
         claim=claim,
         what=f"{what}: E h^2 after 30 layers",
         claimed=claimed,
-        measured=found,
+        measured=measured,
         low=expected / times,
         high=expected * times,
     )
@@ -284,14 +286,14 @@ def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description="Signal propagation at the start, measured v claimed.")
     parser.add_argument("--training", action="store_true", help="also train nets of 3 to 30 layers")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     print(f"{SEEDS} seeds, {ITEMS} items, width {WIDTH}, float32")
     print(f"{'claim':6} {'what':58} {'claimed':>20} {'measured':>10} {'tolerance':>22}")
     for p in probes():
         limits = f"{p.low:.3g} to {p.high:.3g}"
         mark = "" if p.reproduced else "  NOT REPRODUCED"
         print(f"{p.claim:6} {p.what:58} {p.claimed:>20} {p.measured:>10.3g} {limits:>22}{mark}")
-    if asked.training:
+    if options.training:
         print("\nvalidation accuracy on digits, 1 seed, best of 4 rates")
         for claim, what, claimed, accuracy in trainings():
             print(f"{claim:8} {what:56} {claimed:>20} {accuracy:>10.3f}", flush=True)

@@ -205,14 +205,14 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--steps", type=int, default=STEPS)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     print(f"learning rates (of {RATES}) with which at least half of {STARTS} starts reach the optimum in")
-    print(f"{asked.steps} steps; constant rate, all other numbers at torch's defaults\n")
+    print(f"{options.steps} steps; constant rate, all other numbers at torch's defaults\n")
     print(f"{'':15s}" + "".join(f"{name:>15s}" for name in SURFACES) + "  straightness on the quadratic")
     for optimizer in OPTIMIZER.names:
         try:
             cells = {
-                name: descend(surface, {"optimizer": optimizer}, rates(optimizer), steps=asked.steps)
+                name: descend(surface, {"optimizer": optimizer}, rates(optimizer), steps=options.steps)
                 for name, surface in SURFACES.items()
             }
         except ValueError as error:  # a rule for matrices has none to work on

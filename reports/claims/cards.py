@@ -21,12 +21,12 @@ from reports.claims.challenge import challenge_of
 from reports.claims.claim_types import ClaimEvidence, type_of
 from reports.claims.outcome import Counterexample, Outcome
 from reports.evidence.arrays import Evidence
-from reports.evidence.claim import Claim, ClaimType
+from reports.evidence.claim import Claim
 from reports.evidence.fairness_checks import unjudged, untrained
 from reports.evidence.study_record import StudyRecord
 from reports.evidence.validity import answering, validity_status
 from reports.io.control_characters import cell
-from reports.io.dataclass_files import from_dict, to_dict
+from reports.io.dataclass_files import from_dict, json_text
 from reports.io.safe_paths import read_bounded, write
 from reports.statistics.compare import FEW_FAMILIES
 from trainers.evaluation import Evaluation
@@ -66,7 +66,7 @@ class ClaimCard:
     id: str
     quote: str
     source: str
-    type: ClaimType
+    type: str
     factor: str
     levels: tuple[str, ...]
     regimes: tuple[str, ...]
@@ -276,11 +276,10 @@ def _capital(text: str) -> str:
 # Beside the page.
 
 
-def write_cards(found: Sequence[ClaimCard], folder: Path) -> None:
+def write_cards(found: tuple[ClaimCard, ...], folder: Path) -> None:
     """Leaves the cards beside the page as JSON and CSV; where there are none, no files."""
     if found:
-        text = json.dumps([to_dict(card) for card in found], indent=2, ensure_ascii=False, allow_nan=False)
-        write(folder / FILE, text + "\n")
+        write(folder / FILE, json_text(found))
         write(folder / TABLE, as_csv(found))
 
 
@@ -301,7 +300,7 @@ COLUMNS = (
 )
 
 
-def as_csv(found: Sequence[ClaimCard]) -> str:
+def as_csv(found: tuple[ClaimCard, ...]) -> str:
     """One row for each card, with a header."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

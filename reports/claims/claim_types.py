@@ -21,7 +21,7 @@ from reports.claims.outcome import (
     usually_word,
 )
 from reports.evidence.arrays import Evidence
-from reports.evidence.claim import Claim, ClaimType
+from reports.evidence.claim import Claim
 from reports.statistics import claim_rules
 from search_spaces.factor import unknown
 from trainers.evaluation import Evaluation
@@ -121,7 +121,7 @@ def _exact(claim: Claim, heard: ClaimEvidence) -> Outcome | None:
     return exact_outcome(claim, heard.members)
 
 
-TYPES: Mapping[ClaimType, TypeOfClaim] = {
+TYPES: Mapping[str, TypeOfClaim] = {
     "better": TypeOfClaim(
         levels=PAIR,
         statement=lambda claim: " over ".join(claim.levels),

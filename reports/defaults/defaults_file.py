@@ -14,12 +14,12 @@ import yaml
 from reports.defaults.diff import same_regimes
 from reports.defaults.recipes import recipes
 from reports.defaults.schema import (
+    READING,
     SCHEMA,
     Defaults,
     Gain,
     LevelEffect,
     Plan,
-    ReadingGuide,
     RecommendedLevel,
     Regret,
     TunedSetting,
@@ -28,8 +28,7 @@ from reports.defaults.schema import (
 )
 from reports.evidence.arrays import gather
 from reports.evidence.study_record import StudyRecord
-from reports.io.control_characters import on_one_line
-from reports.io.dataclass_files import from_dict
+from reports.io.dataclass_files import from_dict, refuse_text
 from reports.io.yaml_limits import examine
 from reports.verdicts.external_check import whole_recipe
 from reports.verdicts.hyperparameter_values import tuned_numbers
@@ -101,7 +100,7 @@ def defaults(
             replace(recipe, compared=whole_recipe(recipe.regime, [v.caveats for v in verdicts]))
             for recipe in recipes(record, rows, numbers)
         ),
-        reading=ReadingGuide(holds_for="these tasks only" if few else ReadingGuide.holds_for),
+        reading=replace(READING, holds_for="these tasks only") if few else READING,
     )
     if previous is not None:
         same_regimes(previous, table, ("the previous defaults", "these"))
@@ -160,18 +159,14 @@ def load(text: str, name: str = "defaults file") -> Defaults:
         raise ValueError(
             f"{name}: schema {data['schema']} is not known here; this version reads schema {SCHEMA}"
         )
-    _plain_names(data, name)
-    try:
-        found = from_dict(Defaults, data, name)
-    except ValueError as error:
-        said = str(error)
-        raise ValueError(said if name in said else f"{name}: {said}") from None
-    if found.hash != content_hash(found):
+    refuse_text(data, name, more="\t\n")  # what we print of a file stays on its line
+    table = from_dict(Defaults, data, name)
+    if table.hash != content_hash(table):
         raise ValueError(
-            f"{name}: was changed after it was written (it says hash {found.hash}, its content has "
-            f"{content_hash(found)}); export it again"
+            f"{name}: was changed after it was written (it says hash {table.hash}, its content has "
+            f"{content_hash(table)}); export it again"
         )
-    return found
+    return table
 
 
 def _row(verdict: Verdict, leave_one_out: float | None, meaning: tuple[str, ...]) -> RecommendedLevel:
@@ -235,19 +230,6 @@ def _contradiction(verdict: Verdict) -> tuple[str, ...]:
 def _short(value: float) -> float:
     """At 4 significant digits: more than the evidence carries, few enough to read."""
     return float(f"{value:.4g}")
-
-
-def _plain_names(data: Any, where: str) -> None:
-    """ValueError for a text with an end of a line, or with what nobody sees: it would forge what we print."""
-    if isinstance(data, dict):
-        for key, value in data.items():
-            _plain_names(key, where)
-            _plain_names(value, f"{where}: {key}" if where.count(":") < 3 else where)
-    elif isinstance(data, list):
-        for value in data:
-            _plain_names(value, where)
-    elif isinstance(data, str) and (code := on_one_line(data)):
-        raise ValueError(f"{where}: a text of a defaults file is one visible line, and this one has {code}")
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,11 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-ClaimType = Literal[
-    "better", "equal", "always", "usually", "ordering", "regime", "dose", "success_rate", "exact"
-]
-"""What each needs, says and is judged by stands in `reports.claims.claim_types`."""
-
 CATALOGUE: Mapping[str, tuple[str, int]] = {
     "I": ("initialization", 21),
     "A": ("activations", 22),
@@ -42,7 +37,8 @@ class Claim:
     """What the text says, word for word."""
     source: str
     """Which text says it."""
-    type: ClaimType
+    type: str
+    """One of `reports.claims.claim_types.TYPES`, which has what each needs, says and is judged by."""
     factor: str
     """The question whose levels it compares."""
     levels: tuple[str, ...]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Any
 
 ACTING = re.compile(
@@ -42,18 +41,3 @@ def cell(value: Any) -> Any:
         return value
     clean = FORMULA.sub(lambda found: f"{found[0]}'", harmless(value))
     return f"'{clean}" if clean.startswith(("\t", "\r", "\n")) else clean
-
-
-def on_one_line(text: str) -> str:
-    """The first character of a name that ends its line or cannot be seen, as U+XXXX; '' where none does.
-
-    Joiners that scripts and emoji need (U+200C, U+200D) are let through.
-    """
-    for char in text:
-        if char not in "\u200c\u200d" and unicodedata.category(char) in HIDDEN:
-            return f"U+{ord(char):04X}"
-    return ""
-
-
-HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode's categories of controls, formats, half pairs, and ends of lines and paragraphs."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from reports.evidence.range_scan_record import SCOPE, RangeScanRecord, span
-from reports.io.dataclass_files import to_dict
+from reports.io.dataclass_files import json_text
 from reports.io.safe_paths import make_folder, write
 from reports.pages.index_page import SUMMARY, Summary, write_index
 from reports.pages.study_page import environment
@@ -27,8 +26,7 @@ def write_scope_page(found: RangeScanRecord, folder: Path) -> Path:
         planned=found.planned,
         rows=(),
     )
-    text = json.dumps(to_dict(summary), indent=2, ensure_ascii=False)
-    write(folder / SUMMARY, text + "\n")
+    write(folder / SUMMARY, json_text(summary))
     page = folder / "index.html"
     write(page, html)
     write_index(folder.parent)

@@ -11,10 +11,11 @@ import typer
 
 from studies.commands.options import (
     DEFAULT_WORKSPACE,
+    YAML,
     Device,
     DiffFormat,
+    ExportFormat,
     Json,
-    Kind,
     Output,
     ResultsFormat,
     Study,
@@ -87,7 +88,7 @@ def export(
         str,
         typer.Argument(metavar="STUDY", help="A study, a defaults file, or published, textbook, framework."),
     ],
-    kind: Annotated[Kind, typer.Option("--format", help="How to write them.")] = Kind.yaml,
+    kind: Annotated[ExportFormat, typer.Option("--format", help="How to write them.")] = YAML,
     output: Output = None,
     previous: Annotated[
         Path | None,
@@ -126,13 +127,12 @@ def export(
     emit(rendered(table, kind), output)
 
 
-def rendered(table: Defaults, kind: Kind) -> str:
-    """The table in a format; what a plain PyTorch file leaves out is said on the error stream as well."""
-    from reports.export.formats import render
-    from reports.export.torch_file import left_out, to_know
+def rendered(table: Defaults, kind: ExportFormat) -> str:
+    """The table in a format; what it leaves out is noted on the error stream."""
+    from reports.export.formats import FORMATS, render
 
     text = render(table, kind.value)
-    for note in (*left_out(table), *to_know(table)) if kind is Kind.python else ():
+    for note in FORMATS[kind.value].notes(table):
         print(f"note: {note}", file=sys.stderr)
     return text
 

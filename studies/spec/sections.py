@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, Strict
 
-from reports.evidence.claim import ClaimType, Direction
+from reports.evidence.claim import Direction
 from reports.evidence.question import CONTROL_KINDS, ControlKind
 from studies.spec.pydantic_errors import HASH
 
@@ -102,7 +102,8 @@ class ClaimSpec(Section):
     """Of the catalogue of claims (`I5`), or `own-` and a name."""
     quote: Annotated[Text, Field(min_length=1, max_length=1000)]
     source: Annotated[Text, Field(min_length=1, max_length=200)]
-    type: ClaimType
+    type: Text
+    """One of `reports.claims.claim_types.TYPES`."""
     factor: Text | None = None
     """The question, where there are several."""
     levels: Annotated[tuple[Any, ...], Field(min_length=1, max_length=100)]

@@ -209,12 +209,12 @@ def _card(
 
 def _effect(claim: Claim, outcome: Outcome | None) -> dict[str, Any]:
     """The numbers of an outcome, as far as it has any."""
-    found = outcome.found if outcome else None
+    effect = outcome.found if outcome else None
     blocks = outcome.blocks if outcome else None
     improve = blocks.improve() if blocks and type_of(claim).directed else None
     return {
-        "margins": float(found.bounds.mean) if found else None,
-        "interval": found.interval if found and math.isfinite(found.interval[0]) else None,
+        "margins": float(effect.bounds.mean) if effect else None,
+        "interval": effect.interval if effect and math.isfinite(effect.interval[0]) else None,
         "points": outcome.points if outcome else None,
         "prediction": blocks.prediction() if blocks else None,
         "improve": (improve.share, improve.low, improve.high) if improve else None,
@@ -258,8 +258,8 @@ def _witness(
 
 
 def _rates(rows: Sequence[Evaluation]) -> tuple[float, float] | None:
-    found = [row.config.numbers["learning_rate"] for row in rows if "learning_rate" in row.config.numbers]
-    return (min(found), max(found)) if found else None
+    rates = [row.config.numbers["learning_rate"] for row in rows if "learning_rate" in row.config.numbers]
+    return (min(rates), max(rates)) if rates else None
 
 
 def _first(rows: Sequence[Evaluation], place: int) -> str:
@@ -276,11 +276,11 @@ def _capital(text: str) -> str:
 # Beside the page.
 
 
-def write_cards(found: tuple[ClaimCard, ...], folder: Path) -> None:
+def write_cards(cards: tuple[ClaimCard, ...], folder: Path) -> None:
     """Leaves the cards beside the page as JSON and CSV; where there are none, no files."""
-    if found:
-        write(folder / FILE, json_text(found))
-        write(folder / TABLE, as_csv(found))
+    if cards:
+        write(folder / FILE, json_text(cards))
+        write(folder / TABLE, as_csv(cards))
 
 
 def read_cards(folder: Path) -> tuple[ClaimCard, ...]:
@@ -300,12 +300,12 @@ COLUMNS = (
 )
 
 
-def as_csv(found: tuple[ClaimCard, ...]) -> str:
+def as_csv(cards: tuple[ClaimCard, ...]) -> str:
     """One row for each card, with a header."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows([cell(value) for value in _row(card)] for card in found)
+    writer.writerows([cell(value) for value in _row(card)] for card in cards)
     return out.getvalue()
 
 

@@ -51,7 +51,7 @@ class ClaimEvidence:
 class Judge(Protocol):
     """What decides on a claim; None where nothing was recorded that could."""
 
-    def __call__(self, claim: Claim, heard: ClaimEvidence, /) -> Outcome | None: ...
+    def __call__(self, claim: Claim, evidence: ClaimEvidence, /) -> Outcome | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,52 +85,55 @@ def type_of(claim: Claim) -> TypeOfClaim:
 
 
 def _pair(word: Word, *, either_way: bool = False) -> Judge:
-    def judge(claim: Claim, heard: ClaimEvidence) -> Outcome:
-        return pair_outcome(claim, heard.first(claim), heard.looks, word, either_way=either_way)
+    def judge(claim: Claim, evidence: ClaimEvidence) -> Outcome:
+        return pair_outcome(claim, evidence.first(claim), evidence.looks, word, either_way=either_way)
 
     return judge
 
 
-def _always(claim: Claim, heard: ClaimEvidence) -> Outcome:
-    challenge = heard.challenge
+def _always(claim: Claim, evidence: ClaimEvidence) -> Outcome:
+    challenge = evidence.challenge
     outcome = pair_outcome(
-        claim, heard.first(claim), heard.looks, lambda found, blocks: always_word(found, blocks, challenge)
+        claim,
+        evidence.first(claim),
+        evidence.looks,
+        lambda effect, blocks: always_word(effect, blocks, challenge),
     )
     return outcome if challenge is None else challenged_outcome(outcome, claim, challenge)
 
 
-def _ordering(claim: Claim, heard: ClaimEvidence) -> Outcome:
-    return ordering_outcome(claim, heard.first(claim), heard.looks)
+def _ordering(claim: Claim, evidence: ClaimEvidence) -> Outcome:
+    return ordering_outcome(claim, evidence.first(claim), evidence.looks)
 
 
-def _dose(claim: Claim, heard: ClaimEvidence) -> Outcome:
-    return dose_outcome(claim, heard.first(claim), heard.looks)
+def _dose(claim: Claim, evidence: ClaimEvidence) -> Outcome:
+    return dose_outcome(claim, evidence.first(claim), evidence.looks)
 
 
-def _regime(claim: Claim, heard: ClaimEvidence) -> Outcome:
-    there = measured(heard.rows[claim.regimes[1]], claim.levels)
-    return regime_outcome(claim, heard.first(claim), there, heard.looks)
+def _regime(claim: Claim, evidence: ClaimEvidence) -> Outcome:
+    second = measured(evidence.rows[claim.regimes[1]], claim.levels)
+    return regime_outcome(claim, evidence.first(claim), second, evidence.looks)
 
 
-def _success_rate(claim: Claim, heard: ClaimEvidence) -> Outcome | None:
-    alpha = heard.rows[claim.regimes[0]].question.alpha / heard.looks
-    return success_outcome(claim, heard.members, alpha=alpha)
+def _success_rate(claim: Claim, evidence: ClaimEvidence) -> Outcome | None:
+    alpha = evidence.rows[claim.regimes[0]].question.alpha / evidence.looks
+    return success_outcome(claim, evidence.members, alpha=alpha)
 
 
-def _exact(claim: Claim, heard: ClaimEvidence) -> Outcome | None:
-    return exact_outcome(claim, heard.members)
+def _exact(claim: Claim, evidence: ClaimEvidence) -> Outcome | None:
+    return exact_outcome(claim, evidence.members)
 
 
 TYPES: Mapping[str, TypeOfClaim] = {
     "better": TypeOfClaim(
         levels=PAIR,
         statement=lambda claim: " over ".join(claim.levels),
-        judge=_pair(lambda found, _: claim_rules.better_claim(found.bounds)),
+        judge=_pair(lambda effect, _: claim_rules.better_claim(effect.bounds)),
     ),
     "equal": TypeOfClaim(
         levels=PAIR,
         statement=lambda claim: " as good as ".join(claim.levels),
-        judge=_pair(lambda found, _: claim_rules.equal_claim(found.bounds), either_way=True),
+        judge=_pair(lambda effect, _: claim_rules.equal_claim(effect.bounds), either_way=True),
         directed=False,
     ),
     "always": TypeOfClaim(

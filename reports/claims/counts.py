@@ -78,10 +78,10 @@ def _least(holds: Callable[[float], bool]) -> float:
 def exact_outcome(claim: Claim, rows: Sequence[Evaluation]) -> Outcome | None:
     """Within the tolerance in 95 % of members, p by the binomial test; None where nothing was recorded."""
     assert claim.expected is not None and claim.tolerance is not None
-    found = [row.diagnostics[claim.measure] for row in rows if claim.measure in row.diagnostics]
-    if not found:
+    recorded = [row.diagnostics[claim.measure] for row in rows if claim.measure in row.diagnostics]
+    if not recorded:
         return None
-    values = np.asarray(found, dtype=np.float64)
+    values = np.asarray(recorded, dtype=np.float64)
     label = claim_rules.exact_claim(values, claim.expected, claim.tolerance)
     inside = int((np.abs(values - claim.expected) <= claim.tolerance).sum())
     share = claim_rules.EXACT_SHARE

@@ -63,10 +63,10 @@ def defaults(
     for verdict in _released(verdicts, previous):
         body = evidence[(verdict.factor, verdict.regime)]
         meaning = body.question.meanings.get(verdict.recommended)
-        said = (f"{verdict.recommended} means {meaning}",) if meaning else ()
+        meanings = (f"{verdict.recommended} means {meaning}",) if meaning else ()
         left_out = robustness(body, verdict, looks=record.budget.looks).leave_one_task_out
         points = (_short(100 * float(body.delta.min())), _short(100 * float(body.delta.max())))
-        rows.append(replace(_row(verdict, left_out, said), margin_points=points))
+        rows.append(replace(_row(verdict, left_out, meanings), margin_points=points))
         numbers += [
             TunedSetting(
                 name=n.name,
@@ -131,8 +131,10 @@ def _released(verdicts: Sequence[Verdict], previous: Defaults | None) -> Iterato
             yield verdict
             continue
         why = "still proved as good" if level in verdict.admissible else "no level is proved"
-        said = f"{level} is kept from the last release ({why}); without one it would be {verdict.recommended}"
-        yield replace(verdict, recommended=level, caveats=(*verdict.caveats, said))
+        caveat = (
+            f"{level} is kept from the last release ({why}); without one it would be {verdict.recommended}"
+        )
+        yield replace(verdict, recommended=level, caveats=(*verdict.caveats, caveat))
 
 
 def load(text: str, name: str = "defaults file") -> Defaults:
@@ -233,10 +235,10 @@ def _short(value: float) -> float:
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         raise ValueError(f"the key '{_twin(key for key, _ in pairs)}' stands twice")
-    return found
+    return mapping
 
 
 def _twin(keys: Iterable[Any]) -> Any:
@@ -249,7 +251,7 @@ class _Strict(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        found = super().construct_mapping(node, deep)
-        if len(found) < len(keys):
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(keys):
             raise yaml.YAMLError(f"line {node.start_mark.line + 1}: the key '{_twin(keys)}' stands twice")
-        return found
+        return mapping

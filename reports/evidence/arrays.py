@@ -78,8 +78,8 @@ class Evidence:
     def of(self, *levels: str) -> Evidence:
         """The same evidence on the tasks where all of these levels were trained."""
         columns = [self.levels.index(level) for level in levels]
-        there = np.asarray(~np.isnan(self.tuned[..., columns]).any(axis=(1, 2)))
-        return self if there.all() else self.on(there)
+        trained = np.asarray(~np.isnan(self.tuned[..., columns]).any(axis=(1, 2)))
+        return self if trained.all() else self.on(trained)
 
     @property
     def listed(self) -> bool:

@@ -74,8 +74,8 @@ class TaskFacts:
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data; without a network as it was before networks were recorded."""
-        said = asdict(self)
-        return said if self.network else {key: value for key, value in said.items() if key != "network"}
+        data = asdict(self)
+        return data if self.network else {key: value for key, value in data.items() if key != "network"}
 
     @property
     def origin(self) -> Origin:

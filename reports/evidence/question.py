@@ -75,8 +75,8 @@ class Question:
 
 def _said(change: Overrides) -> str:
     """A change in words; a list is a level and its number."""
-    said = []
+    stated = []
     for name, value in sorted(change.words().items()):
         parts = value if isinstance(value, list) else [value]
-        said.append(f"{name} {' '.join(spelled(part) for part in parts)}")
-    return ", ".join(said) or "nothing changed"
+        stated.append(f"{name} {' '.join(spelled(part) for part in parts)}")
+    return ", ".join(stated) or "nothing changed"

@@ -121,11 +121,11 @@ class StudyRecord:
     @cached_property
     def courses(self) -> dict[tuple[str, str], RaceProgress]:
         """(factor, regime) -> the course of its race, from the confirm rows."""
-        found = {}
+        courses = {}
         for question in self.questions:
             for regime in question.regimes:
                 tasks = self.tasks[question.factor][regime]
-                found[question.factor, regime] = race_progress_of(
+                courses[question.factor, regime] = race_progress_of(
                     question,
                     tasks=tasks,
                     families=[self.facts[task].family for task in tasks],
@@ -133,15 +133,15 @@ class StudyRecord:
                     budget=self.budget,
                     confirmed=(r for r in self.of(question.factor, regime) if r.slot.phase == "confirm"),
                 )
-        return found
+        return courses
 
     @cached_property
     def _by_row(self) -> dict[tuple[str, str], tuple[Evaluation, ...]]:
         """Found once: a page asks for every level of every row, and there may be 100,000 evaluations."""
-        found: dict[tuple[str, str], list[Evaluation]] = {}
+        by_row: dict[tuple[str, str], list[Evaluation]] = {}
         for row in self.evaluations:
-            found.setdefault((row.slot.factor, row.slot.regime), []).append(row)
-        return {place: tuple(rows) for place, rows in found.items()}
+            by_row.setdefault((row.slot.factor, row.slot.regime), []).append(row)
+        return {place: tuple(rows) for place, rows in by_row.items()}
 
 
 def once(function: Callable[[StudyRecord], Found]) -> Callable[[StudyRecord], Found]:

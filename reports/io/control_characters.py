@@ -25,8 +25,8 @@ FORMULA = re.compile(rf"(^\s*|[;|\t\r\n]\s*)(?=[{re.escape(''.join(FORMULA_START
 
 def acting(text: str) -> str:
     """The first character that acts, as U+XXXX; '' where there is none."""
-    found = ACTING.search(text)
-    return f"U+{ord(found[0]):04X}" if found else ""
+    match = ACTING.search(text)
+    return f"U+{ord(match[0]):04X}" if match else ""
 
 
 def harmless(text: str, most: int = 4000) -> str:

@@ -97,8 +97,8 @@ class OtherTables:
             book = " ".join(pair.textbook)
             for one in pair.found:
                 ends = map(_finite, one.interval)
-                said = (pair.activation, one.regime, book, one.least, one.against)
-                rows.append((*said, one.margins, *ends, one.over, one.families))
+                row_name = (pair.activation, one.regime, book, one.least, one.against)
+                rows.append((*row_name, one.margins, *ends, one.over, one.families))
             if not pair.found:
                 rows.append((pair.activation, NOT_COVERED, book, *[""] * 7))
         return TableData(
@@ -159,9 +159,9 @@ def other_tables_markdown(tables: OtherTables) -> str:
     return "\n".join(lines)
 
 
-def _pairing_lines(found: Sequence[Pairing]) -> list[str]:
+def _pairing_lines(pairings: Sequence[Pairing]) -> list[str]:
     lines = []
-    for pair in found:
+    for pair in pairings:
         book = " or ".join(pair.textbook) or "–"
         for one in pair.found:
             whose = "the textbook's" if one.paired else "the next"
@@ -172,9 +172,9 @@ def _pairing_lines(found: Sequence[Pairing]) -> list[str]:
     return lines
 
 
-def _graded_lines(found: Sequence[GradedOptimizer]) -> list[str]:
+def _graded_lines(graded: Sequence[GradedOptimizer]) -> list[str]:
     lines = []
-    for row in found:
+    for row in graded:
         speed, quality = (row.textbook.speed, row.textbook.quality) if row.textbook else ("–", "–")
         for one in row.found:
             gap = "0" if row.level == one.best else _ranged(one.margins, *one.interval)

@@ -72,7 +72,7 @@ def summarized(record: StudyRecord | SearchRecord) -> Summary:
             rows=(),
         )
     now = validity_status(record)
-    found = verdicts(record) if now.kind == "evidence" else ()
+    judged = verdicts(record) if now.kind == "evidence" else ()
     return Summary(
         name=record.name,
         title=record.title or record.name,
@@ -90,7 +90,7 @@ def summarized(record: StudyRecord | SearchRecord) -> Summary:
                 fallback=v.decided_by == "fallback",
                 trained=None if v.trained else False,
             )
-            for v in found
+            for v in judged
         ),
     )
 

@@ -11,19 +11,19 @@ from reports.pages.index_page import SUMMARY, Summary, write_index
 from reports.pages.study_page import environment
 
 
-def write_scope_page(found: RangeScanRecord, folder: Path) -> Path:
+def write_scope_page(record: RangeScanRecord, folder: Path) -> Path:
     """Writes `index.html` into `folder`, and lists it on the index page beside; returns the page's path."""
     make_folder(folder)
-    html = build(found)
+    html = build(record)
     summary = Summary(
-        name=found.name,
-        title=f"Ranges: {found.title or found.name}",
+        name=record.name,
+        title=f"Ranges: {record.title or record.name}",
         kind="scope",
-        standing="exploratory" if found.complete else "interim",
-        reason="" if found.complete else "not all members are there yet",
-        scope=f"tasks that are never judged: {', '.join(found.facts)}; {found.hardware}",
-        finished=found.finished,
-        planned=found.planned,
+        standing="exploratory" if record.complete else "interim",
+        reason="" if record.complete else "not all members are there yet",
+        scope=f"tasks that are never judged: {', '.join(record.facts)}; {record.hardware}",
+        finished=record.finished,
+        planned=record.planned,
         rows=(),
     )
     write(folder / SUMMARY, json_text(summary))
@@ -33,7 +33,7 @@ def write_scope_page(found: RangeScanRecord, folder: Path) -> Path:
     return page
 
 
-def build(found: RangeScanRecord) -> str:
+def build(record: RangeScanRecord) -> str:
     """The page's text."""
-    html = environment().get_template("scope.html").render(found=found, scope=SCOPE, span=span)
+    html = environment().get_template("scope.html").render(found=record, scope=SCOPE, span=span)
     return html + "\n"

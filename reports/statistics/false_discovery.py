@@ -71,12 +71,12 @@ def adjudicate(labels: Sequence[Label], p: Sequence[float]) -> tuple[Adjusted, .
     if not labels:
         return ()
     values = np.asarray(p, dtype=float)
-    found = []
+    results = []
     for label, own, hochberg, yekutieli in zip(
         labels, p, adjusted(values), adjusted(values, "by"), strict=True
     ):
         stands = hochberg <= FALSE_DISCOVERIES
-        found.append(
+        results.append(
             Adjusted(
                 label=label if stands else "insufficient",
                 p=float(own),
@@ -85,7 +85,7 @@ def adjudicate(labels: Sequence[Label], p: Sequence[float]) -> tuple[Adjusted, .
                 withdrawn=not stands and label != "insufficient",
             )
         )
-    return tuple(found)
+    return tuple(results)
 
 
 def _tail(mean: Array, error: Array, freedom: Array | float) -> Array:

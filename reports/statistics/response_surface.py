@@ -56,7 +56,7 @@ def widths_of(surfaces: Sequence[Surface]) -> dict[str, float]:
     other, the smoothest of equals.
     """
     names = sorted({name for surface in surfaces for name in surface.points})
-    found = dict.fromkeys(names, FIRST_WIDTH)
+    widths = dict.fromkeys(names, FIRST_WIDTH)
     distances = [
         {name: (x[:, None] - x) for name, x in surface.points.items()}
         for surface in surfaces
@@ -65,11 +65,11 @@ def widths_of(surfaces: Sequence[Surface]) -> dict[str, float]:
     regrets = [surface.regret for surface in surfaces if len(surface.regret) > 2]
     for _ in range(SWEEPS if regrets else 0):
         for name in names:
-            errors = [_left_out(distances, regrets, {**found, name: width}) for width in WIDTHS]
-            found[name] = WIDTHS[int(np.argmin(errors))]
+            errors = [_left_out(distances, regrets, {**widths, name: width}) for width in WIDTHS]
+            widths[name] = WIDTHS[int(np.argmin(errors))]
         if len(names) == 1:
             break
-    return found
+    return widths
 
 
 def profiles(
@@ -106,5 +106,5 @@ def _weighed(near: Array | None, regret: Array, count: int) -> Array:
         return np.full(count, regret.mean())
     # Far from every point the nearest one speaks alone, instead of 0 / 0.
     weight = np.exp(near - near.max(axis=1, keepdims=True))
-    found: Array = (weight @ regret) / weight.sum(axis=1)
-    return found
+    mean: Array = (weight @ regret) / weight.sum(axis=1)
+    return mean

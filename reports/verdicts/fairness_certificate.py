@@ -82,28 +82,28 @@ def _budgets(rows: list[Evaluation]) -> CertificateLine:
 
 def _race(record: StudyRecord) -> list[CertificateLine]:
     """At which look each row stopped; nothing where all of them had one look."""
-    told = [
+    rows = [
         f"{factor}@{regime} {how}"
         for (factor, regime), course in record.courses.items()
         if (how := raced(course))
     ]
-    return [CertificateLine(what="race", found=". ".join(told))] if told else []
+    return [CertificateLine(what="race", found=". ".join(rows))] if rows else []
 
 
 def _looks(record: StudyRecord) -> list[CertificateLine]:
     """Of a study that extends another or may be extended: which, and that this was planned."""
-    told = registered(record)
-    found = [CertificateLine(what="looks", found=told)] if told else []
+    planned = registered(record)
+    lines = [CertificateLine(what="looks", found=planned)] if planned else []
     if (extends := record.extends) is not None:
-        taken = sum(row.slot.study != record.name for row in record.evaluations)
-        found.append(
+        inherited = sum(row.slot.study != record.name for row in record.evaluations)
+        lines.append(
             CertificateLine(
                 what="extends",
                 found=f"study {extends.parent} (protocol {extends.protocol_hash}, plan {extends.plan_hash}); "
-                f"{taken} of {len(record.evaluations)} runs are of {listed(list(extends.studies))}",
+                f"{inherited} of {len(record.evaluations)} runs are of {listed(list(extends.studies))}",
             )
         )
-    return found
+    return lines
 
 
 def _designs(record: StudyRecord, rows: list[Evaluation]) -> CertificateLine:
@@ -122,11 +122,11 @@ def _designs(record: StudyRecord, rows: list[Evaluation]) -> CertificateLine:
                 same += len(set(values)) == 1
     if not shared:
         return CertificateLine(what="search points", found=f"{len(points)}, no number searched at two levels")
-    rest = "" if same == shared else ", the others the same place in limits that differ by level"
+    others = "" if same == shared else ", the others the same place in limits that differ by level"
     return CertificateLine(
         what="search points",
         found=f"one {record.sampler} design per block: {same} of {shared} points of a shared number have the "
-        f"same value at every level{rest}",
+        f"same value at every level{others}",
     )
 
 
@@ -156,21 +156,21 @@ def _test_reads(record: StudyRecord) -> CertificateLine:
 
 def _versions(record: StudyRecord) -> CertificateLine:
     versions = sorted({item for row in record.evaluations for item in row.versions.items()})
-    told = ", ".join(f"{name} {version}" for name, version in versions) or NOT_RECORDED
+    text = ", ".join(f"{name} {version}" for name, version in versions) or NOT_RECORDED
     mixed = mixture_of(record)
-    return CertificateLine(what="versions", found=f"{told}; but {mixed}" if mixed else told)
+    return CertificateLine(what="versions", found=f"{text}; but {mixed}" if mixed else text)
 
 
 def _controls(record: StudyRecord) -> tuple[CertificateLine, ...]:
     """The comparisons with a known answer that got the same treatment; () where none were run."""
-    found = controls(record)
-    if not found:
+    judged = controls(record)
+    if not judged:
         return ()
-    decided = sum(control.state != "unresolved" for control in found)
-    names = listed([control.name for control in found])
+    decided = sum(control.state != "unresolved" for control in judged)
+    names = listed([control.name for control in judged])
     return (
         CertificateLine(
-            what="controls", found=f"{names}: {decided} of {len(found)} decided, as they must be"
+            what="controls", found=f"{names}: {decided} of {len(judged)} decided, as they must be"
         ),
     )
 

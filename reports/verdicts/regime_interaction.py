@@ -77,22 +77,22 @@ def crossover_of(rows: Sequence[Evidence], depths: Sequence[int], level: str, ag
     return crossover(effects, depths)
 
 
-def contrast(here: Array, there: Array, *, alpha: float, looks: int = 1) -> EffectBounds:
+def contrast(first: Array, second: Array, *, alpha: float, looks: int = 1) -> EffectBounds:
     """Difference of differences: the effect in one regime minus the effect in another, paired by family.
 
     Args:
-        here: [..., F] effects of one pair of levels, in margins.
-        there: [..., F] of the same families in the other regime.
+        first: [..., F] effects of one pair of levels, in margins.
+        second: [..., F] of the same families in the other regime.
         alpha: one-sided bounds are at alpha / (2 * looks).
         looks: how often the plan allows the data to be looked at.
     """
-    mean, error, freedom = over_families((here - there)[..., None, None])
-    found = bounded(mean, error, freedom, level=alpha / (2 * looks))
+    mean, error, freedom = over_families((first - second)[..., None, None])
+    bounds = bounded(mean, error, freedom, level=alpha / (2 * looks))
     return EffectBounds(
-        mean=found.mean[..., 0, 0],
-        error=found.error[..., 0, 0],
-        lower=found.lower[..., 0, 0],
-        upper=found.upper[..., 0, 0],
+        mean=bounds.mean[..., 0, 0],
+        error=bounds.error[..., 0, 0],
+        lower=bounds.lower[..., 0, 0],
+        upper=bounds.upper[..., 0, 0],
     )
 
 
@@ -122,8 +122,8 @@ def crossover(effects: Array, depths: Sequence[int]) -> Crossover:
     along = effects[..., left] * (1 - share) + effects[..., left + 1] * share  # [..., F, G]
     # Families take the third axis from the end; depths stand where pairs of levels do.
     mean, error, freedom = over_families(along[..., :, None, :])
-    found = bounded(mean, error, freedom, level=0.025)
-    middle, low, high = (part[..., 0, :] for part in (found.mean, found.lower, found.upper))
+    bounds = bounded(mean, error, freedom, level=0.025)
+    middle, low, high = (part[..., 0, :] for part in (bounds.mean, bounds.lower, bounds.upper))
     hold = (low <= 0) & (high >= 0)
     # A change of sign between two points of the grid is inside, though neither need contain 0.
     jump = (np.sign(low[..., 1:]) != np.sign(low[..., :-1])) & (
@@ -143,5 +143,5 @@ def crossover(effects: Array, depths: Sequence[int]) -> Crossover:
 
 def _first(where: np.ndarray, values: Array) -> Array:
     """The value at the first True of the last axis; NaN where there is none."""
-    found: Array = np.where(where.any(axis=-1), values[where.argmax(axis=-1)], np.nan)
-    return found
+    first: Array = np.where(where.any(axis=-1), values[where.argmax(axis=-1)], np.nan)
+    return first

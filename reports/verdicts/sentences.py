@@ -103,12 +103,12 @@ def _because(v: Verdict) -> str:
     book = _book(v)
     head = v.headline
     equal = [v.recommended, *(level for level in v.admissible if level != v.recommended)]
-    rest = "" if len(equal) == len(v.mean_error) else " The other levels are not proved as good."
+    others = "" if len(equal) == len(v.mean_error) else " The other levels are not proved as good."
     if v.label == "unlisted":
         if len(equal) > 1:
             return (
                 f"{listed(equal)} are each proved within one margin of every rival, and {v.recommended} is "
-                f"the cheapest. The textbook has no such row.{rest}"
+                f"the cheapest. The textbook has no such row.{others}"
             )
         worse = f"; {head.level} has an error {against(head)} higher" if head else ""
         return (
@@ -124,7 +124,7 @@ def _because(v: Verdict) -> str:
     if v.label == "tied":
         return (
             f"It makes no practical difference which of {listed(equal)} is used: each is proved within one "
-            f"margin of every rival, and {v.recommended} is the cheapest. The textbook says {book}.{rest}"
+            f"margin of every rival, and {v.recommended} is the cheapest. The textbook says {book}.{others}"
         )
     if v.label == "contradicted":
         lost = v.contradiction
@@ -141,25 +141,25 @@ def _because(v: Verdict) -> str:
 
 def _book(v: Verdict) -> str:
     """The textbook's levels, and which of them this study says nothing about."""
-    asked = [level for level in v.textbook if level in v.mean_error]
+    compared = [level for level in v.textbook if level in v.mean_error]
     absent = [level for level in v.textbook if level not in v.mean_error]
-    if not absent or not asked:
+    if not absent or not compared:
         return listed(v.textbook, "or") or "no level"
-    return f"{listed(asked, 'or')}; {listed(absent)} {'was' if len(absent) == 1 else 'were'} not compared"
+    return f"{listed(compared, 'or')}; {listed(absent)} {'was' if len(absent) == 1 else 'were'} not compared"
 
 
 def _fallback(v: Verdict) -> str:
     """No level is proved good enough."""
-    kept = f"{v.recommended}, the cheapest, is kept"
+    fallback = f"{v.recommended}, the cheapest, is kept"
     if v.textbook:
-        kept = f"The textbook's {v.recommended} is kept as a fallback"
-        kept += "" if v.trained else ", though it was never trained here"
+        fallback = f"The textbook's {v.recommended} is kept as a fallback"
+        fallback += "" if v.trained else ", though it was never trained here"
     if v.label == "contradicted":
-        kept += ", although one rival is better than every level the textbook names"
+        fallback += ", although one rival is better than every level the textbook names"
     least = ""
     if len(v.least) == len(v.mean_error) > 1:
         least = "All levels had the same error. "
     elif v.recommended not in v.least:
         equally = "equally, " if len(v.least) > 1 else ""
         least = f"{listed(v.least)} had the least mean error, {equally}which proves nothing. "
-    return f"{least}{kept}. {needed(v)}".rstrip()
+    return f"{least}{fallback}. {needed(v)}".rstrip()

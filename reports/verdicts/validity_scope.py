@@ -135,8 +135,8 @@ def _network(setting: Mapping[str, object]) -> str:
 def _networks(settings: Sequence[Mapping[str, object]], facts: Sequence[TaskFacts]) -> set[str]:
     """What was trained on the tasks that were judged: what the settings say, but for those with their own."""
     own = [fact.network is not None for fact in facts]
-    said = {_network(setting) for setting in settings} if not all(own) or not own else set()
-    return said | ({OWN} if any(own) else set())
+    names = {_network(setting) for setting in settings} if not all(own) or not own else set()
+    return names | ({OWN} if any(own) else set())
 
 
 def _several(settings: Sequence[Mapping[str, object]], name: str) -> str:

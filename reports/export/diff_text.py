@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from reports.defaults.diff import KINDS, REFERENCES, Difference, Differences
 from reports.export.markdown import escaped
+from reports.verdicts.sentences import counted
 from search_spaces.factor import unknown
 
 
@@ -21,12 +22,14 @@ def diff_text(differences: Differences, format: str = "text") -> str:
 def summary(differences: Differences) -> str:
     """One sentence."""
     if not differences.any:
-        return f"Nothing changed: {_count(differences.compared, 'row')} compared."
+        return f"Nothing changed: {counted(differences.compared, 'row')} compared."
     moved = [d for d in differences.rows if d.kind == "within_ties"]
-    text = f"{_count(len(differences.rows), 'row')} and {_count(len(differences.numbers), 'number')} changed"
+    text = (
+        f"{counted(len(differences.rows), 'row')} and {counted(len(differences.numbers), 'number')} changed"
+    )
     if differences.rows:
         text += f" ({len(moved)} of the rows within the tied set)"
-    return f"{text}; {_count(differences.compared, 'row')} compared."
+    return f"{text}; {counted(differences.compared, 'row')} compared."
 
 
 SIGN = "A against B: test error of A minus that of B, in margins; positive: A is worse."
@@ -37,10 +40,6 @@ def _happened(differences: Differences, difference: Difference) -> str:
     if difference.kind == "evidence" and {differences.before, differences.after} & set(REFERENCES):
         return "the evidence says otherwise"
     return KINDS[difference.kind]
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def _text(differences: Differences) -> str:

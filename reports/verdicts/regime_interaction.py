@@ -64,19 +64,6 @@ def paired_effects(rows: Sequence[Evidence], level: str, against: str) -> tuple[
     return tuple(common), np.array(columns).T
 
 
-def crossover_of(rows: Sequence[Evidence], depths: Sequence[int], level: str, against: str) -> Crossover:
-    """From which depth on `against` is better than `level`, from one question asked at several depths.
-
-    Args:
-        rows: evidence of the question, in order of depth.
-        depths: hidden layers of each row, increasing.
-        level: better where it is shallow, as claimed.
-        against: better where it is deep.
-    """
-    _, effects = paired_effects(rows, level, against)
-    return crossover(effects, depths)
-
-
 def contrast(first: Array, second: Array, *, alpha: float, looks: int = 1) -> EffectBounds:
     """Difference of differences: the effect in one regime minus the effect in another, paired by family.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from reports.evidence.race_progress import RaceProgress
 from reports.verdicts.model import Effect, Verdict
@@ -52,6 +53,14 @@ def against(effect: Effect) -> str:
     if not math.isfinite(low):
         return f"{signed(effect.margins)} margins (no interval: one block only)"
     return f"{signed(effect.margins)} margins [{signed(low)}, {signed(high)}]"
+
+
+def above(effect: Effect) -> str:
+    """'+2.3 margins [+1.9, +2.6] higher'; of an effect below 0, how much lower."""
+    if effect.margins >= 0:
+        return f"{against(effect)} higher"
+    low, high = effect.interval
+    return f"{against(replace(effect, margins=-effect.margins, interval=(-high, -low)))} lower"
 
 
 def signed(value: float) -> str:
@@ -110,7 +119,7 @@ def _because(v: Verdict) -> str:
                 f"{listed(equal)} are each proved within one margin of every rival, and {v.recommended} is "
                 f"the cheapest. The textbook has no such row.{others}"
             )
-        worse = f"; {head.level} has an error {against(head)} higher" if head else ""
+        worse = f"; {head.level} has an error {above(head)}" if head else ""
         return (
             f"It is the only level proved within one margin of every rival{worse}. The textbook has no such "
             "row."
@@ -118,7 +127,7 @@ def _because(v: Verdict) -> str:
     if v.label == "confirmed":
         proof = f"{listed(equal)} are proved within one margin of every rival"
         if len(equal) == 1:
-            worse = f"; {head.level} has an error {against(head)} higher" if head else ""
+            worse = f"; {head.level} has an error {above(head)}" if head else ""
             proof = f"It is the only level proved within one margin of every rival{worse}"
         return f"The textbook's choice ({book}) is confirmed. {proof}."
     if v.label == "tied":
@@ -132,7 +141,7 @@ def _because(v: Verdict) -> str:
         ties = f" {listed(equal[1:])} would do as well." if len(equal) > 1 else ""
         return f"The textbook's choice ({book}) is contradicted{by}.{ties}"
     ties = f" {listed(equal[1:])} would do as well." if len(equal) > 1 else ""
-    worse = f": {head.level} has an error {against(head)} higher" if head else ""
+    worse = f": {head.level} has an error {above(head)}" if head else ""
     return (
         f"It is proved within one margin of every rival.{ties} Whether the textbook's choice ({book}) is "
         f"worse stays open{worse}. {needed(v)}"

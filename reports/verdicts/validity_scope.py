@@ -10,7 +10,7 @@ from reports.evidence.data_kinds import kinds
 from reports.evidence.effective_settings import training_items
 from reports.evidence.study_record import StudyRecord
 from reports.io.dataclass_files import optional_field
-from reports.verdicts.sentences import listed
+from reports.verdicts.sentences import counted, listed
 
 BETWEEN = " | "
 """Stands between several values in a defaults file."""
@@ -48,7 +48,7 @@ class Scope:
         """What a page says beside its title."""
         updates = f", {_spoken(self.steps)} updates" if self.steps else ""
         layers = "" if self.network == OWN else f" of {_layers(self.depth)}"
-        return f"for {self._network()}{layers}{updates}, on {self._families()}"
+        return f"for {self._network()}{layers}{updates}, on {counted(self.families, 'task family')}"
 
     def sentence(self) -> str:
         """In words."""
@@ -63,7 +63,7 @@ class Scope:
             )
         return (
             f"{self._network()}, {shape}, {updates}"
-            f"{self.n_train} training items, {self._families()} ({self._kinds()}), "
+            f"{self.n_train} training items, {counted(self.families, 'task family')} ({self._kinds()}), "
             f"{self.hardware}, torch {self.torch}"
         )
 
@@ -73,9 +73,6 @@ class Scope:
 
     def _kinds(self) -> str:
         return kinds(self.real_families, self.own_families or 0, "of measured data")
-
-    def _families(self) -> str:
-        return f"{self.families} task {'family' if self.families == 1 else 'families'}"
 
 
 def scope_of(record: StudyRecord) -> Scope:

@@ -1,7 +1,7 @@
-"""The verdict card of a claim: what a reader of ten seconds, and one of ten minutes, wants to know.
+"""The verdict card of a claim.
 
-A card is plain data. It lies beside its study's page as JSON and CSV, so that the ledger of a workspace never
-has to judge a study again.
+A card is JSON-ready data. It lies beside its study's page as JSON and CSV, so that the ledger of a workspace
+never has to judge a study again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LONGEST = 20_000_000
 TABLE = "claims.csv"
 
 Word = Literal["confirmed", "tied", "contradicted", "insufficient", "unlisted", "not_tested"]
-"""A verdict, or that there can be none: 'not_tested' is never 'contradicted'."""
+"""A verdict, or 'not_tested' where there can be none."""
 
 WITNESSES = 3
 """Tasks that a contradicted claim names."""
@@ -263,7 +263,7 @@ def _rates(rows: Sequence[Evaluation]) -> tuple[float, float] | None:
 
 
 def _first(rows: Sequence[Evaluation], place: int) -> str:
-    """The first seed of the block that stands there; those of the challenge stage do not begin at 0."""
+    """Id of the first seed of the `place`-th block; blocks of the challenge stage do not begin at 0."""
     block = sorted({row.slot.block for row in rows})[place]
     return min((row.slot.index, row.id) for row in rows if row.slot.block == block)[1]
 

@@ -67,7 +67,7 @@ def _successes(rows: Sequence[Evaluation]) -> tuple[int, int] | None:
 
 
 def _least(holds: Callable[[float], bool]) -> float:
-    """The smallest one-sided level at which a label still stands: the p-value that belongs to it."""
+    """The smallest one-sided level at which the label holds: its p-value."""
     low, high = math.log(LEAST_P), math.log(0.5)
     for _ in range(40):
         middle = (low + high) / 2

@@ -1,6 +1,6 @@
 """What a claim's type compares, as one number per task and block: an effect in margins with its bounds.
 
-Axes: T task, R block. Everything comes from confirm rows that passed the guards.
+Axes: T task, R block. Everything comes from confirm rows that passed the fairness checks.
 """
 
 from __future__ import annotations

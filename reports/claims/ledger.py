@@ -1,6 +1,6 @@
 """The ledger of claims: all that the studies of a workspace tested, under one rate of false verdicts.
 
-Each tested claim brings one p-value (method.md 2.9). What a study alone says stands only where the adjusted p
+Each tested claim brings one p-value (method.md 2.9). A study's own verdict stands only where the adjusted p
 is at most 0.05; a claim that was not tested brings nothing and takes nothing.
 """
 

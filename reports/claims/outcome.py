@@ -26,7 +26,7 @@ from reports.statistics.false_discovery import state_p
 from reports.verdicts.sentences import listed, signed
 
 NO_CHALLENGE = -1
-"""What `claims.always_claim` takes where the challenge stage was not run."""
+"""What `claim_rules.always_claim` takes where the challenge stage was not run."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

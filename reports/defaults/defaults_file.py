@@ -48,7 +48,7 @@ MAX_VALUES = 50_000
 def defaults(
     record: StudyRecord, verdicts: tuple[Verdict, ...], previous: Defaults | None = None
 ) -> Defaults:
-    """What `record` recommends; EvidenceError unless it may carry verdicts (see `guards.standing`).
+    """What `record` recommends; EvidenceError unless it may carry verdicts (see `evidence_status`).
 
     Args:
         record: a complete study.
@@ -242,12 +242,12 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _twin(keys: Iterable[Any]) -> Any:
-    """The first key that stands there again."""
+    """The first repeated key."""
     return next(key for key, count in Counter(keys).items() if count > 1)
 
 
 class _Strict(yaml.SafeLoader):
-    """A safe loader that refuses keys that stand twice; `examine` has refused aliases and tags before."""
+    """A safe loader that refuses repeated keys; `examine` has already refused aliases and tags."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]

@@ -23,7 +23,7 @@ KINDS: Mapping[Kind, str] = {
     "added": "new",
     "removed": "gone",
 }
-"""Kind -> how it is said."""
+"""Kind -> its text."""
 
 Reference = Literal["textbook", "framework"]
 REFERENCES: tuple[Reference, ...] = ("textbook", "framework")

@@ -2,7 +2,7 @@
 
 An A/A pair is one level twice, a placebo varies a number that nothing reads; both are salted by their arm's
 name, because equal streams would make them equal by construction. A positive control is a level known to be
-worse. A control that fails stamps the page INVALID: no verdict of the study stands.
+worse. A control that fails stamps the page INVALID: no verdict of the study holds.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class EvidenceStatus:
 
     kind: Literal["evidence", "interim", "exploratory", "refused", "unjudged", "invalid"]
     """evidence: verdicts; interim: not all planned runs are there; exploratory: an adaptive sampler
-    chose the points, or nobody had planned to extend its parent so; refused: a guard found the comparison
+    chose the points, or nobody had planned to extend its parent so; refused: a check found the comparison
     unequal or incomplete; unjudged: the pilot left no task to judge on, or every row has a gap where a member
     could not be trained; invalid: a control came out wrong (`reports.evidence.validity`)."""
     reason: str = ""

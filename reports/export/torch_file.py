@@ -83,7 +83,7 @@ def torch_file(defaults: Defaults) -> str:
 
 
 def left_out(defaults: Defaults) -> tuple[str, ...]:
-    """What the file does not do though a recipe says so, a line each with the reason."""
+    """What a recipe has and the file leaves out, a line each with the reason."""
     own = own_network(defaults)
     notes: list[str] = []
     if own:

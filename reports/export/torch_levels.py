@@ -192,7 +192,7 @@ ONE_CYCLES: Mapping[str, str] = {
     "one_cycle_linear": ', pct_start=0.45, anneal_strategy="linear", three_phase=True',
     "one_cycle_fixed_momentum": "",
 }
-"""What torch's OneCycleLR is told besides the peak and the steps."""
+"""Arguments of torch's OneCycleLR besides the peak and the steps."""
 
 SCALINGS: Mapping[str, tuple[str, ...]] = {
     "z_score": (

@@ -1,4 +1,4 @@
-"""Characters that act on whoever reads a text: terminal codes, formulas, marks that turn the writing."""
+"""Characters that act on the reader's program: terminal codes, formulas, marks of writing direction."""
 
 from __future__ import annotations
 

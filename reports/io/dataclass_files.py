@@ -170,7 +170,7 @@ def _place(path: Sequence[int | str]) -> str:
 
 
 def _keys(kind: Any, path: Sequence[int | str]) -> tuple[str, ...]:
-    """The fields of the dataclass that stands at `path` in a file of `kind`."""
+    """The fields of the dataclass at `path` in a file of `kind`."""
     for step in path:
         kind = get_type_hints(kind)[step] if isinstance(step, str) else get_args(kind)[0]
         kind = get_args(kind)[0] if isinstance(kind, types.UnionType) else kind

@@ -1,6 +1,6 @@
 """The cards of claims on pages, kept in step with the ledger of the whole workspace.
 
-A study's page is made from that study alone; what the ledger says of its claims hangs on the others too. So
+A study's page is made from that study alone; what the ledger says of its claims depends on the others too. So
 the section with the cards is replaced when any study of the workspace is reported, without judging it again.
 """
 

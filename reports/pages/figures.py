@@ -227,7 +227,7 @@ def _medians(trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
 
 
 def styled() -> AbstractContextManager[None]:
-    """Draw inside of it: sizes, and colours that the page replaces."""
+    """Context for drawing: sizes, and colours that the page replaces."""
     context: AbstractContextManager[None] = style.context(["default", _STYLE])
     return context
 

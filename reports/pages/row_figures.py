@@ -149,7 +149,7 @@ def effect_by_depth(name: str, crossing: Crossing) -> FigurePanel:
 
 
 def effect_map(name: str, effects: EffectMap) -> FigurePanel:
-    """The mean effect at every depth and size that was asked: shaded within a margin, coloured beyond."""
+    """The mean effect at every depth and size of the study: shaded within a margin, coloured beyond."""
     with styled():
         figure, axes = panel(height=0.9 + 0.42 * len(effects.depths), left=0.66, bottom=0.55)
         for d in range(len(effects.depths)):

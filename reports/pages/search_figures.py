@@ -59,7 +59,7 @@ def error_curve(record: SearchRecord, best: Evaluation) -> FigurePanel:
 
 
 def history(record: SearchRecord) -> FigurePanel:
-    """Every trial's validation error in the order asked, and the best of the finished ones so far."""
+    """Every trial's validation error in the order of proposal, and the best finished one so far."""
     low, high = ends(record)
     rows, best, line = [], math.inf, []
     for row in record.evaluations:
@@ -255,7 +255,7 @@ _LOOKS: dict[str, dict[str, object]] = {
 
 
 def _along(dimension: Dimension, value: Value, number: int) -> float:
-    """Where a value stands on a slice; trials of one choice stand apart, each always at its place."""
+    """A value's place on a slice; trials of one choice are spread, each always to the same place."""
     if dimension.values:
         return dimension.values.index(value) + 0.5 * (_spread(number) - 0.5)
     return float(value)

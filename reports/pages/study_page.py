@@ -213,7 +213,7 @@ def _answers(
 
 
 def _depths(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[Depths, ...]:
-    """The questions asked at several depths."""
+    """The questions with regimes of several depths."""
     panels = []
     for number, one in enumerate(crossings(record, rows), start=1):
         if isinstance(one, NoCrossover):

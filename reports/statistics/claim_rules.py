@@ -89,7 +89,7 @@ def always_claim(u: EffectBounds, prediction_low: Array, reversed_tasks: NDArray
     Args:
         u: over all tasks.
         prediction_low: [...] lower end of the 95 % interval for a new family.
-        reversed_tasks: [...] tasks that the challenge stage proved reversed (`challenge.reversed_tasks`); -1
+        reversed_tasks: [...] tasks that the challenge stage proved reversed (`reversals.reversed_tasks`); -1
             where the stage was not run, so that the claim can be neither confirmed nor excused.
     """
     state = states(u)
@@ -157,7 +157,7 @@ def regime_claim(difference: EffectBounds, in_first: EffectBounds, in_second: Ef
     Contradicted: one regime has the claimed sign reversed, proved.
 
     Args:
-        difference: u in the first regime minus u in the second (`regimes.contrast`).
+        difference: u in the first regime minus u in the second (`regime_interaction.contrast`).
         in_first: u where A is claimed to be better.
         in_second: u where B is.
     """

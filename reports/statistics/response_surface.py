@@ -1,4 +1,4 @@
-"""How the regret of a level hangs on its numbers: the points of its searches, smoothed, task by task.
+"""How the regret of a level depends on its numbers: the points of its searches, smoothed, task by task.
 
 No two tasks tried the same points (every block has a design of its own), so that no value can be looked up in
 all of them. What a task would have shown at a value is estimated from its own points nearby.
@@ -50,7 +50,7 @@ class Surface:
 
 
 def widths_of(surfaces: Sequence[Surface]) -> dict[str, float]:
-    """Number -> the width of WIDTHS at which points foretell each other best, for all tasks together.
+    """Number -> the width of WIDTHS at which points predict each other best, over all tasks.
 
     Squared error at every point from the others of its task; the widths are chosen one number after the
     other, the smoothest of equals.
@@ -85,7 +85,7 @@ def profiles(
 def _left_out(
     distances: Sequence[Mapping[str, Array]], regrets: Sequence[Array], widths: Mapping[str, float]
 ) -> float:
-    """Mean over tasks of the squared error of each point foretold from the others."""
+    """Leave-one-out squared error of the points, mean over tasks."""
     errors = []
     for between, regret in zip(distances, regrets, strict=True):
         near = _nearness([gap / widths[name] for name, gap in between.items()])

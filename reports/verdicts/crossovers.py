@@ -1,4 +1,4 @@
-"""Where the better of two levels changes with depth, for every question asked at several depths."""
+"""At which depth the better of two levels changes, for every question with regimes of several depths."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Crossing:
 
 @dataclass(frozen=True, kw_only=True)
 class NoCrossover:
-    """A question asked at several depths of which no crossover can be said."""
+    """A question at several depths for which no crossover can be estimated."""
 
     factor: str
     reason: str
@@ -56,7 +56,7 @@ class EffectMap:
     depths: tuple[int, ...]
     sizes: tuple[int, ...]
     mean: Array
-    """[D, N] margins; NaN where that regime was not asked."""
+    """[D, N] margins; NaN where the study has no such regime."""
 
 
 def crossings(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[Crossing | NoCrossover, ...]:

@@ -174,10 +174,10 @@ def question(phase: ExternalRecord, regime: str, alpha: float) -> Question:
 
 
 def evidence(record: StudyRecord, phase: ExternalRecord, regime: str) -> Evidence:
-    """The test errors of one regime's recipes, through the guards that every row passes.
+    """The test errors of one regime's recipes, through the fairness checks that every row passes.
 
     Raises:
-        EvidenceError: a guard is broken.
+        EvidenceError: a fairness check fails.
     """
     recipes = question(phase, regime, record.questions[0].alpha)
     rows = tuple(_as_confirm(row) for row in phase.evaluations if row.slot.regime == regime)
@@ -221,7 +221,7 @@ def _result(record: StudyRecord, phase: ExternalRecord, regime: str) -> RecipeRe
 
 
 def _as_confirm(row: Evaluation) -> Evaluation:
-    """The last phase of the external check under the name that the guards know it by."""
+    """The last phase of the external check as a confirm phase, which is what the fairness checks know."""
     if row.slot.phase != "external":
         return row
     return replace(row, slot=replace(row.slot, phase="confirm"))

@@ -1,7 +1,7 @@
 """The fairness certificate: what was equal for all levels, counted from the evaluations themselves.
 
-A study that cannot show every line gets no verdict word. The guards refuse at the first rule that is
-broken; the certificate says what they found.
+A study that cannot show every line gets no verdict. The fairness checks refuse at the first rule that is
+broken; the certificate says what they counted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Certificate:
 
 
 def certify(record: StudyRecord) -> Certificate:
-    """The certificate of a study whose guards all hold.
+    """The certificate of a study that passed all fairness checks.
 
     Raises:
         EvidenceError: it may not carry verdicts, so that there is nothing to certify.

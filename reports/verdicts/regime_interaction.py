@@ -87,7 +87,7 @@ def crossover(effects: Array, depths: Sequence[int]) -> Crossover:
     """The depth where an effect changes its sign, with a 95 % interval by inversion.
 
     Each family's effect is joined by straight lines over log depth; at every depth in between, a paired t
-    interval over families is asked whether it contains 0. The depths where it does are the interval: no
+    interval over families is tested for containing 0. The depths where it does are the interval: no
     curve is fitted, and the sign may change at any depth.
 
     Args:
@@ -107,7 +107,7 @@ def crossover(effects: Array, depths: Sequence[int]) -> Crossover:
     left = np.clip(np.searchsorted(at, grid, side="right") - 1, 0, len(at) - 2)
     share = (grid - at[left]) / (at[left + 1] - at[left])
     along = effects[..., left] * (1 - share) + effects[..., left + 1] * share  # [..., F, G]
-    # Families take the third axis from the end; depths stand where pairs of levels do.
+    # Families are the third axis from the end; depths take the place of pairs of levels.
     mean, error, freedom = over_families(along[..., :, None, :])
     bounds = bounded(mean, error, freedom, level=0.025)
     middle, low, high = (part[..., 0, :] for part in (bounds.mean, bounds.lower, bounds.upper))

@@ -104,7 +104,7 @@ def raced(course: RaceProgress) -> str:
 
 
 def _because(v: Verdict) -> str:
-    """Why this level stands there, and what that says about the textbook."""
+    """Why this level is recommended, and what that means for the textbook's choice."""
     if v.fallback_reason:
         return f"It is the textbook's, because {v.fallback_reason}."
     if v.decided_by == "fallback":

@@ -16,7 +16,7 @@ BETWEEN = " | "
 """Stands between several values in a defaults file."""
 
 OWN = "own"
-"""What stands for the network of tasks that bring one: no name of ours describes it."""
+"""The network of tasks that bring their own: no name of ours describes it."""
 WORDS = {
     "mlp": "multilayer perceptrons",
     "cnn": "convolutional networks",

@@ -222,8 +222,8 @@ def test_every_export_has_every_level_against_the_recommended_one(format: str) -
     text = " ".join(render(told(), format).replace("#", " ").replace("''", "'").split())
     for each in LEVELS:
         assert escaped(each.level) in text or each.level in text
-        for number in (each.margins, *(each.interval or ())):
-            assert f"{number:+.2f}" in text or str(number) in text, (each.level, number)
+        for value in (each.margins, *(each.interval or ())):
+            assert f"{value:+.2f}" in text or str(value) in text, (each.level, value)
     assert "one hidden width" in text
     assert "positive is worse" in text
     assert "smallest difference in a task's test error worth acting on" in text

@@ -18,8 +18,8 @@ from typing import Any, Literal
 import numpy as np
 
 from reports.claims.challenge import challenge_of
-from reports.claims.claim_types import ClaimEvidence, type_of
-from reports.claims.outcome import Counterexample, Outcome
+from reports.claims.claim_types import type_of
+from reports.claims.outcome import ClaimEvidence, Counterexample, Outcome
 from reports.evidence.arrays import Evidence
 from reports.evidence.claim import Claim
 from reports.evidence.fairness_checks import unjudged, untrained

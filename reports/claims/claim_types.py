@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from reports.claims.counts import exact_outcome, success_outcome
-from reports.claims.effects import measured
 from reports.claims.outcome import (
-    Challenge,
+    ClaimEvidence,
     Outcome,
     Word,
     always_word,
@@ -20,32 +19,12 @@ from reports.claims.outcome import (
     regime_outcome,
     usually_word,
 )
-from reports.evidence.arrays import Evidence
 from reports.evidence.claim import Claim
 from reports.statistics import claim_rules
 from search_spaces.factor import unknown
-from trainers.evaluation import Evaluation
 
 PAIR, TREND = (2, 2), (3, 100)
 """Levels of a comparison, and of an ordering or a dose: a trend over two is a pair."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ClaimEvidence:
-    """What one study has of a claim."""
-
-    rows: Mapping[str, Evidence]
-    """Regime -> evidence of the claim's question, one for each of its regimes."""
-    members: Sequence[Evaluation]
-    """Tuned confirm members of its levels in its regimes."""
-    looks: int
-    """How often the plan allows the data to be looked at."""
-    challenge: Challenge | None
-    """Of a claim of type always, where it was challenged."""
-
-    def first(self, claim: Claim) -> Evidence:
-        """Of its levels alone, in its first regime."""
-        return measured(self.rows[claim.regimes[0]], claim.levels)
 
 
 class Judge(Protocol):
@@ -102,28 +81,6 @@ def _always(claim: Claim, evidence: ClaimEvidence) -> Outcome:
     return outcome if challenge is None else challenged_outcome(outcome, claim, challenge)
 
 
-def _ordering(claim: Claim, evidence: ClaimEvidence) -> Outcome:
-    return ordering_outcome(claim, evidence.first(claim), evidence.looks)
-
-
-def _dose(claim: Claim, evidence: ClaimEvidence) -> Outcome:
-    return dose_outcome(claim, evidence.first(claim), evidence.looks)
-
-
-def _regime(claim: Claim, evidence: ClaimEvidence) -> Outcome:
-    second = measured(evidence.rows[claim.regimes[1]], claim.levels)
-    return regime_outcome(claim, evidence.first(claim), second, evidence.looks)
-
-
-def _success_rate(claim: Claim, evidence: ClaimEvidence) -> Outcome | None:
-    alpha = evidence.rows[claim.regimes[0]].question.alpha / evidence.looks
-    return success_outcome(claim, evidence.members, alpha=alpha)
-
-
-def _exact(claim: Claim, evidence: ClaimEvidence) -> Outcome | None:
-    return exact_outcome(claim, evidence.members)
-
-
 TYPES: Mapping[str, TypeOfClaim] = {
     "better": TypeOfClaim(
         levels=PAIR,
@@ -149,7 +106,7 @@ TYPES: Mapping[str, TypeOfClaim] = {
     "ordering": TypeOfClaim(
         levels=TREND,
         statement=lambda claim: " over ".join(claim.levels),
-        judge=_ordering,
+        judge=ordering_outcome,
     ),
     "regime": TypeOfClaim(
         levels=PAIR,
@@ -157,24 +114,24 @@ TYPES: Mapping[str, TypeOfClaim] = {
         statement=lambda claim: ", ".join(
             f"{level} in {regime}" for level, regime in zip(claim.levels, claim.regimes, strict=True)
         ),
-        judge=_regime,
+        judge=regime_outcome,
     ),
     "dose": TypeOfClaim(
         levels=TREND,
         statement=lambda claim: f"the more the {claim.direction}: {', '.join(claim.levels)}",
-        judge=_dose,
+        judge=dose_outcome,
         keys=("direction",),
     ),
     "success_rate": TypeOfClaim(
         levels=PAIR,
         statement=lambda claim: " trains more often than ".join(claim.levels),
-        judge=_success_rate,
+        judge=success_outcome,
         counted=True,
     ),
     "exact": TypeOfClaim(
         levels=(1, 1),
         statement=lambda claim: f"a number of {claim.levels[0]}",
-        judge=_exact,
+        judge=exact_outcome,
         counted=True,
         keys=("measure", "expected", "tolerance"),
     ),

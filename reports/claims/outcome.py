@@ -8,7 +8,7 @@ question compares.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import cast
@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.claims.effects import BlockEffects, OverallEffect, difference, pair, points, slope
+from reports.claims.effects import BlockEffects, OverallEffect, difference, measured, pair, points, slope
 from reports.evidence.arrays import Evidence
 from reports.evidence.claim import Claim
 from reports.statistics import claim_rules
@@ -24,6 +24,7 @@ from reports.statistics.compare import Array, block_effects, compare, family_eff
 from reports.statistics.decision import Label
 from reports.statistics.false_discovery import state_p
 from reports.verdicts.sentences import listed, signed
+from trainers.evaluation import Evaluation
 
 NO_CHALLENGE = -1
 """What `claim_rules.always_claim` takes where the challenge stage was not run."""
@@ -52,6 +53,24 @@ class Challenge:
     """[C] proved reversed beyond the margin, Holm over C."""
     p: float
     """The least p of a reversal, times C."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClaimEvidence:
+    """What one study has of a claim."""
+
+    rows: Mapping[str, Evidence]
+    """Regime -> evidence of the claim's question, one for each of its regimes."""
+    members: Sequence[Evaluation]
+    """Tuned confirm members of its levels in its regimes."""
+    looks: int
+    """How often the plan allows the data to be looked at."""
+    challenge: Challenge | None
+    """Of a claim of type always, where it was challenged."""
+
+    def first(self, claim: Claim) -> Evidence:
+        """Of its levels alone, in its first regime."""
+        return measured(self.rows[claim.regimes[0]], claim.levels)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -168,8 +187,9 @@ def challenged_outcome(outcome: Outcome, claim: Claim, challenge: Challenge) -> 
     )
 
 
-def ordering_outcome(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
+def ordering_outcome(claim: Claim, study: ClaimEvidence) -> Outcome:
     """Every adjacent pair, and Page's trend over all."""
+    evidence, looks = study.first(claim), study.looks
     count, alpha = len(claim.levels), evidence.question.alpha
     comparison = compare(
         evidence.tuned, evidence.delta, evidence.family, alpha=alpha, looks=looks, over=evidence.over,
@@ -211,8 +231,9 @@ def ordering_outcome(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
     )
 
 
-def dose_outcome(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
+def dose_outcome(claim: Claim, study: ClaimEvidence) -> Outcome:
     """A straight line over equal steps from the first level to the last, and Page's trend."""
+    evidence, looks = study.first(claim), study.looks
     alpha, count = evidence.question.alpha, len(claim.levels)
     falls = claim.direction == "better"
     line = slope(evidence) if falls else slope(evidence).mirrored()
@@ -249,10 +270,11 @@ def dose_outcome(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
     )
 
 
-def regime_outcome(claim: Claim, first_evidence: Evidence, second_evidence: Evidence, looks: int) -> Outcome:
+def regime_outcome(claim: Claim, study: ClaimEvidence) -> Outcome:
     """The first level leads in the first regime, the second in the second: difference of differences."""
+    first_evidence, second_evidence = (measured(study.rows[name], claim.levels) for name in claim.regimes)
     a, b = claim.levels
-    level = _level(first_evidence, 2, looks)
+    level = _level(first_evidence, 2, study.looks)
     arms = pair(first_evidence), pair(second_evidence)
     gap = difference(*arms)
     if gap is None:

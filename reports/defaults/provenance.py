@@ -78,7 +78,7 @@ def _fitting(defaults: Defaults, recipe: Recipe, name: str) -> list[TunedSetting
 
 
 def noted(defaults: Defaults, recipe: Recipe, name: str, indent: int = 4) -> list[str]:
-    """The comment above a line: what it is and which verdict chose it; none for a setting without a question."""
+    """The comment above a line: what it is and which verdict chose it; none for a setting of no question."""
     opened: list[str] = []
     kind: Kind
     if name in recipe.levels:

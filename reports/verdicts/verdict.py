@@ -40,8 +40,7 @@ def verdicts(record: StudyRecord) -> tuple[Verdict, ...]:
     (`reports.verdicts.external_check`).
 
     Raises:
-        EvidenceError: The study is interim or exploratory (adaptive sampler), or a fairness check or a control
-            failed.
+        EvidenceError: The study is interim or exploratory (adaptive sampler), or a check or a control failed.
     """
     now = validity_status(record)
     if now.kind == "invalid":

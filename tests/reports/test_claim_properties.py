@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reports.claims.claim_types import ClaimEvidence, type_of
+from reports.claims.claim_types import type_of
 from reports.claims.effects import pair as blocks_of
-from reports.claims.outcome import Challenge, Outcome
+from reports.claims.outcome import Challenge, ClaimEvidence, Outcome
 from reports.evidence.arrays import Evidence
 from reports.evidence.claim import Claim
 from reports.evidence.question import Question

@@ -8,7 +8,8 @@ from typing import Any, cast, get_args
 import pytest
 
 from reports.claims.cards import ClaimCard, cards
-from reports.claims.claim_types import TYPES, ClaimEvidence, TypeOfClaim, type_of
+from reports.claims.claim_types import TYPES, TypeOfClaim, type_of
+from reports.claims.outcome import ClaimEvidence
 from reports.evidence.claim import Claim
 from reports.evidence.fairness_checks import FIXED_DESIGNS, evidence_status
 from studies.spec.errors import SpecError

@@ -209,7 +209,7 @@ def _card(
 
 def _effect(claim: Claim, outcome: Outcome | None) -> dict[str, Any]:
     """The numbers of an outcome, as far as it has any."""
-    effect = outcome.found if outcome else None
+    effect = outcome.effect if outcome else None
     blocks = outcome.blocks if outcome else None
     improve = blocks.improve() if blocks and type_of(claim).directed else None
     return {

@@ -76,7 +76,7 @@ def challenged(
         family=np.array([names.index(families[task]) for task in tasks], dtype=np.int64),
         overlap=np.zeros(len(tasks)),
     )
-    effect = effects.found(level=question.alpha / (2 * max(1, len(budget.looks))))
+    effect = effects.overall(level=question.alpha / (2 * max(1, len(budget.looks))))
     if claim_rules.states(effect.bounds) == "worse":
         return ()
     return tuple(tasks[t] for t in worst_tasks(effects.by_task))

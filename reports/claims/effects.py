@@ -58,7 +58,7 @@ class BlockEffects:
         """[F] mean over the tasks of each family."""
         return np.array([self.by_task[self.family == f].mean() for f in range(self.families)])
 
-    def found(self, *, level: float) -> OverallEffect:
+    def overall(self, *, level: float) -> OverallEffect:
         """Mean, bounds at one-sided `level` and 95 % interval."""
         effects = self.values[..., None, None]
         if self.general:

@@ -81,7 +81,7 @@ class Outcome:
     p: float
     """Of the state behind the label; 1 where there is none."""
     sentence: str
-    found: OverallEffect | None = None
+    effect: OverallEffect | None = None
     """The effect in margins, above 0 where it speaks for the claim; None where margins mean nothing."""
     blocks: BlockEffects | None = None
     points: float | None = None
@@ -117,7 +117,7 @@ def pair_outcome(
     """
     a, b = claim.levels
     blocks = pair(evidence)
-    effect = blocks.found(level=_level(evidence, 2, looks))
+    effect = blocks.overall(level=_level(evidence, 2, looks))
     label = word(effect, blocks)
     verdict = _label(label)
     turned = either_way and effect.bounds.mean > 0
@@ -126,7 +126,7 @@ def pair_outcome(
         label=verdict,
         p=_p(effect) if verdict != "insufficient" else 1.0,
         sentence=f"{_higher(b, a, effect)} ({abs(raw):.2f} points).",
-        found=effect,
+        effect=effect,
         blocks=blocks,
         points=raw,
         against=Counterexample(
@@ -199,13 +199,13 @@ def ordering_outcome(claim: Claim, study: ClaimEvidence) -> Outcome:
     order = tuple(range(count))
     verdict = _label(claim_rules.ordering_claim(comparison, order, np.array(trend), alpha=alpha / looks))
     steps = [pair(evidence, i, j) for i, j in pairwise(order)]
-    each = [step.found(level=_level(evidence, count, looks)) for step in steps]
+    each = [step.overall(level=_level(evidence, count, looks)) for step in steps]
     states = [str(claim_rules.states(overall.bounds)) for overall in each]
     p = [_p(overall) for overall in each]
     worst = min(range(len(steps)), key=lambda i: float(each[i].bounds.mean))
     reversed_p = [value for value, state in zip(p, states, strict=True) if state == "worse"]
     ends = pair(evidence, 0, count - 1)
-    overall = ends.found(level=_level(evidence, count, looks))
+    overall = ends.overall(level=_level(evidence, count, looks))
     partial = claim_rules.partial_order(comparison)
     return Outcome(
         label=verdict,
@@ -219,7 +219,7 @@ def ordering_outcome(claim: Claim, study: ClaimEvidence) -> Outcome:
             f"tied, {states.count('worse')} reversed. From first to last: "
             f"{_higher(claim.levels[-1], claim.levels[0], overall)}."
         ),
-        found=overall,
+        effect=overall,
         blocks=ends,
         points=points(evidence, 0, count - 1),
         against=Counterexample(
@@ -237,12 +237,12 @@ def dose_outcome(claim: Claim, study: ClaimEvidence) -> Outcome:
     alpha, count = evidence.question.alpha, len(claim.levels)
     falls = claim.direction == "better"
     line = slope(evidence) if falls else slope(evidence).mirrored()
-    overall = line.found(level=_level(evidence, 2, looks))
+    overall = line.overall(level=_level(evidence, 2, looks))
     # Page's test wants the least error first.
     order = tuple(range(count))[:: -1 if falls else 1]
     trend = claim_rules.trend_p(_ranked(evidence), order)
     steps = [pair(evidence, i, j) for i, j in pairwise(order)]
-    each = [step.found(level=_level(evidence, count, looks)) for step in steps]
+    each = [step.overall(level=_level(evidence, count, looks)) for step in steps]
     against = [one for one in each if claim_rules.states(one.bounds) == "worse"]
     verdict = _label(
         claim_rules.dose_claim(overall.bounds, np.array(bool(against)), np.array(trend), alpha=alpha / looks)
@@ -263,7 +263,7 @@ def dose_outcome(claim: Claim, study: ClaimEvidence) -> Outcome:
             f"Along a straight line from {claim.levels[0]} to {claim.levels[-1]}: "
             f"{_higher(worse, better, overall)}."
         ),
-        found=overall,
+        effect=overall,
         blocks=line,
         points=points(evidence, count - 1, 0) if falls else points(evidence, 0, count - 1),
         against=Counterexample(regime=evidence.regime, levels=(a, b), blocks=steps[worst]),
@@ -281,7 +281,7 @@ def regime_outcome(claim: Claim, study: ClaimEvidence) -> Outcome:
         return Outcome(
             label="insufficient", p=1.0, sentence="No task was judged in both regimes: nothing is paired."
         )
-    first, second, whole = (each.found(level=level) for each in (*arms, gap))
+    first, second, whole = (each.overall(level=level) for each in (*arms, gap))
     verdict = _label(claim_rules.regime_claim(whole.bounds, first.bounds, second.bounds))
     wrong = claim_rules.states(first.bounds) == "worse", claim_rules.states(second.bounds) == "better"
     reversed_p = [p for p, is_wrong in zip((_p(first), _p(second)), wrong, strict=True) if is_wrong]
@@ -298,7 +298,7 @@ def regime_outcome(claim: Claim, study: ClaimEvidence) -> Outcome:
             f"In {claim.regimes[0]}: {_higher(b, a, first)}. In {claim.regimes[1]}: "
             f"{_higher(a, b, _turned(second))}. The effects differ by {_margins(whole)}."
         ),
-        found=whole,
+        effect=whole,
         blocks=gap,
         points=points(first_evidence) - points(second_evidence),
         against=Counterexample(

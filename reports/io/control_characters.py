@@ -31,7 +31,7 @@ def acting(text: str) -> str:
 
 def harmless(text: str, most: int = 4000) -> str:
     """Text for a terminal or a log: what acts is named (<U+001B>), and the end of a long text is cut."""
-    clean = ACTING.sub(lambda found: f"<{acting(found[0])}>", text)
+    clean = ACTING.sub(lambda match: f"<{acting(match[0])}>", text)
     return clean if len(clean) <= most else f"{clean[: most - 3]}..."
 
 
@@ -39,5 +39,5 @@ def cell(value: Any) -> Any:
     """A value for a CSV file: text comes from users, so every formula in it is quoted by an apostrophe."""
     if not isinstance(value, str):
         return value
-    clean = FORMULA.sub(lambda found: f"{found[0]}'", harmless(value))
+    clean = FORMULA.sub(lambda match: f"{match[0]}'", harmless(value))
     return f"'{clean}" if clean.startswith(("\t", "\r", "\n")) else clean

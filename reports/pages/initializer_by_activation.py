@@ -49,7 +49,7 @@ class Pairing:
     activation: str
     textbook: tuple[str, ...]
     """Initializers that the textbook pairs with it; () where it has no word on it."""
-    found: tuple[InitializerCell, ...]
+    cells: tuple[InitializerCell, ...]
     """One for each regime that has tasks with it; () where the study covers it nowhere."""
 
 
@@ -72,7 +72,7 @@ def pairings(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[Pairing, ..
         return ()
     names = (*PAIRINGS, *sorted(set(cells) - set(PAIRINGS)))
     return tuple(
-        Pairing(activation=name, textbook=PAIRINGS.get(name, ()), found=tuple(cells.get(name, ())))
+        Pairing(activation=name, textbook=PAIRINGS.get(name, ()), cells=tuple(cells.get(name, ())))
         for name in names
     )
 

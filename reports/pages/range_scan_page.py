@@ -35,5 +35,5 @@ def write_scope_page(record: RangeScanRecord, folder: Path) -> Path:
 
 def build(record: RangeScanRecord) -> str:
     """The page's text."""
-    html = environment().get_template("scope.html").render(found=record, scope=SCOPE, span=span)
+    html = environment().get_template("scope.html").render(record=record, scope=SCOPE, span=span)
     return html + "\n"

@@ -107,11 +107,11 @@ def effect_by_depth(name: str, crossing: Crossing) -> FigurePanel:
         axes.axhline(0, color=MUTED, lw=0.8)
         for units in crossing.units:
             axes.plot(depths, units, "-", lw=0.7, color=MUTED, alpha=0.6)
-        low, high = crossing.found.low, crossing.found.high
+        low, high = crossing.crossover.low, crossing.crossover.high
         if np.isfinite([low, high]).all():
             axes.plot([float(low), float(high)], [0, 0], "-", lw=5, color=ACCENT, alpha=0.55, clip_on=False)
-        if np.isfinite(crossing.found.depth):
-            axes.plot([float(crossing.found.depth)], [0], "D", ms=6, mew=0, color=ACCENT)
+        if np.isfinite(crossing.crossover.depth):
+            axes.plot([float(crossing.crossover.depth)], [0], "D", ms=6, mew=0, color=ACCENT)
         spread = np.clip([crossing.mean - crossing.low, crossing.high - crossing.mean], 0, 2 * CLIP)
         axes.errorbar(
             depths, crossing.mean, yerr=spread, fmt="o-", lw=1.8, ms=5.5, mew=0, capsize=3, color=SERIES[0]

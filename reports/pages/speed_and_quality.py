@@ -56,7 +56,7 @@ class GradedOptimizer:
 
     level: str
     textbook: TextbookRating | None
-    found: tuple[OptimizerResult, ...]
+    results: tuple[OptimizerResult, ...]
     """One for each regime; () where the study does not cover it."""
 
 
@@ -79,7 +79,7 @@ def graded(
         return ()
     names = (*STARS, *(level for level in results if level not in STARS))
     return tuple(
-        GradedOptimizer(level=name, textbook=STARS.get(name), found=tuple(results.get(name, ())))
+        GradedOptimizer(level=name, textbook=STARS.get(name), results=tuple(results.get(name, ())))
         for name in names
     )
 

@@ -34,7 +34,7 @@ class Crossing:
     """[D], with the ends of its 95 % t-interval over families:"""
     low: Array
     high: Array
-    found: Crossover
+    crossover: Crossover
     sentences: tuple[str, ...]
 
 
@@ -166,7 +166,7 @@ def _crossing(
         mean=mean[0],
         low=interval.lower[0],
         high=interval.upper[0],
-        found=crossing,
+        crossover=crossing,
         sentences=(
             (f"With {where}: " if where else "") + crossed(crossing, mean[0], depths, level, against),
             *_single(depths, interval.lower[0], interval.upper[0], level, against),

@@ -1,7 +1,7 @@
-"""The verdict card of a claim: what a reader of ten seconds, and one of ten minutes, wants to know.
+"""The verdict card of a claim.
 
-A card is plain data. It lies beside its study's page as JSON and CSV, so that the ledger of a workspace never
-has to judge a study again.
+A card is JSON-ready data. It lies beside its study's page as JSON and CSV, so that the ledger of a workspace
+never has to judge a study again.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Any, Literal
 import numpy as np
 
 from reports.claims.challenge import challenge_of
-from reports.claims.claim_types import ClaimEvidence, type_of
-from reports.claims.outcome import Counterexample, Outcome
+from reports.claims.claim_types import type_of
+from reports.claims.outcome import ClaimEvidence, Counterexample, Outcome
 from reports.evidence.arrays import Evidence
-from reports.evidence.claim import Claim, ClaimType
+from reports.evidence.claim import Claim
 from reports.evidence.fairness_checks import unjudged, untrained
 from reports.evidence.study_record import StudyRecord
 from reports.evidence.validity import answering, validity_status
 from reports.io.control_characters import cell
-from reports.io.dataclass_files import from_dict, to_dict
+from reports.io.dataclass_files import from_dict, json_text
 from reports.io.safe_paths import read_bounded, write
 from reports.statistics.compare import FEW_FAMILIES
 from trainers.evaluation import Evaluation
@@ -36,7 +36,7 @@ LONGEST = 20_000_000
 TABLE = "claims.csv"
 
 Word = Literal["confirmed", "tied", "contradicted", "insufficient", "unlisted", "not_tested"]
-"""A verdict, or that there can be none: 'not_tested' is never 'contradicted'."""
+"""A verdict, or 'not_tested' where there can be none."""
 
 WITNESSES = 3
 """Tasks that a contradicted claim names."""
@@ -66,7 +66,7 @@ class ClaimCard:
     id: str
     quote: str
     source: str
-    type: ClaimType
+    type: str
     factor: str
     levels: tuple[str, ...]
     regimes: tuple[str, ...]
@@ -209,12 +209,12 @@ def _card(
 
 def _effect(claim: Claim, outcome: Outcome | None) -> dict[str, Any]:
     """The numbers of an outcome, as far as it has any."""
-    found = outcome.found if outcome else None
+    effect = outcome.effect if outcome else None
     blocks = outcome.blocks if outcome else None
     improve = blocks.improve() if blocks and type_of(claim).directed else None
     return {
-        "margins": float(found.bounds.mean) if found else None,
-        "interval": found.interval if found and math.isfinite(found.interval[0]) else None,
+        "margins": float(effect.bounds.mean) if effect else None,
+        "interval": effect.interval if effect and math.isfinite(effect.interval[0]) else None,
         "points": outcome.points if outcome else None,
         "prediction": blocks.prediction() if blocks else None,
         "improve": (improve.share, improve.low, improve.high) if improve else None,
@@ -258,12 +258,12 @@ def _witness(
 
 
 def _rates(rows: Sequence[Evaluation]) -> tuple[float, float] | None:
-    found = [row.config.numbers["learning_rate"] for row in rows if "learning_rate" in row.config.numbers]
-    return (min(found), max(found)) if found else None
+    rates = [row.config.numbers["learning_rate"] for row in rows if "learning_rate" in row.config.numbers]
+    return (min(rates), max(rates)) if rates else None
 
 
 def _first(rows: Sequence[Evaluation], place: int) -> str:
-    """The first seed of the block that stands there; those of the challenge stage do not begin at 0."""
+    """Id of the first seed of the `place`-th block; blocks of the challenge stage do not begin at 0."""
     block = sorted({row.slot.block for row in rows})[place]
     return min((row.slot.index, row.id) for row in rows if row.slot.block == block)[1]
 
@@ -276,12 +276,11 @@ def _capital(text: str) -> str:
 # Beside the page.
 
 
-def write_cards(found: Sequence[ClaimCard], folder: Path) -> None:
+def write_cards(cards: tuple[ClaimCard, ...], folder: Path) -> None:
     """Leaves the cards beside the page as JSON and CSV; where there are none, no files."""
-    if found:
-        text = json.dumps([to_dict(card) for card in found], indent=2, ensure_ascii=False, allow_nan=False)
-        write(folder / FILE, text + "\n")
-        write(folder / TABLE, as_csv(found))
+    if cards:
+        write(folder / FILE, json_text(cards))
+        write(folder / TABLE, as_csv(cards))
 
 
 def read_cards(folder: Path) -> tuple[ClaimCard, ...]:
@@ -301,12 +300,12 @@ COLUMNS = (
 )
 
 
-def as_csv(found: Sequence[ClaimCard]) -> str:
+def as_csv(cards: tuple[ClaimCard, ...]) -> str:
     """One row for each card, with a header."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows([cell(value) for value in _row(card)] for card in found)
+    writer.writerows([cell(value) for value in _row(card)] for card in cards)
     return out.getvalue()
 
 

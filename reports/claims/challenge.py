@@ -64,35 +64,35 @@ def challenged(
         arm="tuned",
         trivial={task: margins[task].trivial_error for task in families},
     )
-    there: NDArray[np.bool_] = np.isfinite(errors.sum(axis=(1, 2, 3)))
-    tasks = [task for task, whole in zip(families, there, strict=True) if whole]
+    trained: NDArray[np.bool_] = np.isfinite(errors.sum(axis=(1, 2, 3)))
+    tasks = [task for task, whole in zip(families, trained, strict=True) if whole]
     names = list(dict.fromkeys(families[task] for task in tasks))
     if len(names) < FEW_FAMILIES:
         return ()
     delta = np.array([margins[task].delta for task in tasks])
     effects = BlockEffects(
-        values=block_effects(errors[there].mean(axis=-1), delta)[..., 1, 0],
+        values=block_effects(errors[trained].mean(axis=-1), delta)[..., 1, 0],
         tasks=tuple(tasks),
         family=np.array([names.index(families[task]) for task in tasks], dtype=np.int64),
         overlap=np.zeros(len(tasks)),
     )
-    found = effects.found(level=question.alpha / (2 * max(1, len(budget.looks))))
-    if claim_rules.states(found.bounds) == "worse":
+    effect = effects.overall(level=question.alpha / (2 * max(1, len(budget.looks))))
+    if claim_rules.states(effect.bounds) == "worse":
         return ()
     return tuple(tasks[t] for t in worst_tasks(effects.by_task))
 
 
 def extra_cells(
-    found: Iterable[tuple[Claim, Sequence[str]]], question: Question
+    challenged: Iterable[tuple[Claim, Sequence[str]]], question: Question
 ) -> dict[str, tuple[str, ...]]:
     """Task -> the levels that are trained on fresh blocks there, in the question's order.
 
     Args:
-        found: claims of one question in one regime, with the tasks of each.
+        challenged: claims of one question in one regime, with the tasks of each.
         question: theirs.
     """
     cells: dict[str, set[str]] = {}
-    for claim, tasks in found:
+    for claim, tasks in challenged:
         for task in tasks:
             cells.setdefault(task, set()).update(claim.levels)
     return {

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from reports.claims.counts import exact_outcome, success_outcome
-from reports.claims.effects import measured
 from reports.claims.outcome import (
-    Challenge,
+    ClaimEvidence,
     Outcome,
     Word,
     always_word,
@@ -20,38 +19,18 @@ from reports.claims.outcome import (
     regime_outcome,
     usually_word,
 )
-from reports.evidence.arrays import Evidence
-from reports.evidence.claim import Claim, ClaimType
+from reports.evidence.claim import Claim
 from reports.statistics import claim_rules
 from search_spaces.factor import unknown
-from trainers.evaluation import Evaluation
 
 PAIR, TREND = (2, 2), (3, 100)
 """Levels of a comparison, and of an ordering or a dose: a trend over two is a pair."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ClaimEvidence:
-    """What one study has of a claim."""
-
-    rows: Mapping[str, Evidence]
-    """Regime -> evidence of the claim's question, one for each of its regimes."""
-    members: Sequence[Evaluation]
-    """Tuned confirm members of its levels in its regimes."""
-    looks: int
-    """How often the plan allows the data to be looked at."""
-    challenge: Challenge | None
-    """Of a claim of type always, where it was challenged."""
-
-    def first(self, claim: Claim) -> Evidence:
-        """Of its levels alone, in its first regime."""
-        return measured(self.rows[claim.regimes[0]], claim.levels)
-
-
 class Judge(Protocol):
     """What decides on a claim; None where nothing was recorded that could."""
 
-    def __call__(self, claim: Claim, heard: ClaimEvidence, /) -> Outcome | None: ...
+    def __call__(self, claim: Claim, evidence: ClaimEvidence, /) -> Outcome | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,52 +64,33 @@ def type_of(claim: Claim) -> TypeOfClaim:
 
 
 def _pair(word: Word, *, either_way: bool = False) -> Judge:
-    def judge(claim: Claim, heard: ClaimEvidence) -> Outcome:
-        return pair_outcome(claim, heard.first(claim), heard.looks, word, either_way=either_way)
+    def judge(claim: Claim, evidence: ClaimEvidence) -> Outcome:
+        return pair_outcome(claim, evidence.first(claim), evidence.looks, word, either_way=either_way)
 
     return judge
 
 
-def _always(claim: Claim, heard: ClaimEvidence) -> Outcome:
-    challenge = heard.challenge
+def _always(claim: Claim, evidence: ClaimEvidence) -> Outcome:
+    challenge = evidence.challenge
     outcome = pair_outcome(
-        claim, heard.first(claim), heard.looks, lambda found, blocks: always_word(found, blocks, challenge)
+        claim,
+        evidence.first(claim),
+        evidence.looks,
+        lambda effect, blocks: always_word(effect, blocks, challenge),
     )
     return outcome if challenge is None else challenged_outcome(outcome, claim, challenge)
 
 
-def _ordering(claim: Claim, heard: ClaimEvidence) -> Outcome:
-    return ordering_outcome(claim, heard.first(claim), heard.looks)
-
-
-def _dose(claim: Claim, heard: ClaimEvidence) -> Outcome:
-    return dose_outcome(claim, heard.first(claim), heard.looks)
-
-
-def _regime(claim: Claim, heard: ClaimEvidence) -> Outcome:
-    there = measured(heard.rows[claim.regimes[1]], claim.levels)
-    return regime_outcome(claim, heard.first(claim), there, heard.looks)
-
-
-def _success_rate(claim: Claim, heard: ClaimEvidence) -> Outcome | None:
-    alpha = heard.rows[claim.regimes[0]].question.alpha / heard.looks
-    return success_outcome(claim, heard.members, alpha=alpha)
-
-
-def _exact(claim: Claim, heard: ClaimEvidence) -> Outcome | None:
-    return exact_outcome(claim, heard.members)
-
-
-TYPES: Mapping[ClaimType, TypeOfClaim] = {
+TYPES: Mapping[str, TypeOfClaim] = {
     "better": TypeOfClaim(
         levels=PAIR,
         statement=lambda claim: " over ".join(claim.levels),
-        judge=_pair(lambda found, _: claim_rules.better_claim(found.bounds)),
+        judge=_pair(lambda effect, _: claim_rules.better_claim(effect.bounds)),
     ),
     "equal": TypeOfClaim(
         levels=PAIR,
         statement=lambda claim: " as good as ".join(claim.levels),
-        judge=_pair(lambda found, _: claim_rules.equal_claim(found.bounds), either_way=True),
+        judge=_pair(lambda effect, _: claim_rules.equal_claim(effect.bounds), either_way=True),
         directed=False,
     ),
     "always": TypeOfClaim(
@@ -146,7 +106,7 @@ TYPES: Mapping[ClaimType, TypeOfClaim] = {
     "ordering": TypeOfClaim(
         levels=TREND,
         statement=lambda claim: " over ".join(claim.levels),
-        judge=_ordering,
+        judge=ordering_outcome,
     ),
     "regime": TypeOfClaim(
         levels=PAIR,
@@ -154,24 +114,24 @@ TYPES: Mapping[ClaimType, TypeOfClaim] = {
         statement=lambda claim: ", ".join(
             f"{level} in {regime}" for level, regime in zip(claim.levels, claim.regimes, strict=True)
         ),
-        judge=_regime,
+        judge=regime_outcome,
     ),
     "dose": TypeOfClaim(
         levels=TREND,
         statement=lambda claim: f"the more the {claim.direction}: {', '.join(claim.levels)}",
-        judge=_dose,
+        judge=dose_outcome,
         keys=("direction",),
     ),
     "success_rate": TypeOfClaim(
         levels=PAIR,
         statement=lambda claim: " trains more often than ".join(claim.levels),
-        judge=_success_rate,
+        judge=success_outcome,
         counted=True,
     ),
     "exact": TypeOfClaim(
         levels=(1, 1),
         statement=lambda claim: f"a number of {claim.levels[0]}",
-        judge=_exact,
+        judge=exact_outcome,
         counted=True,
         keys=("measure", "expected", "tolerance"),
     ),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import scipy
 
-from reports.claims.outcome import Outcome
+from reports.claims.outcome import ClaimEvidence, Outcome
 from reports.evidence.claim import Claim
 from reports.statistics import claim_rules
 from trainers.evaluation import Evaluation
@@ -26,14 +26,12 @@ NEEDS = ("end.train_loss", "trivial_loss")
 LEAST_P = 1e-9
 
 
-def success_outcome(claim: Claim, rows: Sequence[Evaluation], *, alpha: float) -> Outcome | None:
-    """How often either level trains; None where nothing was recorded.
+def success_outcome(claim: Claim, study: ClaimEvidence) -> Outcome | None:
+    """How often either of two levels trains; None where nothing was recorded.
 
-    Args:
-        claim: of two levels.
-        rows: tuned confirm members of its levels in its regime.
-        alpha: one-sided level of each end of the interval of a success rate.
+    Each end of the interval of a success rate has half of the question's one-sided level.
     """
+    rows, alpha = study.members, study.rows[claim.regimes[0]].question.alpha / study.looks
     of = {level: [row for row in rows if row.slot.level == level] for level in claim.levels}
     a, b = (_successes(of[level]) for level in claim.levels)
     if a is None or b is None:
@@ -67,7 +65,7 @@ def _successes(rows: Sequence[Evaluation]) -> tuple[int, int] | None:
 
 
 def _least(holds: Callable[[float], bool]) -> float:
-    """The smallest one-sided level at which a label still stands: the p-value that belongs to it."""
+    """The smallest one-sided level at which the label holds: its p-value."""
     low, high = math.log(LEAST_P), math.log(0.5)
     for _ in range(40):
         middle = (low + high) / 2
@@ -75,23 +73,21 @@ def _least(holds: Callable[[float], bool]) -> float:
     return math.exp(high)
 
 
-def exact_outcome(claim: Claim, rows: Sequence[Evaluation]) -> Outcome | None:
+def exact_outcome(claim: Claim, study: ClaimEvidence) -> Outcome | None:
     """Within the tolerance in 95 % of members, p by the binomial test; None where nothing was recorded."""
     assert claim.expected is not None and claim.tolerance is not None
-    found = [row.diagnostics[claim.measure] for row in rows if claim.measure in row.diagnostics]
-    if not found:
+    recorded = [row.diagnostics[claim.measure] for row in study.members if claim.measure in row.diagnostics]
+    if not recorded:
         return None
-    values = np.asarray(found, dtype=np.float64)
+    values = np.asarray(recorded, dtype=np.float64)
     label = claim_rules.exact_claim(values, claim.expected, claim.tolerance)
     inside = int((np.abs(values - claim.expected) <= claim.tolerance).sum())
     share = claim_rules.EXACT_SHARE
-    if label == "confirmed":
-        found_p = scipy.stats.binomtest(inside, len(values), share, alternative="greater").pvalue
-    else:
-        found_p = scipy.stats.binomtest(inside, len(values), share, alternative="less").pvalue
+    confirmed = label == "confirmed"
+    test = scipy.stats.binomtest(inside, len(values), share, alternative="greater" if confirmed else "less")
     return Outcome(
         label=label,
-        p=float(found_p),
+        p=float(test.pvalue),
         sentence=(
             f"{claim.measure} of {claim.levels[0]} lies within {claim.tolerance:g} of {claim.expected:g} in "
             f"{inside} of {len(values)} members; median {float(np.median(values)):.4g}."

@@ -1,6 +1,6 @@
 """What a claim's type compares, as one number per task and block: an effect in margins with its bounds.
 
-Axes: T task, R block. Everything comes from confirm rows that passed the guards.
+Axes: T task, R block. Everything comes from confirm rows that passed the fairness checks.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class BlockEffects:
         """[F] mean over the tasks of each family."""
         return np.array([self.by_task[self.family == f].mean() for f in range(self.families)])
 
-    def found(self, *, level: float) -> OverallEffect:
+    def overall(self, *, level: float) -> OverallEffect:
         """Mean, bounds at one-sided `level` and 95 % interval."""
         effects = self.values[..., None, None]
         if self.general:
@@ -106,13 +106,13 @@ class OverallEffect:
 def measured(evidence: Evidence, levels: Sequence[str]) -> Evidence:
     """The row's evidence about these levels alone, in this order, on the tasks where all were trained."""
     at = [evidence.levels.index(level) for level in levels]
-    there = evidence.of(*levels)
+    trained = evidence.of(*levels)
     return replace(
-        there,
+        trained,
         levels=tuple(levels),
-        tuned=there.tuned[..., at],
-        untuned=there.untuned[..., at],
-        finished=there.finished[at],
+        tuned=trained.tuned[..., at],
+        untuned=trained.untuned[..., at],
+        finished=trained.finished[at],
     )
 
 
@@ -130,22 +130,22 @@ def slope(evidence: Evidence) -> BlockEffects:
     return _blocks(evidence, -rise)
 
 
-def difference(here: BlockEffects, there: BlockEffects) -> BlockEffects | None:
+def difference(first: BlockEffects, second: BlockEffects) -> BlockEffects | None:
     """The effect in one regime minus the effect in the other, on their common tasks, block by block.
 
     None where no task was judged in both.
     """
-    common = [task for task in here.tasks if task in there.tasks]
+    common = [task for task in first.tasks if task in second.tasks]
     if not common:
         return None
-    rows = [here.tasks.index(task) for task in common]
-    others = [there.tasks.index(task) for task in common]
-    numbers = list(dict.fromkeys(here.family[rows].tolist()))
+    rows = [first.tasks.index(task) for task in common]
+    others = [second.tasks.index(task) for task in common]
+    numbers = list(dict.fromkeys(first.family[rows].tolist()))
     return BlockEffects(
-        values=here.values[rows] - there.values[others],
+        values=first.values[rows] - second.values[others],
         tasks=tuple(common),
-        family=np.array([numbers.index(f) for f in here.family[rows]], dtype=np.int64),
-        overlap=np.maximum(here.overlap[rows], there.overlap[others]),
+        family=np.array([numbers.index(f) for f in first.family[rows]], dtype=np.int64),
+        overlap=np.maximum(first.overlap[rows], second.overlap[others]),
     )
 
 

@@ -1,6 +1,6 @@
 """The ledger of claims: all that the studies of a workspace tested, under one rate of false verdicts.
 
-Each tested claim brings one p-value (method.md 2.9). What a study alone says stands only where the adjusted p
+Each tested claim brings one p-value (method.md 2.9). A study's own verdict stands only where the adjusted p
 is at most 0.05; a claim that was not tested brings nothing and takes nothing.
 """
 
@@ -32,14 +32,14 @@ class ClaimEntry:
         return self.adjusted.label if self.adjusted else "not_tested"
 
 
-def entries(found: Iterable[ClaimCard]) -> tuple[ClaimEntry, ...]:
+def entries(cards: Iterable[ClaimCard]) -> tuple[ClaimEntry, ...]:
     """The ledger of these cards, in their order."""
-    found = tuple(found)
-    tested = [card for card in found if card.tested]
+    cards = tuple(cards)
+    tested = [card for card in cards if card.tested]
     judged = iter(adjudicate([cast(Label, card.verdict) for card in tested], [card.p for card in tested]))
     return tuple(
         ClaimEntry(card=card, adjusted=next(judged) if card.tested else None, tested=len(tested))
-        for card in found
+        for card in cards
     )
 
 
@@ -49,5 +49,5 @@ def workspace_entries(reports: Path) -> tuple[ClaimEntry, ...]:
     A card that names another study than its folder's is left out: pages are found, and written, by that name.
     """
     folders = sorted(path.parent for path in reports.glob(f"*/{FILE}"))
-    found = (card for folder in folders for card in read_cards(folder) if card.study == folder.name)
-    return entries(found)
+    cards = (card for folder in folders for card in read_cards(folder) if card.study == folder.name)
+    return entries(cards)

@@ -8,7 +8,7 @@ question compares.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import cast
@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.claims.effects import BlockEffects, OverallEffect, difference, pair, points, slope
+from reports.claims.effects import BlockEffects, OverallEffect, difference, measured, pair, points, slope
 from reports.evidence.arrays import Evidence
 from reports.evidence.claim import Claim
 from reports.statistics import claim_rules
@@ -24,9 +24,10 @@ from reports.statistics.compare import Array, block_effects, compare, family_eff
 from reports.statistics.decision import Label
 from reports.statistics.false_discovery import state_p
 from reports.verdicts.sentences import listed, signed
+from trainers.evaluation import Evaluation
 
 NO_CHALLENGE = -1
-"""What `claims.always_claim` takes where the challenge stage was not run."""
+"""What `claim_rules.always_claim` takes where the challenge stage was not run."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,6 +56,24 @@ class Challenge:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class ClaimEvidence:
+    """What one study has of a claim."""
+
+    rows: Mapping[str, Evidence]
+    """Regime -> evidence of the claim's question, one for each of its regimes."""
+    members: Sequence[Evaluation]
+    """Tuned confirm members of its levels in its regimes."""
+    looks: int
+    """How often the plan allows the data to be looked at."""
+    challenge: Challenge | None
+    """Of a claim of type always, where it was challenged."""
+
+    def first(self, claim: Claim) -> Evidence:
+        """Of its levels alone, in its first regime."""
+        return measured(self.rows[claim.regimes[0]], claim.levels)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
     """What one study alone says of one claim."""
 
@@ -62,7 +81,7 @@ class Outcome:
     p: float
     """Of the state behind the label; 1 where there is none."""
     sentence: str
-    found: OverallEffect | None = None
+    effect: OverallEffect | None = None
     """The effect in margins, above 0 where it speaks for the claim; None where margins mean nothing."""
     blocks: BlockEffects | None = None
     points: float | None = None
@@ -76,8 +95,8 @@ def _level(evidence: Evidence, count: int, looks: int) -> float:
     return evidence.question.alpha / (count * looks)
 
 
-def _p(found: OverallEffect) -> float:
-    return float(state_p(found.bounds, claim_rules.states(found.bounds), found.freedom))
+def _p(effect: OverallEffect) -> float:
+    return float(state_p(effect.bounds, claim_rules.states(effect.bounds), effect.freedom))
 
 
 Word = Callable[[OverallEffect, BlockEffects], claim_rules.Strings]
@@ -98,16 +117,16 @@ def pair_outcome(
     """
     a, b = claim.levels
     blocks = pair(evidence)
-    found = blocks.found(level=_level(evidence, 2, looks))
-    label = word(found, blocks)
+    effect = blocks.overall(level=_level(evidence, 2, looks))
+    label = word(effect, blocks)
     verdict = _label(label)
-    turned = either_way and found.bounds.mean > 0
+    turned = either_way and effect.bounds.mean > 0
     raw = points(evidence)
     return Outcome(
         label=verdict,
-        p=_p(found) if verdict != "insufficient" else 1.0,
-        sentence=f"{_higher(b, a, found)} ({abs(raw):.2f} points).",
-        found=found,
+        p=_p(effect) if verdict != "insufficient" else 1.0,
+        sentence=f"{_higher(b, a, effect)} ({abs(raw):.2f} points).",
+        effect=effect,
         blocks=blocks,
         points=raw,
         against=Counterexample(
@@ -119,19 +138,19 @@ def pair_outcome(
 
 
 def always_word(
-    found: OverallEffect, blocks: BlockEffects, challenge: Challenge | None
+    effect: OverallEffect, blocks: BlockEffects, challenge: Challenge | None
 ) -> claim_rules.Strings:
     """Of an 'always' claim, whose fresh blocks may not have been trained."""
     prediction = blocks.prediction()
     low = prediction[0] if prediction else -math.inf
     turned_over = NO_CHALLENGE if challenge is None else int(challenge.reversed.sum())
-    return claim_rules.always_claim(found.bounds, np.array(low), np.array(turned_over))
+    return claim_rules.always_claim(effect.bounds, np.array(low), np.array(turned_over))
 
 
-def usually_word(found: OverallEffect, blocks: BlockEffects) -> claim_rules.Strings:
+def usually_word(effect: OverallEffect, blocks: BlockEffects) -> claim_rules.Strings:
     """Of a 'usually' claim."""
     improve = blocks.improve()
-    return claim_rules.usually_claim(found.bounds, np.array(improve.low if improve else 0.0))
+    return claim_rules.usually_claim(effect.bounds, np.array(improve.low if improve else 0.0))
 
 
 def challenged_outcome(outcome: Outcome, claim: Claim, challenge: Challenge) -> Outcome:
@@ -168,8 +187,9 @@ def challenged_outcome(outcome: Outcome, claim: Claim, challenge: Challenge) -> 
     )
 
 
-def ordering_outcome(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
+def ordering_outcome(claim: Claim, study: ClaimEvidence) -> Outcome:
     """Every adjacent pair, and Page's trend over all."""
+    evidence, looks = study.first(claim), study.looks
     count, alpha = len(claim.levels), evidence.question.alpha
     comparison = compare(
         evidence.tuned, evidence.delta, evidence.family, alpha=alpha, looks=looks, over=evidence.over,
@@ -179,13 +199,13 @@ def ordering_outcome(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
     order = tuple(range(count))
     verdict = _label(claim_rules.ordering_claim(comparison, order, np.array(trend), alpha=alpha / looks))
     steps = [pair(evidence, i, j) for i, j in pairwise(order)]
-    each = [step.found(level=_level(evidence, count, looks)) for step in steps]
-    states = [str(claim_rules.states(found.bounds)) for found in each]
-    p = [_p(found) for found in each]
+    each = [step.overall(level=_level(evidence, count, looks)) for step in steps]
+    states = [str(claim_rules.states(overall.bounds)) for overall in each]
+    p = [_p(overall) for overall in each]
     worst = min(range(len(steps)), key=lambda i: float(each[i].bounds.mean))
     reversed_p = [value for value, state in zip(p, states, strict=True) if state == "worse"]
     ends = pair(evidence, 0, count - 1)
-    found = ends.found(level=_level(evidence, count, looks))
+    overall = ends.overall(level=_level(evidence, count, looks))
     partial = claim_rules.partial_order(comparison)
     return Outcome(
         label=verdict,
@@ -197,9 +217,9 @@ def ordering_outcome(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
         sentence=(
             f"Of {len(p)} adjacent pairs {states.count('better')} proved as claimed, {states.count('tied')} "
             f"tied, {states.count('worse')} reversed. From first to last: "
-            f"{_higher(claim.levels[-1], claim.levels[0], found)}."
+            f"{_higher(claim.levels[-1], claim.levels[0], overall)}."
         ),
-        found=found,
+        effect=overall,
         blocks=ends,
         points=points(evidence, 0, count - 1),
         against=Counterexample(
@@ -211,23 +231,24 @@ def ordering_outcome(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
     )
 
 
-def dose_outcome(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
+def dose_outcome(claim: Claim, study: ClaimEvidence) -> Outcome:
     """A straight line over equal steps from the first level to the last, and Page's trend."""
+    evidence, looks = study.first(claim), study.looks
     alpha, count = evidence.question.alpha, len(claim.levels)
     falls = claim.direction == "better"
     line = slope(evidence) if falls else slope(evidence).mirrored()
-    found = line.found(level=_level(evidence, 2, looks))
+    overall = line.overall(level=_level(evidence, 2, looks))
     # Page's test wants the least error first.
     order = tuple(range(count))[:: -1 if falls else 1]
     trend = claim_rules.trend_p(_ranked(evidence), order)
     steps = [pair(evidence, i, j) for i, j in pairwise(order)]
-    each = [step.found(level=_level(evidence, count, looks)) for step in steps]
+    each = [step.overall(level=_level(evidence, count, looks)) for step in steps]
     against = [one for one in each if claim_rules.states(one.bounds) == "worse"]
     verdict = _label(
-        claim_rules.dose_claim(found.bounds, np.array(bool(against)), np.array(trend), alpha=alpha / looks)
+        claim_rules.dose_claim(overall.bounds, np.array(bool(against)), np.array(trend), alpha=alpha / looks)
     )
-    if claim_rules.states(found.bounds) == "worse":
-        reversed_p = _p(found)
+    if claim_rules.states(overall.bounds) == "worse":
+        reversed_p = _p(overall)
     else:
         reversed_p = min(1.0, len(each) * min(map(_p, against), default=1.0))
     worst = min(range(len(steps)), key=lambda i: float(each[i].bounds.mean))
@@ -235,31 +256,32 @@ def dose_outcome(claim: Claim, evidence: Evidence, looks: int) -> Outcome:
     better, worse = (claim.levels[-1], claim.levels[0]) if falls else (claim.levels[0], claim.levels[-1])
     return Outcome(
         label=verdict,
-        p={"confirmed": max(trend, _p(found)), "tied": _p(found), "contradicted": reversed_p}.get(
+        p={"confirmed": max(trend, _p(overall)), "tied": _p(overall), "contradicted": reversed_p}.get(
             verdict, 1.0
         ),
         sentence=(
             f"Along a straight line from {claim.levels[0]} to {claim.levels[-1]}: "
-            f"{_higher(worse, better, found)}."
+            f"{_higher(worse, better, overall)}."
         ),
-        found=found,
+        effect=overall,
         blocks=line,
         points=points(evidence, count - 1, 0) if falls else points(evidence, 0, count - 1),
         against=Counterexample(regime=evidence.regime, levels=(a, b), blocks=steps[worst]),
     )
 
 
-def regime_outcome(claim: Claim, here: Evidence, there: Evidence, looks: int) -> Outcome:
+def regime_outcome(claim: Claim, study: ClaimEvidence) -> Outcome:
     """The first level leads in the first regime, the second in the second: difference of differences."""
+    first_evidence, second_evidence = (measured(study.rows[name], claim.levels) for name in claim.regimes)
     a, b = claim.levels
-    level = _level(here, 2, looks)
-    arms = pair(here), pair(there)
+    level = _level(first_evidence, 2, study.looks)
+    arms = pair(first_evidence), pair(second_evidence)
     gap = difference(*arms)
     if gap is None:
         return Outcome(
             label="insufficient", p=1.0, sentence="No task was judged in both regimes: nothing is paired."
         )
-    first, second, whole = (each.found(level=level) for each in (*arms, gap))
+    first, second, whole = (each.overall(level=level) for each in (*arms, gap))
     verdict = _label(claim_rules.regime_claim(whole.bounds, first.bounds, second.bounds))
     wrong = claim_rules.states(first.bounds) == "worse", claim_rules.states(second.bounds) == "better"
     reversed_p = [p for p, is_wrong in zip((_p(first), _p(second)), wrong, strict=True) if is_wrong]
@@ -276,11 +298,11 @@ def regime_outcome(claim: Claim, here: Evidence, there: Evidence, looks: int) ->
             f"In {claim.regimes[0]}: {_higher(b, a, first)}. In {claim.regimes[1]}: "
             f"{_higher(a, b, _turned(second))}. The effects differ by {_margins(whole)}."
         ),
-        found=whole,
+        effect=whole,
         blocks=gap,
-        points=points(here) - points(there),
+        points=points(first_evidence) - points(second_evidence),
         against=Counterexample(
-            regime=(here if at_first else there).regime,
+            regime=(first_evidence if at_first else second_evidence).regime,
             levels=(a, b) if at_first else (b, a),
             blocks=arms[0] if at_first else arms[1].mirrored(),
         ),
@@ -299,24 +321,24 @@ def _ranked(evidence: Evidence) -> Array:
     return units
 
 
-def _turned(found: OverallEffect) -> OverallEffect:
-    low, high = found.interval
-    return OverallEffect(bounds=found.bounds.mirrored(), freedom=found.freedom, interval=(-high, -low))
+def _turned(effect: OverallEffect) -> OverallEffect:
+    low, high = effect.interval
+    return OverallEffect(bounds=effect.bounds.mirrored(), freedom=effect.freedom, interval=(-high, -low))
 
 
-def _higher(worse: str, better: str, found: OverallEffect) -> str:
+def _higher(worse: str, better: str, effect: OverallEffect) -> str:
     """Whose error is higher, and by how many margins, with the 95 % interval."""
-    if found.bounds.mean < 0:
-        return _higher(better, worse, _turned(found))
-    return f"the error of {worse} is {_margins(found)} higher than that of {better}"
+    if effect.bounds.mean < 0:
+        return _higher(better, worse, _turned(effect))
+    return f"the error of {worse} is {_margins(effect)} higher than that of {better}"
 
 
-def _margins(found: OverallEffect) -> str:
-    low, high = found.interval
+def _margins(effect: OverallEffect) -> str:
+    low, high = effect.interval
     if not math.isfinite(low):
-        return f"{signed(float(found.bounds.mean))} margins (no interval: one block only)"
-    return f"{signed(float(found.bounds.mean))} margins [{signed(low)}, {signed(high)}]"
+        return f"{signed(float(effect.bounds.mean))} margins (no interval: one block only)"
+    return f"{signed(float(effect.bounds.mean))} margins [{signed(low)}, {signed(high)}]"
 
 
-def _label(found: object) -> Label:
-    return cast(Label, str(found))
+def _label(label: object) -> Label:
+    return cast(Label, str(label))

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import yaml
 
 from reports.evidence.effective_settings import training_items
 from reports.evidence.processors import mixture_of
 from reports.evidence.search_record import EXPLORATORY, SearchRecord
-from reports.io.dataclass_files import optional_field, to_dict
+from reports.io.dataclass_files import json_text, optional_field, yaml_text
 from search_spaces.factor import unknown
 from search_spaces.overrides import spelled
 from trainers.effective_values import describe, effective_values
-
-FORMATS = ("yaml", "json", "markdown")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,28 +46,28 @@ def best(record: SearchRecord) -> Best:
     Raises:
         ValueError: no trial has finished yet.
     """
-    found = record.best
-    if found is None:
+    trial = record.best
+    if trial is None:
         raise ValueError(
             f"study '{record.name}': no trial has finished yet ({len(record.evaluations)} of "
             f"{record.planned} trained, {record.count('diverged')} diverged)"
         )
     mixed, items = mixture_of(record), training_items(record.facts)
-    cut = describe({record.facts.name: effective_values(found.config, items=items)})
+    cut = describe({record.facts.name: effective_values(trial.config, items=items)})
     return Best(
         study=record.name,
         task=record.facts.name,
         metric=record.facts.metric,
-        validation=float(f"{found.validation_metric:.6g}"),
-        trial=found.slot.index,
-        best_step=found.best_step,
+        validation=float(f"{trial.validation_metric:.6g}"),
+        trial=trial.slot.index,
+        best_step=trial.best_step,
         trials={
             "planned": record.planned,
             **{status: record.count(status) for status in ("finished", "pruned", "diverged")},
         },
-        levels=dict(found.config.levels),
-        numbers=dict(found.config.numbers),
-        setting=dict(vars(found.config.setting)),
+        levels=dict(trial.config.levels),
+        numbers=dict(trial.config.numbers),
+        setting=dict(vars(trial.config.setting)),
         protocol=record.protocol_hash,
         versions=dict(sorted(record.versions.items())),
         hardware=record.hardware,
@@ -79,35 +75,42 @@ def best(record: SearchRecord) -> Best:
     )
 
 
-def render(found: Best, format: str) -> str:
+def render(row: Best, format: str) -> str:
     """The file's text in 'yaml', 'json' or 'markdown'; equal for equal searches."""
-    if format == "yaml":
-        plain = to_dict(found)
-        return f"# {EXPLORATORY}\n" + str(
-            yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
-        )
-    if format == "json":
-        return json.dumps(to_dict(found), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if format == "markdown":
-        return _markdown(found)
-    raise unknown("format of a configuration", format, FORMATS)
+    if format not in FORMATS:
+        raise unknown("format of a configuration", format, FORMATS)
+    return FORMATS[format](row)
 
 
-def _markdown(found: Best) -> str:
-    counts = ", ".join(f"{count} {status}" for status, count in found.trials.items())
+def _markdown(row: Best) -> str:
+    counts = ", ".join(f"{count} {status}" for status, count in row.trials.items())
     lines = [
-        f"# Best configuration of the search {found.study}",
+        f"# Best configuration of the search {row.study}",
         "",
         f"{EXPLORATORY[0].upper()}{EXPLORATORY[1:]}.",
         "",
-        f"Trial {found.trial} on {found.task}: validation {found.metric.replace('_', ' ')} "
-        f"{found.validation:.4g} at step {found.best_step}. Trials: {counts}.",
+        f"Trial {row.trial} on {row.task}: validation {row.metric.replace('_', ' ')} "
+        f"{row.validation:.4g} at step {row.best_step}. Trials: {counts}.",
         "",
         "| key | value |",
         "|---|---|",
     ]
-    for part in (found.levels, found.numbers, found.setting):
+    for part in (row.levels, row.numbers, row.setting):
         lines += [f"| {name} | {spelled(value)} |" for name, value in part.items()]
-    versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
-    lines += ["", *(f"Caveat: {caveat}." for caveat in found.caveats)] if found.caveats else []
-    return "\n".join([*lines, "", f"Protocol {found.protocol}. Versions: {versions}. {found.hardware}.", ""])
+    versions = ", ".join(f"{name} {version}" for name, version in row.versions.items())
+    lines += ["", *(f"Caveat: {caveat}." for caveat in row.caveats)] if row.caveats else []
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Protocol {row.protocol}. Versions: {versions}. {row.hardware}.",
+            "",
+        ]
+    )
+
+
+FORMATS: Mapping[str, Callable[[Best], str]] = {
+    "yaml": lambda row: f"# {EXPLORATORY}\n{yaml_text(row)}",
+    "json": json_text,
+    "markdown": _markdown,
+}

@@ -14,12 +14,12 @@ import yaml
 from reports.defaults.diff import same_regimes
 from reports.defaults.recipes import recipes
 from reports.defaults.schema import (
+    READING,
     SCHEMA,
     Defaults,
     Gain,
     LevelEffect,
     Plan,
-    ReadingGuide,
     RecommendedLevel,
     Regret,
     TunedSetting,
@@ -28,8 +28,7 @@ from reports.defaults.schema import (
 )
 from reports.evidence.arrays import gather
 from reports.evidence.study_record import StudyRecord
-from reports.io.control_characters import on_one_line
-from reports.io.dataclass_files import from_dict
+from reports.io.dataclass_files import from_dict, refuse_text
 from reports.io.yaml_limits import examine
 from reports.verdicts.external_check import whole_recipe
 from reports.verdicts.hyperparameter_values import tuned_numbers
@@ -49,7 +48,7 @@ MAX_VALUES = 50_000
 def defaults(
     record: StudyRecord, verdicts: tuple[Verdict, ...], previous: Defaults | None = None
 ) -> Defaults:
-    """What `record` recommends; EvidenceError unless it may carry verdicts (see `guards.standing`).
+    """What `record` recommends; EvidenceError unless it may carry verdicts (see `evidence_status`).
 
     Args:
         record: a complete study.
@@ -64,10 +63,10 @@ def defaults(
     for verdict in _released(verdicts, previous):
         body = evidence[(verdict.factor, verdict.regime)]
         meaning = body.question.meanings.get(verdict.recommended)
-        said = (f"{verdict.recommended} means {meaning}",) if meaning else ()
+        meanings = (f"{verdict.recommended} means {meaning}",) if meaning else ()
         left_out = robustness(body, verdict, looks=record.budget.looks).leave_one_task_out
         points = (_short(100 * float(body.delta.min())), _short(100 * float(body.delta.max())))
-        rows.append(replace(_row(verdict, left_out, said), margin_points=points))
+        rows.append(replace(_row(verdict, left_out, meanings), margin_points=points))
         numbers += [
             TunedSetting(
                 name=n.name,
@@ -101,7 +100,7 @@ def defaults(
             replace(recipe, compared=whole_recipe(recipe.regime, [v.caveats for v in verdicts]))
             for recipe in recipes(record, rows, numbers)
         ),
-        reading=ReadingGuide(holds_for="these tasks only" if few else ReadingGuide.holds_for),
+        reading=replace(READING, holds_for="these tasks only") if few else READING,
     )
     if previous is not None:
         same_regimes(previous, table, ("the previous defaults", "these"))
@@ -132,8 +131,10 @@ def _released(verdicts: Sequence[Verdict], previous: Defaults | None) -> Iterato
             yield verdict
             continue
         why = "still proved as good" if level in verdict.admissible else "no level is proved"
-        said = f"{level} is kept from the last release ({why}); without one it would be {verdict.recommended}"
-        yield replace(verdict, recommended=level, caveats=(*verdict.caveats, said))
+        caveat = (
+            f"{level} is kept from the last release ({why}); without one it would be {verdict.recommended}"
+        )
+        yield replace(verdict, recommended=level, caveats=(*verdict.caveats, caveat))
 
 
 def load(text: str, name: str = "defaults file") -> Defaults:
@@ -160,18 +161,14 @@ def load(text: str, name: str = "defaults file") -> Defaults:
         raise ValueError(
             f"{name}: schema {data['schema']} is not known here; this version reads schema {SCHEMA}"
         )
-    _plain_names(data, name)
-    try:
-        found = from_dict(Defaults, data, name)
-    except ValueError as error:
-        said = str(error)
-        raise ValueError(said if name in said else f"{name}: {said}") from None
-    if found.hash != content_hash(found):
+    refuse_text(data, name, more="\t\n")  # what we print of a file stays on its line
+    table = from_dict(Defaults, data, name)
+    if table.hash != content_hash(table):
         raise ValueError(
-            f"{name}: was changed after it was written (it says hash {found.hash}, its content has "
-            f"{content_hash(found)}); export it again"
+            f"{name}: was changed after it was written (it says hash {table.hash}, its content has "
+            f"{content_hash(table)}); export it again"
         )
-    return found
+    return table
 
 
 def _row(verdict: Verdict, leave_one_out: float | None, meaning: tuple[str, ...]) -> RecommendedLevel:
@@ -237,37 +234,24 @@ def _short(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _plain_names(data: Any, where: str) -> None:
-    """ValueError for a text with an end of a line, or with what nobody sees: it would forge what we print."""
-    if isinstance(data, dict):
-        for key, value in data.items():
-            _plain_names(key, where)
-            _plain_names(value, f"{where}: {key}" if where.count(":") < 3 else where)
-    elif isinstance(data, list):
-        for value in data:
-            _plain_names(value, where)
-    elif isinstance(data, str) and (code := on_one_line(data)):
-        raise ValueError(f"{where}: a text of a defaults file is one visible line, and this one has {code}")
-
-
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         raise ValueError(f"the key '{_twin(key for key, _ in pairs)}' stands twice")
-    return found
+    return mapping
 
 
 def _twin(keys: Iterable[Any]) -> Any:
-    """The first key that stands there again."""
+    """The first repeated key."""
     return next(key for key, count in Counter(keys).items() if count > 1)
 
 
 class _Strict(yaml.SafeLoader):
-    """A safe loader that refuses keys that stand twice; `examine` has refused aliases and tags before."""
+    """A safe loader that refuses repeated keys; `examine` has already refused aliases and tags."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        found = super().construct_mapping(node, deep)
-        if len(found) < len(keys):
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(keys):
             raise yaml.YAMLError(f"line {node.start_mark.line + 1}: the key '{_twin(keys)}' stands twice")
-        return found
+        return mapping

@@ -23,7 +23,7 @@ KINDS: Mapping[Kind, str] = {
     "added": "new",
     "removed": "gone",
 }
-"""Kind -> how it is said."""
+"""Kind -> its text."""
 
 Reference = Literal["textbook", "framework"]
 REFERENCES: tuple[Reference, ...] = ("textbook", "framework")
@@ -140,14 +140,14 @@ def _between(
 
 def _row(old: RecommendedLevel | None, new: RecommendedLevel | None) -> Difference | None:
     if old is None or new is None:
-        there = new or old
-        assert there is not None
+        row = new or old
+        assert row is not None
         return Difference(
-            what=there.name,
+            what=row.name,
             before=old.recommended if old else "-",
             after=new.recommended if new else "-",
             kind="removed" if old else "added",
-            because=describe_verdict(there),
+            because=describe_verdict(row),
         )
     if old.recommended != new.recommended:
         # Both proved each other's level as good: the move is a matter of cost, not of evidence.

@@ -33,14 +33,14 @@ def reason(defaults: Defaults, recipe: Recipe, kind: Kind, name: str) -> str:
             untuned = "" if loss is None else f"; left at the library's default it costs {loss:+.2f} margins"
             return f"tuned for the row {factor}@{regime}, mostly between {low:g} and {high:g}{untuned}"
         return f"row {factor}@{regime}: {describe_verdict(row)}" if row else by
-    said = {
+    reasons = {
         "fixed": "held fixed in the study, not compared",
         "background": "the study's first background, not compared",
         "regime": "belongs to the regime, not compared",
         UNKNOWN: "the defaults file does not say who chose it",
         "textbook": "the textbook's, not measured",
     }
-    return said.get(by, "the framework's default, not compared")
+    return reasons.get(by, "the framework's default, not compared")
 
 
 UNKNOWN = "unknown"
@@ -61,15 +61,15 @@ def _chosen_by(defaults: Defaults, recipe: Recipe, kind: Kind, name: str) -> str
 
 
 def _tuned_by(defaults: Defaults, recipe: Recipe, name: str) -> str:
-    found = _fitting(defaults, recipe, name)
-    return next((f"row {n.factor}@{n.regime}" for n in found if n.value == recipe.numbers.get(name)), "")
+    fitting = _fitting(defaults, recipe, name)
+    return next((f"row {n.factor}@{n.regime}" for n in fitting if n.value == recipe.numbers.get(name)), "")
 
 
 def tuned_number(defaults: Defaults, recipe: Recipe, name: str) -> TunedSetting | None:
     """The entry that a number or setting of a recipe was taken from: of its regime, optimizer and row."""
     by = (recipe.numbers_chosen_by or recipe.chosen_by).get(name) or recipe.chosen_by.get(name, "")
-    found = _fitting(defaults, recipe, name)
-    return next((n for n in found if f"row {n.factor}@{n.regime}" == by), None)
+    fitting = _fitting(defaults, recipe, name)
+    return next((n for n in fitting if f"row {n.factor}@{n.regime}" == by), None)
 
 
 def _fitting(defaults: Defaults, recipe: Recipe, name: str) -> list[TunedSetting]:
@@ -78,7 +78,7 @@ def _fitting(defaults: Defaults, recipe: Recipe, name: str) -> list[TunedSetting
 
 
 def noted(defaults: Defaults, recipe: Recipe, name: str, indent: int = 4) -> list[str]:
-    """The comment above a line: what it is and which verdict chose it; none for a setting nobody asked."""
+    """The comment above a line: what it is and which verdict chose it; none for a setting of no question."""
     opened: list[str] = []
     kind: Kind
     if name in recipe.levels:
@@ -89,15 +89,15 @@ def noted(defaults: Defaults, recipe: Recipe, name: str, indent: int = 4) -> lis
         value, kind = str(getattr(recipe.setting, name)), "setting"
     else:
         return []
-    said = [f"{name} = {value}: {reason(defaults, recipe, kind, name)}"]
-    said += [
+    notes = [f"{name} = {value}: {reason(defaults, recipe, kind, name)}"]
+    notes += [
         f"{number} = {recipe.numbers[number]:g}: {reason(defaults, recipe, 'number', number)}"
         for number in opened
     ]
     mark = " " * indent + "# "
     return [
         line
-        for text in said
+        for text in notes
         for line in textwrap.wrap(
             comment_text(text), WIDTH, initial_indent=mark, subsequent_indent=f"{mark}  "
         )

@@ -42,10 +42,10 @@ def recipe(
     values = {n: v for n, v in stated.numbers.items() if n in spans and spans[n].low <= v <= spans[n].high}
     setting = dict(stated.setting)
     fitting = [n for n in numbers if n.regime == regime and n.optimizer == levels["optimizer"]]
-    asked = {name for row in rows for _, name in _change(record, row).parts}
+    varied = {name for row in rows for _, name in _change(record, row).parts}
     for name in dict.fromkeys(n.name for n in fitting):
         tuned = _tuned([n for n in fitting if n.name == name])
-        if name in values or name in asked:
+        if name in values or name in varied:
             continue
         if name in spans:
             values[name] = min(max(tuned.value, spans[name].low), spans[name].high)
@@ -73,11 +73,11 @@ def words_of(words: Mapping[str, Any]) -> Overrides:
     levels: dict[str, str] = {}
     numbers: dict[str, float] = {}
     setting: dict[str, Any] = {}
-    for name, said in words.items():
+    for name, stated in words.items():
         if name in SETTING_NAMES:
-            setting[name] = said
+            setting[name] = stated
             continue
-        for part in said if isinstance(said, list) else str(said).split():
+        for part in stated if isinstance(stated, list) else str(stated).split():
             if name in FACTORS and part in FACTORS[name].names:
                 levels[name] = part
             else:

@@ -5,10 +5,11 @@ Nothing in them was measured: their rows have no evaluations, and every export s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 from reports.defaults.diff import REFERENCES, Reference
-from reports.defaults.schema import Defaults, Plan, ReadingGuide, Recipe, RecommendedLevel, Regret, sealed
+from reports.defaults.schema import READING, Defaults, Plan, Recipe, RecommendedLevel, Regret, sealed
 from reports.verdicts.validity_scope import BETWEEN, Scope
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Setting
@@ -47,7 +48,7 @@ def reference(name: str) -> Defaults:
             rows=tuple(_row(which, recipe, factor) for recipe in recipes for factor in FACTORS),
             numbers=(),
             recipes=recipes,
-            reading=ReadingGuide(holds_for="nothing was measured"),
+            reading=replace(READING, holds_for="nothing was measured"),
         )
     )
 

@@ -155,34 +155,47 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingGuide:
-    """How the numbers are to be read; the same in every file of schema 1."""
+    """How the numbers are to be read."""
 
-    value: str = (
+    value: str
+    range: str
+    tunability_margins: str
+    holds_for: str
+    loss_if_untuned_margins: str | None = optional_field()
+    leave_one_task_out_margins: str | None = optional_field()
+    margins: str | None = optional_field()
+    effects: str | None = optional_field()
+
+
+READING = ReadingGuide(
+    value=(
         "the tried value of least mean regret over task families (validation metric above the best of the "
         "search, in margins capped at 4, smoothed over the tried points; all numbers of a level together)"
-    )
-    range: str = "middle half of the values chosen per task and block, and the value: search here first"
-    tunability_margins: str = (
+    ),
+    range="middle half of the values chosen per task and block, and the value: search here first",
+    tunability_margins=(
         "test error at the level's library defaults minus tuned error, in margins (clipped at 4): what "
         "leaving all of a level's numbers untuned costs"
-    )
-    holds_for: str = "new tasks of this scope"
-    loss_if_untuned_margins: str | None = optional_field(
+    ),
+    holds_for="new tasks of this scope",
+    loss_if_untuned_margins=(
         "the same regret with this number alone at its library default, above the least along this number in "
         "each family (the other numbers at their values)"
-    )
-    leave_one_task_out_margins: str | None = optional_field(
+    ),
+    leave_one_task_out_margins=(
         "the same loss for the value that the other families choose, on the one left out; above 0 by noise"
-    )
-    margins: str | None = optional_field(
+    ),
+    margins=(
         "one margin is the smallest difference in a task's test error worth acting on, fixed by a pilot "
         "before levels were compared; differences are clipped at 4 margins"
-    )
-    effects: str | None = optional_field(
+    ),
+    effects=(
         "test error of a level minus that of the recommended one, in margins, with a 95 % interval: positive "
         "is worse; points are the same difference unclipped, in percentage points of error (regression: "
         "hundredths of the target's SD)"
-    )
+    ),
+)
+"""Of every new file with enough families to speak of new tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +219,7 @@ class Defaults:
     @property
     def general(self) -> bool:
         """Enough families were judged to speak of new tasks."""
-        return self.reading.holds_for == ReadingGuide.holds_for
+        return self.reading.holds_for == READING.holds_for
 
     @property
     def measured(self) -> bool:

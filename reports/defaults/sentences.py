@@ -16,17 +16,17 @@ def describe_verdict(row: RecommendedLevel, against: str | None = None) -> str:
     """
     if not row.evaluations:
         return "not measured"
-    said = judged(row)
+    text = judged(row)
     pair = row.effect_of(against) if against is not None else None
     if pair is not None:
-        return f"{said}; {describe_pair(row, pair)}"
+        return f"{text}; {describe_pair(row, pair)}"
     if row.effect is not None:
         low, high = row.effect.interval
-        said += (
+        text += (
             f"; {row.effect.against} against {row.recommended}: {row.effect.margins:+.2f} margins "
             f"[{low:+.2f}, {high:+.2f}] ({families(row.effect.tasks)})"
         )
-    return said
+    return text
 
 
 def describe_pair(row: RecommendedLevel, effect: LevelEffect) -> str:
@@ -41,22 +41,22 @@ def families(count: int) -> str:
 
 def describe_row(row: RecommendedLevel) -> str:
     """A row in a sentence: what is recommended, on what verdict, and each other level against it."""
-    said = f"{row.recommended} ({judged(row)}"
-    said += f"; the textbook: {' or '.join(row.textbook)})" if row.textbook else ")"
+    text = f"{row.recommended} ({judged(row)}"
+    text += f"; the textbook: {' or '.join(row.textbook)})" if row.textbook else ")"
     if row.tied_with:
-        said += f", as good within a margin: {', '.join(row.tied_with)}"
+        text += f", as good within a margin: {', '.join(row.tied_with)}"
     if row.effects:
         listed_effects = ", ".join(f"{each.level} {describe_effect(each)}" for each in row.effects)
-        said += f"; error against it: {listed_effects}; {families(max(each.tasks for each in row.effects))}"
+        text += f"; error against it: {listed_effects}; {families(max(each.tasks for each in row.effects))}"
     elif row.effect is not None:
         low, high = row.effect.interval
         gain = f"{row.effect.margins:+.2f} margins [{low:+.2f}, {high:+.2f}]"
-        said += f"; error against it: {row.effect.against} {gain}"
+        text += f"; error against it: {row.effect.against} {gain}"
     if row.least_error is not None and row.mean_error is not None:
-        said += f"; least mean test error: {row.least_error} ({row.mean_error[row.least_error]:.4g})"
+        text += f"; least mean test error: {row.least_error} ({row.mean_error[row.least_error]:.4g})"
     if row.margin_points is not None:
-        said += f"; a margin is {describe_margin(row.margin_points)} points here"
-    return said
+        text += f"; a margin is {describe_margin(row.margin_points)} points here"
+    return text
 
 
 def describe_margin(ends: tuple[float, float]) -> str:
@@ -90,9 +90,11 @@ def whole_recipes(defaults: Defaults) -> list[str]:
         or whole_recipe(recipe.regime, [row.caveats for row in defaults.rows if row.regime == recipe.regime])
         for recipe in defaults.recipes
     }
-    said = [f"The rows were judged one at a time; then, {found}." for found in known.values() if found]
-    bare = [regime for regime, found in known.items() if not found]
+    sentences = [
+        f"The rows were judged one at a time; then, {result}." for result in known.values() if result
+    ]
+    bare = [regime for regime, result in known.items() if not result]
     if bare:
-        where = f" of {listed(bare)}" if said else ""
-        said.append(f"The rows were judged one at a time: nobody compared a recipe{where} as a whole.")
-    return said
+        where = f" of {listed(bare)}" if sentences else ""
+        sentences.append(f"The rows were judged one at a time: nobody compared a recipe{where} as a whole.")
+    return sentences

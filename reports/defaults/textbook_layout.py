@@ -53,16 +53,16 @@ def _cell(row: RecommendedLevel | None) -> TextbookCell | None:
 
 def caveats(defaults: Defaults) -> list[tuple[str, str]]:
     """(whose, what), each caveat once: one that all rows of a regime share is the regime's."""
-    found: dict[tuple[str, str], None] = {}
+    notes: dict[tuple[str, str], None] = {}
     for regime in dict.fromkeys(row.regime for row in defaults.rows):
         rows = [row for row in defaults.rows if row.regime == regime]
         shared = [note for note in rows[0].caveats if all(note in row.caveats for row in rows)]
         if len(rows) > 1:
-            found |= {(regime, note): None for note in shared}
-        found |= {
+            notes |= {(regime, note): None for note in shared}
+        notes |= {
             (f"{row.factor}@{regime}", note): None
             for row in rows
             for note in row.caveats
             if len(rows) == 1 or note not in shared
         }
-    return list(found)
+    return list(notes)

@@ -1,4 +1,4 @@
-"""The evidence of one question in one regime as arrays, taken from confirm rows that passed the guards."""
+"""The evidence of one question in one regime as arrays, from confirm rows that passed the fairness checks."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Evidence:
 
     @property
     def over(self) -> Unit:
-        """What intervals are over: with fewer than 8 families only these tasks are spoken of."""
+        """What intervals are over: with fewer than 8 families conclusions are about these tasks only."""
         return "families" if len(self.families) >= FEW_FAMILIES else "splits"
 
     def textbook(self) -> NDArray[np.bool_]:
@@ -78,8 +78,8 @@ class Evidence:
     def of(self, *levels: str) -> Evidence:
         """The same evidence on the tasks where all of these levels were trained."""
         columns = [self.levels.index(level) for level in levels]
-        there = np.asarray(~np.isnan(self.tuned[..., columns]).any(axis=(1, 2)))
-        return self if there.all() else self.on(there)
+        trained = np.asarray(~np.isnan(self.tuned[..., columns]).any(axis=(1, 2)))
+        return self if trained.all() else self.on(trained)
 
     @property
     def listed(self) -> bool:
@@ -142,7 +142,7 @@ def gather(record: StudyRecord) -> tuple[Evidence, ...]:
     """The evidence for every row that has a task to be judged on, by question and regime.
 
     Raises:
-        EvidenceError: The study is interim, exploratory, or breaks a guard.
+        EvidenceError: The study is interim, exploratory, or fails a fairness check.
     """
     now = evidence_status(record)
     if now.kind != "evidence":

@@ -74,12 +74,12 @@ class TaskFacts:
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready data; without a network as it was before networks were recorded."""
-        said = asdict(self)
-        return said if self.network else {key: value for key, value in said.items() if key != "network"}
+        data = asdict(self)
+        return data if self.network else {key: value for key, value in data.items() if key != "network"}
 
     @property
     def origin(self) -> Origin:
-        """Where its items come from, as far as its task says: what a user brings without a word is theirs."""
+        """Where its items come from, as its task declares; a user's task that declares nothing is 'own'."""
         if self.real:
             return "measured"
         return "generated" if self.licence.startswith(GENERATED) else "own"
@@ -112,7 +112,7 @@ class Budget:
 
 
 EXTERNAL = "external"
-"""What stands for the factor in the slots of the external check."""
+"""The factor's name in the slots of the external check."""
 
 ARMS = ("recommended", "textbook", "framework")
 """Its levels, whole recipes. Each is retuned with the study's budget, and trained as it stands as well: the

@@ -7,11 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-ClaimType = Literal[
-    "better", "equal", "always", "usually", "ordering", "regime", "dose", "success_rate", "exact"
-]
-"""What each needs, says and is judged by stands in `reports.claims.claim_types`."""
-
 CATALOGUE: Mapping[str, tuple[str, int]] = {
     "I": ("initialization", 21),
     "A": ("activations", 22),
@@ -42,7 +37,8 @@ class Claim:
     """What the text says, word for word."""
     source: str
     """Which text says it."""
-    type: ClaimType
+    type: str
+    """One of `reports.claims.claim_types.TYPES`, which has what each needs, says and is judged by."""
     factor: str
     """The question whose levels it compares."""
     levels: tuple[str, ...]
@@ -64,26 +60,26 @@ class Claim:
 
     def plain(self) -> dict[str, Any]:
         """As a study file says it; keys that say nothing are left out."""
-        said = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        data = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in said.items()
+            for name, value in data.items()
             if value not in (None, "", {})
         }
 
     def outside(self, setting: Mapping[str, object]) -> str:
         """Why a regime with this setting lies outside of what the claim speaks of; '' where it does not."""
         for name, wish in self.scope.items():
-            found = setting.get(name)
+            value = setting.get(name)
             if isinstance(wish, Mapping):
                 low, high = wish.get("low"), wish.get("high")
-                number = float(str(found))
+                number = float(str(value))
                 if (low is not None and number < low) or (high is not None and number > high):
                     ends = [f"at least {low:g}" if low is not None else ""]
                     ends += [f"at most {high:g}" if high is not None else ""]
-                    return f"it speaks of {name} {' and '.join(filter(None, ends))}; here {name} is {found}"
-            elif found != wish:
-                return f"it speaks of {name} {wish}; here {name} is {found}"
+                    return f"it speaks of {name} {' and '.join(filter(None, ends))}; here {name} is {value}"
+            elif value != wish:
+                return f"it speaks of {name} {wish}; here {name} is {value}"
         return ""
 
 

@@ -2,7 +2,7 @@
 
 An A/A pair is one level twice, a placebo varies a number that nothing reads; both are salted by their arm's
 name, because equal streams would make them equal by construction. A positive control is a level known to be
-worse. A control that fails stamps the page INVALID: no verdict of the study stands.
+worse. A control that fails stamps the page INVALID: no verdict of the study holds.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Control:
     def sentence(self) -> str:
         """In words."""
         expected = "no difference" if self.kind != "positive" else "the second level worse"
-        found = {"better": "worse", "worse": "better"}.get(self.state, self.state)
+        state = {"better": "worse", "worse": "better"}.get(self.state, self.state)
         verdict = (
             "FAILED" if self.failed else "as it must be" if self.state != "unresolved" else "not decided"
         )
         return (
             f"{self.name} ({self.kind.replace('_', '/')}): expected {expected}, found its second level "
-            f"{found} by {self.margins:+.2f} margins (n = {self.families} task families): {verdict}"
+            f"{state} by {self.margins:+.2f} margins (n = {self.families} task families): {verdict}"
         )
 
 
@@ -71,12 +71,17 @@ def control_states(
         overlap: [T] test items per training item; needed over splits.
     """
     levels = errors.shape[-1]  # `compare` divides by their number
-    found = compare(
+    pair = compare(
         errors, delta, family, alpha=levels * alpha / (STRICTNESS * count), over=over, overlap=overlap
     )
     at = (..., 1, 0)
     return states(
-        EffectBounds(mean=found.mean[at], error=found.error[at], lower=found.lower[at], upper=found.upper[at])
+        EffectBounds(
+            mean=pair.mean[at],
+            error=pair.error[at],
+            lower=pair.lower[at],
+            upper=pair.upper[at],
+        )
     )
 
 

@@ -46,8 +46,8 @@ def trained_alike(rows: Iterable[Evaluation]) -> tuple[tuple[str, ...], ...]:
             test,
         )
     groups: list[list[str]] = []
-    for level, found in results.items():
-        same = next((group for group in groups if _same(results[group[0]], found)), None)
+    for level, result in results.items():
+        same = next((group for group in groups if _same(results[group[0]], result)), None)
         if same is None:
             groups.append([level])
         else:
@@ -63,7 +63,7 @@ def _same(a: Results, b: Results) -> bool:
 
 def cut(record: StudyRecord, rows: Iterable[Evaluation], tasks: Iterable[str]) -> tuple[str, ...]:
     """Settings and numbers that are not what they say on some task; those that were tuned are left out."""
-    found: dict[str, dict[EffectiveValue, None]] = {}
+    cuts: dict[str, dict[EffectiveValue, None]] = {}
     known: dict[tuple[object, ...], tuple[EffectiveValue, ...]] = {}
     for row in rows:
         if row.slot.phase != "confirm":
@@ -72,26 +72,26 @@ def cut(record: StudyRecord, rows: Iterable[Evaluation], tasks: Iterable[str]) -
         key = (id(config.setting), tuple(config.numbers.items()), items)
         if key not in known:
             known[key] = effective_values(config, items=items)
-        found.setdefault(row.slot.task, {}).update(dict.fromkeys(known[key]))
+        cuts.setdefault(row.slot.task, {}).update(dict.fromkeys(known[key]))
     tuned = set(record.nuisance)
     return describe(
-        {task: [one for one in found[task] if one.name not in tuned] for task in tasks if task in found}
+        {task: [one for one in cuts[task] if one.name not in tuned] for task in tasks if task in cuts}
     )
 
 
 def cut_in_search(record: SearchRecord) -> tuple[str, ...]:
     """Settings of any trial of a search, and numbers of its best one, that are not what they say."""
     items = training_items(record.facts)
-    found: dict[EffectiveValue, None] = {}
+    cuts: dict[EffectiveValue, None] = {}
     for row in record.evaluations:
         of_trial = effective_values(row.config, items=items)
-        found |= dict.fromkeys(one for one in of_trial if one.name in SETTING_NAMES)
+        cuts |= dict.fromkeys(one for one in of_trial if one.name in SETTING_NAMES)
     if record.best:
-        found |= dict.fromkeys(effective_values(record.best.config, items=items))
-    return describe({record.facts.name: found})
+        cuts |= dict.fromkeys(effective_values(record.best.config, items=items))
+    return describe({record.facts.name: cuts})
 
 
 def training_items(facts: TaskFacts) -> int:
     """Items of one block's training part (`Task.split`)."""
-    rest = facts.items - facts.n_test
-    return rest - max(1, rest // 5)
+    remaining = facts.items - facts.n_test
+    return remaining - max(1, remaining // 5)

@@ -37,7 +37,7 @@ class EvidenceStatus:
 
     kind: Literal["evidence", "interim", "exploratory", "refused", "unjudged", "invalid"]
     """evidence: verdicts; interim: not all planned runs are there; exploratory: an adaptive sampler
-    chose the points, or nobody had planned to extend its parent so; refused: a guard found the comparison
+    chose the points, or nobody had planned to extend its parent so; refused: a check found the comparison
     unequal or incomplete; unjudged: the pilot left no task to judge on, or every row has a gap where a member
     could not be trained; invalid: a control came out wrong (`reports.evidence.validity`)."""
     reason: str = ""
@@ -71,8 +71,8 @@ def evidence_status(record: StudyRecord) -> EvidenceStatus:
     except EvidenceError as error:
         return EvidenceStatus(kind="refused", reason=str(error))
     gaps = unjudged(record)
-    asked = [(question.factor, regime) for question in record.answered for regime in question.regimes]
-    if asked and all(row in gaps for row in asked):
+    answered = [(question.factor, regime) for question in record.answered for regime in question.regimes]
+    if answered and all(row in gaps for row in answered):
         reasons = [gap for gaps_of in gaps.values() for gap in gaps_of]
         more = [f"and {len(reasons) - MOST} more"] if len(reasons) > MOST else []
         return EvidenceStatus(kind="unjudged", reason="; ".join([*reasons[:MOST], *more]))
@@ -102,13 +102,13 @@ def unjudged(record: StudyRecord) -> dict[tuple[str, str], tuple[str, ...]]:
 @once
 def untrained(record: StudyRecord) -> dict[tuple[str, str], tuple[str, ...]]:
     """(factor, regime) of every row with members that could not be trained -> which, and their causes."""
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    reasons_by_row: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in record.evaluations:
         s = row.slot
         if row.status == "failed" and s.phase in CHAIN:
             where = f"{s.phase} {s.index} of {s.level} on {s.task}, block {s.block}"
-            found[s.factor, s.regime].append(f"{where} could not be trained ({row.cause})")
-    return {row: tuple(reasons) for row, reasons in found.items()}
+            reasons_by_row[s.factor, s.regime].append(f"{where} could not be trained ({row.cause})")
+    return {row: tuple(reasons) for row, reasons in reasons_by_row.items()}
 
 
 def check(record: StudyRecord) -> None:
@@ -324,13 +324,13 @@ def _searched(row: Evaluation) -> bool:
 
 def _equal_background(levels: Cell, question: Question, where: str) -> None:
     """The levels differ in what the question is about and in nothing else, and are what they are called."""
-    factor, asked = question.factor, {name for kind, name in question.parts if kind == "factor"}
-    rest = {
-        tuple(sorted((name, level) for name, level in row.config.levels.items() if name not in asked))
+    factor, varied = question.factor, {name for kind, name in question.parts if kind == "factor"}
+    backgrounds = {
+        tuple(sorted((name, level) for name, level in row.config.levels.items() if name not in varied))
         for rows in levels.values()
         for row in rows
     }
-    if len(rest) > 1:
+    if len(backgrounds) > 1:
         raise EvidenceError(f"confounded comparison in {where}: other factors than '{factor}' differ")
     for name, rows in levels.items():
         change = question.change(name)
@@ -341,7 +341,7 @@ def _equal_background(levels: Cell, question: Question, where: str) -> None:
                 *((config.numbers.get(key, value), value) for key, value in change.numbers.items()),
                 *((getattr(config.setting, key), value) for key, value in change.setting.items()),
             )
-            if any(found != stated for found, stated in trained):
+            if any(used != stated for used, stated in trained):
                 raise EvidenceError(
                     f"{where}: evaluation {row.id} of '{name}' was trained with another level"
                 )
@@ -354,15 +354,15 @@ def _complete(rows: list[Evaluation], budget: Budget, where: str) -> None:
         "promote": budget.promoted * budget.promote_seeds,
         "confirm": 2 * budget.confirm_seeds,
     }
-    there = {(row.slot.phase, row.slot.index) for row in rows if row.status != "failed"}
+    present = {(row.slot.phase, row.slot.index) for row in rows if row.status != "failed"}
     wanted = {(phase, index) for phase in CHAIN for index in range(planned[phase])}
-    if wanted - there:
-        phase, index = min(wanted - there)
+    if wanted - present:
+        phase, index = min(wanted - present)
         failed = any((row.slot.phase, row.slot.index) == (phase, index) for row in rows)
         why = "failed, which counts as missing" if failed else "is missing"
         raise EvidenceError(f"missing cell: {phase} {index} of {where} {why}; nothing is filled in")
-    if there - wanted:
-        phase, index = min(there - wanted)
+    if present - wanted:
+        phase, index = min(present - wanted)
         raise EvidenceError(f"unequal budgets: {phase} {index} of {where} was never planned")
     for row in rows:
         if row.slot.phase != "confirm":

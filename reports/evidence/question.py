@@ -32,8 +32,8 @@ class Question:
     changes: Mapping[str, Overrides] = field(default_factory=dict)
     """Level -> what it states; a level that is not listed is the level of that name of `factor`."""
     control: ControlKind | None = None
-    """None: a question that is answered. Otherwise a control (`evidence.control_arms`): no verdict, and
-    a wrong answer invalidates the study. A positive control lists its known-better level first."""
+    """None: a question that is answered. Otherwise a control (`evidence.control_arms`): it gets no verdict,
+    and a wrong answer invalidates the study. A positive control lists its known-better level first."""
     alpha: float = 0.05
     """Chance of a wrong recommendation that is accepted (one-sided, before correction)."""
 
@@ -75,8 +75,8 @@ class Question:
 
 def _said(change: Overrides) -> str:
     """A change in words; a list is a level and its number."""
-    said = []
+    stated = []
     for name, value in sorted(change.words().items()):
         parts = value if isinstance(value, list) else [value]
-        said.append(f"{name} {' '.join(spelled(part) for part in parts)}")
-    return ", ".join(said) or "nothing changed"
+        stated.append(f"{name} {' '.join(spelled(part) for part in parts)}")
+    return ", ".join(stated) or "nothing changed"

@@ -121,7 +121,7 @@ def race_progress_of(
         )[0]
         for arm in ("tuned", "default")
     )  # fmt: skip
-    there: NDArray[np.bool_] = np.asarray(~np.isnan(tuned + untuned).any(axis=(1, 3)))  # [T, L]
+    trained: NDArray[np.bool_] = np.asarray(~np.isnan(tuned + untuned).any(axis=(1, 3)))  # [T, L]
     errors = tuned.mean(axis=-1)
     surviving: NDArray[np.bool_] = np.ones(len(levels), dtype=bool)
     called: dict[str, tuple[str, ...]] = {}
@@ -132,12 +132,12 @@ def race_progress_of(
         own = tuple(level for level in question.levels if level in left)
         return {task: own for task, now in zip(tasks, inside, strict=True) if now}
 
-    ended, reached, taken = False, 0, 0
+    ended, reached, used = False, 0, 0
     for place, reached in enumerate(looks, start=1):
         before = looks[place - 2] if place > 1 else 0
         inside = (family >= before) & (family < reached)
         called |= cells(inside)
-        if not there[inside][:, surviving].all():
+        if not trained[inside][:, surviving].all():
             # What could not be trained is a gap: the row gets no verdict, so that nothing more is called for.
             ended = any(row.status == "failed" for row in rows)
             break
@@ -147,7 +147,7 @@ def race_progress_of(
         )  # fmt: skip
         for i in np.flatnonzero(surviving & ~ran.surviving):
             dropped[levels[i]] = reached
-        surviving, taken = ran.surviving, place
+        surviving, used = ran.surviving, place
         ended = reached == looks[-1] or bool(ran.admissible[ran.surviving.argmax()])
         if ended:
             break
@@ -157,7 +157,7 @@ def race_progress_of(
         ahead={} if ended else cells(family >= reached),
         looks=looks,
         families=reached,
-        taken=taken,
+        taken=used,
         dropped={level: dropped[level] for level in question.levels if level in dropped},
         beyond=budget.registered,
     )

@@ -50,10 +50,10 @@ def audit(record: StudyRecord) -> tuple[Edge, ...]:
     Numbers of levels without a catalogued range (settings) have no edge to speak of here.
     """
     counts: dict[tuple[str, str, str, str], list[int]] = {}
-    asked = {question.factor for question in record.answered}
+    answered = {question.factor for question in record.answered}
     for row in record.evaluations:
         s = row.slot
-        if s.factor not in asked or s.phase != "confirm" or row.arm != "tuned" or s.index:
+        if s.factor not in answered or s.phase != "confirm" or row.arm != "tuned" or s.index:
             continue
         spans = open_ranges(row.config.levels)
         for number, limits in record.nuisance.items():
@@ -74,8 +74,8 @@ def audit(record: StudyRecord) -> tuple[Edge, ...]:
 
 def flagged(edges: tuple[Edge, ...]) -> Mapping[tuple[str, str], tuple[Edge, ...]]:
     """(factor, regime) -> its flagged edges."""
-    found: dict[tuple[str, str], tuple[Edge, ...]] = {}
+    by_level: dict[tuple[str, str], tuple[Edge, ...]] = {}
     for edge in edges:
         if edge.flagged:
-            found[edge.factor, edge.regime] = (*found.get((edge.factor, edge.regime), ()), edge)
-    return found
+            by_level[edge.factor, edge.regime] = (*by_level.get((edge.factor, edge.regime), ()), edge)
+    return by_level

@@ -11,7 +11,7 @@ from search_spaces.overrides import Value
 from trainers.evaluation import Evaluation
 
 EXPLORATORY = "exploratory: chosen on validation data; no test item was read; no verdict follows"
-"""What stands on everything that comes from a search."""
+"""The note on everything that comes from a search."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Dimension:
     """The choices that open it, as 'factor=level'; () where it is always open."""
 
     def unit(self, value: Value) -> float:
-        """Where a value stands between 0 and 1: by its place among the values, or within the limits."""
+        """The value scaled to 0..1: by its place among the values, or within the limits."""
         if self.values:
             return (self.values.index(value) + 0.5) / len(self.values)
         return self.span.unit(float(value))
@@ -65,7 +65,7 @@ class SearchRecord:
     sampler: str
     pruner: str
     generation: int
-    """Trials asked together; the next ones wait for all of their results."""
+    """Trials in one generation; the next generation waits for all of their results."""
     rungs: tuple[int, ...]
     """Looks at which a trial may be stopped; () without a pruner."""
     planned: int

@@ -26,7 +26,7 @@ class ExternalRecord:
     plan_hash: str
     """Of its tasks and margins; '' until its pilot is complete."""
     families: int
-    """Task families asked for."""
+    """Task families requested."""
     verdicts: Mapping[tuple[str, str], str]
     """(factor, regime) -> the level that was recommended then."""
     recipes: Mapping[str, Mapping[str, Overrides]]
@@ -57,7 +57,7 @@ class Extension:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
-    """One study as its ledger tells it."""
+    """One study as its ledger has it."""
 
     name: str
     title: str
@@ -121,11 +121,11 @@ class StudyRecord:
     @cached_property
     def courses(self) -> dict[tuple[str, str], RaceProgress]:
         """(factor, regime) -> the course of its race, from the confirm rows."""
-        found = {}
+        courses = {}
         for question in self.questions:
             for regime in question.regimes:
                 tasks = self.tasks[question.factor][regime]
-                found[question.factor, regime] = race_progress_of(
+                courses[question.factor, regime] = race_progress_of(
                     question,
                     tasks=tasks,
                     families=[self.facts[task].family for task in tasks],
@@ -133,21 +133,21 @@ class StudyRecord:
                     budget=self.budget,
                     confirmed=(r for r in self.of(question.factor, regime) if r.slot.phase == "confirm"),
                 )
-        return found
+        return courses
 
     @cached_property
     def _by_row(self) -> dict[tuple[str, str], tuple[Evaluation, ...]]:
-        """Found once: a page asks for every level of every row, and there may be 100,000 evaluations."""
-        found: dict[tuple[str, str], list[Evaluation]] = {}
+        """Built once: a page reads every level of every row, and there may be 100,000 evaluations."""
+        by_row: dict[tuple[str, str], list[Evaluation]] = {}
         for row in self.evaluations:
-            found.setdefault((row.slot.factor, row.slot.regime), []).append(row)
-        return {place: tuple(rows) for place, rows in found.items()}
+            by_row.setdefault((row.slot.factor, row.slot.regime), []).append(row)
+        return {place: tuple(rows) for place, rows in by_row.items()}
 
 
 def once(function: Callable[[StudyRecord], Found]) -> Callable[[StudyRecord], Found]:
-    """What a function says of a record is worked out once and kept with that record.
+    """Caches the result of a function of a record on that record.
 
-    A page asks what the guards say ten times, and there may be 100,000 evaluations. What raises is not kept.
+    A page needs the fairness checks ten times, over up to 100,000 evaluations. Exceptions are not cached.
     """
     name = f"{function.__module__}.{function.__qualname__}"
 

@@ -62,8 +62,8 @@ def controls(record: StudyRecord) -> tuple[Control, ...]:
     """
     if not any(question.control for question in record.questions):
         return ()
-    found = [evidence for evidence in gather(record) if evidence.question.control]
-    return tuple(_one(evidence, count=len(found)) for evidence in found)
+    control_rows = [evidence for evidence in gather(record) if evidence.question.control]
+    return tuple(_one(evidence, count=len(control_rows)) for evidence in control_rows)
 
 
 def answering(record: StudyRecord) -> tuple[Evidence, ...]:
@@ -73,8 +73,8 @@ def answering(record: StudyRecord) -> tuple[Evidence, ...]:
 
 def unanswered(record: StudyRecord) -> dict[tuple[str, str], tuple[str, ...]]:
     """As `guards.unjudged`, of the rows that are questions."""
-    asked = {question.factor for question in record.answered}
-    return {row: why for row, why in unjudged(record).items() if row[0] in asked}
+    answered = {question.factor for question in record.answered}
+    return {row: why for row, why in unjudged(record).items() if row[0] in answered}
 
 
 def _one(evidence: Evidence, *, count: int) -> Control:

@@ -1,22 +1,31 @@
-"""The formats that a defaults file is written in."""
+"""The formats that a defaults file is written in: one row and one function each.
+
+The command line offers what the table holds, so that this module loads no writer before it is used.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import yaml
-
-from reports.defaults.schema import Defaults
-from reports.export.latex import latex
-from reports.export.markdown import markdown
-from reports.export.optuna_file import optuna_file
-from reports.export.torch_file import torch_file
-from reports.io.dataclass_files import to_dict
+from reports.io.dataclass_files import json_text, yaml_text
 from search_spaces.factor import unknown
 
-FORMATS = ("yaml", "json", "markdown", "latex", "python", "optuna")
-"""All of them; the first two are read back (`reports.defaults.defaults_file.load`)."""
+if TYPE_CHECKING:
+    from reports.defaults.schema import Defaults
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One format."""
+
+    write: Callable[[Defaults], str]
+    """The file's text; equal for equal defaults."""
+    reads_back: bool = False
+    """`reports.defaults.defaults_file.load` reads it; only such a file may have no rows."""
+    notes: Callable[[Defaults], tuple[str, ...]] = lambda _: ()
+    """What the file leaves out, for whoever writes it."""
 
 
 def render(defaults: Defaults, format: str) -> str:
@@ -26,24 +35,49 @@ def render(defaults: Defaults, format: str) -> str:
         ValueError: an unknown format, or a table without rows in one that is made of recipes; for 'python'
             also a recipe that cannot be written as plain PyTorch.
     """
-    if format == "yaml":
-        plain = to_dict(defaults)
-        return str(
-            yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
-        )
-    if format == "json":
-        return json.dumps(to_dict(defaults), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if format in WRITERS:
-        if not defaults.rows:
-            raise ValueError(f"table '{defaults.table}' has no rows to write as {format}")
-        return WRITERS[format](defaults)
-    raise unknown("format of defaults", format, FORMATS)
+    if format not in FORMATS:
+        raise unknown("format of defaults", format, FORMATS)
+    row = FORMATS[format]
+    if not defaults.rows and not row.reads_back:
+        raise ValueError(f"table '{defaults.table}' has no rows to write as {format}")
+    return row.write(defaults)
 
 
-WRITERS: Mapping[str, Callable[[Defaults], str]] = {
-    "markdown": markdown,
-    "latex": latex,
-    "python": torch_file,
-    "optuna": optuna_file,
+def _markdown(defaults: Defaults) -> str:
+    from reports.export.markdown import markdown
+
+    return markdown(defaults)
+
+
+def _latex(defaults: Defaults) -> str:
+    from reports.export.latex import latex
+
+    return latex(defaults)
+
+
+def _python(defaults: Defaults) -> str:
+    from reports.export.torch_file import torch_file
+
+    return torch_file(defaults)
+
+
+def _python_notes(defaults: Defaults) -> tuple[str, ...]:
+    from reports.export.torch_file import left_out, to_know
+
+    return (*left_out(defaults), *to_know(defaults))
+
+
+def _optuna(defaults: Defaults) -> str:
+    from reports.export.optuna_file import optuna_file
+
+    return optuna_file(defaults)
+
+
+FORMATS: Mapping[str, Format] = {
+    "yaml": Format(write=yaml_text, reads_back=True),
+    "json": Format(write=json_text, reads_back=True),
+    "markdown": Format(write=_markdown),
+    "latex": Format(write=_latex),
+    "python": Format(write=_python, notes=_python_notes),
+    "optuna": Format(write=_optuna),
 }
-"""Formats that are written, never read back."""

@@ -74,15 +74,15 @@ def _effects(defaults: Defaults) -> list[str]:
         numbers = [f"{each.margins:+.2f}", ends, f"{each.points:+.2f}", str(each.tasks)]
         named = [escaped(row.name), escaped(f"{each.level} against {row.recommended}")]
         lines.append(" & ".join([*named, *numbers]) + r" \\")
-    said = " ".join(
+    caption = " ".join(
         f"{one[:1].upper()}{one[1:]}." for one in (defaults.reading.effects, defaults.reading.margins) if one
     )
-    return [*lines, r"\hline", r"\end{tabular}", rf"\caption{{{escaped(said)}}}", r"\end{table}"]
+    return [*lines, r"\hline", r"\end{tabular}", rf"\caption{{{escaped(caption)}}}", r"\end{table}"]
 
 
 def _caveats(defaults: Defaults) -> list[str]:
-    found = [rf"\item {escaped(f'{whose}: {note}.')}" for whose, note in caveats(defaults)]
-    return [r"\begin{itemize}", *found, r"\end{itemize}"] if found else []
+    items = [rf"\item {escaped(f'{whose}: {note}.')}" for whose, note in caveats(defaults)]
+    return [r"\begin{itemize}", *items, r"\end{itemize}"] if items else []
 
 
 def _shown(cell: TextbookCell | None) -> str:

@@ -42,12 +42,12 @@ def markdown(defaults: Defaults) -> str:
         reading = defaults.reading
         lines += ["", f"Value: {reading.value}. Search in: {reading.range}."]
         lines += [
-            f"{name} (margins): {said}."
-            for name, said in (
+            f"{name} (margins): {text}."
+            for name, text in (
                 ("Left untuned", reading.loss_if_untuned_margins),
                 ("New family", reading.leave_one_task_out_margins),
             )
-            if said
+            if text
         ]
     versions = ", ".join(f"{escaped(name)} {escaped(version)}" for name, version in defaults.versions.items())
     return "\n".join([*lines, "", f"Versions: {versions}.", ""])
@@ -100,10 +100,10 @@ def _effects(defaults: Defaults) -> list[str]:
             cells = [where, escaped(each.level), mine, gap, f"{each.points:+.2f}", str(each.tasks)]
             lines.append("| " + " | ".join([*cells, errors.get(each.level, "")]) + " |")
     reading = defaults.reading
-    said = [f"{one[:1].upper()}{one[1:]}." for one in (reading.effects, reading.margins) if one]
+    legend = [f"{one[:1].upper()}{one[1:]}." for one in (reading.effects, reading.margins) if one]
     spans = [f"{row.name} {describe_margin(row.margin_points)}" for row in defaults.rows if row.margin_points]
     margins = [f"A margin in points: {escaped(', '.join(spans))}."] if spans else []
-    return [*lines, "", *said, *margins, ""]
+    return [*lines, "", *legend, *margins, ""]
 
 
 def _textbook_layout(defaults: Defaults) -> list[str]:
@@ -128,5 +128,5 @@ def _textbook_layout(defaults: Defaults) -> list[str]:
 
 def escaped(text: str) -> str:
     """Names come from users: nothing in them may open a link, a tag or a new cell."""
-    plain = " ".join(text.split())
-    return "".join("\\" + char if char in "\\|<>[]`*#!&" else char for char in plain)
+    line = " ".join(text.split())
+    return "".join("\\" + char if char in "\\|<>[]`*#!&" else char for char in line)

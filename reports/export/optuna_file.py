@@ -89,12 +89,12 @@ def optuna_file(defaults: Defaults) -> str:
 def _why(defaults: Defaults, recipe: Recipe) -> dict[str, str]:
     """Name, as in what `suggest` gives -> why it is what it is."""
     shared = set(recipe.levels) & set(recipe.numbers)
-    found = {
+    reasons = {
         f"{name}_kind" if name in shared else name: reason(defaults, recipe, "factor", name)
         for name in recipe.levels
     }
-    found |= {name: reason(defaults, recipe, "number", name) for name in recipe.numbers}
-    return found | {
+    reasons |= {name: reason(defaults, recipe, "number", name) for name in recipe.numbers}
+    return reasons | {
         name: reason(defaults, recipe, "setting", name) for name in SETTING_NAMES if name in recipe.chosen_by
     }
 

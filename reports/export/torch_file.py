@@ -83,11 +83,11 @@ def torch_file(defaults: Defaults) -> str:
 
 
 def left_out(defaults: Defaults) -> tuple[str, ...]:
-    """What the file does not do though a recipe says so, a line each with the reason."""
+    """What a recipe has and the file leaves out, a line each with the reason."""
     own = own_network(defaults)
-    found: list[str] = []
+    notes: list[str] = []
     if own:
-        found.append(
+        notes.append(
             f"build_model: the study's network ({defaults.scope.network}) is not written out here; "
             "`fit` trains a module of your own, by the rest of the recipe"
         )
@@ -95,10 +95,10 @@ def left_out(defaults: Defaults) -> tuple[str, ...]:
         config = completed(recipe)
         for factor, level in config.levels.items():
             if level not in TABLES[factor]:  # type: ignore[operator]
-                found.append(f"{factor} {level} of regime {recipe.regime}: {_why(factor, level)}")
+                notes.append(f"{factor} {level} of regime {recipe.regime}: {_why(factor, level)}")
         for what, why in _combinations(config, own):
-            found.append(f"{what} of regime {recipe.regime}: {why}")
-    return tuple(map(comment_text, found))
+            notes.append(f"{what} of regime {recipe.regime}: {why}")
+    return tuple(map(comment_text, notes))
 
 
 def to_know(defaults: Defaults) -> tuple[str, ...]:
@@ -121,8 +121,8 @@ def written_recipe(recipe: Recipe, own: bool) -> Recipe:
         factor = what.split()[0]
         if factor in levels:
             levels[factor] = FACTORS[factor].framework_default
-    kept = {n: v for n, v in config.numbers.items() if n in complete(levels).numbers}
-    filled = complete(levels, kept, setting=config.setting)
+    numbers = {n: v for n, v in config.numbers.items() if n in complete(levels).numbers}
+    filled = complete(levels, numbers, setting=config.setting)
     return Recipe(
         regime=recipe.regime,
         levels=dict(filled.levels),
@@ -143,14 +143,14 @@ def own_network(defaults: Defaults) -> bool:
 
 def identifiers(regimes: list[str]) -> dict[str, str]:
     """Regime -> what the names of its functions end with (`model_for_...`), each its own."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for regime in regimes:
         name = re.sub(r"\W", "_", regime, flags=re.ASCII).lower()
         name = name if name[:1].isalpha() else f"regime_{name}"
-        while name in found.values():
+        while name in names.values():
             name += "_"
-        found[regime] = name
-    return found
+        names[regime] = name
+    return names
 
 
 def _why(factor: str, level: str) -> str:
@@ -159,18 +159,18 @@ def _why(factor: str, level: str) -> str:
 
 def _combinations(config: Config, own: bool) -> list[tuple[str, str]]:
     """(what, why) of levels that can be written alone, but not here."""
-    levels, found = config.levels, []
+    levels, notes = config.levels, []
     if config.setting.precision != "float32":
-        found.append((f"precision {config.setting.precision}", "the file trains in float32"))
+        notes.append((f"precision {config.setting.precision}", "the file trains in float32"))
     if levels["warmup"] != "none" and levels["schedule"] in ("performance", *parts.ONE_CYCLES):
         why = f"torch's scheduler for {levels['schedule']} cannot be put behind a warm-up"
-        found.append((f"warmup {levels['warmup']}", why))
+        notes.append((f"warmup {levels['warmup']}", why))
     if own:
         if levels["input_scaling"] == "batch_norm":
-            found.append(("input_scaling batch_norm", "a first layer is your own network's to have"))
+            notes.append(("input_scaling batch_norm", "a first layer is your own network's to have"))
         if levels["weight_constraint"] == "symmetric":
-            found.append(("weight_constraint symmetric", "how weights are read is your own network's"))
-    return found
+            notes.append(("weight_constraint symmetric", "how weights are read is your own network's"))
+    return notes
 
 
 def _wrapped(note: str) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from search_spaces.activation_gains import activation_gain
-from search_spaces.dropout import DROPOUT
 
 Numbers = Mapping[str, float]
 """Number -> value, as in a recipe."""
@@ -119,13 +118,6 @@ DROPOUTS: Mapping[str, str] = {
 }
 """The layer that drops; `HiddenLinear` drops weights, and takes the place of the linear map."""
 
-
-def dropout_rates(level: str, numbers: Numbers, layers: int) -> tuple[float, list[float]]:
-    """The rate of the inputs and of each of `layers` hidden layers."""
-    rate, build = numbers.get("dropout_rate", 0.0), DROPOUT.level(level).build
-    return rate if build.inputs else 0.0, build.rates(rate, layers)
-
-
 BETAS = "betas=({beta1}, {beta2}), eps={eps}"
 NADAM = "torch.optim.NAdam({groups}, lr={learning_rate}, " + BETAS
 RADAM = "torch.optim.RAdam({groups}, lr={learning_rate}, " + BETAS
@@ -200,7 +192,7 @@ ONE_CYCLES: Mapping[str, str] = {
     "one_cycle_linear": ', pct_start=0.45, anneal_strategy="linear", three_phase=True',
     "one_cycle_fixed_momentum": "",
 }
-"""What torch's OneCycleLR is told besides the peak and the steps."""
+"""Arguments of torch's OneCycleLR besides the peak and the steps."""
 
 SCALINGS: Mapping[str, tuple[str, ...]] = {
     "z_score": (

@@ -83,8 +83,8 @@ def _items(defaults: Defaults, recipe: Recipe) -> tuple[int, int]:
 def _network_notes(defaults: Defaults, recipe: Recipe) -> Lines:
     """What the study says of the network itself, for a network of one's own to follow."""
     names = (*parts.MODEL_FACTORS, "weight_constraint", "depth", "width", "funnel", "residual", "network")
-    found = [line for name in names for line in noted(defaults, recipe, name, indent=0)]
-    return ["# Of the network itself the study says:", *found] if found else []
+    notes = [line for name in names for line in noted(defaults, recipe, name, indent=0)]
+    return ["# Of the network itself the study says:", *notes] if notes else []
 
 
 def _model(recipe: Recipe) -> dict[str, Any]:

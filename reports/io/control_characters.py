@@ -1,9 +1,8 @@
-"""Characters that act on whoever reads a text: terminal codes, formulas, marks that turn the writing."""
+"""Characters that act on the reader's program: terminal codes, formulas, marks of writing direction."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Any
 
 ACTING = re.compile(
@@ -26,13 +25,13 @@ FORMULA = re.compile(rf"(^\s*|[;|\t\r\n]\s*)(?=[{re.escape(''.join(FORMULA_START
 
 def acting(text: str) -> str:
     """The first character that acts, as U+XXXX; '' where there is none."""
-    found = ACTING.search(text)
-    return f"U+{ord(found[0]):04X}" if found else ""
+    match = ACTING.search(text)
+    return f"U+{ord(match[0]):04X}" if match else ""
 
 
 def harmless(text: str, most: int = 4000) -> str:
     """Text for a terminal or a log: what acts is named (<U+001B>), and the end of a long text is cut."""
-    clean = ACTING.sub(lambda found: f"<{acting(found[0])}>", text)
+    clean = ACTING.sub(lambda match: f"<{acting(match[0])}>", text)
     return clean if len(clean) <= most else f"{clean[: most - 3]}..."
 
 
@@ -40,20 +39,5 @@ def cell(value: Any) -> Any:
     """A value for a CSV file: text comes from users, so every formula in it is quoted by an apostrophe."""
     if not isinstance(value, str):
         return value
-    clean = FORMULA.sub(lambda found: f"{found[0]}'", harmless(value))
+    clean = FORMULA.sub(lambda match: f"{match[0]}'", harmless(value))
     return f"'{clean}" if clean.startswith(("\t", "\r", "\n")) else clean
-
-
-def on_one_line(text: str) -> str:
-    """The first character of a name that ends its line or cannot be seen, as U+XXXX; '' where none does.
-
-    Joiners that scripts and emoji need (U+200C, U+200D) are let through.
-    """
-    for char in text:
-        if char not in "\u200c\u200d" and unicodedata.category(char) in HIDDEN:
-            return f"U+{ord(char):04X}"
-    return ""
-
-
-HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode's categories of controls, formats, half pairs, and ends of lines and paragraphs."""

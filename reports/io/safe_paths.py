@@ -57,10 +57,10 @@ def read_bounded(file: Path, most: int = LONGEST) -> bytes:
         TooLongError: it is longer.
     """
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as found:
+    with os.fdopen(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError("not a regular file")
-        data = found.read(most + 1)
+        data = stream.read(most + 1)
     if len(data) > most:
         raise TooLongError(f"longer than {most} bytes; such a file has at most {most}")
     return data

@@ -1,4 +1,4 @@
-"""How much a YAML file from outside may hold: told while it is read, before anything is made of it."""
+"""Limits on a YAML file from outside, checked event by event before anything is built from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_TEXT = 5000
 
 
 class YamlLimitError(ValueError):
-    """What a file holds too much of, or what it may not hold at all."""
+    """A file exceeds a limit or uses a feature of YAML that is not allowed."""
 
     def __init__(self, line: int, rule: str) -> None:
         super().__init__(f"line {line}: {rule}")
@@ -22,7 +22,7 @@ class YamlLimitError(ValueError):
 
 
 def examine(text: str, loader: type[Any], *, most: int) -> None:
-    """Reads a text event by event, which neither recurses nor keeps anything.
+    """Checks a text event by event, without recursion and without storing anything.
 
     Args:
         text: YAML.
@@ -30,8 +30,8 @@ def examine(text: str, loader: type[Any], *, most: int) -> None:
         most: names and values, lists and mappings, in all.
 
     Raises:
-        Excess: nested too deep, too many or too long values, characters that act, anchors and aliases (a
-            short file of those stands for a huge one), tags (they say what is made of a value).
+        YamlLimitError: nested too deep, too many or too long values, control characters, anchors and
+            aliases (a short file of those expands to a huge one), tags (they construct objects).
         yaml.YAMLError: not YAML.
     """
     depth = count = 0

@@ -74,12 +74,12 @@ class OtherTables:
     @property
     def unpaired(self) -> tuple[Pairing, ...]:
         """The textbook's pairings that the study does not cover."""
-        return tuple(pair for pair in self.pairings if not pair.found)
+        return tuple(pair for pair in self.pairings if not pair.cells)
 
     @property
     def ungraded(self) -> tuple[GradedOptimizer, ...]:
         """The textbook's optimizers that the study does not cover."""
-        return tuple(row for row in self.graded if not row.found)
+        return tuple(row for row in self.graded if not row.results)
 
     @property
     def sheets(self) -> tuple[TableData, ...]:
@@ -95,11 +95,11 @@ class OtherTables:
         rows: list[tuple[str | float | int, ...]] = []
         for pair in self.pairings:
             book = " ".join(pair.textbook)
-            for one in pair.found:
+            for one in pair.cells:
                 ends = map(_finite, one.interval)
-                said = (pair.activation, one.regime, book, one.least, one.against)
-                rows.append((*said, one.margins, *ends, one.over, one.families))
-            if not pair.found:
+                row_name = (pair.activation, one.regime, book, one.least, one.against)
+                rows.append((*row_name, one.margins, *ends, one.over, one.families))
+            if not pair.cells:
                 rows.append((pair.activation, NOT_COVERED, book, *[""] * 7))
         return TableData(
             name="initializer-by-activation",
@@ -113,13 +113,13 @@ class OtherTables:
         rows: list[tuple[str | float | int, ...]] = []
         for row in self.graded:
             book = (row.textbook.speed, row.textbook.quality) if row.textbook else ("", "")
-            for one in row.found:
+            for one in row.results:
                 times = one.ratio or ("", "", "")
                 reached = "" if one.reached is None else one.reached
                 ends = map(_finite, one.interval)
                 speed = (row.level, one.regime, *book, one.speed, *times, reached)
                 rows.append((*speed, one.quality, one.margins, *ends, one.best, one.families))
-            if not row.found:
+            if not row.results:
                 rows.append((row.level, NOT_COVERED, *book, *[""] * 11))
         return TableData(
             name="optimizers-by-speed-and-quality",
@@ -159,28 +159,28 @@ def other_tables_markdown(tables: OtherTables) -> str:
     return "\n".join(lines)
 
 
-def _pairing_lines(found: Sequence[Pairing]) -> list[str]:
+def _pairing_lines(pairings: Sequence[Pairing]) -> list[str]:
     lines = []
-    for pair in found:
+    for pair in pairings:
         book = " or ".join(pair.textbook) or "–"
-        for one in pair.found:
+        for one in pair.cells:
             whose = "the textbook's" if one.paired else "the next"
             gap = f"{_ranged(one.margins, *one.interval)} to {one.against}, {whose}"
             lines.append(_line(pair.activation, one.regime, book, one.least, gap, str(one.families)))
-        if not pair.found:
+        if not pair.cells:
             lines.append(_line(pair.activation, NOT_COVERED, book, "", "", ""))
     return lines
 
 
-def _graded_lines(found: Sequence[GradedOptimizer]) -> list[str]:
+def _graded_lines(graded: Sequence[GradedOptimizer]) -> list[str]:
     lines = []
-    for row in found:
+    for row in graded:
         speed, quality = (row.textbook.speed, row.textbook.quality) if row.textbook else ("–", "–")
-        for one in row.found:
+        for one in row.results:
             gap = "0" if row.level == one.best else _ranged(one.margins, *one.interval)
             cells = (row.level, one.regime, speed, one.speed, _steps(one), quality, one.quality, gap)
             lines.append(_line(*cells, str(one.families)))
-        if not row.found:
+        if not row.results:
             lines.append(_line(row.level, NOT_COVERED, speed, "", "", quality, "", "", ""))
     return lines
 

@@ -222,12 +222,12 @@ def _medians(trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
         rate = t.learning_rate or 0.0
         height = REGRET_SHOWN if t.diverged else min(t.regret, REGRET_SHOWN)
         bins.setdefault(int(np.floor(2 * np.log10(rate))), []).append((float(np.log10(rate)), height))
-    kept = [np.median(np.array(bins[key]), axis=0) for key in sorted(bins) if len(bins[key]) >= 3]
-    return [float(10 ** point[0]) for point in kept], [float(point[1]) for point in kept]
+    medians = [np.median(np.array(bins[key]), axis=0) for key in sorted(bins) if len(bins[key]) >= 3]
+    return [float(10 ** point[0]) for point in medians], [float(point[1]) for point in medians]
 
 
 def styled() -> AbstractContextManager[None]:
-    """Draw inside of it: sizes, and colours that the page replaces."""
+    """Context for drawing: sizes, and colours that the page replaces."""
     context: AbstractContextManager[None] = style.context(["default", _STYLE])
     return context
 
@@ -255,8 +255,8 @@ def _under(axes: Axes, left: str, right: str) -> None:
 
 def brief(text: str, most: int = 18) -> str:
     """The text, cut to what fits beside an axis."""
-    plain = " ".join(text.split())
-    return plain if len(plain) <= most else plain[: most - 1] + "…"
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def svg(figure: Figure, name: str) -> str:

@@ -15,7 +15,7 @@ from reports.claims.ledger import workspace_entries
 from reports.evidence.search_record import SearchRecord
 from reports.evidence.study_record import StudyRecord
 from reports.evidence.validity import validity_status
-from reports.io.dataclass_files import from_dict, optional_field, to_dict
+from reports.io.dataclass_files import from_dict, json_text, optional_field
 from reports.io.safe_paths import read_bounded, write
 from reports.pages.study_page import environment
 from reports.statistics.decision import Label
@@ -72,7 +72,7 @@ def summarized(record: StudyRecord | SearchRecord) -> Summary:
             rows=(),
         )
     now = validity_status(record)
-    found = verdicts(record) if now.kind == "evidence" else ()
+    judged = verdicts(record) if now.kind == "evidence" else ()
     return Summary(
         name=record.name,
         title=record.title or record.name,
@@ -90,15 +90,14 @@ def summarized(record: StudyRecord | SearchRecord) -> Summary:
                 fallback=v.decided_by == "fallback",
                 trained=None if v.trained else False,
             )
-            for v in found
+            for v in judged
         ),
     )
 
 
 def noted(record: StudyRecord | SearchRecord, folder: Path) -> None:
     """Leaves the study's summary beside its report."""
-    text = json.dumps(to_dict(summarized(record)), indent=2, ensure_ascii=False)
-    write(folder / SUMMARY, text + "\n")
+    write(folder / SUMMARY, json_text(summarized(record)))
 
 
 def write_index(folder: Path) -> Path:

@@ -49,7 +49,7 @@ class Pairing:
     activation: str
     textbook: tuple[str, ...]
     """Initializers that the textbook pairs with it; () where it has no word on it."""
-    found: tuple[InitializerCell, ...]
+    cells: tuple[InitializerCell, ...]
     """One for each regime that has tasks with it; () where the study covers it nowhere."""
 
 
@@ -60,19 +60,19 @@ def pairings(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[Pairing, ..
         record: says which activation a task's networks had.
         rows: the evidence of all rows.
     """
-    found: dict[str, list[InitializerCell]] = {}
+    cells: dict[str, list[InitializerCell]] = {}
     judged = rows_of(ROW, rows)
     for evidence in judged:
         shared = evidence.of(*evidence.levels)
         used = _activations(record, evidence.regime)
         for activation in sorted({used[task] for task in shared.tasks}):
-            there = np.array([used[task] == activation for task in shared.tasks])
-            found.setdefault(activation, []).append(_beside(activation, shared.on(there)))
+            uses_activation = np.array([used[task] == activation for task in shared.tasks])
+            cells.setdefault(activation, []).append(_beside(activation, shared.on(uses_activation)))
     if not judged:
         return ()
-    names = (*PAIRINGS, *sorted(set(found) - set(PAIRINGS)))
+    names = (*PAIRINGS, *sorted(set(cells) - set(PAIRINGS)))
     return tuple(
-        Pairing(activation=name, textbook=PAIRINGS.get(name, ()), found=tuple(found.get(name, ())))
+        Pairing(activation=name, textbook=PAIRINGS.get(name, ()), cells=tuple(cells.get(name, ())))
         for name in names
     )
 

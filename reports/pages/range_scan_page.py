@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from reports.evidence.range_scan_record import SCOPE, RangeScanRecord, span
-from reports.io.dataclass_files import to_dict
+from reports.io.dataclass_files import json_text
 from reports.io.safe_paths import make_folder, write
 from reports.pages.index_page import SUMMARY, Summary, write_index
 from reports.pages.study_page import environment
 
 
-def write_scope_page(found: RangeScanRecord, folder: Path) -> Path:
+def write_scope_page(record: RangeScanRecord, folder: Path) -> Path:
     """Writes `index.html` into `folder`, and lists it on the index page beside; returns the page's path."""
     make_folder(folder)
-    html = build(found)
+    html = build(record)
     summary = Summary(
-        name=found.name,
-        title=f"Ranges: {found.title or found.name}",
+        name=record.name,
+        title=f"Ranges: {record.title or record.name}",
         kind="scope",
-        standing="exploratory" if found.complete else "interim",
-        reason="" if found.complete else "not all members are there yet",
-        scope=f"tasks that are never judged: {', '.join(found.facts)}; {found.hardware}",
-        finished=found.finished,
-        planned=found.planned,
+        standing="exploratory" if record.complete else "interim",
+        reason="" if record.complete else "not all members are there yet",
+        scope=f"tasks that are never judged: {', '.join(record.facts)}; {record.hardware}",
+        finished=record.finished,
+        planned=record.planned,
         rows=(),
     )
-    text = json.dumps(to_dict(summary), indent=2, ensure_ascii=False)
-    write(folder / SUMMARY, text + "\n")
+    write(folder / SUMMARY, json_text(summary))
     page = folder / "index.html"
     write(page, html)
     write_index(folder.parent)
     return page
 
 
-def build(found: RangeScanRecord) -> str:
+def build(record: RangeScanRecord) -> str:
     """The page's text."""
-    html = environment().get_template("scope.html").render(found=found, scope=SCOPE, span=span)
+    html = environment().get_template("scope.html").render(record=record, scope=SCOPE, span=span)
     return html + "\n"

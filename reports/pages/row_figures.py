@@ -107,11 +107,11 @@ def effect_by_depth(name: str, crossing: Crossing) -> FigurePanel:
         axes.axhline(0, color=MUTED, lw=0.8)
         for units in crossing.units:
             axes.plot(depths, units, "-", lw=0.7, color=MUTED, alpha=0.6)
-        low, high = crossing.found.low, crossing.found.high
+        low, high = crossing.crossover.low, crossing.crossover.high
         if np.isfinite([low, high]).all():
             axes.plot([float(low), float(high)], [0, 0], "-", lw=5, color=ACCENT, alpha=0.55, clip_on=False)
-        if np.isfinite(crossing.found.depth):
-            axes.plot([float(crossing.found.depth)], [0], "D", ms=6, mew=0, color=ACCENT)
+        if np.isfinite(crossing.crossover.depth):
+            axes.plot([float(crossing.crossover.depth)], [0], "D", ms=6, mew=0, color=ACCENT)
         spread = np.clip([crossing.mean - crossing.low, crossing.high - crossing.mean], 0, 2 * CLIP)
         axes.errorbar(
             depths, crossing.mean, yerr=spread, fmt="o-", lw=1.8, ms=5.5, mew=0, capsize=3, color=SERIES[0]
@@ -148,13 +148,13 @@ def effect_by_depth(name: str, crossing: Crossing) -> FigurePanel:
         )
 
 
-def effect_map(name: str, found: EffectMap) -> FigurePanel:
-    """The mean effect at every depth and size that was asked: shaded within a margin, coloured beyond."""
+def effect_map(name: str, effects: EffectMap) -> FigurePanel:
+    """The mean effect at every depth and size of the study: shaded within a margin, coloured beyond."""
     with styled():
-        figure, axes = panel(height=0.9 + 0.42 * len(found.depths), left=0.66, bottom=0.55)
-        for d in range(len(found.depths)):
-            for n in range(len(found.sizes)):
-                value = float(found.mean[d, n])
+        figure, axes = panel(height=0.9 + 0.42 * len(effects.depths), left=0.66, bottom=0.55)
+        for d in range(len(effects.depths)):
+            for n in range(len(effects.sizes)):
+                value = float(effects.mean[d, n])
                 if np.isnan(value):
                     continue
                 colour = BAND if abs(value) <= 1 else SERIES[0] if value > 0 else ACCENT
@@ -162,22 +162,24 @@ def effect_map(name: str, found: EffectMap) -> FigurePanel:
                 axes.fill([n - 0.48, n + 0.48, n + 0.48, n - 0.48], [d - 0.46, d - 0.46, d + 0.46, d + 0.46],
                           color=colour, alpha=strength, lw=0)  # fmt: skip
                 axes.text(n, d, f"{value:+.1f}".replace("-", "−"), ha="center", va="center", color=INK)
-        axes.set_xlim(-0.5, len(found.sizes) - 0.5)
-        axes.set_ylim(-0.5, len(found.depths) - 0.5)
-        axes.set_xticks(range(len(found.sizes)), [str(size) for size in found.sizes])
-        axes.set_yticks(range(len(found.depths)), [str(depth) for depth in found.depths])
+        axes.set_xlim(-0.5, len(effects.sizes) - 0.5)
+        axes.set_ylim(-0.5, len(effects.depths) - 0.5)
+        axes.set_xticks(range(len(effects.sizes)), [str(size) for size in effects.sizes])
+        axes.set_yticks(range(len(effects.depths)), [str(depth) for depth in effects.depths])
         axes.set_xlabel("training items")
         axes.set_ylabel("hidden layers")
         rows = tuple(
-            (depth, size, "" if np.isnan(found.mean[d, n]) else float(found.mean[d, n]))
-            for d, depth in enumerate(found.depths)
-            for n, size in enumerate(found.sizes)
+            (depth, size, "" if np.isnan(effects.mean[d, n]) else float(effects.mean[d, n]))
+            for d, depth in enumerate(effects.depths)
+            for n, size in enumerate(effects.sizes)
         )
         return FigurePanel(
             name=name,
-            title=f"{found.level} against {found.against}, by depth and training items",
-            description=f"Mean margins by which {found.level} is worse than {found.against}: "
-            + "; ".join(f"{depth} layers, {size} items: {said or 'not asked'}" for depth, size, said in rows),
+            title=f"{effects.level} against {effects.against}, by depth and training items",
+            description=f"Mean margins by which {effects.level} is worse than {effects.against}: "
+            + "; ".join(
+                f"{depth} layers, {size} items: {shown or 'not asked'}" for depth, size, shown in rows
+            ),
             svg=svg(figure, name),
             columns=("hidden_layers", "training_items", "effect_in_margins"),
             rows=rows,

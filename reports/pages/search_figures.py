@@ -59,7 +59,7 @@ def error_curve(record: SearchRecord, best: Evaluation) -> FigurePanel:
 
 
 def history(record: SearchRecord) -> FigurePanel:
-    """Every trial's validation error in the order asked, and the best of the finished ones so far."""
+    """Every trial's validation error in the order of proposal, and the best finished one so far."""
     low, high = ends(record)
     rows, best, line = [], math.inf, []
     for row in record.evaluations:
@@ -110,11 +110,11 @@ def importance(record: SearchRecord) -> FigurePanel | None:
         axes.set_xlim(0, max([*shares, 1e-9]) * 1.05)
         axes.set_xlabel("share of importance (PED-ANOVA)")
         axes.spines["left"].set_visible(False)
-        said = ", ".join(f"{name} {share:.0%}" for name, share in record.importances)
+        text = ", ".join(f"{name} {share:.0%}" for name, share in record.importances)
         return FigurePanel(
             name="importance",
             title="What the best tenth has in common",
-            description=f"Importance by PED-ANOVA: {said}.",
+            description=f"Importance by PED-ANOVA: {text}.",
             svg=svg(figure, "importance"),
             columns=("parameter", "share"),
             rows=tuple(record.importances),
@@ -243,8 +243,8 @@ def ended_at(row: Evaluation) -> float:
 
 def ends(record: SearchRecord) -> tuple[float, float]:
     """The least and the largest error of an axis in the logarithm; smaller ones lie on its lower edge."""
-    found = [error for row in record.evaluations if (error := ended_at(row)) >= SMALLEST]
-    return (0.85 * min(found), 1.15 * max(found)) if found else (SMALLEST, 1.0)
+    errors = [error for row in record.evaluations if (error := ended_at(row)) >= SMALLEST]
+    return (0.85 * min(errors), 1.15 * max(errors)) if errors else (SMALLEST, 1.0)
 
 
 _LOOKS: dict[str, dict[str, object]] = {
@@ -255,7 +255,7 @@ _LOOKS: dict[str, dict[str, object]] = {
 
 
 def _along(dimension: Dimension, value: Value, number: int) -> float:
-    """Where a value stands on a slice; trials of one choice stand apart, each always at its place."""
+    """A value's place on a slice; trials of one choice are spread, each always to the same place."""
     if dimension.values:
         return dimension.values.index(value) + 0.5 * (_spread(number) - 0.5)
     return float(value)
@@ -281,10 +281,10 @@ def _ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     """Round values of an axis in the logarithm, and their texts: decades, or 1, 2 and 5 in a short one."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1,) if len(decades) > 4 else (1, 2, 5)
-    found = [step * 10.0**power for power in decades for step in steps]
-    inside = [value for value in found if low * 0.999 <= value <= high * 1.001]
-    kept = inside[:: -(-len(inside) // 7) or 1]
-    return kept, [f"{value:g}" for value in kept]
+    ticks = [step * 10.0**power for power in decades for step in steps]
+    inside = [value for value in ticks if low * 0.999 <= value <= high * 1.001]
+    shown = inside[:: -(-len(inside) // 7) or 1]
+    return shown, [f"{value:g}" for value in shown]
 
 
 def _labels(dimension: Dimension) -> list[tuple[float, str]]:
@@ -298,8 +298,8 @@ def _labels(dimension: Dimension) -> list[tuple[float, str]]:
 def _most_important(record: SearchRecord) -> Sequence[Dimension]:
     """In the order of the study file, at most MOST_AXES of them."""
     rank = {name: place for place, (name, _) in enumerate(record.importances)}
-    kept = sorted(record.space, key=lambda d: rank.get(d.name, len(rank)))[:MOST_AXES]
-    return [dimension for dimension in record.space if dimension in kept]
+    chosen = sorted(record.space, key=lambda d: rank.get(d.name, len(rank)))[:MOST_AXES]
+    return [dimension for dimension in record.space if dimension in chosen]
 
 
 def _broken(name: str) -> str:

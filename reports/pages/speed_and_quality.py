@@ -56,7 +56,7 @@ class GradedOptimizer:
 
     level: str
     textbook: TextbookRating | None
-    found: tuple[OptimizerResult, ...]
+    results: tuple[OptimizerResult, ...]
     """One for each regime; () where the study does not cover it."""
 
 
@@ -70,16 +70,16 @@ def graded(
         rows: the evidence of all rows.
         targets: regime -> task -> validation error to get to (`time_to_target.targets`).
     """
-    found: dict[str, list[OptimizerResult]] = {}
+    results: dict[str, list[OptimizerResult]] = {}
     judged = rows_of(ROW, rows)
     for evidence in judged:
         for level, one in _measured(record, evidence, targets[evidence.regime]).items():
-            found.setdefault(level, []).append(one)
+            results.setdefault(level, []).append(one)
     if not judged:
         return ()
-    names = (*STARS, *(level for level in found if level not in STARS))
+    names = (*STARS, *(level for level in results if level not in STARS))
     return tuple(
-        GradedOptimizer(level=name, textbook=STARS.get(name), found=tuple(found.get(name, ())))
+        GradedOptimizer(level=name, textbook=STARS.get(name), results=tuple(results.get(name, ())))
         for name in names
     )
 
@@ -96,12 +96,12 @@ def _measured(
     compared = shared.compared(looks=1)
     best = least_first(compared.mean)[0]
     soonest, times = _times(record, evidence, targets)
-    found = {}
+    results = {}
     for i, level in enumerate(shared.levels):
         margins = float(compared.mean[i, best])
         time = times.get(level)
         ratio = 1.0 if level == soonest else time.ratio[0] if time and time.ratio else None
-        found[level] = OptimizerResult(
+        results[level] = OptimizerResult(
             regime=evidence.regime,
             speed="not measured" if ratio is None else stars(ratio, SPEED),
             quality=stars(margins, QUALITY),
@@ -112,7 +112,7 @@ def _measured(
             best=shared.levels[best],
             families=len(shared.families),
         )
-    return found
+    return results
 
 
 def _times(

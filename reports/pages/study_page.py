@@ -213,21 +213,21 @@ def _answers(
 
 
 def _depths(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[Depths, ...]:
-    """The questions asked at several depths."""
-    found = []
+    """The questions with regimes of several depths."""
+    panels = []
     for number, one in enumerate(crossings(record, rows), start=1):
         if isinstance(one, NoCrossover):
-            found.append(Depths(factor=one.factor, sentences=(one.reason,), picture=None))
+            panels.append(Depths(factor=one.factor, sentences=(one.reason,), picture=None))
         else:
             assert isinstance(one, Crossing)
             name = f"depth-{number}-{slug(one.factor)}-{slug(one.against)}"
             picture = row_figures.effect_by_depth(name, one)
-            found.append(Depths(factor=one.factor, sentences=one.sentences, picture=picture))
+            panels.append(Depths(factor=one.factor, sentences=one.sentences, picture=picture))
     for number, each in enumerate(effect_maps(record, rows), start=1):
         name = f"map-{number}-{slug(each.factor)}-{slug(each.against)}"
         picture = row_figures.effect_map(name, each)
-        found.append(Depths(factor=each.factor, sentences=(), picture=picture))
-    return tuple(found)
+        panels.append(Depths(factor=each.factor, sentences=(), picture=picture))
+    return tuple(panels)
 
 
 def _forests(
@@ -290,13 +290,13 @@ def _phases(record: StudyRecord) -> list[dict[str, Any]]:
     """Planned, run, diverged, failed and excluded by phase; the last is 0 by construction."""
     rows = []
     for phase in PHASES:
-        there = [row for row in record.evaluations if row.slot.phase == phase]
-        status = Counter(row.status for row in there)
+        members = [row for row in record.evaluations if row.slot.phase == phase]
+        status = Counter(row.status for row in members)
         rows.append(
             {
                 "phase": phase,
                 "planned": record.planned.get(phase, 0),
-                "run": len(there) - status["failed"],
+                "run": len(members) - status["failed"],
                 "diverged": status["diverged"],
                 "failed": status["failed"],
                 "excluded": 0,
@@ -332,22 +332,22 @@ def _spent(record: StudyRecord) -> list[dict[str, Any]]:
 
 def environment() -> Environment:
     """The templates, with the filters that they use."""
-    found = Environment(
+    templates = Environment(
         loader=PackageLoader("reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.globals |= {"kinds": kinds, "origins": ORIGINS}
-    found.filters["signed"] = lambda value: _number(value, "+.2f")
-    found.filters["short"] = lambda value: _number(value, ".4g")
-    found.filters["spelled"] = spelled
-    found.filters["p"] = _p_value
-    found.filters["percent"] = lambda value: f"{value:.0%}"
+    templates.globals |= {"kinds": kinds, "origins": ORIGINS}
+    templates.filters["signed"] = lambda value: _number(value, "+.2f")
+    templates.filters["short"] = lambda value: _number(value, ".4g")
+    templates.filters["spelled"] = spelled
+    templates.filters["p"] = _p_value
+    templates.filters["percent"] = lambda value: f"{value:.0%}"
     # Drawn by us; matplotlib escaped the names in it.
-    found.filters["drawing"] = lambda picture: Markup(picture.svg)
-    return found
+    templates.filters["drawing"] = lambda picture: Markup(picture.svg)
+    return templates
 
 
 def _number(value: float | None, form: str) -> str:

@@ -102,5 +102,5 @@ def _bca(units: Array, seed: int) -> tuple[float, float]:
     if np.ptp(units) == 0:
         return float(units[0]), float(units[0])
     numbers = np.random.Generator(np.random.Philox(seed))
-    found = scipy.stats.bootstrap((units,), np.mean, n_resamples=DRAWS, method="BCa", rng=numbers)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    result = scipy.stats.bootstrap((units,), np.mean, n_resamples=DRAWS, method="BCa", rng=numbers)
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)

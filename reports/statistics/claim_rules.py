@@ -89,16 +89,16 @@ def always_claim(u: EffectBounds, prediction_low: Array, reversed_tasks: NDArray
     Args:
         u: over all tasks.
         prediction_low: [...] lower end of the 95 % interval for a new family.
-        reversed_tasks: [...] tasks that the challenge stage proved reversed (`challenge.reversed_tasks`); -1
+        reversed_tasks: [...] tasks that the challenge stage proved reversed (`reversals.reversed_tasks`); -1
             where the stage was not run, so that the claim can be neither confirmed nor excused.
     """
-    found = states(u)
+    state = states(u)
     never = reversed_tasks == 0
     return np.select(
         [
-            (reversed_tasks > 0) | (found == "worse"),
-            (found == "better") & (prediction_low > -1.0) & never,
-            found == "tied",
+            (reversed_tasks > 0) | (state == "worse"),
+            (state == "better") & (prediction_low > -1.0) & never,
+            state == "tied",
         ],
         ["contradicted", "confirmed", "tied"],
         default="insufficient",
@@ -107,9 +107,9 @@ def always_claim(u: EffectBounds, prediction_low: Array, reversed_tasks: NDArray
 
 def usually_claim(u: EffectBounds, improve_low: Array) -> Strings:
     """'A generally beats B': better on average, and P(improve) above one half (lower bound [...])."""
-    found = states(u)
+    state = states(u)
     return np.select(
-        [(found == "better") & (improve_low > RELIABLE_SHARE), found == "tied", found == "worse"],
+        [(state == "better") & (improve_low > RELIABLE_SHARE), state == "tied", state == "worse"],
         ["confirmed", "tied", "contradicted"],
         default="insufficient",
     )
@@ -125,13 +125,13 @@ def ordering_claim(comparison: Comparison, order: tuple[int, ...], page_p: Array
         alpha: the trend's own level.
     """
     pairs = [better_claim(between(comparison, a, b)) for a, b in pairwise(order)]
-    found = np.stack(pairs, axis=-1)
-    good = np.isin(found, ("confirmed", "tied")).all(axis=-1)
-    half = 2 * (found == "confirmed").sum(axis=-1) >= len(pairs)
+    labels = np.stack(pairs, axis=-1)
+    good = np.isin(labels, ("confirmed", "tied")).all(axis=-1)
+    half = 2 * (labels == "confirmed").sum(axis=-1) >= len(pairs)
     return np.select(
         [
-            (found == "contradicted").any(axis=-1),
-            (found == "tied").all(axis=-1),
+            (labels == "contradicted").any(axis=-1),
+            (labels == "tied").all(axis=-1),
             good & half & (np.asarray(page_p) <= alpha),
         ],
         ["contradicted", "tied", "confirmed"],
@@ -150,19 +150,19 @@ def partial_order(comparison: Comparison) -> tuple[tuple[int, int], ...]:
     )
 
 
-def regime_claim(difference: EffectBounds, here: EffectBounds, there: EffectBounds) -> Strings:
+def regime_claim(difference: EffectBounds, in_first: EffectBounds, in_second: EffectBounds) -> Strings:
     """'A if shallow, B if deep'.
 
     Confirmed: the difference of differences is above 0 and A leads in the first regime, B in the second.
     Contradicted: one regime has the claimed sign reversed, proved.
 
     Args:
-        difference: u in the first regime minus u in the second (`regimes.contrast`).
-        here: u where A is claimed to be better.
-        there: u where B is.
+        difference: u in the first regime minus u in the second (`regime_interaction.contrast`).
+        in_first: u where A is claimed to be better.
+        in_second: u where B is.
     """
-    first, second = states(here), states(there)
-    signs = (here.mean > 0) & (there.mean < 0)
+    first, second = states(in_first), states(in_second)
+    signs = (in_first.mean > 0) & (in_second.mean < 0)
     return np.select(
         [
             (first == "worse") | (second == "better"),
@@ -183,11 +183,11 @@ def dose_claim(slope: EffectBounds, steps: Bools, trend: Array, *, alpha: float)
         trend: [...] one-sided p of Page's trend test.
         alpha: the trend's own level.
     """
-    found = states(slope)
+    state = states(slope)
     return np.select(
         [
-            found == "tied",
-            (found == "worse") | steps,
+            state == "tied",
+            (state == "worse") | steps,
             (slope.lower > 0) & (np.asarray(trend) <= alpha),
         ],
         ["tied", "contradicted", "confirmed"],
@@ -242,5 +242,5 @@ def _wilson(hits: int, count: int, alpha: float) -> tuple[float, float, float]:
     return hits / count, float(ends.low), float(ends.high)
 
 
-def _named(found: Strings, **names: str) -> Strings:
-    return np.select([found == state for state in names], list(names.values()), default="insufficient")
+def _named(state_names: Strings, **names: str) -> Strings:
+    return np.select([state_names == state for state in names], list(names.values()), default="insufficient")

@@ -1,7 +1,7 @@
 """The decision rule: which levels are proved good enough, and what the textbook row is called.
 
 Works on bounds [..., L, L] (see `compare`), so that simulated studies pass through the very same lines
-as real ones. Nothing here knows a level's name; levels stand in cost order, cheapest first.
+as real ones. Nothing here knows a level's name; levels are in cost order, cheapest first.
 """
 
 from __future__ import annotations

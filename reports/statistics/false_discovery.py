@@ -43,7 +43,7 @@ def state_p(u: EffectBounds, state: Strings, freedom: Array | float) -> Array:
 
     Args:
         u: effect and standard error; A better where above 0.
-        state: from `claims.states`.
+        state: from `claim_rules.states`.
         freedom: degrees of freedom.
     """
     superior = _tail(u.mean, u.error, freedom)
@@ -61,7 +61,7 @@ def adjusted(p: Array, method: Literal["bh", "by"] = "bh") -> Array:
 
 
 def adjudicate(labels: Sequence[Label], p: Sequence[float]) -> tuple[Adjusted, ...]:
-    """The labels that stand when all claims of the ledger are looked at together.
+    """The labels that remain after correction for all claims of the ledger.
 
     Every claim that was tested enters, also those without a verdict of their own: leaving them out would
     make the others look better than they are.
@@ -71,12 +71,12 @@ def adjudicate(labels: Sequence[Label], p: Sequence[float]) -> tuple[Adjusted, .
     if not labels:
         return ()
     values = np.asarray(p, dtype=float)
-    found = []
+    results = []
     for label, own, hochberg, yekutieli in zip(
         labels, p, adjusted(values), adjusted(values, "by"), strict=True
     ):
         stands = hochberg <= FALSE_DISCOVERIES
-        found.append(
+        results.append(
             Adjusted(
                 label=label if stands else "insufficient",
                 p=float(own),
@@ -85,7 +85,7 @@ def adjudicate(labels: Sequence[Label], p: Sequence[float]) -> tuple[Adjusted, .
                 withdrawn=not stands and label != "insufficient",
             )
         )
-    return tuple(found)
+    return tuple(results)
 
 
 def _tail(mean: Array, error: Array, freedom: Array | float) -> Array:

@@ -78,7 +78,7 @@ def race(
     running = np.ones(leading, dtype=bool)
     seen = np.zeros(leading, dtype=np.int64)
     spent = np.zeros(leading, dtype=np.int64)
-    kept: dict[str, Array] = {}
+    latest: dict[str, Array] = {}
     for place, look in enumerate(looks):
         inside = family < look
         absent = np.isnan(errors[..., inside, :, :]).any(axis=(-3, -2))
@@ -95,7 +95,7 @@ def race(
         )
         pairs = running[..., None, None] & surviving[..., :, None] & surviving[..., None, :]
         for name, fresh in vars(now).items():
-            kept[name] = np.where(pairs, fresh, kept.get(name, fresh))
+            latest[name] = np.where(pairs, fresh, latest.get(name, fresh))
         worse_than = (now.lower > 1.0) & pairs & ~np.eye(levels, dtype=bool)
         left = surviving & ~worse_than.any(axis=-1)
         # Clipped effects need not add up, so that levels could beat each other in a circle.
@@ -108,7 +108,7 @@ def race(
         if not running.any():
             break
     return Race(
-        comparison=Comparison(**kept),
+        comparison=Comparison(**latest),
         surviving=surviving,
         admissible=proved,
         families=seen,

@@ -64,7 +64,7 @@ def portfolio(units: Array) -> tuple[tuple[int, int], float]:
     """The two levels of which the better one costs least on average, and that mean regret.
 
     The user who tries both pays the smaller regret of each family. The cheapest pair wins ties (levels
-    stand in cost order).
+    are in cost order).
 
     Args:
         units: [F, L, L] family effects.

@@ -1,4 +1,4 @@
-"""How the regret of a level hangs on its numbers: the points of its searches, smoothed, task by task.
+"""How the regret of a level depends on its numbers: the points of its searches, smoothed, task by task.
 
 No two tasks tried the same points (every block has a design of its own), so that no value can be looked up in
 all of them. What a task would have shown at a value is estimated from its own points nearby.
@@ -50,13 +50,13 @@ class Surface:
 
 
 def widths_of(surfaces: Sequence[Surface]) -> dict[str, float]:
-    """Number -> the width of WIDTHS at which points foretell each other best, for all tasks together.
+    """Number -> the width of WIDTHS at which points predict each other best, over all tasks.
 
     Squared error at every point from the others of its task; the widths are chosen one number after the
     other, the smoothest of equals.
     """
     names = sorted({name for surface in surfaces for name in surface.points})
-    found = dict.fromkeys(names, FIRST_WIDTH)
+    widths = dict.fromkeys(names, FIRST_WIDTH)
     distances = [
         {name: (x[:, None] - x) for name, x in surface.points.items()}
         for surface in surfaces
@@ -65,11 +65,11 @@ def widths_of(surfaces: Sequence[Surface]) -> dict[str, float]:
     regrets = [surface.regret for surface in surfaces if len(surface.regret) > 2]
     for _ in range(SWEEPS if regrets else 0):
         for name in names:
-            errors = [_left_out(distances, regrets, {**found, name: width}) for width in WIDTHS]
-            found[name] = WIDTHS[int(np.argmin(errors))]
+            errors = [_left_out(distances, regrets, {**widths, name: width}) for width in WIDTHS]
+            widths[name] = WIDTHS[int(np.argmin(errors))]
         if len(names) == 1:
             break
-    return found
+    return widths
 
 
 def profiles(
@@ -85,7 +85,7 @@ def profiles(
 def _left_out(
     distances: Sequence[Mapping[str, Array]], regrets: Sequence[Array], widths: Mapping[str, float]
 ) -> float:
-    """Mean over tasks of the squared error of each point foretold from the others."""
+    """Leave-one-out squared error of the points, mean over tasks."""
     errors = []
     for between, regret in zip(distances, regrets, strict=True):
         near = _nearness([gap / widths[name] for name, gap in between.items()])
@@ -106,5 +106,5 @@ def _weighed(near: Array | None, regret: Array, count: int) -> Array:
         return np.full(count, regret.mean())
     # Far from every point the nearest one speaks alone, instead of 0 / 0.
     weight = np.exp(near - near.max(axis=1, keepdims=True))
-    found: Array = (weight @ regret) / weight.sum(axis=1)
-    return found
+    mean: Array = (weight @ regret) / weight.sum(axis=1)
+    return mean

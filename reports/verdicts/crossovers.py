@@ -1,4 +1,4 @@
-"""Where the better of two levels changes with depth, for every question asked at several depths."""
+"""At which depth the better of two levels changes, for every question with regimes of several depths."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Crossing:
     """[D], with the ends of its 95 % t-interval over families:"""
     low: Array
     high: Array
-    found: Crossover
+    crossover: Crossover
     sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoCrossover:
-    """A question asked at several depths of which no crossover can be said."""
+    """A question at several depths for which no crossover can be estimated."""
 
     factor: str
     reason: str
@@ -56,7 +56,7 @@ class EffectMap:
     depths: tuple[int, ...]
     sizes: tuple[int, ...]
     mean: Array
-    """[D, N] margins; NaN where that regime was not asked."""
+    """[D, N] margins; NaN where the study has no such regime."""
 
 
 def crossings(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[Crossing | NoCrossover, ...]:
@@ -65,43 +65,43 @@ def crossings(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[Crossing |
     Regimes that agree in all other settings are compared. Where none do, each depth's first regime is taken,
     and what else differs is said.
     """
-    found: list[Crossing | NoCrossover] = []
+    results: list[Crossing | NoCrossover] = []
     for factor in dict.fromkeys(row.question.factor for row in rows):
-        asked = [row for row in rows if row.question.factor == factor]
-        if factor == "depth" or len({_depth(record, row) for row in asked}) < 2:
+        of_factor = [row for row in rows if row.question.factor == factor]
+        if factor == "depth" or len({_depth(record, row) for row in of_factor}) < 2:
             continue
-        for where, caveat, group in _groups(record, asked):
+        for where, caveat, group in _groups(record, of_factor):
             for against in group[0].levels[1:]:
-                found.append(_crossing(record, group, group[0].levels[0], against, where, caveat))
-    return tuple(found)
+                results.append(_crossing(record, group, group[0].levels[0], against, where, caveat))
+    return tuple(results)
 
 
 def effect_maps(record: StudyRecord, rows: Sequence[Evidence]) -> tuple[EffectMap, ...]:
     """Depth by training items, for each question whose regimes vary both."""
-    found = []
+    maps = []
     for factor in dict.fromkeys(row.question.factor for row in rows):
-        asked = [row for row in rows if row.question.factor == factor]
-        places = {(_depth(record, row), _size(record, row)): row for row in asked}
+        of_factor = [row for row in rows if row.question.factor == factor]
+        places = {(_depth(record, row), _size(record, row)): row for row in of_factor}
         depths, sizes = (tuple(sorted({place[k] for place in places})) for k in (0, 1))
         if len(depths) < 2 or len(sizes) < 2:
             continue
-        for against in asked[0].levels[1:]:
+        for against in of_factor[0].levels[1:]:
             mean = np.full((len(depths), len(sizes)), np.nan)
             for (depth, size), row in places.items():
                 if against in row.levels and len(row.families) > 1:
                     _, units = paired_effects([row], row.levels[0], against)
                     mean[depths.index(depth), sizes.index(size)] = units.mean()
-            found.append(
+            maps.append(
                 EffectMap(
                     factor=factor,
-                    level=asked[0].levels[0],
+                    level=of_factor[0].levels[0],
                     against=against,
                     depths=depths,
                     sizes=sizes,
                     mean=mean,
                 )
             )
-    return tuple(found)
+    return tuple(maps)
 
 
 def _depth(record: StudyRecord, row: Evidence) -> int:
@@ -116,20 +116,20 @@ def _groups(record: StudyRecord, rows: Sequence[Evidence]) -> list[tuple[str, st
     """(what tells the group from the others, caveat, its rows by depth), each with two depths or more."""
     kin: dict[tuple[tuple[str, str], ...], dict[int, Evidence]] = {}
     for row in rows:
-        rest = tuple(sorted((k, str(v)) for k, v in record.regimes[row.regime].items() if k != "depth"))
-        kin.setdefault(rest, {}).setdefault(_depth(record, row), row)
-    shared = set.intersection(*(set(rest) for rest in kin))
-    found = [
-        (_words([part for part in rest if part not in shared]), "", [by[depth] for depth in sorted(by)])
-        for rest, by in kin.items()
+        others = tuple(sorted((k, str(v)) for k, v in record.regimes[row.regime].items() if k != "depth"))
+        kin.setdefault(others, {}).setdefault(_depth(record, row), row)
+    shared = set.intersection(*(set(others) for others in kin))
+    groups = [
+        (_words([part for part in others if part not in shared]), "", [by[depth] for depth in sorted(by)])
+        for others, by in kin.items()
         if len(by) > 1
     ]
-    if found:
-        return found
+    if groups:
+        return groups
     first: dict[int, Evidence] = {}
     for row in rows:
         first.setdefault(_depth(record, row), row)
-    differing = sorted({name for rest in kin for name, _ in set(rest) - shared})
+    differing = sorted({name for others in kin for name, _ in set(others) - shared})
     caveat = f"Caveat: these regimes also differ in {listed([name.replace('_', ' ') for name in differing])}."
     return [("", caveat, [first[depth] for depth in sorted(first)])]
 
@@ -152,7 +152,7 @@ def _crossing(
     depths = tuple(_depth(record, row) for row in rows)
     mean, error, freedom = over_families(units[:, None, :])
     interval = bounded(mean, error, freedom, level=0.025)
-    found = crossover(units, depths)
+    crossing = crossover(units, depths)
     looks = max(1, len(record.budget.looks))
     change = contrast(units[:, -1], units[:, 0], alpha=rows[0].question.alpha, looks=looks)
     return Crossing(
@@ -166,9 +166,9 @@ def _crossing(
         mean=mean[0],
         low=interval.lower[0],
         high=interval.upper[0],
-        found=found,
+        crossover=crossing,
         sentences=(
-            (f"With {where}: " if where else "") + crossed(found, mean[0], depths, level, against),
+            (f"With {where}: " if where else "") + crossed(crossing, mean[0], depths, level, against),
             *_single(depths, interval.lower[0], interval.upper[0], level, against),
             f"From {depths[0]} to {depths[-1]} hidden layers the effect changes by "
             f"{signed(float(change.mean))} margins (one-sided bounds {signed(float(change.lower))} and "
@@ -185,23 +185,23 @@ def _crossing(
 
 def _single(depths: Sequence[int], low: Array, high: Array, level: str, against: str) -> list[str]:
     """At which depths by themselves one of the two is better: their 95 % intervals leave 0 out."""
-    found = []
-    for better, there in ((against, low > 0), (level, high < 0)):
-        if at := [str(depth) for depth, is_so in zip(depths, there, strict=True) if is_so]:
-            found.append(f"{better} has the smaller error at {listed(at)}")
-    return [f"By themselves (95 % each): {'; '.join(found)} hidden layers."] if found else []
+    parts = []
+    for better, proved in ((against, low > 0), (level, high < 0)):
+        if at := [str(depth) for depth, is_so in zip(depths, proved, strict=True) if is_so]:
+            parts.append(f"{better} has the smaller error at {listed(at)}")
+    return [f"By themselves (95 % each): {'; '.join(parts)} hidden layers."] if parts else []
 
 
-def crossed(found: Crossover, mean: Array, depths: Sequence[int], level: str, against: str) -> str:
+def crossed(crossing: Crossover, mean: Array, depths: Sequence[int], level: str, against: str) -> str:
     """From which depth on `against` is better than `level`, or why that cannot be said."""
     first, last = depths[0], depths[-1]
-    low, high, depth = float(found.low), float(found.high), float(found.depth)
+    low, high, depth = float(crossing.low), float(crossing.high), float(crossing.depth)
     if math.isnan(depth):
         better = against if mean.mean() > 0 else level
-        said = f"{better} has the smaller mean error at every measured depth, {first} to {last} hidden layers"
+        text = f"{better} has the smaller mean error at every measured depth, {first} to {last} hidden layers"
         if math.isnan(low):
-            return f"No crossover: {said}, proved at each."
-        return f"No crossover was seen: {said}, not proved from {low:.0f} to {high:.0f}."
+            return f"No crossover: {text}, proved at each."
+        return f"No crossover was seen: {text}, not proved from {low:.0f} to {high:.0f}."
     if low <= first and high >= last:
         return (
             f"From which depth on {against if mean[-1] > 0 else level} is better cannot be said: the mean "
@@ -216,8 +216,8 @@ def crossed(found: Crossover, mean: Array, depths: Sequence[int], level: str, ag
             f"error at {first}, {later} at {last}. From which depth on cannot be said from two depths; a "
             f"straight line over log depth would put it at {depth:.0f} {ends}."
         )
-    said = f"From depth {depth:.0f} {ends} on, {later} has the smaller error; below, {sooner} has."
-    matters = float(found.matters_from)
+    text = f"From depth {depth:.0f} {ends} on, {later} has the smaller error; below, {sooner} has."
+    matters = float(crossing.matters_from)
     if later == against and not math.isnan(matters):
-        said += f" From depth {matters:.0f} on it is proved to be worth more than a margin."
-    return said
+        text += f" From depth {matters:.0f} on it is proved to be worth more than a margin."
+    return text

@@ -32,7 +32,7 @@ def measured(record: StudyRecord) -> tuple[ExploratoryError, ...]:
     """Errors of the tuned choice, blocks and seeds averaged; () unless a study was extended unplanned."""
     if not record.extends or evidence_status(record).kind != "exploratory":
         return ()
-    found = []
+    results = []
     for question in record.answered:
         for regime in question.regimes:
             tasks, levels = record.tasks[question.factor][regime], question.by_cost
@@ -49,18 +49,18 @@ def measured(record: StudyRecord) -> tuple[ExploratoryError, ...]:
                 trivial=trivial,
             )
             by_task = errors.mean(axis=(1, 3))  # [T, L], NaN where a level was not trained to its end
-            there = ~np.isnan(by_task)
-            shared = there.all(axis=1)
+            trained = ~np.isnan(by_task)
+            shared = trained.all(axis=1)
             for i, level in enumerate(levels):
-                found.append(
+                results.append(
                     ExploratoryError(
                         factor=question.factor,
                         regime=regime,
                         level=level,
                         shared=float(by_task[shared, i].mean()) if shared.any() else None,
                         tasks=int(shared.sum()),
-                        all=float(by_task[there[:, i], i].mean()) if there[:, i].any() else None,
-                        own=int(there[:, i].sum()),
+                        all=float(by_task[trained[:, i], i].mean()) if trained[:, i].any() else None,
+                        own=int(trained[:, i].sum()),
                     )
                 )
-    return tuple(found)
+    return tuple(results)

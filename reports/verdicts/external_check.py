@@ -104,21 +104,21 @@ def external(record: StudyRecord, judged: Sequence[Verdict]) -> ExternalVerdict:
         record: a study that may carry verdicts.
         judged: its verdicts, as the rows' own evidence decides them.
     """
-    there = record.external
-    if there is None:
+    phase = record.external
+    if phase is None:
         return ExternalVerdict(kind="none")
-    missing = sum(there.planned.values()) - len(there.evaluations)
-    if missing or not there.plan_hash:
+    missing = sum(phase.planned.values()) - len(phase.evaluations)
+    if missing or not phase.plan_hash:
         return ExternalVerdict(
             kind="running",
-            reason=f"{len(there.evaluations)} runs are there, more are to come: the same command resumes",
+            reason=f"{len(phase.evaluations)} runs are there, more are to come: the same command resumes",
         )
     try:
-        _untouched(record, there)
-        _as_frozen(there, judged)
+        _untouched(record, phase)
+        _as_frozen(phase, judged)
         return ExternalVerdict(
             kind="done",
-            results=tuple(_result(record, there, regime) for regime in there.tasks if there.tasks[regime]),
+            results=tuple(_result(record, phase, regime) for regime in phase.tasks if phase.tasks[regime]),
         )
     except EvidenceError as error:
         return ExternalVerdict(kind="refused", reason=str(error))
@@ -130,8 +130,8 @@ def fallen_back(record: StudyRecord, judged: Sequence[Verdict]) -> tuple[Verdict
     Rows that the textbook does not have, and rows that agree with it, keep their level. Every row of a regime
     that was checked says in its caveats what came out.
     """
-    found = external(record, judged)
-    return tuple(_released(record, verdict, found.of(verdict.regime)) for verdict in judged)
+    check_result = external(record, judged)
+    return tuple(_released(record, verdict, check_result.of(verdict.regime)) for verdict in judged)
 
 
 def _released(record: StudyRecord, verdict: Verdict, result: RecipeResult | None) -> Verdict:
@@ -155,13 +155,13 @@ def _released(record: StudyRecord, verdict: Verdict, result: RecipeResult | None
 
 def whole_recipe(regime: str, caveats: Iterable[Sequence[str]]) -> str | None:
     """What the external check said of a regime's recipe, from the caveats of its rows; None: nothing."""
-    said = (note for notes in caveats for note in notes if not note.startswith("fallback"))
-    return next((note for note in said if f"{WHOLE} {regime} " in note), None)
+    stated = (note for notes in caveats for note in notes if not note.startswith("fallback"))
+    return next((note for note in stated if f"{WHOLE} {regime} " in note), None)
 
 
-def question(there: ExternalRecord, regime: str, alpha: float) -> Question:
+def question(phase: ExternalRecord, regime: str, alpha: float) -> Question:
     """The comparison of whole recipes in one regime, as a question on three levels."""
-    recipes = there.recipes[regime]
+    recipes = phase.recipes[regime]
     return Question(
         factor=EXTERNAL,
         levels=ARMS,
@@ -173,43 +173,43 @@ def question(there: ExternalRecord, regime: str, alpha: float) -> Question:
     )
 
 
-def evidence(record: StudyRecord, there: ExternalRecord, regime: str) -> Evidence:
-    """The test errors of one regime's recipes, through the guards that every row passes.
+def evidence(record: StudyRecord, phase: ExternalRecord, regime: str) -> Evidence:
+    """The test errors of one regime's recipes, through the fairness checks that every row passes.
 
     Raises:
-        EvidenceError: a guard is broken.
+        EvidenceError: a fairness check fails.
     """
-    asked = question(there, regime, record.questions[0].alpha)
-    rows = tuple(_as_confirm(row) for row in there.evaluations if row.slot.regime == regime)
-    ids = {_as_confirm(row).id: row.id for row in there.evaluations}
+    recipes = question(phase, regime, record.questions[0].alpha)
+    rows = tuple(_as_confirm(row) for row in phase.evaluations if row.slot.regime == regime)
+    ids = {_as_confirm(row).id: row.id for row in phase.evaluations}
     study = replace(
         record,
-        questions=(asked,),
-        tasks={EXTERNAL: {regime: there.tasks[regime]}},
-        margins=there.margins,
-        budget=replace(record.budget, looks=(there.families,)),
+        questions=(recipes,),
+        tasks={EXTERNAL: {regime: phase.tasks[regime]}},
+        margins=phase.margins,
+        budget=replace(record.budget, looks=(phase.families,)),
         evaluations=rows,
         planned={},
         external=None,
     )
     check(study)
-    found = from_rows(study, asked, regime, [row for row in rows if row.slot.phase == "confirm"])
-    return replace(found, ids=tuple(sorted(ids[one] for one in found.ids)))
+    gathered = from_rows(study, recipes, regime, [row for row in rows if row.slot.phase == "confirm"])
+    return replace(gathered, ids=tuple(sorted(ids[one] for one in gathered.ids)))
 
 
-def _result(record: StudyRecord, there: ExternalRecord, regime: str) -> RecipeResult:
-    body = evidence(record, there, regime)
+def _result(record: StudyRecord, phase: ExternalRecord, regime: str) -> RecipeResult:
+    body = evidence(record, phase, regime)
     pair = replace(body, tuned=body.tuned[..., :2], levels=body.levels[:2])
-    found = pair.compared(looks=1)
+    comparison = pair.compared(looks=1)
     both = np.concatenate([body.tuned, body.untuned], axis=-1)
     losses = family_effects(block_effects(both, body.delta).mean(axis=1), body.family).mean(axis=0)[:, 0]
     places = [(arm, True) for arm in body.levels] + [(arm, False) for arm in body.levels]
     real, own = families_of(body)
     return RecipeResult(
         regime=regime,
-        margins=float(found.mean[1, 0]),
-        interval=(float(found.interval_low[1, 0]), float(found.interval_high[1, 0])),
-        state=str(states(between(found, 0, 1))),
+        margins=float(comparison.mean[1, 0]),
+        interval=(float(comparison.interval_low[1, 0]), float(comparison.interval_high[1, 0])),
+        state=str(states(between(comparison, 0, 1))),
         regrets={NAMES[place]: float(loss) for place, loss in zip(places, losses, strict=True)},
         families=len(body.families),
         real_families=len(real),
@@ -221,18 +221,18 @@ def _result(record: StudyRecord, there: ExternalRecord, regime: str) -> RecipeRe
 
 
 def _as_confirm(row: Evaluation) -> Evaluation:
-    """The last phase of the external check under the name that the guards know it by."""
+    """The last phase of the external check as a confirm phase, which is what the fairness checks know."""
     if row.slot.phase != "external":
         return row
     return replace(row, slot=replace(row.slot, phase="confirm"))
 
 
-def _untouched(record: StudyRecord, there: ExternalRecord) -> None:
+def _untouched(record: StudyRecord, phase: ExternalRecord) -> None:
     """No family of the check took part in anything that came before it."""
     earlier = {record.facts[margin.task].family: margin.task for margin in record.margins}
     for by_regime in record.tasks.values():
         earlier |= {record.facts[task].family: task for tasks in by_regime.values() for task in tasks}
-    for regime, tasks in there.tasks.items():
+    for regime, tasks in phase.tasks.items():
         for task in tasks:
             family = record.facts[task].family
             if family in earlier:
@@ -240,7 +240,7 @@ def _untouched(record: StudyRecord, there: ExternalRecord) -> None:
                     f"the external check of {regime} uses task '{task}', whose family {family} was used "
                     f"before (by '{earlier[family]}'): it would confirm what was chosen there"
                 )
-    read = [row for row in there.evaluations if row.test is not None and row.slot.phase != "external"]
+    read = [row for row in phase.evaluations if row.test is not None and row.slot.phase != "external"]
     if read:
         raise EvidenceError(
             f"test leak: evaluation {read[0].id} of phase '{read[0].slot.phase}' has read test data of the "
@@ -248,10 +248,10 @@ def _untouched(record: StudyRecord, there: ExternalRecord) -> None:
         )
 
 
-def _as_frozen(there: ExternalRecord, judged: Sequence[Verdict]) -> None:
+def _as_frozen(phase: ExternalRecord, judged: Sequence[Verdict]) -> None:
     """The verdicts are those that were frozen before the first external member was trained."""
     for verdict in judged:
-        then = there.verdicts.get((verdict.factor, verdict.regime))
+        then = phase.verdicts.get((verdict.factor, verdict.regime))
         if then != verdict.recommended:
             raise EvidenceError(
                 f"the external check tried another recipe: {verdict.factor}@{verdict.regime} was "

@@ -1,7 +1,7 @@
 """The fairness certificate: what was equal for all levels, counted from the evaluations themselves.
 
-A study that cannot show every line gets no verdict word. The guards refuse at the first rule that is
-broken; the certificate says what they found.
+A study that cannot show every line gets no verdict. The fairness checks refuse at the first rule that is
+broken; the certificate says what they counted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class CertificateLine:
     """One thing that was the same for every level."""
 
     what: str
-    found: str
+    text: str
     """What was counted, in words."""
 
 
@@ -35,7 +35,7 @@ class Certificate:
 
 
 def certify(record: StudyRecord) -> Certificate:
-    """The certificate of a study whose guards all hold.
+    """The certificate of a study that passed all fairness checks.
 
     Raises:
         EvidenceError: it may not carry verdicts, so that there is nothing to certify.
@@ -58,7 +58,7 @@ def certify(record: StudyRecord) -> Certificate:
             *_controls(record),
             CertificateLine(
                 what="frozen before the first comparison",
-                found=f"protocol {record.protocol_hash}, plan {record.plan_hash} "
+                text=f"protocol {record.protocol_hash}, plan {record.plan_hash} "
                 f"(revision {record.revision}; {len(record.abandoned_plans)} abandoned)",
             ),
         )
@@ -76,34 +76,34 @@ def _budgets(rows: list[Evaluation]) -> CertificateLine:
         for kind in sorted(kinds)
     )
     return CertificateLine(
-        what="runs per task, block and level", found=f"{each}, in {len(cells)} of {len(cells)} cells"
+        what="runs per task, block and level", text=f"{each}, in {len(cells)} of {len(cells)} cells"
     )
 
 
 def _race(record: StudyRecord) -> list[CertificateLine]:
     """At which look each row stopped; nothing where all of them had one look."""
-    told = [
+    rows = [
         f"{factor}@{regime} {how}"
         for (factor, regime), course in record.courses.items()
         if (how := raced(course))
     ]
-    return [CertificateLine(what="race", found=". ".join(told))] if told else []
+    return [CertificateLine(what="race", text=". ".join(rows))] if rows else []
 
 
 def _looks(record: StudyRecord) -> list[CertificateLine]:
     """Of a study that extends another or may be extended: which, and that this was planned."""
-    told = registered(record)
-    found = [CertificateLine(what="looks", found=told)] if told else []
+    planned = registered(record)
+    lines = [CertificateLine(what="looks", text=planned)] if planned else []
     if (extends := record.extends) is not None:
-        taken = sum(row.slot.study != record.name for row in record.evaluations)
-        found.append(
+        inherited = sum(row.slot.study != record.name for row in record.evaluations)
+        lines.append(
             CertificateLine(
                 what="extends",
-                found=f"study {extends.parent} (protocol {extends.protocol_hash}, plan {extends.plan_hash}); "
-                f"{taken} of {len(record.evaluations)} runs are of {listed(list(extends.studies))}",
+                text=f"study {extends.parent} (protocol {extends.protocol_hash}, plan {extends.plan_hash}); "
+                f"{inherited} of {len(record.evaluations)} runs are of {listed(list(extends.studies))}",
             )
         )
-    return found
+    return lines
 
 
 def _designs(record: StudyRecord, rows: list[Evaluation]) -> CertificateLine:
@@ -121,12 +121,12 @@ def _designs(record: StudyRecord, rows: list[Evaluation]) -> CertificateLine:
                 shared += 1
                 same += len(set(values)) == 1
     if not shared:
-        return CertificateLine(what="search points", found=f"{len(points)}, no number searched at two levels")
-    rest = "" if same == shared else ", the others the same place in limits that differ by level"
+        return CertificateLine(what="search points", text=f"{len(points)}, no number searched at two levels")
+    others = "" if same == shared else ", the others the same place in limits that differ by level"
     return CertificateLine(
         what="search points",
-        found=f"one {record.sampler} design per block: {same} of {shared} points of a shared number have the "
-        f"same value at every level{rest}",
+        text=f"one {record.sampler} design per block: {same} of {shared} points of a shared number have the "
+        f"same value at every level{others}",
     )
 
 
@@ -135,7 +135,7 @@ def _data(record: StudyRecord) -> CertificateLine:
     hashes = {record.facts[task].content_hash for task in tasks}
     return CertificateLine(
         what="data and splits",
-        found=f"{len(tasks)} tasks ({len(hashes)} contents), {record.budget.blocks} splits each, "
+        text=f"{len(tasks)} tasks ({len(hashes)} contents), {record.budget.blocks} splits each, "
         "shared by all levels",
     )
 
@@ -144,33 +144,33 @@ def _seeds(rows: list[Evaluation]) -> CertificateLine:
     finished = sum(row.status == "finished" for row in rows)
     return CertificateLine(
         what="seeds",
-        found=f"none used twice in a cell, by the learning curves of {finished} finished runs",
+        text=f"none used twice in a cell, by the learning curves of {finished} finished runs",
     )
 
 
 def _test_reads(record: StudyRecord) -> CertificateLine:
     reads = Counter(row.slot.phase for row in record.evaluations if row.test is not None)
     counted = listed([f"{reads[phase]} in {phase}" for phase in EVIDENCE_PHASES if reads[phase]])
-    return CertificateLine(what="test data", found=f"read once by each run that may: {counted}; 0 elsewhere")
+    return CertificateLine(what="test data", text=f"read once by each run that may: {counted}; 0 elsewhere")
 
 
 def _versions(record: StudyRecord) -> CertificateLine:
     versions = sorted({item for row in record.evaluations for item in row.versions.items()})
-    told = ", ".join(f"{name} {version}" for name, version in versions) or NOT_RECORDED
+    text = ", ".join(f"{name} {version}" for name, version in versions) or NOT_RECORDED
     mixed = mixture_of(record)
-    return CertificateLine(what="versions", found=f"{told}; but {mixed}" if mixed else told)
+    return CertificateLine(what="versions", text=f"{text}; but {mixed}" if mixed else text)
 
 
 def _controls(record: StudyRecord) -> tuple[CertificateLine, ...]:
     """The comparisons with a known answer that got the same treatment; () where none were run."""
-    found = controls(record)
-    if not found:
+    judged = controls(record)
+    if not judged:
         return ()
-    decided = sum(control.state != "unresolved" for control in found)
-    names = listed([control.name for control in found])
+    decided = sum(control.state != "unresolved" for control in judged)
+    names = listed([control.name for control in judged])
     return (
         CertificateLine(
-            what="controls", found=f"{names}: {decided} of {len(found)} decided, as they must be"
+            what="controls", text=f"{names}: {decided} of {len(judged)} decided, as they must be"
         ),
     )
 
@@ -179,5 +179,5 @@ def _kept(record: StudyRecord) -> CertificateLine:
     status = Counter(row.status for row in record.evaluations if row.slot.phase in CHAIN)
     return CertificateLine(
         what="runs left out",
-        found=f"0 of {status.total()}; {status['diverged']} diverged and scored like the trivial predictor",
+        text=f"0 of {status.total()}; {status['diverged']} diverged and scored like the trivial predictor",
     )

@@ -124,8 +124,8 @@ def _share_settled(studies: Array, evidence: Evidence, looks: int) -> float:
     textbook = evidence.textbook()[evidence.present]
     # With the textbook's levels dropped, any level that is proved good enough settles the row.
     listed = evidence.listed and bool(textbook.any() or evidence.present.all())
-    found = labels(comparison.lower, comparison.upper, textbook, listed=listed)
-    return float((found != "insufficient").mean())
+    settled = labels(comparison.lower, comparison.upper, textbook, listed=listed)
+    return float((settled != "insufficient").mean())
 
 
 def _candidates(first: int) -> list[int]:

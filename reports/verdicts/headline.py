@@ -41,10 +41,10 @@ def other_orders(verdicts: Sequence[Verdict]) -> tuple[AlternativeOrder, ...]:
 
     A row that fell back stays where it is: no order proves a level.
     """
-    found = []
+    orders = []
     for verdict in verdicts:
         proved = verdict.admissible or (verdict.recommended,)
-        found.append(
+        orders.append(
             AlternativeOrder(
                 row=f"{verdict.factor} @ {verdict.regime}",
                 cheapest=verdict.recommended,
@@ -55,4 +55,4 @@ def other_orders(verdicts: Sequence[Verdict]) -> tuple[AlternativeOrder, ...]:
                 possible=proved,
             )
         )
-    return tuple(found)
+    return tuple(orders)

@@ -97,19 +97,19 @@ def _of_optimizer(
         tried = {name: _first([surface.points[name] for surface in surfaces]) for name in everywhere}
         best = int(profiles(surfaces, tried, widths)[1].mean(axis=0).argmin())
         base = {name: float(tried[name][best]) for name in everywhere}
-    found = []
+    settings = []
     for name in (*everywhere, *(name for name in spans if name not in everywhere)):
-        there = [surface for surface in surfaces if name in surface.points]
-        places = np.unique(_first([surface.points[name] for surface in there]))
-        families, along = _along(there, name, places, base, widths)
+        searched = [surface for surface in surfaces if name in surface.points]
+        places = np.unique(_first([surface.points[name] for surface in searched]))
+        families, along = _along(searched, name, places, base, widths)
         if name not in base:
             base[name] = float(places[along.mean(axis=0).argmin()])
         value = spans[name].at(base[name])
         values = np.sort([_place(spans[name], _number(c, name)) for c in chosen if _has(c, name)])
         low, high = (spans[name].at(place) for place in np.quantile(values, [0.25, 0.75]))
         untuned = np.array([_place(spans[name], spans[name].default)])
-        at_default = _along(there, name, untuned, base, widths)[1][:, 0]
-        found.append(
+        at_default = _along(searched, name, untuned, base, widths)[1][:, 0]
+        settings.append(
             TunedNumber(
                 name=name,
                 optimizer=optimizer,
@@ -123,7 +123,7 @@ def _of_optimizer(
                 left_out=_left_out(along),
             )
         )
-    return sorted(found, key=lambda number: number.name)
+    return sorted(settings, key=lambda number: number.name)
 
 
 def _spans(
@@ -131,17 +131,17 @@ def _spans(
 ) -> dict[str, Range]:
     """The numbers and settings that the searches varied, with the range that they are measured in."""
     usual = {**record.regimes[evidence.regime], **evidence.question.change(level).setting}
-    found: dict[str, Range] = {}
+    spans: dict[str, Range] = {}
     for name, (low, high) in sorted(record.nuisance.items()):
         having = [row.config for rows in by_task.values() for row in rows if _has(row.config, name)]
         if len({_number(config, name) for config in having}) < 2:
             continue  # stated by the level, or tried once: nothing was searched
         if name in SETTING_LIMITS:
-            found[name] = setting_range(name, low, high, int(str(usual[name])))
+            spans[name] = setting_range(name, low, high, int(str(usual[name])))
         else:
             span = open_ranges(having[0].levels)[name]
-            found[name] = span.narrowed(max(low, span.low), min(high, span.high))
-    return found
+            spans[name] = span.narrowed(max(low, span.low), min(high, span.high))
+    return spans
 
 
 def _surface(
@@ -193,8 +193,8 @@ def _first(places: Sequence[Array]) -> Array:
     for row, tried in zip(padded, places, strict=True):
         row[: len(tried)] = tried
     mixed = padded.T.ravel()
-    found: Array = mixed[~np.isnan(mixed)][:MOST_CANDIDATES]
-    return found
+    candidates: Array = mixed[~np.isnan(mixed)][:MOST_CANDIDATES]
+    return candidates
 
 
 def _place(span: Range, value: float) -> float:

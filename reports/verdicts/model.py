@@ -72,7 +72,7 @@ class Verdict:
     own_families: int = 0
     """Families of a user's own tasks that are not declared as measured data (`Task.real`)."""
     fallback_reason: str = ""
-    """Why a level that is not the evidence's stands there: the whole recipe lost the external check."""
+    """Why the recommended level is not the evidence's: the whole recipe lost the external check."""
 
     def effect(self, level: str, against: str) -> Effect:
         """The effect of one ordered pair."""

@@ -64,35 +64,22 @@ def paired_effects(rows: Sequence[Evidence], level: str, against: str) -> tuple[
     return tuple(common), np.array(columns).T
 
 
-def crossover_of(rows: Sequence[Evidence], depths: Sequence[int], level: str, against: str) -> Crossover:
-    """From which depth on `against` is better than `level`, from one question asked at several depths.
-
-    Args:
-        rows: evidence of the question, in order of depth.
-        depths: hidden layers of each row, increasing.
-        level: better where it is shallow, as claimed.
-        against: better where it is deep.
-    """
-    _, effects = paired_effects(rows, level, against)
-    return crossover(effects, depths)
-
-
-def contrast(here: Array, there: Array, *, alpha: float, looks: int = 1) -> EffectBounds:
+def contrast(first: Array, second: Array, *, alpha: float, looks: int = 1) -> EffectBounds:
     """Difference of differences: the effect in one regime minus the effect in another, paired by family.
 
     Args:
-        here: [..., F] effects of one pair of levels, in margins.
-        there: [..., F] of the same families in the other regime.
+        first: [..., F] effects of one pair of levels, in margins.
+        second: [..., F] of the same families in the other regime.
         alpha: one-sided bounds are at alpha / (2 * looks).
         looks: how often the plan allows the data to be looked at.
     """
-    mean, error, freedom = over_families((here - there)[..., None, None])
-    found = bounded(mean, error, freedom, level=alpha / (2 * looks))
+    mean, error, freedom = over_families((first - second)[..., None, None])
+    bounds = bounded(mean, error, freedom, level=alpha / (2 * looks))
     return EffectBounds(
-        mean=found.mean[..., 0, 0],
-        error=found.error[..., 0, 0],
-        lower=found.lower[..., 0, 0],
-        upper=found.upper[..., 0, 0],
+        mean=bounds.mean[..., 0, 0],
+        error=bounds.error[..., 0, 0],
+        lower=bounds.lower[..., 0, 0],
+        upper=bounds.upper[..., 0, 0],
     )
 
 
@@ -100,7 +87,7 @@ def crossover(effects: Array, depths: Sequence[int]) -> Crossover:
     """The depth where an effect changes its sign, with a 95 % interval by inversion.
 
     Each family's effect is joined by straight lines over log depth; at every depth in between, a paired t
-    interval over families is asked whether it contains 0. The depths where it does are the interval: no
+    interval over families is tested for containing 0. The depths where it does are the interval: no
     curve is fitted, and the sign may change at any depth.
 
     Args:
@@ -120,10 +107,10 @@ def crossover(effects: Array, depths: Sequence[int]) -> Crossover:
     left = np.clip(np.searchsorted(at, grid, side="right") - 1, 0, len(at) - 2)
     share = (grid - at[left]) / (at[left + 1] - at[left])
     along = effects[..., left] * (1 - share) + effects[..., left + 1] * share  # [..., F, G]
-    # Families take the third axis from the end; depths stand where pairs of levels do.
+    # Families are the third axis from the end; depths take the place of pairs of levels.
     mean, error, freedom = over_families(along[..., :, None, :])
-    found = bounded(mean, error, freedom, level=0.025)
-    middle, low, high = (part[..., 0, :] for part in (found.mean, found.lower, found.upper))
+    bounds = bounded(mean, error, freedom, level=0.025)
+    middle, low, high = (part[..., 0, :] for part in (bounds.mean, bounds.lower, bounds.upper))
     hold = (low <= 0) & (high >= 0)
     # A change of sign between two points of the grid is inside, though neither need contain 0.
     jump = (np.sign(low[..., 1:]) != np.sign(low[..., :-1])) & (
@@ -143,5 +130,5 @@ def crossover(effects: Array, depths: Sequence[int]) -> Crossover:
 
 def _first(where: np.ndarray, values: Array) -> Array:
     """The value at the first True of the last axis; NaN where there is none."""
-    found: Array = np.where(where.any(axis=-1), values[where.argmax(axis=-1)], np.nan)
-    return found
+    first: Array = np.where(where.any(axis=-1), values[where.argmax(axis=-1)], np.nan)
+    return first

@@ -74,10 +74,10 @@ def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | i
     # With few families only these tasks are spoken of: there is no other family to generalize to.
     general = evidence.over == "families"
     count = looks if isinstance(looks, int) else max(1, len(looks))
-    kept, losses = 0, []
+    agreeing, losses = 0, []
     for family in range(len(evidence.families)) if general else ():
         chosen = decide(evidence.without(family), looks=count, over="families").recommended
-        kept += chosen == verdict.recommended
+        agreeing += chosen == verdict.recommended
         if chosen in evidence.levels and evidence.present[evidence.levels.index(chosen)]:
             losses.append(float(np.nanmax(units[family, evidence.levels.index(chosen)])))
     sign_flip = median = prediction = estimates = improve = measured = generated = None
@@ -86,11 +86,11 @@ def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | i
         i, j = evidence.levels.index(head.level), evidence.levels.index(head.against)
         both = evidence.of(head.level, head.against)
         effects = block_effects(both.tuned, both.delta)
-        found = family_effects(effects.mean(axis=1), both.family)[:, i, j]
-        estimates = robust(found)
+        effect_F = family_effects(effects.mean(axis=1), both.family)[:, i, j]
+        estimates = robust(effect_F)
         real, own = families_of(both)
-        measured = _of_kind(found, real)
-        generated = _of_kind(found, set(range(len(found))) - real - own)
+        measured = _of_kind(effect_F, real)
+        generated = _of_kind(effect_F, set(range(len(effect_F))) - real - own)
         improve = improvement(shares(effects[..., i, j], both.family))
         sign_flip, median = estimates.sign_flip, estimates.median
         half = float(prediction_half_width(effects, both.family)[i, j])
@@ -98,7 +98,7 @@ def robustness(evidence: Evidence, verdict: Verdict, *, looks: Sequence[int] | i
     return Robustness(
         half_margins=decide(evidence.with_margins(0.5), looks=looks),
         double_margins=decide(evidence.with_margins(2.0), looks=looks),
-        kept_without=kept if general else None,
+        kept_without=agreeing if general else None,
         leave_one_task_out=float(np.mean(losses)) if losses else None,
         sign_flip=sign_flip,
         median=median,
@@ -119,11 +119,11 @@ def _of_kind(units: Array, families: Collection[int]) -> KindEffect | None:
     if len(chosen) < 2:
         return None
     mean, error, freedom = over_families(units[chosen][:, None, None])
-    found = bounded(mean, error, freedom, level=0.025)
+    bounds = bounded(mean, error, freedom, level=0.025)
     return KindEffect(
         families=len(chosen),
         margins=float(mean[0, 0]),
-        interval=(float(found.interval_low[0, 0]), float(found.interval_high[0, 0])),
+        interval=(float(bounds.interval_low[0, 0]), float(bounds.interval_high[0, 0])),
     )
 
 

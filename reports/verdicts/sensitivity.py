@@ -37,29 +37,29 @@ def sensitivity(
     record: StudyRecord, evidence: Evidence, verdict: Verdict, checks: Robustness
 ) -> tuple[SensitivityAnalysis, ...]:
     """The analyses that were fixed before the study ran; the first is the one that decides."""
-    found = [_decided("as judged", evidence, verdict, decide(evidence, looks=record.budget.looks))]
+    rows = [_decided("as judged", evidence, verdict, decide(evidence, looks=record.budget.looks))]
     for what, decision in (
         ("margins half as wide", checks.half_margins),
         ("margins twice as wide", checks.double_margins),
         ("at the library’s defaults (k = 1)", checks.untuned),
     ):
-        found.append(_decided(what, evidence, verdict, decision))
+        rows.append(_decided(what, evidence, verdict, decision))
     last = last_step(record, evidence)
     if last is not None:
         what = "error after the last step, not at the best validation (no early stopping)"
-        found.append(_decided(what, last, verdict, decide(last, looks=record.budget.looks)))
+        rows.append(_decided(what, last, verdict, decide(last, looks=record.budget.looks)))
     for what, part in (("measured data alone", checks.measured), ("generated data alone", checks.generated)):
         if part is not None:
-            found.append(
+            rows.append(
                 SensitivityAnalysis(
                     what=f"{what}, {part.families} families", recommended="", label="", effect=_said(part)
                 )
             )
     if checks.estimates is not None:
         bca = checks.estimates.bca
-        found += [
-            SensitivityAnalysis(what=what, recommended="", label="", effect=said)
-            for what, said in (
+        rows += [
+            SensitivityAnalysis(what=what, recommended="", label="", effect=evidence_used)
+            for what, evidence_used in (
                 ("median over families", signed(checks.estimates.median)),
                 ("mean of the middle half of the families", signed(checks.estimates.iqm)),
                 (
@@ -73,7 +73,7 @@ def sensitivity(
         i, j = evidence.levels.index(head.level), evidence.levels.index(head.against)
         effects = block_effects(evidence.tuned[..., [i, j]], evidence.delta).mean(axis=1)
         chances = signed_rank(family_effects(effects, evidence.family)[:, 0, 1])
-        found.append(
+        rows.append(
             SensitivityAnalysis(
                 what="Bayesian signed-rank test with one margin as equivalence",
                 recommended="",
@@ -82,7 +82,7 @@ def sensitivity(
                 f"better {chances.below:.0%}",
             )
         )
-    return tuple(found)
+    return tuple(rows)
 
 
 def last_step(record: StudyRecord, evidence: Evidence) -> Evidence | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from reports.evidence.race_progress import RaceProgress
 from reports.verdicts.model import Effect, Verdict
@@ -54,6 +55,14 @@ def against(effect: Effect) -> str:
     return f"{signed(effect.margins)} margins [{signed(low)}, {signed(high)}]"
 
 
+def above(effect: Effect) -> str:
+    """'+2.3 margins [+1.9, +2.6] higher'; of an effect below 0, how much lower."""
+    if effect.margins >= 0:
+        return f"{against(effect)} higher"
+    low, high = effect.interval
+    return f"{against(replace(effect, margins=-effect.margins, interval=(-high, -low)))} lower"
+
+
 def signed(value: float) -> str:
     """Two decimals with a sign, and a true minus."""
     return f"{value:+.2f}".replace("-", "−")
@@ -95,7 +104,7 @@ def raced(course: RaceProgress) -> str:
 
 
 def _because(v: Verdict) -> str:
-    """Why this level stands there, and what that says about the textbook."""
+    """Why this level is recommended, and what that means for the textbook's choice."""
     if v.fallback_reason:
         return f"It is the textbook's, because {v.fallback_reason}."
     if v.decided_by == "fallback":
@@ -103,14 +112,14 @@ def _because(v: Verdict) -> str:
     book = _book(v)
     head = v.headline
     equal = [v.recommended, *(level for level in v.admissible if level != v.recommended)]
-    rest = "" if len(equal) == len(v.mean_error) else " The other levels are not proved as good."
+    others = "" if len(equal) == len(v.mean_error) else " The other levels are not proved as good."
     if v.label == "unlisted":
         if len(equal) > 1:
             return (
                 f"{listed(equal)} are each proved within one margin of every rival, and {v.recommended} is "
-                f"the cheapest. The textbook has no such row.{rest}"
+                f"the cheapest. The textbook has no such row.{others}"
             )
-        worse = f"; {head.level} has an error {against(head)} higher" if head else ""
+        worse = f"; {head.level} has an error {above(head)}" if head else ""
         return (
             f"It is the only level proved within one margin of every rival{worse}. The textbook has no such "
             "row."
@@ -118,13 +127,13 @@ def _because(v: Verdict) -> str:
     if v.label == "confirmed":
         proof = f"{listed(equal)} are proved within one margin of every rival"
         if len(equal) == 1:
-            worse = f"; {head.level} has an error {against(head)} higher" if head else ""
+            worse = f"; {head.level} has an error {above(head)}" if head else ""
             proof = f"It is the only level proved within one margin of every rival{worse}"
         return f"The textbook's choice ({book}) is confirmed. {proof}."
     if v.label == "tied":
         return (
             f"It makes no practical difference which of {listed(equal)} is used: each is proved within one "
-            f"margin of every rival, and {v.recommended} is the cheapest. The textbook says {book}.{rest}"
+            f"margin of every rival, and {v.recommended} is the cheapest. The textbook says {book}.{others}"
         )
     if v.label == "contradicted":
         lost = v.contradiction
@@ -132,7 +141,7 @@ def _because(v: Verdict) -> str:
         ties = f" {listed(equal[1:])} would do as well." if len(equal) > 1 else ""
         return f"The textbook's choice ({book}) is contradicted{by}.{ties}"
     ties = f" {listed(equal[1:])} would do as well." if len(equal) > 1 else ""
-    worse = f": {head.level} has an error {against(head)} higher" if head else ""
+    worse = f": {head.level} has an error {above(head)}" if head else ""
     return (
         f"It is proved within one margin of every rival.{ties} Whether the textbook's choice ({book}) is "
         f"worse stays open{worse}. {needed(v)}"
@@ -141,25 +150,25 @@ def _because(v: Verdict) -> str:
 
 def _book(v: Verdict) -> str:
     """The textbook's levels, and which of them this study says nothing about."""
-    asked = [level for level in v.textbook if level in v.mean_error]
+    compared = [level for level in v.textbook if level in v.mean_error]
     absent = [level for level in v.textbook if level not in v.mean_error]
-    if not absent or not asked:
+    if not absent or not compared:
         return listed(v.textbook, "or") or "no level"
-    return f"{listed(asked, 'or')}; {listed(absent)} {'was' if len(absent) == 1 else 'were'} not compared"
+    return f"{listed(compared, 'or')}; {listed(absent)} {'was' if len(absent) == 1 else 'were'} not compared"
 
 
 def _fallback(v: Verdict) -> str:
     """No level is proved good enough."""
-    kept = f"{v.recommended}, the cheapest, is kept"
+    fallback = f"{v.recommended}, the cheapest, is kept"
     if v.textbook:
-        kept = f"The textbook's {v.recommended} is kept as a fallback"
-        kept += "" if v.trained else ", though it was never trained here"
+        fallback = f"The textbook's {v.recommended} is kept as a fallback"
+        fallback += "" if v.trained else ", though it was never trained here"
     if v.label == "contradicted":
-        kept += ", although one rival is better than every level the textbook names"
+        fallback += ", although one rival is better than every level the textbook names"
     least = ""
     if len(v.least) == len(v.mean_error) > 1:
         least = "All levels had the same error. "
     elif v.recommended not in v.least:
         equally = "equally, " if len(v.least) > 1 else ""
         least = f"{listed(v.least)} had the least mean error, {equally}which proves nothing. "
-    return f"{least}{kept}. {needed(v)}".rstrip()
+    return f"{least}{fallback}. {needed(v)}".rstrip()

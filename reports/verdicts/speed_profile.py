@@ -65,11 +65,11 @@ def pace_of(
         overlap=shared.overlap,
     )
     base = times.levels.index(level) if level in times.levels else 0
-    found = []
+    profiles = []
     for i, name in enumerate(times.levels):
         ends = [float(part[i, base]) for part in (slower.mean, slower.interval_low, slower.interval_high)]
         bounded = i != base and bool(np.isfinite(ends).all())
-        found.append(
+        profiles.append(
             LevelSpeed(
                 level=name,
                 reached=float(times.reached[:, :, i].mean()),
@@ -79,7 +79,7 @@ def pace_of(
                 log_rank=None if i == base else log_rank_p(times, name, times.levels[base]),
             )
         )
-    return SpeedProfile(levels=tuple(found), ratios=ratios, shares=shares)
+    return SpeedProfile(levels=tuple(profiles), ratios=ratios, shares=shares)
 
 
 def _median(times: Times, level: int) -> float | None:

@@ -43,13 +43,13 @@ class Times:
 
 def targets(record: StudyRecord, regime: str) -> dict[str, float]:
     """Task -> validation error that its best pilot recipe reaches in the median of its seeds."""
-    found: dict[str, list[float]] = {}
+    by_task: dict[str, list[float]] = {}
     best = {m.task: m.best_recipe for m in record.margins if m.regime == regime and m.accepted}
     for row in record.of("", regime):  # the pilot's
         s = row.slot
         if s.phase == "pilot" and best.get(s.task) == s.level:
-            found.setdefault(s.task, []).append(row.validation_metric)
-    return {task: float(np.median(errors)) for task, errors in found.items()}
+            by_task.setdefault(s.task, []).append(row.validation_metric)
+    return {task: float(np.median(errors)) for task, errors in by_task.items()}
 
 
 def steps_to(row: Evaluation, target: float) -> tuple[int, bool]:
@@ -89,8 +89,8 @@ def log_times(times: Times) -> Array:
 
     To be compared by `compare.compare` with the margin 0.2 on every task: an effect of 1 is 15 % slower.
     """
-    found: Array = np.log2(np.where(times.reached, times.steps, CENSORED * times.steps)).mean(axis=-1)
-    return found
+    log_steps: Array = np.log2(np.where(times.reached, times.steps, CENSORED * times.steps)).mean(axis=-1)
+    return log_steps
 
 
 def profile(times: Times) -> tuple[Array, Array]:

@@ -172,15 +172,15 @@ def _sentence(rows: dict[str, list[Evaluation]]) -> str:
     """Which levels lose the signal or the gradient on its way through the layers."""
     parts = []
     for name, what in (("init.signal_factor", "signal"), ("init.gradient_factor", "gradient")):
-        found = {level: _values(members, name) for level, members in rows.items()}
-        middle = {level: statistics.median(values) for level, values in found.items() if values}
+        by_level = {level: _values(members, name) for level, members in rows.items()}
+        middle = {level: statistics.median(values) for level, values in by_level.items() if values}
         if not middle:
             continue
         fading = [level for level, value in middle.items() if value < FADES]
         growing = [level for level, value in middle.items() if value > GROWS]
-        said = [f"fades under {listed(fading)}"] if fading else []
-        said += [f"grows under {listed(growing)}"] if growing else []
-        parts.append(f"the {what} {' and '.join(said) or 'keeps its size under every level'}")
+        phrases = [f"fades under {listed(fading)}"] if fading else []
+        phrases += [f"grows under {listed(growing)}"] if growing else []
+        parts.append(f"the {what} {' and '.join(phrases) or 'keeps its size under every level'}")
     if not parts:
         return "The networks have too few layers, or hide them, to say how signals pass."
     text = "; ".join(parts)

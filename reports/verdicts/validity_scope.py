@@ -10,7 +10,7 @@ from reports.evidence.data_kinds import kinds
 from reports.evidence.effective_settings import training_items
 from reports.evidence.study_record import StudyRecord
 from reports.io.dataclass_files import optional_field
-from reports.verdicts.sentences import listed
+from reports.verdicts.sentences import counted, listed
 from search_spaces.networks import KINDS
 
 BETWEEN = " | "
@@ -44,7 +44,7 @@ class Scope:
         """What a page says beside its title."""
         updates = f", {_spoken(self.steps)} updates" if self.steps else ""
         layers = "" if self.network == OWN else f" of {_layers(self.depth)}"
-        return f"for {self._network()}{layers}{updates}, on {self._families()}"
+        return f"for {self._network()}{layers}{updates}, on {counted(self.families, 'task family')}"
 
     def sentence(self) -> str:
         """In words."""
@@ -59,7 +59,7 @@ class Scope:
             )
         return (
             f"{self._network()}, {shape}, {updates}"
-            f"{self.n_train} training items, {self._families()} ({self._kinds()}), "
+            f"{self.n_train} training items, {counted(self.families, 'task family')} ({self._kinds()}), "
             f"{self.hardware}, torch {self.torch}"
         )
 
@@ -69,9 +69,6 @@ class Scope:
 
     def _kinds(self) -> str:
         return kinds(self.real_families, self.own_families or 0, "of measured data")
-
-    def _families(self) -> str:
-        return f"{self.families} task {'family' if self.families == 1 else 'families'}"
 
 
 def scope_of(record: StudyRecord) -> Scope:
@@ -131,8 +128,8 @@ def _network(setting: Mapping[str, object]) -> str:
 def _networks(settings: Sequence[Mapping[str, object]], facts: Sequence[TaskFacts]) -> set[str]:
     """What was trained on the tasks that were judged: what the settings say, but for those with their own."""
     own = [fact.network is not None for fact in facts]
-    said = {_network(setting) for setting in settings} if not all(own) or not own else set()
-    return said | ({OWN} if any(own) else set())
+    names = {_network(setting) for setting in settings} if not all(own) or not own else set()
+    return names | ({OWN} if any(own) else set())
 
 
 def _several(settings: Sequence[Mapping[str, object]], name: str) -> str:

@@ -34,14 +34,13 @@ class Decision:
 
 
 def verdicts(record: StudyRecord) -> tuple[Verdict, ...]:
-    """One verdict per question and regime, in the order they were asked; controls get none.
+    """One verdict per question and regime, in the order of the study file; controls get none.
 
     Where the recipe they make together lost the external check, its rows fall back
     (`reports.verdicts.external_check`).
 
     Raises:
-        EvidenceError: The study is interim, exploratory (adaptive sampler), breaks a guard, or one of its
-            controls failed.
+        EvidenceError: The study is interim or exploratory (adaptive sampler), or a check or a control failed.
     """
     now = validity_status(record)
     if now.kind == "invalid":
@@ -104,7 +103,7 @@ def decide(evidence: Evidence, *, looks: Sequence[int] | int, over: Unit | None 
 
 
 def judge(record: StudyRecord, evidence: Evidence) -> Verdict:
-    """The verdict of one row, from evidence that passed the guards."""
+    """The verdict of one row, from evidence that passed the fairness checks."""
     looks = max(1, len(record.budget.looks))
     decision = decide(evidence, looks=record.budget.looks)
     course = record.courses[evidence.question.factor, evidence.regime]
@@ -186,7 +185,7 @@ def _over_tasks(evidence: Evidence, errors: Array) -> Array:
 
 
 STARTS = ("initializer", "bias", "init_gain")
-"""What is asked of first weights and biases."""
+"""Factors that set the first weights and biases."""
 
 
 def _networks(record: StudyRecord, evidence: Evidence) -> tuple[str, ...]:

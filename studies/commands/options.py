@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from reports.export.formats import FORMATS
 from studies.commands import completion
 from studies.commands.path_arguments import DEFAULT_WORKSPACE as DEFAULT_WORKSPACE
 from studies.commands.path_arguments import WORKSPACE_VARIABLE, output_place, place, workspace_place
@@ -34,15 +35,9 @@ class Profile(StrEnum):
     full = "full"
 
 
-class Kind(StrEnum):
-    """The formats of an export."""
-
-    yaml = "yaml"
-    json = "json"
-    markdown = "markdown"
-    latex = "latex"
-    python = "python"
-    optuna = "optuna"
+ExportFormat = StrEnum("ExportFormat", [(name, name) for name in FORMATS])  # type: ignore[misc]  # no list that mypy reads
+"""The formats of an export."""
+YAML = ExportFormat("yaml")
 
 
 class DiffFormat(StrEnum):

@@ -12,10 +12,11 @@ import typer
 from studies.commands import completion
 from studies.commands.options import (
     DEFAULT_WORKSPACE,
+    YAML,
     Device,
     DiffFormat,
+    ExportFormat,
     Json,
-    Kind,
     Output,
     ResultsFormat,
     Study,
@@ -83,7 +84,7 @@ def export(
             help="A study, a defaults file, or published, textbook, framework.",
         ),
     ],
-    kind: Annotated[Kind, typer.Option("--format", help="Output format.")] = Kind.yaml,
+    kind: Annotated[ExportFormat, typer.Option("--format", help="Output format.")] = YAML,
     output: Output = None,
     previous: Annotated[
         Path | None,

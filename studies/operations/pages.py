@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 def write_pages(workspace: Path, record: StudyRecord | SearchRecord) -> tuple[Path, Path | None]:
     """The report, beside it the defaults where the study carries verdicts, and the index of the workspace."""
-    from reports import validity_status, write_report, write_search_report
     from reports.evidence.search_record import SearchRecord
+    from reports.evidence.validity import validity_status
     from reports.io.safe_paths import own_folder, write
     from reports.pages.claim_pages import refresh
     from reports.pages.index_page import noted, write_index
+    from reports.pages.search_page import write_search_report
+    from reports.pages.study_page import write_report
 
     folder = workspace.absolute() / REPORTS / record.name
     defaults: Path | None

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
-from reports import settle_probability
+from reports.verdicts.families_needed import settle_probability
 from reports.verdicts.sentences import counted, titled
 from studies.comparison.cost_estimate import CostEstimate
 from studies.execution.progress import planned_time

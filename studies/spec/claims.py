@@ -44,6 +44,8 @@ def _statement(claim: Claim) -> tuple[object, ...]:
 def _understood(spec: StudySpec, said: ClaimSpec, key: str) -> Claim:
     if not catalogued(said.id):
         raise SpecError(spec.file, f"{key}.id", f"unknown claim '{said.id}'. Allowed: {allowed()}")
+    if said.type not in TYPES:
+        raise SpecError(spec.file, f"{key}.type", str(unknown("type of claim", said.type, TYPES)))
     asked = _asked(spec, said, key)
     _check_type_keys(spec, said, key)
     return Claim(

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, Strict
 
-from reports.evidence.claim import ClaimType, Direction
+from reports.evidence.claim import Direction
 from reports.evidence.question import CONTROL_KINDS, ControlKind
 from studies.spec.pydantic_errors import HASH
 
@@ -115,7 +115,7 @@ class ClaimSpec(Section):
     """The statement, word for word."""
     source: Annotated[Text, Field(min_length=1, max_length=200)]
     """Where it stands."""
-    type: ClaimType
+    type: Text
     """What kind of statement it is; it decides which test judges it."""
     factor: Text | None = None
     """The question that it is about, where the study has several."""

@@ -147,7 +147,9 @@ def test_a_script_beside_modules_of_our_names_gets_ours(tmp_path: Path) -> None:
     package(tmp_path, "reports")
     module(tmp_path, "search_spaces")
     ran = script(
-        tmp_path, "import studies, reports; print(studies.load('quickstart').study, reports.verdicts)"
+        tmp_path,
+        "import studies; from reports.verdicts.verdict import verdicts\n"
+        "print(studies.load('quickstart').study, verdicts)",
     )
     assert ran.code == 0, ran.said
     assert ran.out.startswith("quickstart <function verdicts")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports.defaults.schema import (
+    READING,
     Defaults,
     Gain,
     Plan,
-    ReadingGuide,
     Recipe,
     RecommendedLevel,
     Regret,
@@ -110,7 +110,7 @@ def table(*rows: RecommendedLevel, **changes: Any) -> Defaults:
                 "rows": rows,
                 "numbers": (),
                 "recipes": tuple(recipe(regime) for regime in regimes),
-                "reading": ReadingGuide(),
+                "reading": READING,
                 **changes,
             }
         )

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reports.claims.claim_types import ClaimEvidence, type_of
+from reports.claims.claim_types import type_of
 from reports.claims.effects import pair as blocks_of
-from reports.claims.outcome import Challenge, Outcome
+from reports.claims.outcome import Challenge, ClaimEvidence, Outcome
 from reports.evidence.arrays import Evidence
 from reports.evidence.claim import Claim
 from reports.evidence.question import Question
@@ -111,14 +111,14 @@ def compared(outcome: Outcome, expected: Expected, where: str) -> str:
     if expected.clear:
         assert outcome.label == expected.label, where
         assert outcome.p == pytest.approx(expected.p, rel=1e-6, abs=1e-12), where
-    assert outcome.found is not None
-    bounds = outcome.found.bounds
+    assert outcome.effect is not None
+    bounds = outcome.effect.bounds
     assert float(bounds.mean) == pytest.approx(expected.effect.mean, abs=1e-12), where
     assert float(bounds.error) == pytest.approx(expected.effect.error), where
     assert (float(bounds.lower), float(bounds.upper)) == pytest.approx(
         expected.effect.bounds(expected.level)
     ), where
-    assert outcome.found.interval == pytest.approx(expected.effect.bounds(0.025)), where
+    assert outcome.effect.interval == pytest.approx(expected.effect.bounds(0.025)), where
     return outcome.label
 
 

@@ -8,8 +8,9 @@ from typing import Any, cast, get_args
 import pytest
 
 from reports.claims.cards import ClaimCard, cards
-from reports.claims.claim_types import TYPES, ClaimEvidence, TypeOfClaim, type_of
-from reports.evidence.claim import Claim, ClaimType
+from reports.claims.claim_types import TYPES, TypeOfClaim, type_of
+from reports.claims.outcome import ClaimEvidence
+from reports.evidence.claim import Claim
 from reports.evidence.fairness_checks import FIXED_DESIGNS, evidence_status
 from studies.spec.errors import SpecError
 from studies.spec.load import parse
@@ -23,17 +24,13 @@ OF_KEY: dict[str, Any] = {"direction": "better", "measure": "end.gap", "expected
 
 def made(type_: str) -> Claim:
     """A claim of that type with everything that it needs."""
-    row = TYPES[cast(ClaimType, type_)]
+    row = TYPES[type_]
     return claim(
         type=type_,
         levels=LEVELS[: row.levels[0]],
         regimes=("shallow", "deep")[: row.regimes],
         **{key: OF_KEY[key] for key in row.keys},
     )
-
-
-def test_the_table_has_every_type_and_no_other() -> None:
-    assert tuple(TYPES) == get_args(ClaimType)
 
 
 def test_every_type_says_something_of_its_own() -> None:
@@ -60,7 +57,7 @@ def test_a_card_is_made_by_the_judge_of_its_type(type_: str, monkeypatch: pytest
 
 @pytest.mark.parametrize("type_", TYPES)
 def test_a_study_file_takes_no_more_and_no_fewer_levels(type_: str) -> None:
-    row: TypeOfClaim = TYPES[cast(ClaimType, type_)]
+    row: TypeOfClaim = TYPES[type_]
     names = ["he_normal", "torch_default", "glorot_normal", "lecun_normal"]
     for count in (row.levels[0] - 1, row.levels[1] + 1):
         if not 1 <= count <= len(names):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 
 from reports.claims.cards import as_csv as cards_as_csv
-from reports.io.control_characters import cell, on_one_line
+from reports.io.control_characters import cell
+from reports.io.dataclass_files import refuse_text
 from reports.pages.figures import FigurePanel
 from reports.pages.study_page import csv_text
 from studies.operations.results import as_csv
@@ -55,12 +57,11 @@ def test_every_csv_that_is_written_quotes_its_cells() -> None:
         ("\U000e0041", "U+E0041"),
     ],
 )
-def test_what_ends_a_line_or_is_not_seen_is_found(char: str, code: str) -> None:
-    assert on_one_line(f"a{char}b") == code
+def test_what_ends_a_line_or_is_not_seen_is_refused_in_a_defaults_file(char: str, code: str) -> None:
+    rule = f"file.rows[0] must be text without control characters, not with {code}"
+    with pytest.raises(ValueError, match=re.escape(rule)):
+        refuse_text({"rows": [f"a{char}b"]}, "file", more="\t\n")
 
 
-def test_joiners_and_letters_of_any_script_are_text() -> None:
-    assert (
-        on_one_line("h\u00e9 \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \U0001f469\u200d\U0001f52c")
-        == ""
-    )
+def test_letters_of_any_script_and_pictures_are_text() -> None:
+    refuse_text("h\u00e9 \u0645\u06cc\u062e\u0648\u0627\u0647\u0645 \U0001f52c", "file", more="\t\n")

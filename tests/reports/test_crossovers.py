@@ -44,7 +44,7 @@ def only(study: StudyRecord) -> Crossing:
 def test_a_planted_crossover_is_said_with_its_interval() -> None:
     found = only(over_depth({2: -2.0, 4: -1.0, 8: 0.5, 16: 2.5, 30: 3.0}))
     assert (found.level, found.against, found.depths) == ("relu", "silu", (2, 4, 8, 16, 30))
-    assert 4 < float(found.found.low) < float(found.found.depth) < float(found.found.high) < 8
+    assert 4 < float(found.crossover.low) < float(found.crossover.depth) < float(found.crossover.high) < 8
     assert found.sentences[0].startswith("From depth ")
     assert "silu has the smaller error; below, relu has" in found.sentences[0]
     assert "worth more than a margin" in found.sentences[0]

@@ -21,6 +21,7 @@ from reports.export.formats import FORMATS, render
 from reports.export.latex import escaped
 from search_spaces.catalog import FACTORS
 from search_spaces.config import Setting
+from studies.commands.options import ExportFormat
 from tests.reports.tables import number, recipe, row, table
 
 HOSTILE = r"50% of $x_1$ & \input{secret} #1 {a} ~ ^ < > | \\"
@@ -174,7 +175,22 @@ def test_an_unknown_regime_is_named_with_the_known_ones() -> None:
         made["recipe_of"]("wide")
 
 
-@pytest.mark.parametrize("format", ["markdown", "latex", "python", "optuna"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_offered_and_says_what_is_recommended(both: Defaults, name: str) -> None:
+    text = render(both, name)
+    assert name in [each.value for each in ExportFormat]
+    assert text == render(both, name) and text.endswith("\n")
+    for each in both.rows:
+        assert each.recommended in text or escaped(each.recommended) in text
+        assert each.regime in text
+    if FORMATS[name].reads_back:
+        assert load(text) == both
+    else:
+        with pytest.raises(ValueError, match="defaults file"):
+            load(text)
+
+
+@pytest.mark.parametrize("format", [name for name, row in FORMATS.items() if not row.reads_back])
 def test_a_table_without_rows_is_no_table(format: str) -> None:
     empty = table(rows=(), recipes=())
     with pytest.raises(ValueError, match=f"has no rows to write as {format}"):
@@ -206,10 +222,8 @@ def test_every_export_has_every_level_against_the_recommended_one(format: str) -
     text = " ".join(render(told(), format).replace("#", " ").replace("''", "'").split())
     for each in LEVELS:
         assert escaped(each.level) in text or each.level in text
-        shown = f"{each.margins:+.2f}" if format in ("markdown", "latex", "python") else str(each.margins)
-        assert shown in text, (each.level, shown)
-        for end in each.interval or ():
-            assert (f"{end:+.2f}" if format in ("markdown", "latex", "python") else str(end)) in text
+        for value in (each.margins, *(each.interval or ())):
+            assert f"{value:+.2f}" in text or str(value) in text, (each.level, value)
     assert "one hidden width" in text
     assert "positive is worse" in text
     assert "smallest difference in a task's test error worth acting on" in text
@@ -241,7 +255,7 @@ def test_a_reference_is_exported_in_every_format_and_says_that_nothing_was_measu
     flat = " ".join(text.split())
     assert "othing was measured" in flat or "othing of it was measured" in flat
     assert "0 task families" not in flat
-    if format in ("yaml", "json"):
+    if FORMATS[format].reads_back:
         assert load(text) == reference(name)
     if format == "optuna":
         assert set(ran(text)["RECIPES"]) == {"shallow", "deep"}

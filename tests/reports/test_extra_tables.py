@@ -91,8 +91,8 @@ def test_the_textbook_names_levels_that_exist() -> None:
 def test_each_activation_has_its_own_tasks_and_its_own_best_initializer(initializers: StudyRecord) -> None:
     found = {pair.activation: pair for pair in tables(initializers).pairings}
     for activation, best in (("relu", "he_normal"), ("tanh", "glorot_normal")):
-        assert [one.regime for one in found[activation].found] == ["shallow", "deep"]
-        for one in found[activation].found:
+        assert [one.regime for one in found[activation].cells] == ["shallow", "deep"]
+        for one in found[activation].cells:
             assert (one.least, one.families, one.over, one.paired) == (best, 4, "splits", False)
             assert one.margins < 0
     assert set(PAIRINGS) - {"relu", "tanh"} == {pair.activation for pair in tables(initializers).unpaired}
@@ -101,8 +101,8 @@ def test_each_activation_has_its_own_tasks_and_its_own_best_initializer(initiali
 def test_the_difference_is_to_the_textbooks_pairing_wherever_another_has_less_error() -> None:
     errors = noisy_errors((0, 2, 2), seed=4)
     study = with_activations(planted_study({"deep": errors}), dict.fromkeys(BESIDE, "relu"))
-    (relu,) = (pair for pair in tables(study).pairings if pair.found)
-    (one,) = relu.found
+    (relu,) = (pair for pair in tables(study).pairings if pair.cells)
+    (one,) = relu.cells
     assert (one.least, one.against, one.paired) == ("torch_default", "he_normal", True)
     effects = block_effects(errors, np.full(8, 0.02))[..., 0, LEVELS.index("he_normal")]
     assert one.margins == pytest.approx(effects.mean())
@@ -112,9 +112,9 @@ def test_the_difference_is_to_the_textbooks_pairing_wherever_another_has_less_er
 
 def test_a_pairing_that_was_not_compared_is_not_made_up() -> None:
     study = with_activations(planted_study({"deep": noisy_errors((0, 2, 2))}), dict.fromkeys(BESIDE, "selu"))
-    (selu,) = (pair for pair in tables(study).pairings if pair.found)
+    (selu,) = (pair for pair in tables(study).pairings if pair.cells)
     assert selu.textbook == ("lecun_normal", "lecun_uniform")
-    assert not selu.found[0].paired
+    assert not selu.cells[0].paired
 
 
 def test_an_activation_that_the_textbook_does_not_pair_is_shown_after_its_own() -> None:
@@ -122,7 +122,7 @@ def test_an_activation_that_the_textbook_does_not_pair_is_shown_after_its_own() 
         planted_study({"deep": noisy_errors((0, 2, 2))}), dict.fromkeys(BESIDE, "softplus")
     )
     last = tables(study).pairings[-1]
-    assert (last.activation, last.textbook, len(last.found)) == ("softplus", (), 1)
+    assert (last.activation, last.textbook, len(last.cells)) == ("softplus", (), 1)
 
 
 def test_the_least_error_is_the_least_against_all_rivals_together() -> None:
@@ -139,7 +139,7 @@ def test_stars_follow_the_stated_rule(value: float, shown: str) -> None:
 
 def test_optimizers_get_stars_for_speed_and_for_quality_apart(optimizers: StudyRecord) -> None:
     found = {row.level: row for row in tables(optimizers).graded}
-    measured = {level: found[level].found[0] for level in OPTIMIZERS}
+    measured = {level: found[level].results[0] for level in OPTIMIZERS}
     assert {level: one.quality for level, one in measured.items()} == {
         "sgd": "★★",
         "adam": "★",
@@ -160,8 +160,8 @@ def test_speed_without_a_target_is_not_measured(optimizers: StudyRecord) -> None
         optimizers, evaluations=tuple(r for r in optimizers.evaluations if r.slot.phase != "pilot")
     )
     found = other_tables(blind, gather(optimizers)).graded
-    assert {one.speed for row in found for one in row.found} == {"not measured"}
-    assert {one.reached for row in found for one in row.found} == {None}
+    assert {one.speed for row in found for one in row.results} == {"not measured"}
+    assert {one.reached for row in found for one in row.results} == {None}
 
 
 def test_a_study_without_such_rows_has_no_such_tables() -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from reports.evidence.arrays import gather
-from reports.verdicts.regime_interaction import contrast, crossover, crossover_of, paired_effects
+from reports.verdicts.regime_interaction import contrast, crossover, paired_effects
 from tests.reports.planted import noisy_errors, planted_study
 
 DEPTHS = (2, 4, 8, 16, 30)
@@ -83,9 +83,9 @@ def test_one_question_at_several_depths_gives_its_crossover() -> None:
         for i, (name, lead) in enumerate(means.items())
     }
     rows = gather(planted_study(tables, levels=("he_normal", "glorot_normal")))
-    found = crossover_of(rows, tuple(depths.values()), "he_normal", "glorot_normal")
-    assert 4 < found.low <= 6 <= found.high < 9
     families, effects = paired_effects(rows, "he_normal", "glorot_normal")
+    found = crossover(effects, tuple(depths.values()))
+    assert 4 < found.low <= 6 <= found.high < 9
     assert effects.shape == (8, 3) and len(families) == 8
     np.testing.assert_allclose(effects.mean(axis=0), [min(lead, 4.0) for lead, _ in means.values()], atol=0.3)
     _, mirrored = paired_effects(rows, "glorot_normal", "he_normal")

@@ -77,7 +77,7 @@ def test_a_control_has_two_levels() -> None:
 
 def test_the_certificate_counts_what_was_equal(tmp_path: Path) -> None:
     record = planted_study({"deep": noisy_errors((0, 1, 2))})
-    lines = {line.what: line.found for line in certify(record).lines}
+    lines = {line.what: line.text for line in certify(record).lines}
     assert "5 retune, 2 promote, 4 confirm, in 96 of 96 cells" in lines["runs per task, block and level"]
     assert "128 of 128 points" in lines["search points"]
     assert "384 in confirm; 0 elsewhere" in lines["test data"]

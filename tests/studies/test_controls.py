@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports import validity_status
 from reports.defaults.defaults_file import defaults
 from reports.evidence.fairness_checks import EvidenceError
 from reports.evidence.study_record import StudyRecord
-from reports.evidence.validity import controls
+from reports.evidence.validity import controls, validity_status
 from reports.export.formats import render
 from reports.pages.index_page import write_index
 from reports.pages.study_page import build

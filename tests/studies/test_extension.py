@@ -166,11 +166,11 @@ def test_the_page_says_which_look_it_is_and_the_certificate_names_the_parent(chi
     first, last = study_record(child, "racing"), study_record(child, "racing.families-10")
     for record, look in ((first, "look 1 of 3, registered"), (last, "look 3 of 3, registered")):
         assert evidence_status(record).kind == "evidence"
-        lines = {line.what: line.found for line in certify(record).lines}
+        lines = {line.what: line.text for line in certify(record).lines}
         assert look in lines["looks"]
         assert all(any(look in caveat for caveat in v.caveats) for v in verdicts(record))
     assert "Look 3 of 3, registered" in build(last)[0]
-    lines = {line.what: line.found for line in certify(last).lines}
+    lines = {line.what: line.text for line in certify(last).lines}
     assert f"study racing (protocol {first.protocol_hash}, plan {first.plan_hash})" in lines["extends"]
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports import validity_status
 from reports.defaults.defaults_file import defaults
+from reports.evidence.validity import validity_status
 from reports.export.formats import render
 from reports.pages.study_page import build
 from reports.verdicts.verdict import verdicts

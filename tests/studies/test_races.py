@@ -143,7 +143,7 @@ def test_a_raced_study_passes_the_guards_and_says_how_it_raced(quiet: tuple[Ledg
     record = record_in(quiet[0])
     assert evidence_status(record).kind == "evidence"
     assert len(record.evaluations) == sum(record.planned.values())
-    (line,) = (line.found for line in certify(record).lines if line.what == "race")
+    (line,) = (line.text for line in certify(record).lines if line.what == "race")
     assert "initializer@shallow stopped at look 1 of 2, after 8 of 10 task families" in line
     assert "he_normal after 8" in line
     page, _ = build(record)

@@ -24,7 +24,7 @@ import typer
 from reports.io.control_characters import harmless
 from reports.io.safe_paths import DiskFull, LinkInTheWay, appending
 from studies import process_setup
-from studies.commands import cluster_jobs, prepare, results_commands, run, submit
+from studies.commands import cluster_jobs, lifecycle, prepare, results_commands, run, submit
 from studies.commands.options import DEFAULT_WORKSPACE
 from studies.execution import restart
 from studies.execution.failure_kinds import ClusterLost, WorkersCannotStart
@@ -57,6 +57,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "claims": results_commands.claims,
     "replay": results_commands.replay,
     "check": results_commands.check,
+    "archive": lifecycle.archive,
+    "restore": lifecycle.restore,
+    "compact": lifecycle.compact,
+    "delete": lifecycle.delete,
     "ui": results_commands.ui,
     "simulate": prepare.simulate,
     "submit": submit.submit,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -67,8 +68,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def built(folder: Path) -> Path:
-    """The wheel of this tree."""
-    _call([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)])
+    """The wheel of this tree: of a copy, because setuptools would take in what an earlier build has left."""
+    source = folder / "source"
+    listed = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    for name in filter(None, _call(listed).split("\0")):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, source / name)
+    _call(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--wheel-dir",
+            str(folder),
+            str(source),
+        ]
+    )
+    shutil.rmtree(source)
     (wheel,) = folder.glob("groundrules-*.whl")
     return wheel
 
@@ -84,16 +104,23 @@ def tried(end: str, wheel: Path, folder: Path, study: str) -> bool:
     pins = [f"{name}=={lowest(python, asked)}" for name, asked in ranges().items()] if end == "bottom" else []
     print(f"{end}: {' '.join(pins) or 'the newest'}", flush=True)
     try:
+        _call([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "groundrules"])  # of an earlier try
         _call([str(python), "-m", "pip", "install", "--quiet", f"{wheel}[scaleout]", *pins])
         versions = _call([str(python), "-m", "pip", "freeze"]).splitlines()
         names = {re.sub(r"[-_.]+", "-", name).lower() for name in (*ranges(), *LINKED)}
         print(" ", *[v for v in versions if re.sub(r"[-_.]+", "-", v.partition("==")[0]).lower() in names])
-        for step in (*commands(folder, study), [str(python), "-c", SHOWN, str(folder / "workspace"), _name(study)]):
+        for step in (
+            *commands(folder, study),
+            [str(python), "-c", SHOWN, str(folder / "workspace"), _name(study)],
+        ):
             began = time.monotonic()
-            said = _call(step, cwd=folder).strip().splitlines()
-            print(f"  {' '.join(step[1:])[:70]:70} {time.monotonic() - began:6.0f} s  {said[-1] if said else ''}", flush=True)
+            last = (_call(step, cwd=folder).strip().splitlines() or [""])[-1]
+            took = time.monotonic() - began
+            print(f"  {' '.join(step[1:])[:70]:70} {took:6.0f} s  {last}", flush=True)
     except subprocess.CalledProcessError as error:
-        print(f"  FAILED: {' '.join(error.cmd)[:300]}\n{error.stdout[-3000:]}{error.stderr[-6000:]}", flush=True)
+        print(
+            f"  FAILED: {' '.join(error.cmd)[:300]}\n{error.stdout[-3000:]}{error.stderr[-6000:]}", flush=True
+        )
         return False
     return True
 
@@ -105,7 +132,11 @@ def commands(folder: Path, study: str) -> Iterator[list[str]]:
         named = study if step[0] in ("plan", "run") else _name(study)
         words = [word.format(study=named, folder=folder) for word in step]
         yield [program, *words, "--workspace", str(folder / "workspace")]
-    yield [python, "-c", "import net, torch; print(sum(p.numel() for p in net.build_model(8, 3).parameters()))"]
+    yield [
+        python,
+        "-c",
+        "import net, torch; print(sum(p.numel() for p in net.build_model(8, 3).parameters()))",
+    ]
 
 
 def ranges() -> Mapping[str, Requirement]:

@@ -20,13 +20,11 @@ if TYPE_CHECKING:
     from reports.pages.search_page import write_search_report
     from reports.pages.study_page import write_report
     from reports.verdicts.families_needed import settle_probability
-    from reports.verdicts.verdict import verdicts
 
 __all__ = [
     "EvidenceError",
     "settle_probability",
     "validity_status",
-    "verdicts",
     "write_report",
     "write_search_report",
 ]
@@ -35,7 +33,6 @@ _HOMES = {
     "EvidenceError": "reports.evidence.fairness_checks",
     "settle_probability": "reports.verdicts.families_needed",
     "validity_status": "reports.evidence.validity",
-    "verdicts": "reports.verdicts.verdict",
     "write_report": "reports.pages.study_page",
     "write_search_report": "reports.pages.search_page",
 }

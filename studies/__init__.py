@@ -72,9 +72,9 @@ def read_search(study: str, *, workspace: Path = WORKSPACE) -> SearchRecord:
 
 def verdicts(study: str, *, workspace: Path = WORKSPACE) -> tuple[Verdict, ...]:
     """The answers to the study's questions, one for each question and regime."""
-    import reports
+    from reports.verdicts.verdict import verdicts as answers
 
-    return reports.verdicts(read_record(study, workspace=workspace))
+    return answers(read_record(study, workspace=workspace))
 
 
 def defaults(study: str, *, workspace: Path = WORKSPACE, previous: Defaults | None = None) -> Defaults:

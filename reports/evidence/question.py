@@ -32,7 +32,7 @@ class Question:
     changes: Mapping[str, Overrides] = field(default_factory=dict)
     """Level -> what it states; a level that is not listed is the level of that name of `factor`."""
     control: ControlKind | None = None
-    """None: a question that is answered. Otherwise a control (`evidence.control_arms`): it gets no verdict, and
+    """None: a question that is answered. Otherwise a control (`evidence.control_arms`): no verdict, and
     a wrong answer invalidates the study. A positive control lists its known-better level first."""
     alpha: float = 0.05
     """Chance of a wrong recommendation that is accepted (one-sided, before correction)."""

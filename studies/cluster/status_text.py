@@ -17,8 +17,9 @@ MOST_GIVEN_UP = 10
 
 def status_text(record: StudyRecord | SearchRecord) -> tuple[list[str], dict[str, Any]]:
     """What a study has found: as lines, and for a program."""
-    from reports import validity_status, verdicts
+    from reports import validity_status
     from reports.evidence.search_record import SearchRecord
+    from reports.verdicts.verdict import verdicts
     from studies.search import summary as telling
 
     if isinstance(record, SearchRecord):

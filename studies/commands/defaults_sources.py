@@ -79,9 +79,9 @@ def table_named(name: str, workspace: Path) -> Defaults | Reference:
 
 
 def _study(name: str, workspace: Path) -> Defaults:
-    from reports import verdicts
     from reports.defaults.defaults_file import defaults
     from reports.evidence.search_record import SearchRecord
+    from reports.verdicts.verdict import verdicts
     from studies.commands.records import record_of
     from studies.ledger.ledger import Ledger
 

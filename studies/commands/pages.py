@@ -62,8 +62,8 @@ def defaults_of(record: StudyRecord, previous: Path | None = None) -> Defaults:
         record: a complete study.
         previous: the file of the last release, or `published`: its levels stay while they are admissible.
     """
-    from reports import verdicts
     from reports.defaults.defaults_file import defaults
+    from reports.verdicts.verdict import verdicts
     from studies.commands.defaults_sources import PUBLISHED, published, read_table
 
     old = None

@@ -124,9 +124,9 @@ def publish(workspace: Path, studies: Sequence[str], folder: Path, *, machine: s
 
 
 def _publication(workspace: Path, study: str, file: Path) -> Publication:
-    from reports import verdicts
     from reports.defaults.defaults_file import defaults
     from reports.evidence.search_record import SearchRecord
+    from reports.verdicts.verdict import verdicts
     from studies.commands.defaults_sources import read_table
     from studies.commands.records import record_of
     from studies.ledger.ledger import Ledger

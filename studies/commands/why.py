@@ -185,9 +185,9 @@ def _asks(spec: Mapping[str, Any]) -> list[str]:
 
 
 def _answered(workspace: Path, study: str, name: str) -> EvidenceCard:
-    from reports import verdicts
     from reports.defaults.defaults_file import defaults
     from reports.verdicts import sentences
+    from reports.verdicts.verdict import verdicts
     from studies.commands.records import record_of
 
     record: Any = record_of(workspace, study)

@@ -241,8 +241,8 @@ def freeze(base: Protocol, record: StudyRecord) -> FrozenRecipes:
     Raises:
         ValueError: it may not carry verdicts, or one of the recipes cannot be built.
     """
-    from reports import verdicts
     from reports.defaults.defaults_file import defaults  # what export would say now
+    from reports.verdicts.verdict import verdicts
 
     table = defaults(record, verdicts(record))
     names = ("factor", "regime", "recommended", "decided_by")

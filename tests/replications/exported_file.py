@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from reports import verdicts
 from reports.defaults.defaults_file import defaults
 from reports.evidence.study_record import StudyRecord
 from reports.export.formats import render
+from reports.verdicts.verdict import verdicts
 from studies.comparison.record import study_record
 from studies.ledger.ledger import Ledger
 from tests.reports.alone import handed_over, trained_alone

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reports import verdicts
 from reports.evidence.control_arms import ControlKind, control_states, fails
 from reports.evidence.fairness_checks import EvidenceError
 from reports.evidence.range_edges import audit, flagged
@@ -17,6 +16,7 @@ from reports.evidence.study_record import StudyRecord
 from reports.evidence.validity import controls, validity_status
 from reports.pages.study_page import write_report
 from reports.verdicts.fairness_certificate import certify
+from reports.verdicts.verdict import verdicts
 from tests.reports.planted import noisy_errors, planted_study
 from trainers.evaluation import Evaluation
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports import validity_status, verdicts
+from reports import validity_status
 from reports.defaults.defaults_file import defaults
 from reports.evidence.fairness_checks import EvidenceError
 from reports.evidence.study_record import StudyRecord
@@ -19,6 +19,7 @@ from reports.export.formats import render
 from reports.pages.index_page import write_index
 from reports.pages.study_page import build
 from reports.verdicts.fairness_certificate import certify
+from reports.verdicts.verdict import verdicts
 from studies.commands.pages import write_pages
 from studies.commands.replay import replay
 from studies.comparison.cost_estimate import outline

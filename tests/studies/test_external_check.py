@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from reports import verdicts
 from reports.defaults.defaults_file import defaults
 from reports.evidence.budget import EXTERNAL
 from reports.evidence.study_record import ExternalRecord, StudyRecord
@@ -18,7 +17,7 @@ from reports.evidence.validity import answering
 from reports.export.formats import render
 from reports.pages.study_page import build
 from reports.verdicts.external_check import NAMES, external
-from reports.verdicts.verdict import judge
+from reports.verdicts.verdict import judge, verdicts
 from studies.commands.pages import write_pages
 from studies.commands.replay import replay
 from studies.comparison.cost_estimate import outline

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reports import validity_status, verdicts
+from reports import validity_status
+from reports.verdicts.verdict import verdicts
 from search_spaces.catalog import FACTORS
 from search_spaces.overrides import Overrides
 from search_spaces.regularization_rows import BUNDLES

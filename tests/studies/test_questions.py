@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports import validity_status, verdicts
+from reports import validity_status
 from reports.defaults.defaults_file import defaults
 from reports.export.formats import render
 from reports.pages.study_page import build
+from reports.verdicts.verdict import verdicts
 from search_spaces.overrides import Overrides
 from studies.comparison.meaningless_levels import examine
 from studies.comparison.protocol import Chain, Protocol

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reports import validity_status, verdicts
+from reports import validity_status
 from reports.pages.study_page import write_report
+from reports.verdicts.verdict import verdicts
 from search_spaces.catalog import FACTORS
 from search_spaces.config import SETTING_NAMES
 from studies.cli import invoke

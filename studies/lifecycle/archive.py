@@ -32,6 +32,7 @@ from studies.lifecycle.places import held
 from studies.site import site_of
 from studies.tracking.artifact_folder import ArtifactFolder
 from studies.tracking.report_artifacts import location_of
+from studies.tracking.tracker import STAMP
 from studies.workspace_files import REPORTS, refuse_links
 from trainers.atomic_files import replacing
 
@@ -238,6 +239,8 @@ def _write(
             add(_of_table(table), lines)
     for place, folder in (("report", report), ("artifacts", artifacts)):
         for name in folder.files():
+            if (place, name) == ("artifacts", STAMP):  # what MLflow's store in this workspace holds
+                continue
             add(f"{place}/{name}", io.BytesIO(folder.read(name)))
     try:
         program = version("groundrules")

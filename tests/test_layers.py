@@ -30,7 +30,8 @@ LAYERS = {
     ),
     "reports": ("pages", "export", "claims", "defaults", "verdicts", "evidence", "statistics", "io"),
     "studies": (
-        *("cli", "commands", "lifecycle", "workspace_files", "cluster", "run", "load_study", "resume_checks"),
+        *("cli", "commands", "lifecycle", "workspace_files", "cluster", "run", "resource_estimate"),
+        *("free_resources", "load_study", "resume_checks"),
         *("network_changes", "range_scan", "search", "simulation", "tracking", "comparison", "execution"),
         *("ledger", "packing", "structure_cache", "site", "spec", "samplers", "process_setup"),
     ),

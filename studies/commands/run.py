@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,13 +57,14 @@ def plan(
     from studies.commands import budget_fit as profiles
     from studies.commands.plan_text import lines, plain
     from studies.load_study import load
+    from studies.resource_estimate import needs_of_plan
     from studies.search.spec import SearchSpec
     from studies.spec.load import with_profile
 
     _one_of(profile, hours)
     study = load(spec)
     if isinstance(study, SearchSpec):
-        _plan_search(study, tasks_from, profile, hours, as_json=as_json)
+        _plan_search(study, workspace, tasks_from, profile, hours, as_json=as_json)
         return
     outlines = profiles.outlines(study, tasks_from=tasks_from)
     cores = len(os.sched_getaffinity(0))
@@ -70,9 +72,10 @@ def plan(
         study = with_profile(study, profiles.fitting(outlines, hours, at_once=cores, file=study.file))
     elif profile:
         study = with_profile(study, profile.value)
-    print(
-        json.dumps(plain(study, outlines), indent=2) if as_json else "\n".join(lines(study, outlines, cores))
-    )
+    needs = needs_of_plan(study, outlines[study.profile].members, workspace, tasks_from, cores)
+    answer = {**plain(study, outlines), "resources": needs.plain()}
+    text = [*lines(study, outlines, cores), needs.sentence()]
+    print(json.dumps(answer, indent=2) if as_json else "\n".join(text))
 
 
 def run(
@@ -242,6 +245,7 @@ def _run_here(
             watch=watch,
             tracking=tracker,
             cluster=place,
+            say=None if as_json else partial(print, file=sys.stderr),
         )
     if place is not None:
         place.end()  # Ray takes its time; the pages are written meanwhile
@@ -356,17 +360,28 @@ def _fitting(
 
 
 def _plan_search(
-    study: SearchSpec, tasks_from: Path | None, profile: Profile | None, hours: float | None, *, as_json: bool
+    study: SearchSpec,
+    workspace: Path,
+    tasks_from: Path | None,
+    profile: Profile | None,
+    hours: float | None,
+    *,
+    as_json: bool,
 ) -> None:
     """`plan` of a search study."""
     from dataclasses import asdict
 
+    from studies.resource_estimate import needs_of_plan
     from studies.search.cost_estimate import search_outline
     from studies.search.summary import planned
 
     _no_profile(study, profile, hours)
     found = search_outline(study, tasks_from=tasks_from)
-    print(json.dumps(asdict(found), indent=2) if as_json else "\n".join(planned(found, study.title)))
+    cores = len(os.sched_getaffinity(0))
+    needs = needs_of_plan(study, {"search": study.trials}, workspace, tasks_from, cores)
+    answer = {**asdict(found), "resources": needs.plain()}
+    text = [*planned(found, study.title), needs.sentence()]
+    print(json.dumps(answer, indent=2) if as_json else "\n".join(text))
 
 
 def _no_profile(study: SearchSpec, profile: Profile | None, hours: float | None) -> None:

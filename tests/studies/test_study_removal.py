@@ -193,7 +193,7 @@ def test_a_kill_within_the_transaction_leaves_every_row(statement: int, workspac
                 os.kill(os.getpid(), signal.SIGKILL)
             return ran(self, sql, values)
 
-        SqliteDatabase.run = run  # type: ignore[method-assign] - in a process of its own
+        SqliteDatabase.run = run  # type: ignore[method-assign]
 
     _killed(patch, lambda: removal.delete(workspace, "tiny"))
     assert ledger_rows(workspace, "tiny") == rows

@@ -67,27 +67,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(passed) else 1
 
 
-def built(folder: Path) -> Path:
-    """The wheel of this tree: of a copy, because setuptools would take in what an earlier build has left."""
+def built(folder: Path, *, isolated: bool = True) -> Path:
+    """The wheel of this tree: of a copy, because setuptools would take in what an earlier build has left.
+
+    Args:
+        folder: where it comes.
+        isolated: with the newest setuptools from the index; else with the one that is installed.
+    """
     source = folder / "source"
     listed = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     for name in filter(None, _call(listed).split("\0")):
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, source / name)
-    _call(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--quiet",
-            "--no-deps",
-            "--wheel-dir",
-            str(folder),
-            str(source),
-        ]
-    )
+    options = ["--quiet", "--no-deps", *([] if isolated else ["--no-build-isolation"])]
+    _call([sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", str(folder), str(source)])
     shutil.rmtree(source)
     (wheel,) = folder.glob("groundrules-*.whl")
     return wheel

@@ -50,8 +50,8 @@ def test_what_fits_is_not_refused() -> None:
     [
         (
             {"disk_free": 2 * GB},
-            "a.yaml: the study needs about 3.0 GB of disk (ledger 1.0 GB, MLflow 2.0 GB), and 2.0 GB are free: "
-            "`tracking: cells` needs 1.1 GB, name another --workspace, or free some",
+            "a.yaml: the study needs about 3.0 GB of disk (ledger 1.0 GB, MLflow 2.0 GB), and 2.0 GB are "
+            "free: `tracking: cells` needs 1.1 GB, name another --workspace, or free some",
         ),
         ({"disk_free": GB}, "and 1.0 GB are free: name another --workspace, or free some"),
         (

@@ -23,6 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
+from studies.free_resources import free_disk
 from studies.ledger import whole_study
 from studies.ledger.contract import Row
 from studies.ledger.ledger import Ledger
@@ -102,6 +103,8 @@ def restore(workspace: Path, file: Path) -> ArchiveSummary:
         summary, study = found.summary, found.summary.study
         found.refuse_faults()
         refuse_links(workspace, study)
+        if found.size > (free := free_disk(workspace)):
+            raise ValueError(f"{file} unpacks to {found.size} bytes, and {free} are free in {workspace}")
         with Ledger.open(workspace, create=True) as ledger, ledger.hold(study):
             if whole_study.holds(ledger.database, study):
                 raise ValueError(
@@ -146,6 +149,11 @@ class OpenedArchive:
             )
         if not NAMES.fullmatch(self.summary.study):
             raise ValueError(f"{name} is no archive of a study (its name is {self.summary.study!r:.80})")
+
+    @property
+    def size(self) -> int:
+        """Bytes of everything in it, unpacked; nothing is read beyond them."""
+        return sum(info.file_size for info in self._file.infolist())
 
     def names(self, place: str) -> list[str]:
         """The files below `report` or `artifacts`, relative to it."""

@@ -214,6 +214,15 @@ def test_what_is_no_archive_is_refused(
     assert not (tmp_path / "new").exists()
 
 
+def test_an_archive_for_which_there_is_no_room_is_refused(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "free_disk", lambda folder: 1_000)
+    with pytest.raises(ValueError, match=r"unpacks to \d+ bytes, and 1000 are free"):
+        restore(tmp_path / "new", file)
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_study_that_is_there_is_not_replaced(
     filled: Path, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

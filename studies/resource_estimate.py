@@ -36,8 +36,8 @@ LIBRARIES = 320_000_000
 """Memory of one worker's own, before its first pack: Python, torch and our modules (309 MB measured)."""
 FIRST_PACK = 80_000_000
 """More of it from the first pack on: torch's code for training, a task's data (55 to 73 MB)."""
-RAY = 900_000_000
-"""Ray's own processes and the pages of libraries that all workers share."""
+RAY = 500_000_000
+"""Of all workers together: Ray's own processes (259 MB), and what this process grows by (about 150 MB)."""
 WEIGHT_COPIES = 13
 """Of every weight of a pack at its peak: the weights, gradients, moments, the best so far, and what a step of
 an optimizer makes in passing (12.1 measured with AdamW, from 3 to 1,076 thousand weights a member)."""

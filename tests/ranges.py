@@ -39,6 +39,14 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ("run", "search", "--engine", "inline"),
 )
 """Commands of the program, in this order. The second run must find nothing to do."""
+LAST: tuple[tuple[str, ...], ...] = (
+    ("archive", "{study}", "--output", "{folder}/away.zip", "--delete", "--yes"),
+    ("restore", "{folder}/away.zip"),
+    ("check", "{study}"),
+    ("compact", "{study}", "--yes"),
+    ("delete", "{study}", "--yes"),
+)
+"""Commands after MLflow was asked what it shows."""
 SHOWN = """
 import sys
 from mlflow.tracking import MlflowClient

@@ -111,14 +111,11 @@ def tried(end: str, wheel: Path, folder: Path, study: str) -> bool:
         versions = _call([str(python), "-m", "pip", "freeze"]).splitlines()
         names = {re.sub(r"[-_.]+", "-", name).lower() for name in (*ranges(), *LINKED)}
         print(" ", *[v for v in versions if re.sub(r"[-_.]+", "-", v.partition("==")[0]).lower() in names])
-        for step in (
-            *commands(folder, study),
-            [str(python), "-c", SHOWN, str(folder / "workspace"), _name(study)],
-        ):
+        for step in commands(folder, study):
             began = time.monotonic()
             last = (_call(step, cwd=folder).strip().splitlines() or [""])[-1]
             took = time.monotonic() - began
-            print(f"  {' '.join(step[1:])[:70]:70} {took:6.0f} s  {last}", flush=True)
+            print(f"  {' '.join(' '.join(step[1:]).split())[:70]:70} {took:6.0f} s  {last[:100]}", flush=True)
     except subprocess.CalledProcessError as error:
         print(
             f"  FAILED: {' '.join(error.cmd)[:300]}\n{error.stdout[-3000:]}{error.stderr[-6000:]}", flush=True
@@ -130,15 +127,16 @@ def tried(end: str, wheel: Path, folder: Path, study: str) -> bool:
 def commands(folder: Path, study: str) -> Iterator[list[str]]:
     """Every step as a command of that environment's program; the exported file runs as well."""
     program, python = str(folder / "bin" / "groundrules"), str(folder / "bin" / "python")
-    for step in STEPS:
-        named = study if step[0] in ("plan", "run") else _name(study)
-        words = [word.format(study=named, folder=folder) for word in step]
-        yield [program, *words, "--workspace", str(folder / "workspace")]
-    yield [
-        python,
-        "-c",
-        "import net, torch; print(sum(p.numel() for p in net.build_model(8, 3).parameters()))",
-    ]
+    workspace, name = str(folder / "workspace"), Path(study).stem
+
+    def typed(step: Sequence[str]) -> list[str]:
+        named = study if step[0] in ("plan", "run") else name
+        return [program, *(w.format(study=named, folder=folder) for w in step), "--workspace", workspace]
+
+    yield from map(typed, STEPS)
+    yield [python, "-c", "import net; print(sum(p.numel() for p in net.build_model(8, 3).parameters()))"]
+    yield [python, "-c", SHOWN, workspace, name]
+    yield from map(typed, LAST)
 
 
 def ranges() -> Mapping[str, Requirement]:
@@ -176,10 +174,6 @@ def heavy_files() -> set[Path]:
         for file in one.files or ()
         if file.parts[0] not in ("..", "__pycache__")
     }
-
-
-def _name(study: str) -> str:
-    return Path(study).stem
 
 
 def _call(words: Sequence[str], cwd: Path | None = None) -> str:

@@ -24,6 +24,7 @@ from studies.site import site_of
 from studies.tracking import removal as experiments
 from studies.tracking.database import DATABASE, postgresql_uri
 from studies.tracking.experiment import COMPACTED
+from tests.mlflow_server import mlflow_server
 from tests.postgres import Postgres
 from tests.studies.mlflow_tables import Ask, held, sqlite
 from tests.studies.study_remains import files, fill, ledger_rows, mirror, page, remains
@@ -311,6 +312,48 @@ def test_a_shared_ledger_and_store_are_cleared_the_same_way(
     assert held(ask, "other") == other
     assert site_of(workspace).ledger
     engine.dispose()
+
+
+def test_on_a_server_the_experiment_is_deleted_and_its_name_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.entities import ViewType
+    from mlflow.tracking import MlflowClient
+
+    workspace = tmp_path / "workspace"
+    with mlflow_server(tmp_path / "server") as server:
+        address = f"http://127.0.0.1:{server.port}"
+        monkeypatch.setenv("GROUNDRULES_TRACKING", address)
+        monkeypatch.setenv("GROUNDRULES_ARTIFACTS", str(tmp_path / "shared"))
+        client = MlflowClient(address)
+
+        def experiments_of(view: int) -> list[str]:
+            return sorted(e.name for e in client.search_experiments(view) if "tiny" in e.name)
+
+        fill(workspace, packs=1)
+        (first,) = [e for e in client.search_experiments() if e.name == "tiny"]
+        with pytest.MonkeyPatch.context() as lost:  # the server is asked twice, as after a kill
+            lost.setattr(whole_study, "remove", _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                removal.delete(workspace, "tiny")
+        freed = removal.delete(workspace, "tiny")
+        assert experiments_of(ViewType.ACTIVE_ONLY) == []
+        assert experiments_of(ViewType.DELETED_ONLY) == [f"tiny (deleted {first.experiment_id})"]
+        assert not any(ledger_rows(workspace, "tiny").values())
+        assert not (tmp_path / "shared" / "tiny").exists()
+        assert freed.bytes["tracking"] == 0
+        assert "only its operator" in removal.compact(fill_again(workspace), "tiny").notes[0]
+        assert experiments_of(ViewType.ACTIVE_ONLY) == ["tiny"]
+
+
+def fill_again(workspace: Path) -> Path:
+    """The same study from its beginning."""
+    fill(workspace, packs=1)
+    return workspace
+
+
+def _interrupt(*words: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _kind(workspace: Path, run: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ranges import ROOT, built
+from tests.ranges.wheel import ROOT, built
 
 PACKAGES = ("reports", "search_spaces", "studies", "trainers")
 LEFT_OUT = {"README.md"}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-ROOT = Path(__file__).parents[1]
+from tests.ranges.wheel import ROOT, built, called
+
 LINKED = ("torch", "torchvision")
 HEAVY = re.compile(r"(torch|torchvision|triton|nvidia-.*|cuda-.*)")
 """Distributions that are linked, by name, as far as torch needs them; pip installs the rest."""
@@ -62,7 +62,7 @@ print("MLflow shows", len(runs), "runs")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Tries the named ends; 0 where all passed, else 1."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("ends", nargs="*", choices=("bottom", "top", []), default=["bottom", "top"])
+    parser.add_argument("ends", nargs="*", metavar="END", help="bottom, top; default: both")
     parser.add_argument("--study", default="quickstart", help="a shipped study, or a study file")
     parser.add_argument("--folder", type=Path, help="where the environments go and stay; default: temporary")
     chosen = parser.parse_args(arguments)
@@ -75,30 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(passed) else 1
 
 
-def built(folder: Path, *, isolated: bool = True) -> Path:
-    """The wheel of this tree: of a copy, because setuptools would take in what an earlier build has left.
-
-    Args:
-        folder: where it comes.
-        isolated: with the newest setuptools from the index; else with the one that is installed.
-    """
-    source = folder / "source"
-    listed = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    for name in filter(None, _call(listed).split("\0")):
-        if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, source / name)
-    options = ["--quiet", "--no-deps", *([] if isolated else ["--no-build-isolation"])]
-    _call([sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", str(folder), str(source)])
-    shutil.rmtree(source)
-    (wheel,) = folder.glob("groundrules-*.whl")
-    return wheel
-
-
 def tried(end: str, wheel: Path, folder: Path, study: str) -> bool:
     """Whether the wheel works with one end of the ranges; prints what was installed and each step."""
     python = folder / "bin" / "python"
-    _call([sys.executable, "-m", "venv", str(folder)])
+    called([sys.executable, "-m", "venv", str(folder)])
     (site,) = folder.glob("lib/python3*/site-packages")
     for file in heavy_files():
         if not os.path.lexists(site / file.name):
@@ -106,14 +86,16 @@ def tried(end: str, wheel: Path, folder: Path, study: str) -> bool:
     pins = [f"{name}=={lowest(python, asked)}" for name, asked in ranges().items()] if end == "bottom" else []
     print(f"{end}: {' '.join(pins) or 'the newest'}", flush=True)
     try:
-        _call([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "groundrules"])  # of an earlier try
-        _call([str(python), "-m", "pip", "install", "--quiet", f"{wheel}[scaleout]", *pins])
-        versions = _call([str(python), "-m", "pip", "freeze"]).splitlines()
+        called(
+            [str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "groundrules"]
+        )  # of an earlier try
+        called([str(python), "-m", "pip", "install", "--quiet", f"{wheel}[scaleout]", *pins])
+        versions = called([str(python), "-m", "pip", "freeze"]).splitlines()
         names = {re.sub(r"[-_.]+", "-", name).lower() for name in (*ranges(), *LINKED)}
         print(" ", *[v for v in versions if re.sub(r"[-_.]+", "-", v.partition("==")[0]).lower() in names])
         for step in commands(folder, study):
             began = time.monotonic()
-            last = (_call(step, cwd=folder).strip().splitlines() or [""])[-1]
+            last = (called(step, cwd=folder).strip().splitlines() or [""])[-1]
             took = time.monotonic() - began
             print(f"  {' '.join(' '.join(step[1:]).split())[:70]:70} {took:6.0f} s  {last[:100]}", flush=True)
     except subprocess.CalledProcessError as error:
@@ -148,7 +130,7 @@ def ranges() -> Mapping[str, Requirement]:
 
 def lowest(python: Path, asked: Requirement) -> str:
     """The lowest version of a range that the index has."""
-    listed = _call([str(python), "-m", "pip", "index", "versions", asked.name])
+    listed = called([str(python), "-m", "pip", "index", "versions", asked.name])
     (line,) = [line for line in listed.splitlines() if line.startswith("Available versions:")]
     versions = [Version(word) for word in line.partition(":")[2].replace(" ", "").split(",")]
     return str(min(version for version in versions if version in asked.specifier))
@@ -174,12 +156,6 @@ def heavy_files() -> set[Path]:
         for file in one.files or ()
         if file.parts[0] not in ("..", "__pycache__")
     }
-
-
-def _call(words: Sequence[str], cwd: Path | None = None) -> str:
-    """The standard output; CalledProcessError with both outputs where it fails."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("GROUNDRULES", "PYTHON"))}
-    return subprocess.run(words, cwd=cwd, env=clean, check=True, capture_output=True, text=True).stdout
 
 
 if __name__ == "__main__":

@@ -25,8 +25,6 @@ HELD = "groundrules.held"
 """how many runs and points that made, so that a removal is noticed,"""
 OWNER = "groundrules.ledger"
 """and of which ledger: studies of one name in two ledgers are two studies."""
-COMPACTED = "groundrules.compacted"
-"""The experiment's tag that says that its members were removed on purpose (`groundrules compact`)."""
 LARGEST = sys.float_info.max
 """MLflow stores infinities as the largest double."""
 LONGEST_TAG = 5000
@@ -134,8 +132,6 @@ class Experiment:
 
     def sequence(self, detail: Detail) -> int:
         """The ledger's sequence up to which everything is here that this detail shows."""
-        if COMPACTED in self.tags:
-            return int(self.tags.get(SEQUENCE, 0))
         held = self.tags.get(SHOWN, "members")  # before there was a choice
         if held not in DETAILS or not contains(held, detail):
             return 0

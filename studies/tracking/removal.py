@@ -18,7 +18,7 @@ from studies.site import Site, site_of
 from studies.tracking.bulk_rows import POSTGRESQL
 from studies.tracking.client import quieten
 from studies.tracking.database import DATABASE, postgresql_uri
-from studies.tracking.experiment import COMPACTED, HELD, OWNER
+from studies.tracking.experiment import HELD, OWNER
 from studies.tracking.repairs import Execute, counted
 from studies.tracking.runs import study_run_id
 from studies.tracking.server import WAITS, credentials
@@ -103,7 +103,8 @@ def remove_experiment(workspace: Path, study: str, owner: str) -> str:
 def remove_members(workspace: Path, study: str) -> str:
     """Removes the runs of the study's members; its own run and those of its cells stay.
 
-    The experiment is marked, so that nobody writes the members again (`Experiment.sequence`).
+    What is left is noted as all that there was, so that nobody takes the members for lost and writes them
+    again; a run with more `tracking` than before does.
 
     Returns:
         What a user should know of it; '' where the runs are gone.
@@ -127,10 +128,9 @@ def remove_members(workspace: Path, study: str) -> str:
         left = counted(execute, experiment, study_run_id(study))
         # Where MLflow's own calls wrote the runs, their number alone is noted.
         by_calls = len(_tag(store, experiment, HELD).split()) == 1
-        for key, value in ((HELD, str(left.runs) if by_calls else left.text()), (COMPACTED, "yes")):
-            execute("DELETE FROM experiment_tags WHERE experiment_id = ? AND key = ?", (experiment, key))
-            sql = "INSERT INTO experiment_tags (experiment_id, key, value) VALUES (?, ?, ?)"
-            execute(sql, (experiment, key, value))
+        held = str(left.runs) if by_calls else left.text()
+        noting = "UPDATE experiment_tags SET value = ? WHERE experiment_id = ? AND key = ?"
+        execute(noting, (held, experiment, HELD))
     return ""
 
 

@@ -27,7 +27,7 @@ import typer
 from reports.io.control_characters import harmless
 from reports.io.safe_paths import DiskFull, LinkInTheWay, appending
 from studies import process_setup
-from studies.commands import cluster_jobs, prepare, results_commands, run, submit
+from studies.commands import cluster_jobs, lifecycle, prepare, results_commands, run, submit
 from studies.commands.options import DEFAULT_WORKSPACE
 from studies.execution import restart
 from studies.execution.failure_kinds import ClusterLost, WorkersCannotStart
@@ -69,6 +69,10 @@ COMMANDS: dict[str, Command] = {
     "claims": Command(function=results_commands.claims, python="claims"),
     "replay": Command(function=results_commands.replay, python="replay"),
     "check": Command(function=results_commands.check, python="check"),
+    "archive": Command(function=lifecycle.archive, python="archive"),
+    "restore": Command(function=lifecycle.restore, python="restore"),
+    "compact": Command(function=lifecycle.compact, python="compact"),
+    "delete": Command(function=lifecycle.delete, python="delete"),
     "ui": Command(function=results_commands.ui, python="ui"),
     "simulate": Command(function=prepare.simulate, python="simulate"),
     "submit": Command(function=submit.submit, python="submit"),

@@ -5,9 +5,10 @@ The same call again takes up where the ledger ends, and trains nothing when the 
 
 from __future__ import annotations
 
+import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,9 +22,11 @@ from studies.execution.failure_kinds import ClusterLost, by_kind, of_exception
 from studies.execution.scheduler import Scheduler
 from studies.kinds import AnyProtocol, AnySpec, StudyKind, kind_of
 from studies.ledger.ledger import Ledger, StudyRow
+from studies.ledger.whole_study import remove
 from studies.network_changes import as_started
 from studies.packing import FLOPS_PER_SECOND, Pack, recorded
 from studies.range_scan.protocol import RangeScanSpec
+from studies.resource_estimate import needs_of_run, refuse_what_does_not_fit
 from studies.resume_checks import refuse_changed, refuse_other_versions, versions_here
 from studies.spec.reserved_names import refuse_reserved
 from trainers.loop.pack import train_pack
@@ -102,6 +105,7 @@ def run(
     watch: Watch | None = None,
     tracking: Tracking | None = None,
     cluster: WorkerPool | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> RunSummary:
     """Trains what the ledger does not hold yet.
 
@@ -117,11 +121,13 @@ def run(
         tracking: started and stopped around the training.
         cluster: for 'ray', one that was started already, or that was there; it brings its own number of
             workers and share of a GPU, and its owner stops it.
+        say: called with a sentence on what disk and memory are needed, and what there is.
 
     Raises:
         SpecError: an unknown task, a combination that cannot mean anything, or the study was started
             here with another spec.
-        ValueError: the workspace cannot be written, is in use by another run, or is newer.
+        ValueError: the workspace cannot be written, is in use by another run, or is newer; or the study needs
+            more disk or memory than there is.
         KeyboardInterrupt: after an interrupt; everything committed stays and the call can be repeated.
     """
     _check_place(engine, workers, gpu_fraction)
@@ -144,7 +150,8 @@ def run(
         ledger = exits.enter_context(Ledger.open(Path(workspace), create=True))
         exits.enter_context(ledger.hold(protocol.name))
         kind.admit(protocol, ledger)
-        protocol, changes = as_started(protocol, ledger.find_study(protocol.name))
+        begun = ledger.find_study(protocol.name)
+        protocol, changes = as_started(protocol, begun)
         row = _start(ledger, kind, protocol, device)
         protocol = replace(protocol, started_as=row.protocol_hash)
         speed = row.terms["flops_per_second"]
@@ -153,6 +160,24 @@ def run(
         before = _trained(ledger, spec.study)
         if not scheduler.done:
             refuse_other_versions(row)
+            needs = needs_of_run(
+                workload.planned,
+                scheduler.finished,
+                protocol,
+                book,
+                workspace=Path(workspace),
+                workers=_workers_here(engine, workers, cluster),
+                shared=engine == "ray",
+                device=device,
+            )
+            if say is not None:
+                say(needs.sentence())
+            try:
+                refuse_what_does_not_fit(needs, protocol.study.file)
+            except ValueError:
+                if begun is None:  # nothing was trained: the study may be begun with other values
+                    remove(ledger.database, spec.study)
+                raise
         if tracking is not None:
             exits.callback(tracking.stop)
             tracking.start()
@@ -230,6 +255,15 @@ def _check_place(engine: str, workers: int | None, gpu_fraction: float) -> None:
         raise ValueError(f"workers = {workers} must be at least 1")
     if not 0 <= gpu_fraction <= 1:
         raise ValueError(f"gpu_fraction = {gpu_fraction} must lie in [0, 1]")
+
+
+def _workers_here(engine: Engine, workers: int | None, cluster: WorkerPool | None) -> int:
+    """How many packs are trained on this machine at the same time; 0 on a cluster that was there."""
+    if engine == "inline":
+        return 1
+    if cluster is not None:
+        return cluster.workers if cluster.home else 0
+    return workers or len(os.sched_getaffinity(0))
 
 
 def check_device(device: str) -> None:

@@ -85,6 +85,8 @@ SLOW = (
     "tests/studies/test_seal.py",
     "tests/studies/test_searching.py",
     "tests/studies/test_shipped_studies.py",
+    "tests/studies/test_study_archive.py",
+    "tests/studies/test_study_removal.py",
     "tests/studies/test_unjudged.py",
     "tests/trainers/test_every_level.py",
     "tests/trainers/test_known_results.py",

@@ -27,9 +27,18 @@ DOORS: dict[str, frozenset[str]] = {
             *(f"studies/execution/{part}.py" for part in ("existing_cluster", "local_cluster", "trainable")),
         )
     ),
-    "mlflow": frozenset(f"studies/tracking/{part}.py" for part in ("client", "database", "server")),
-    "fsspec": frozenset({"studies/tracking/report_artifacts.py", "trainers/tasks/download.py"}),
-    "sqlite3": frozenset({"studies/ledger/sqlite.py", "studies/tracking/sqlite.py"}),
+    "mlflow": frozenset(
+        f"studies/tracking/{part}.py" for part in ("client", "database", "removal", "server")
+    ),
+    "fsspec": frozenset(
+        (
+            *(f"studies/tracking/{part}.py" for part in ("artifact_folder", "report_artifacts")),
+            "trainers/tasks/download.py",
+        )
+    ),
+    "sqlite3": frozenset(
+        f"studies/{part}.py" for part in ("ledger/free_space", "ledger/sqlite", "tracking/sqlite")
+    ),
     "psycopg": frozenset({"studies/ledger/postgresql.py", "studies/ledger/sessions.py"}),
     "sqlalchemy": frozenset(),
     "yaml": frozenset(
@@ -62,6 +71,7 @@ DOORS: dict[str, frozenset[str]] = {
                         "results_commands",
                         "submit",
                         "cluster_jobs",
+                        "lifecycle",
                     ),
                 )
             ),

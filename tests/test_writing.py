@@ -23,7 +23,14 @@ ELSEWHERE = {
     "studies/execution/crash_traces.py": {"open"},  # a file of that folder, named by Ray's id of the trial
     "studies/execution/ray_workers.py": {"mkdir", "touch"},  # likewise
     "studies/ledger/sqlite.py": {"sqlite3.connect", "truncate"},  # after `refuse_database_links`; its lock
+    "studies/ledger/free_space.py": {"sqlite3.connect"},  # likewise
     "studies/tracking/sqlite.py": {"sqlite3.connect"},  # likewise
+    "studies/tracking/artifact_folder.py": {  # of an object store; a folder that is no link, to be removed
+        "makedirs", "shutil.rmtree",
+    },
+    "studies/lifecycle/archive.py": {  # for rows on their way into the archive
+        "tempfile.TemporaryFile", "truncate",
+    },
     "studies/tracking/database.py": {"tempfile.TemporaryDirectory"},  # where MLflow makes its tables
     "studies/operations/jobs.py": {"tempfile.TemporaryDirectory"},  # for the file of a submission
     "studies/simulation/full_studies.py": {"tempfile.TemporaryDirectory"},  # for a simulated study

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,7 +53,11 @@ def plan(
 
     one_budget(profile, hours)
     planned = plan_study(
-        load(spec), tasks_from=tasks_from, profile=profile.value if profile else None, hours=hours
+        load(spec),
+        workspace=workspace,
+        tasks_from=tasks_from,
+        profile=profile.value if profile else None,
+        hours=hours,
     )
     print(json.dumps(planned.to_dict(), indent=2) if as_json else "\n".join(planned.lines()))
 
@@ -221,6 +226,7 @@ def _run_here(
             gpu_fraction=gpu_fraction,
             place=place,
             display=display,
+            say=None if as_json else partial(print, file=sys.stderr),
         )
     if place is not None:
         place.end()  # Ray takes its time; the pages are written meanwhile

@@ -39,18 +39,21 @@ def main(folder: str, driver: int) -> None:
             break
     quiet, until = 0, time.monotonic() + MOST_SECONDS
     while quiet < QUIET_LOOKS and time.monotonic() < until:
-        quiet = 0 if kill_all(folder) else quiet + 1
+        quiet = 0 if kill_all(folder, spare=driver) else quiet + 1
         time.sleep(0.2)
     shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):
         os.rmdir(os.path.dirname(folder))
 
 
-def kill_all(folder: str) -> int:
-    """Kills every process of this user that belongs to the cluster in FOLDER; how many there were."""
+def kill_all(folder: str, *, spare: int) -> int:
+    """Kills every process of this user that belongs to the cluster in FOLDER; how many there were.
+
+    Not the process SPARE: a driver that begins again keeps its number, and files that it had open.
+    """
     killed = 0
     for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid():
+        if name.isdigit() and int(name) not in (os.getpid(), spare):
             with suppress(OSError):
                 handle = os.pidfd_open(int(name))  # before the look: another process may get its number
                 try:

@@ -82,6 +82,11 @@ class Ledger:
         except NoLedger:
             return None
 
+    @property
+    def database(self) -> Database:
+        """The connection, for what concerns a study as a whole (`studies.ledger.whole_study`)."""
+        return self._db
+
     def close(self) -> None:
         """Closes the connection; committed packs are safe with or without it."""
         self._db.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from studies.kinds import AnySpec
 from studies.operations import budget_fit, plan_text
+from studies.resource_estimate import ResourceNeeds, needs_of_plan
 from studies.search import summary
 from studies.search.spec import SearchSpec
 from studies.spec.load import with_profile
@@ -32,6 +33,8 @@ class StudyPlan:
     """Profile -> cells, members, packs and seconds."""
     cores: int
     """Packs trained at the same time."""
+    resources: ResourceNeeds
+    """Disk and memory that it would need here."""
 
     @property
     def outline(self) -> CostEstimate:
@@ -40,11 +43,11 @@ class StudyPlan:
 
     def lines(self) -> list[str]:
         """For a reader: the study, then all profiles side by side."""
-        return plan_text.lines(self.spec, self.outlines, self.cores)
+        return [*plan_text.lines(self.spec, self.outlines, self.cores), self.resources.sentence()]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready data."""
-        return plan_text.plain(self.spec, self.outlines)
+        return {**plan_text.plain(self.spec, self.outlines), "resources": self.resources.plain()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,19 +56,21 @@ class SearchPlan:
 
     spec: SearchSpec
     outline: SearchCostEstimate
+    resources: ResourceNeeds
 
     def lines(self) -> list[str]:
         """For a reader."""
-        return summary.planned(self.outline, self.spec.title)
+        return [*summary.planned(self.outline, self.spec.title), self.resources.sentence()]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready data."""
-        return asdict(self.outline)
+        return {**asdict(self.outline), "resources": self.resources.plain()}
 
 
 def plan_study(
     spec: AnySpec,
     *,
+    workspace: Path,
     tasks_from: TaskSource | None = None,
     profile: Profile | None = None,
     hours: float | None = None,
@@ -74,6 +79,7 @@ def plan_study(
 
     Args:
         spec: the study.
+        workspace: where it would run: its disk is looked at.
         tasks_from: the user's own tasks.
         profile: another budget than the file's.
         hours: wall-clock time that the largest profile has to fit into; excludes `profile`.
@@ -82,18 +88,21 @@ def plan_study(
         ValueError: the study cannot be run as it stands, or no profile fits.
     """
     one_budget(profile, hours)
+    cores = len(os.sched_getaffinity(0))
     if isinstance(spec, SearchSpec):
         from studies.search.cost_estimate import search_outline
 
         no_profile(spec, profile, hours)
-        return SearchPlan(spec=spec, outline=search_outline(spec, tasks_from=tasks_from))
+        needs = needs_of_plan(spec, {"search": spec.trials}, workspace, tasks_from, cores)
+        return SearchPlan(spec=spec, outline=search_outline(spec, tasks_from=tasks_from), resources=needs)
     outlines = budget_fit.outlines(spec, tasks_from=tasks_from)
-    cores = len(os.sched_getaffinity(0))
     if hours is not None:
         spec = with_profile(spec, budget_fit.fitting(outlines, hours, at_once=cores, file=spec.file))
     elif profile:
         spec = with_profile(spec, profile)
-    return StudyPlan(spec=spec, outlines=outlines, cores=cores)
+    members = outlines[spec.spec.budget.profile].members
+    needs = needs_of_plan(spec, members, workspace, tasks_from, cores)
+    return StudyPlan(spec=spec, outlines=outlines, cores=cores, resources=needs)
 
 
 def profile_within(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -63,6 +63,7 @@ def train(
     place: WorkerPool | None = None,
     display: Watch | None = None,
     mlflow: bool = True,
+    say: Callable[[str], None] | None = None,
 ) -> TrainedStudy:
     """Trains what the ledger does not hold yet; the same call again resumes.
 
@@ -76,6 +77,7 @@ def train(
         gpu_fraction: share of a GPU for each worker, 0 to 1.
         place: a cluster that was started already.
         display: shows progress; None: nothing is shown.
+        say: is given one line on what it needs of disk and memory.
         mlflow: whether every run is written to MLflow as well.
 
     Raises:
@@ -109,6 +111,7 @@ def train(
         watch=watch,
         tracking=mirror,
         cluster=place,
+        say=say,
     )
     return TrainedStudy(study=spec.study, summary=summary, mirror=mirror)
 

@@ -19,8 +19,14 @@ EXECUTING = frozenset(
 ALLOWED: Mapping[str, frozenset[str]] = {
     "exec": frozenset({"trainers/tasks/user_tasks.py"}),  # the file that the command line names
     "compile": frozenset({"trainers/tasks/user_tasks.py"}),
-    # The exception of a broken .npz; what a job is sent, which is only written.
-    "zipfile": frozenset({"trainers/tasks/bundled_tables.py", "studies/cluster/package_upload.py"}),
+    # The exception of a broken .npz; what a job is sent, which is only written; archives of studies, read one
+    # file at a time once every hash was verified, each written by a name that stays in the study's folder.
+    "zipfile": frozenset(
+        (
+            "trainers/tasks/bundled_tables.py",
+            *(f"studies/{part}.py" for part in ("cluster/package_upload", "lifecycle/archive")),
+        )
+    ),
     # MLflow's pages; the watchdog over Ray's processes.
     "subprocess": frozenset({"studies/tracking/ui.py", "studies/execution/local_cluster.py"}),
     # A file of ours by its path, before anything of our names is imported.

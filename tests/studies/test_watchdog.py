@@ -45,13 +45,19 @@ def test_every_process_of_the_cluster_is_ended_and_no_other(cluster: Path, tmp_p
         process(of_another, "r", cluster),  # known by its home
         process(log, "a", other),  # by its log, as is one whose title has overwritten its environment
     ]
-    others = [process(log, "r", other), process(of_another, "a", other), process(of_another, "a", tmp_path)]
+    driver = process(log, "a", cluster)
+    others = [
+        driver,
+        process(log, "r", other),
+        process(of_another, "a", other),
+        process(of_another, "a", tmp_path),
+    ]
     try:
-        assert watchdog.kill_all(str(cluster)) == len(ours)
+        assert watchdog.kill_all(str(cluster), spare=driver.pid) == len(ours)
         assert [each.wait(timeout=30) for each in ours] == [-9, -9]
         time.sleep(0.2)
-        assert [each.poll() for each in others] == [None, None, None]
-        assert watchdog.kill_all(str(cluster)) == 0
+        assert [each.poll() for each in others] == [None] * 4
+        assert watchdog.kill_all(str(cluster), spare=driver.pid) == 0
     finally:
         for each in (*ours, *others):
             each.kill()

@@ -79,6 +79,7 @@ def main() -> None:
 if TYPE_CHECKING:
     from groundrules._inputs import StudyLike, Task, TaskLike
     from groundrules._jobs import list_studies, logs, resume, status, stop, submit
+    from groundrules._lifecycle import archive, compact, delete, restore
     from groundrules._results import Figure, Results, defaults, evaluations, load_results, verdicts
     from groundrules._running import extend, plan, replay, run, scan_ranges
     from groundrules._tables import (
@@ -100,6 +101,7 @@ if TYPE_CHECKING:
 _HOMES = {
     **dict.fromkeys(("StudyLike", "Task", "TaskLike"), "groundrules._inputs"),
     **dict.fromkeys(("list_studies", "logs", "resume", "status", "stop", "submit"), "groundrules._jobs"),
+    **dict.fromkeys(("archive", "compact", "delete", "restore"), "groundrules._lifecycle"),
     **dict.fromkeys(
         ("Figure", "Results", "defaults", "evaluations", "load_results", "verdicts"), "groundrules._results"
     ),
@@ -120,10 +122,13 @@ __all__ = [
     "StudyLike",
     "Task",
     "TaskLike",
+    "archive",
     "catalog",
     "check",
     "claims",
+    "compact",
     "defaults",
+    "delete",
     "diff",
     "download",
     "evaluations",
@@ -134,6 +139,7 @@ __all__ = [
     "logs",
     "plan",
     "replay",
+    "restore",
     "resume",
     "run",
     "scan_ranges",

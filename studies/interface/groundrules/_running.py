@@ -29,6 +29,7 @@ def plan(
     *,
     tasks: Tasks | None = None,
     tasks_from: Tasks | None = None,
+    workspace: str | Path | None = None,
     profile: Profile | None = None,
     hours: float | None = None,
 ) -> StudyPlan | SearchPlan:
@@ -38,6 +39,7 @@ def plan(
         study: the name of a study that ships, the path of a study file, a dict, or a parsed study.
         tasks: the study's tasks, in place of its own list; see `run`.
         tasks_from: tasks that its list names and that do not ship; see `run`.
+        workspace: see `run`; how much disk is free there is part of the answer.
         profile: quick, standard or full: another budget than the study's own.
         hours: wall-clock hours that the largest profile has to fit into; excludes `profile`.
 
@@ -56,7 +58,9 @@ def plan(
     from studies.operations.planning import plan_study
 
     spec, source = with_tasks(study, tasks, tasks_from)
-    return plan_study(spec, tasks_from=source, profile=profile, hours=hours)
+    return plan_study(
+        spec, workspace=as_workspace(workspace), tasks_from=source, profile=profile, hours=hours
+    )
 
 
 def run(

@@ -80,7 +80,7 @@ DOORS: dict[str, frozenset[str]] = {
     "click": frozenset(),
     "groundrules": frozenset(
         f"{INTERFACE}/groundrules/{part}.py"
-        for part in ("__init__", "__main__", "_jobs", "_results", "_running", "_tables")
+        for part in ("__init__", "__main__", "_jobs", "_lifecycle", "_results", "_running", "_tables")
     ),
     "rich": frozenset({"studies/execution/progress.py"}),
     "matplotlib": frozenset({"reports/pages/figures.py"}),

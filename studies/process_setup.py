@@ -1,4 +1,4 @@
-"""What the program needs of its surroundings before anything else: three streams, and ears for Ctrl-C.
+"""What the process needs before anything else: three open standard streams and a Ctrl-C handler.
 
 Imported first of all, for the imports that follow take longer than an impatient user waits. Where this is not
 the program but somebody's script or notebook, nothing is touched.

@@ -22,7 +22,7 @@ CATALOGUE: Mapping[str, tuple[str, int]] = {
 """Letter -> (topic, how many) of the textbook's testable claims; a claim is called by letter and number."""
 
 OWN = re.compile(r"own-[A-Za-z0-9._-]{1,60}")
-"""How a claim is called that is in no catalogue."""
+"""Pattern for ids of claims outside the catalogue."""
 
 Direction = Literal["better", "worse"]
 

@@ -13,7 +13,7 @@ from reports.evidence.study_record import StudyRecord, once
 
 @once
 def validity_status(record: StudyRecord) -> EvidenceStatus:
-    """As `guards.standing`, and 'invalid' where a control failed; never raises.
+    """As `fairness_checks.evidence_status`, and 'invalid' where a control failed; never raises.
 
     A control whose two arms trained alike to the last bit is refused: it could not have failed.
     """
@@ -72,7 +72,7 @@ def answering(record: StudyRecord) -> tuple[Evidence, ...]:
 
 
 def unanswered(record: StudyRecord) -> dict[tuple[str, str], tuple[str, ...]]:
-    """As `guards.unjudged`, of the rows that are questions."""
+    """As `fairness_checks.unjudged`, of the rows that are questions."""
     answered = {question.factor for question in record.answered}
     return {row: why for row, why in unjudged(record).items() if row[0] in answered}
 

@@ -68,11 +68,6 @@ def states(u: EffectBounds) -> Strings:
     )
 
 
-def clearly(u: EffectBounds) -> Bools:
-    """A is better by more than a margin."""
-    return np.asarray(u.lower >= 1.0)
-
-
 def better_claim(u: EffectBounds) -> Strings:
     """'A beats B'."""
     return _named(states(u), better="confirmed", tied="tied", worse="contradicted")

@@ -10,7 +10,7 @@ extension keys them by `root`, the first study of the chain, so it trains what t
 trained, had it been larger. Slots hold the child's own name, which keeps every slot of the ledger the
 possession of one study.
 
-*Nothing twice.* The ledger is read for the whole chain (`database.lineage.Seen`); rows are never copied,
+*Nothing twice.* The ledger is read for the whole chain (`ledger.lineage`); rows are never copied,
 and the parent's row, record, pages and pages in MLflow stay what they were. What the parent trained is
 left out before packs are made. With more families whole chains are new, so their packs are those of the
 larger study, and the results are equal to the bit. With more blocks the new blocks are packed among

@@ -28,7 +28,7 @@ def shell_of(trainer: type) -> type:
     """The class for Tune.
 
     Args:
-        trainer: `studies.execution.ray_workers.PackTrainer`, or one that is derived from it.
+        trainer: `studies.execution.pack_trainer.PackTrainer`, or one that is derived from it.
     """
     home, packed = str(ROOT), ray.cloudpickle.dumps(trainer)  # type: ignore[no-untyped-call,unused-ignore]
 

@@ -29,7 +29,7 @@ def export_study(study: str, format: str, *, workspace: Path, previous: Path | s
 
     Args:
         study: of the workspace; or a defaults file, or `published`, `textbook`, `framework`.
-        format: one of `reports.defaults.defaults_file.FORMATS`.
+        format: one of `reports.export.formats.FORMATS`.
         workspace: of the study.
         previous: the file of the last release, or `published`: its levels stay while they are admissible.
 
@@ -55,7 +55,7 @@ def export_study(study: str, format: str, *, workspace: Path, previous: Path | s
 
 
 def render_table(table: Defaults, format: str) -> Export:
-    """The table in a format of `reports.defaults.defaults_file.FORMATS`; ValueError for another."""
+    """The table in a format of `reports.export.formats.FORMATS`; ValueError for another."""
     from reports.export.formats import render
     from reports.export.torch_file import left_out, to_know
 

@@ -19,7 +19,7 @@ TASK_SD, BLOCK_SD = 0.5, 1.0
 """What is assumed of a study nobody has run: SDs of level effects over tasks and blocks, in margins."""
 
 Chances = Mapping[str, float]
-"""As `reports.settle_probability` gives them."""
+"""As `reports.verdicts.families_needed.settle_probability` gives them."""
 
 
 def lines(study: ResolvedStudy, outlines: Mapping[Profile, CostEstimate], cores: int) -> list[str]:

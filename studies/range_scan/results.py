@@ -1,4 +1,4 @@
-"""A scope as it is told, put together from the ledger alone: no task is built, nothing trained."""
+"""The findings of a range scan, put together from the ledger alone: no task is built, nothing trained."""
 
 from __future__ import annotations
 

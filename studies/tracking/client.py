@@ -25,7 +25,7 @@ def quieten() -> None:
 
 
 class MlflowClientStore:
-    """`studies.tracking.experiment.Books` of an SqlAlchemyStore or a RestStore."""
+    """`studies.tracking.experiment.ExperimentStore` of an SqlAlchemyStore or a RestStore."""
 
     def __init__(self, store: Any) -> None:
         self._store = store

@@ -170,7 +170,7 @@ class SqliteTables:
 
 
 class SqliteExperimentStore:
-    """`studies.tracking.experiment.Books` of these tables."""
+    """`studies.tracking.experiment.ExperimentStore` of these tables."""
 
     def __init__(self, tables: SqliteTables) -> None:
         self._tables = tables

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.batched_suggestions [--trials 128] [--seeds 20] [--sizes 1 8 32 128]
 
 A generation of K points is asked before any of its results is told, by the joint sampler of search studies
-(`studies.search.optuna_study.Conversation`, TPE) with all that surrounds it: levels that open numbers of
+(`studies.search.optuna_study.OptunaStudy`, TPE) with all that surrounds it: levels that open numbers of
 their own, rounding, six digits. With --ahead the next generation is asked before the results too, as searches
 do. Equal trials for everyone; printed is the normalised regret of the best point so far: (best found - best
 there is) / (mean of random points - best there is), the median over seeds, and its ratio to asking one by

@@ -68,7 +68,6 @@ def test_a_claim_read_backwards_has_the_opposite_answer() -> None:
 
 def test_a_difference_that_is_real_but_negligible_is_a_tie() -> None:
     assert claim_rules.states(pair(0.4, 0.05)) == "tied"
-    assert claim_rules.clearly(pair(3, 0.1)) and not claim_rules.clearly(pair(1.1, 0.1))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ rest on. 'external': never looked at before the verdicts are frozen, which are t
 
 All tasks of a family have one role. The rule by which the roles were given, before any of them was run:
 
-1. wine, breast_cancer and diabetes, with fewer than `inspection.RACED_FROM` test items, are for development;
+1. wine, breast_cancer and diabetes, with fewer than `task_report.RACED_FROM` test items, are for development;
 2. the families of the quickstart study are raced, since they have been seen while this was being built;
 3. the others, in alphabetical order of family, alternate between race and external, beginning with race:
    once through the real tables, once through the generated families.

@@ -30,6 +30,12 @@ MEETING = "GROUNDRULES_TEST_MEETING"
 WORKERS, SHARE = 4, 0.5
 
 
+@pytest.fixture(autouse=True)
+def workers_import_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trainers of this file are found in worker processes by name; what is installed holds no tests."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
 class PlacedTrainer(PackTrainer):
     """Answers from the slots alone, and tells where it ran; the first pack of each waits for all workers."""
 

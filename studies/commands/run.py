@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -226,7 +225,7 @@ def _run_here(
             gpu_fraction=gpu_fraction,
             place=place,
             display=display,
-            say=None if as_json else partial(print, file=sys.stderr),
+            say=None if as_json else print,
         )
     if place is not None:
         place.end()  # Ray takes its time; the pages are written meanwhile

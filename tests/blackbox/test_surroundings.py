@@ -294,11 +294,11 @@ SLOW = "import time\nprint('here', flush=True)\ntime.sleep(60)\n"
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("module", ["fnmatch", "typer"])
+@pytest.mark.parametrize("module", ["pkgutil", "typer"])
 def test_an_interrupt_while_the_program_is_imported_is_one_line(
     how: signal.Signals, code: int, module: str, tmp_path: Path
 ) -> None:
-    """Of a module that our first file imports (by pathlib), and of one that the command line does."""
+    """Of a module that our first file imports (by runpy), and of one that the command line does."""
     (tmp_path / f"{module}.py").write_text(SLOW, encoding="utf-8")
     with subprocess.Popen(
         [PROGRAM, "plan", "guidelines"], cwd=tmp_path,

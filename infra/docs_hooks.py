@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "studies" / "interface")]
 os.environ["COLUMNS"] = "100"  # the width of the usage lines that Typer prints
 
 from infra import docs_reference as reference  # noqa: E402 - the tree is found first

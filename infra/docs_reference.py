@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,22 +83,24 @@ def commands() -> str:
 
 
 def public_interface() -> str:
-    """The page of the Python interface: the package `groundrules` where it is one, else `studies`."""
-    folder = public_package()
-    heading = "studies" if folder == "studies" else "groundrules"
-    return (
-        "# Python\n\nWhatever a command does is one function call away in a notebook. Functions take paths or"
-        " names and return plain objects; they import heavy libraries when they are called.\n\n"
-        f"::: {folder}\n    options:\n      heading_level: 2\n      heading: {heading}\n"
-    )
+    """The page of the Python interface: every public name of `groundrules`, from its docstring."""
+    import groundrules
 
-
-def public_package(root: Path = ROOT) -> str:
-    """The dotted name of the folder that is installed as `groundrules`, or `studies` while there is none."""
-    setup = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    folder = setup.get("package-dir", {}).get("groundrules", "groundrules")
-    found: str = folder.replace("/", ".") if (root / folder / "__init__.py").is_file() else "studies"
-    return found
+    parts = [
+        "# Python",
+        "Whatever a command does is one function call away in a notebook: `import groundrules as gr`."
+        " Functions take paths, names or objects and return plain objects. They print nothing unasked.",
+    ]
+    for name, home in sorted(groundrules._HOMES.items()):
+        one = getattr(groundrules, name)
+        if inspect.isclass(one) or inspect.isfunction(one):
+            home = one.__module__  # where it is written, not only named
+        if not home.startswith("groundrules"):
+            parts.append(f"## groundrules.{name}\n\nSee [{name}](modules.md#{home}.{name}).")
+            continue
+        heading = f"heading: groundrules.{name}"
+        parts.append(f"::: {home}.{name}\n    options:\n      heading_level: 2\n      {heading}")
+    return "\n\n".join(parts) + "\n"
 
 
 def modules() -> str:

@@ -22,7 +22,7 @@ from search_spaces.factor import Factor, Level, Range, Source
 class Activation:
     """A hidden layer's function, and what it needs from the trainer.
 
-    Example:
+    Examples:
         >>> silu = ACTIVATION.level("silu").build
         >>> silu.apply(torch.tensor([-1.0, 0.0, 1.0]))
         tensor([-0.2689,  0.0000,  0.7311])

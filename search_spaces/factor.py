@@ -137,7 +137,7 @@ class Level(Generic[Built]):
 class Factor(Generic[Built]):
     """One thing that may vary, with its levels in the order in which tables list them.
 
-    Example:
+    Examples:
         >>> from search_spaces.catalog import FACTORS
         >>> FACTORS["optimizer"].framework_default
         'sgd'

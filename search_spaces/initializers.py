@@ -35,7 +35,7 @@ class Initializer:
     Call `weight` first, then `bias`, once per map on the same stream: every level takes the same
     number of draws of its kind, so the next map's draws stay paired between levels too.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> he, draws = INITIALIZER.level("he_normal").build, np.random.default_rng(0)
         >>> he.weight(100, 50, draws).shape, he.bias(100, 50, draws).shape

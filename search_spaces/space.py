@@ -71,7 +71,7 @@ def complete(
         ValueError: an unknown factor, level or number, a number that no level opens, or one outside
             its limits.
 
-    Example:
+    Examples:
         >>> config = complete({"optimizer": "adamw", "activation": "silu"}, {"learning_rate": 0.003})
         >>> config.numbers["learning_rate"], config.numbers["weight_decay"], config.setting.depth
         (0.003, 0.01, 2)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
+import groundrules as gr
 from infra import docs_hooks, docs_reference
 from studies.cli import COMMANDS
 from studies.search.spec import SearchSpec
@@ -75,21 +75,6 @@ def test_a_mark_that_names_no_table_is_an_error() -> None:
         docs_hooks.on_page_markdown("<!-- generated: no such table -->", page=None, config=None, files=None)
 
 
-@pytest.mark.parametrize(
-    ("setup", "package", "name"),
-    [
-        ("", "", "studies"),
-        ('package-dir = { "" = "." }', "", "studies"),
-        ("", "groundrules", "groundrules"),
-        ('package-dir = { "groundrules" = "studies/interface" }', "studies/interface", "studies.interface"),
-    ],
-)
-def test_the_page_of_the_python_interface_finds_the_package(
-    setup: str, package: str, name: str, tmp_path: Path
-) -> None:
-    (tmp_path / "pyproject.toml").write_text(f"[tool.setuptools]\n{setup}\n", encoding="utf-8")
-    if package:
-        (tmp_path / package).mkdir(parents=True)
-        (tmp_path / package / "__init__.py").write_text("", encoding="utf-8")
-    assert docs_reference.public_package(tmp_path) == name
-    assert "::: " in docs_reference.public_interface()
+def test_the_page_of_the_python_interface_has_every_public_name() -> None:
+    page = docs_reference.public_interface()
+    assert [name for name in gr.__all__ if f" groundrules.{name}\n" not in page] == []

@@ -73,7 +73,7 @@ def test_the_surface_is_as_it_was_promised() -> None:
 def test_a_docstring_says_what_is_given_what_comes_and_how_it_is_called(name: str) -> None:
     function = getattr(gr, name)
     text = inspect.getdoc(function) or ""
-    assert "Example:" in text and ">>> " in text
+    assert "Examples:" in text and ">>> " in text
     if "; see `Results." in text:  # short for a method that says it all
         return
     parameters = [p for p in inspect.signature(function).parameters if f"    {p}: " not in text]

@@ -70,7 +70,7 @@ def train_pack(
     Raises:
         ValueError: no members, different structures, or a config that the task's network cannot have.
 
-    Example:
+    Examples:
         >>> from search_spaces.config import Setting
         >>> from search_spaces.space import complete
         >>> from trainers.evaluation import Slot

@@ -58,7 +58,7 @@ def fetched(address: str | Path, *, sha256: str = "", cache: str | Path | None =
             nothing there, no right to read it, another content, or a cache that cannot be written. The
             message names the address.
 
-    Example:
+    Examples:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     original = Path(folder) / "churn.csv"

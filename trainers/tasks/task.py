@@ -30,7 +30,7 @@ class Task(TaskFields):
     Raises:
         ValueError: what `trainers.tasks.checks.check` refuses.
 
-    Example:
+    Examples:
         >>> x = np.random.default_rng(0).normal(size=(60, 2))
         >>> task = Task.from_arrays(x, x[:, 0] > x[:, 1], kind="classification", name="sides")
         >>> task.n_inputs, task.n_classes, task.metric
@@ -90,7 +90,7 @@ class Task(TaskFields):
             ValueError: non-finite or non-numeric x, lengths that differ, a missing label, one class, too few
                 items, or a field that Task does not have.
 
-        Example:
+        Examples:
             >>> images = np.random.default_rng(0).normal(size=(60, 8, 8, 1))
             >>> labels = ["cat", "dog"] * 30
             >>> task = Task.from_arrays(images, labels, kind="classification", name="pets")
@@ -117,7 +117,7 @@ class Task(TaskFields):
         Raises:
             ValueError: what `trainers.tasks.readers.csv_arrays` or `from_arrays` refuses.
 
-        Example:
+        Examples:
             >>> from tempfile import TemporaryDirectory
             >>> rows = [f"{day * day % 31},{day % 2}" for day in range(60)]
             >>> with TemporaryDirectory() as folder:
@@ -159,7 +159,7 @@ class Task(TaskFields):
         Raises:
             ValueError: what `trainers.tasks.readers.dataset_arrays` or `from_arrays` refuses.
 
-        Example:
+        Examples:
             >>> import torch
             >>> pairs = torch.utils.data.TensorDataset(torch.eye(60), torch.arange(60) % 2)
             >>> Task.from_dataset(pairs, kind="classification", name="pairs").n_inputs

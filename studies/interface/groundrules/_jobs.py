@@ -52,7 +52,7 @@ def submit(
     Raises:
         ValueError: the study cannot be run, here or there; nothing of it is left there.
 
-    Example:
+    Examples:
         >>> gr.submit("quickstart", cluster="http://head:8265", workspace_there="/shared")  # doctest: +SKIP
     """
     from studies.cluster.service import RunRequest
@@ -109,7 +109,7 @@ def resume(
     Raises:
         ValueError: no such study, or as `submit`.
 
-    Example:
+    Examples:
         >>> gr.resume("my-study")  # doctest: +SKIP
     """
     from studies.cluster.service import RunRequest
@@ -146,7 +146,7 @@ def list_studies(*, workspace: str | Path | None = None, cluster: str | None = N
     Raises:
         ValueError: there is no ledger, and no cluster.
 
-    Example:
+    Examples:
         >>> "tiny" in [one.study for one in gr.list_studies().studies]
         True
     """
@@ -166,7 +166,7 @@ def status(study: str, *, workspace: str | Path | None = None, cluster: str | No
     Raises:
         ValueError: neither the ledger nor the cluster has it.
 
-    Example:
+    Examples:
         >>> gr.status("tiny").status.state
         'complete'
     """
@@ -193,7 +193,7 @@ def logs(
     Raises:
         ValueError: no such study, or `follow` without a job.
 
-    Example:
+    Examples:
         >>> "committed" in next(gr.logs("tiny"))
         True
     """
@@ -213,7 +213,7 @@ def stop(study: str, *, workspace: str | Path | None = None, cluster: str | None
     Raises:
         ValueError: no cluster, no job of that study, or one that does not end.
 
-    Example:
+    Examples:
         >>> gr.stop("my-study")  # doctest: +SKIP
     """
     from studies.cluster.service import stop

@@ -25,11 +25,11 @@ def delete(study: str, *, workspace: str | Path | None = None) -> Freed:
     Raises:
         ValueError: no such study, one that runs, or one that another study extends.
 
-    Example:
-        >>> _ = gr.archive("tiny", "tiny.zip")
+    Examples:
+        >>> _ = gr.archive("tiny", "before.zip")
         >>> gr.delete("tiny").total > 0
         True
-        >>> gr.restore("tiny.zip").study
+        >>> gr.restore("before.zip").study
         'tiny'
     """
     from studies.lifecycle import removal
@@ -47,7 +47,7 @@ def compact(study: str | None = None, *, workspace: str | Path | None = None) ->
     Raises:
         ValueError: no such study, or one that runs.
 
-    Example:
+    Examples:
         >>> gr.compact().total >= 0
         True
     """
@@ -67,7 +67,7 @@ def archive(study: str, output: str | Path, *, workspace: str | Path | None = No
     Raises:
         ValueError: no such study, one that runs, or one that is damaged.
 
-    Example:
+    Examples:
         >>> gr.archive("tiny", "tiny.zip").study
         'tiny'
     """
@@ -86,7 +86,7 @@ def restore(file: str | Path, *, workspace: str | Path | None = None) -> Archive
     Raises:
         ValueError: the file is no archive or damaged, or the workspace holds a study of that name.
 
-    Example:
+    Examples:
         >>> gr.restore("tiny.zip", workspace="another").study
         'tiny'
     """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Figure:
     """One figure of a study's page. A notebook shows it by itself.
 
-    Example:
+    Examples:
         >>> figure = next(iter(gr.load_results("tiny").figures.values()))
         >>> list(figure.data.columns) == list(figure.columns)
         True
@@ -62,7 +62,7 @@ class Figure:
 class Results:
     """What one study has found. Made by `run`, `extend` and `load_results`; read from the ledger when asked.
 
-    Example:
+    Examples:
         >>> results = gr.load_results("tiny")
         >>> results.complete
         True
@@ -153,7 +153,7 @@ class Results:
             `phase`, `index`), `status`, `validation_metric`, `test.best_validation` and `test.last` (lower is
             better), and its whole configuration (`level.*`, `number.*`, `setting.*`).
 
-        Example:
+        Examples:
             >>> table = gr.load_results("tiny").evaluations()
             >>> judged = table[table["evidence"]]
             >>> sorted(judged.groupby("level")["test.best_validation"].mean().index)
@@ -171,7 +171,7 @@ class Results:
     def figures(self) -> Mapping[str, Figure]:
         """Name -> figure, in the order of the page.
 
-        Example:
+        Examples:
             >>> "svg" in next(iter(gr.load_results("tiny").figures.values())).svg
             True
         """
@@ -235,7 +235,7 @@ class Results:
         Raises:
             ValueError: no such row; the message names those there are.
 
-        Example:
+        Examples:
             >>> gr.load_results("tiny").why("activation@shallow").row.regime
             'shallow'
         """
@@ -254,7 +254,7 @@ def load_results(study: str, *, workspace: str | Path | None = None) -> Results:
     Raises:
         ValueError: no ledger there, or no such study; the message names those there are.
 
-    Example:
+    Examples:
         >>> gr.load_results("tiny").study
         'tiny'
     """
@@ -268,7 +268,7 @@ def load_results(study: str, *, workspace: str | Path | None = None) -> Results:
 def verdicts(study: str, *, workspace: str | Path | None = None) -> tuple[Verdict, ...]:
     """The answers of a study, one for each question and regime; see `Results.verdicts`.
 
-    Example:
+    Examples:
         >>> gr.verdicts("tiny")[0].textbook
         ('relu',)
     """
@@ -278,7 +278,7 @@ def verdicts(study: str, *, workspace: str | Path | None = None) -> tuple[Verdic
 def defaults(study: str, *, workspace: str | Path | None = None) -> Defaults:
     """What a study recommends, each row with its evidence; see `Results.defaults`.
 
-    Example:
+    Examples:
         >>> [row.name for row in gr.defaults("tiny").rows]
         ['activation@shallow']
     """
@@ -288,7 +288,7 @@ def defaults(study: str, *, workspace: str | Path | None = None) -> Defaults:
 def evaluations(study: str, *, workspace: str | Path | None = None, timings: bool = False) -> pd.DataFrame:
     """Every trained network of a study as one row of a DataFrame; see `Results.evaluations`.
 
-    Example:
+    Examples:
         >>> gr.evaluations("tiny")["status"].iloc[0]
         'finished'
     """

@@ -51,7 +51,7 @@ def plan(
         ValueError: the study cannot be run as it stands; the message names file, key, rule and allowed
             values.
 
-    Example:
+    Examples:
         >>> gr.plan(TINY).outline.total > 50
         True
     """
@@ -108,7 +108,7 @@ def run(
             that name, or `engine`, `workers` and `device` do not go together.
         KeyboardInterrupt: after an interrupt; everything that was committed is kept.
 
-    Example:
+    Examples:
         >>> results = gr.run(TINY)
         >>> results.complete
         True
@@ -176,7 +176,7 @@ def extend(
         ValueError: the study is unknown or not complete, or nothing would be added.
         KeyboardInterrupt: after an interrupt; everything that was committed is kept.
 
-    Example:
+    Examples:
         >>> gr.extend("tiny", blocks=3).study
         'tiny.blocks-3'
     """
@@ -232,7 +232,7 @@ def scan_ranges(
     Raises:
         ValueError: a search study, too few points, or a task that is kept for evidence.
 
-    Example:
+    Examples:
         >>> scan = gr.scan_ranges(TINY, points=10, engine="inline")
         >>> scan.result.complete
         True
@@ -276,7 +276,7 @@ def replay(
     Raises:
         ValueError: no such evaluation, or its task has other data now.
 
-    Example:
+    Examples:
         >>> first = gr.evaluations("tiny")["id"].iloc[0]
         >>> gr.replay(first).same
         True

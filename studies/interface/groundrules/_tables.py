@@ -31,7 +31,7 @@ def write_report(study: str, *, workspace: str | Path | None = None) -> Path:
     Raises:
         ValueError: no such study, or one whose pilot is not complete.
 
-    Example:
+    Examples:
         >>> gr.write_report("tiny").name
         'index.html'
     """
@@ -60,7 +60,7 @@ def export(
     Raises:
         ValueError: no such study or format, no verdicts yet, or a file that cannot be written.
 
-    Example:
+    Examples:
         >>> "activation" in gr.export("tiny", "json")
         True
     """
@@ -94,7 +94,7 @@ def diff(
     Raises:
         ValueError: no such table, or two without a regime in common.
 
-    Example:
+    Examples:
         >>> gr.diff("tiny", "tiny").any
         False
     """
@@ -121,7 +121,7 @@ def why(
     Raises:
         ValueError: no such row, or several studies that have it.
 
-    Example:
+    Examples:
         >>> gr.why("activation@shallow", study="tiny").row.textbook
         ('relu',)
     """
@@ -146,7 +146,7 @@ def claims(*, workspace: str | Path | None = None) -> ClaimsListing:
     Raises:
         ValueError: there is no ledger.
 
-    Example:
+    Examples:
         >>> gr.claims().entries
         ()
     """
@@ -168,7 +168,7 @@ def check(study: str, *, workspace: str | Path | None = None) -> IntegrityReport
     Raises:
         ValueError: no ledger, or no such study.
 
-    Example:
+    Examples:
         >>> gr.check("tiny").faults
         ()
     """
@@ -194,7 +194,7 @@ def catalog(factor: str | None = None) -> Mapping[str, Factor[Any]] | Factor[Any
     Raises:
         ValueError: an unknown factor; the message names those there are.
 
-    Example:
+    Examples:
         >>> gr.catalog("activation").textbook_shallow
         ('relu',)
     """
@@ -220,7 +220,7 @@ def download(*names: str) -> dict[str, Path]:
     Raises:
         ValueError: no image set of that name (before the first byte is fetched), or it cannot be fetched.
 
-    Example:
+    Examples:
         >>> gr.download()
         {}
     """
@@ -241,7 +241,7 @@ def write_templates(folder: str | Path = ".") -> tuple[Path, Path]:
     Raises:
         ValueError: one of them is there already; nothing is written then.
 
-    Example:
+    Examples:
         >>> [file.name for file in gr.write_templates("my-study")]
         ['study.yaml', 'tasks.py']
     """
@@ -267,7 +267,7 @@ def simulate(
     Raises:
         ValueError: an unknown row, or fewer than one study or worker.
 
-    Example:
+    Examples:
         >>> gr.simulate("V3", studies=2)[0].out_of
         2
     """
@@ -292,7 +292,7 @@ def ui(
     Raises:
         ValueError: no MLflow store there, a port that is taken, or a site whose pages are elsewhere.
 
-    Example:
+    Examples:
         >>> gr.ui()  # doctest: +SKIP
     """
     from studies.tracking.ui import pages_elsewhere, serve

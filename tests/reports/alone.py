@@ -21,7 +21,12 @@ class TorchAndNumpy:
         absent = {"search_spaces", "trainers", "reports", "studies", "scipy", "sklearn", "optuna", "pandas"}
         return None if name.split(".")[0] in absent else PathFinder.find_spec(name, path, target)
 
-sys.meta_path = [TorchAndNumpy() if finder is PathFinder else finder for finder in sys.meta_path]
+# Without the finder that an editable install puts there.
+sys.meta_path = [
+    TorchAndNumpy() if finder is PathFinder else finder
+    for finder in sys.meta_path
+    if getattr(finder, "__name__", "") != "_EditableFinder"
+]
 for name in ("search_spaces", "scipy", "sklearn"):
     try:
         __import__(name)

@@ -280,14 +280,14 @@ def ui(
     *,
     workspace: str | Path | None = None,
     port: int | None = None,
-    say: Callable[[str], None] | None = print,
+    say: Callable[[str], None] | None = None,
 ) -> None:
     """Serves the workspace's MLflow pages on this machine until it is interrupted.
 
     Args:
         workspace: see `run`.
         port: None for a free one.
-        say: called with the address once the pages can be opened; None: nothing is said.
+        say: called with the address once the pages can be opened; None: it is printed.
 
     Raises:
         ValueError: no MLflow store there, a port that is taken, or a site whose pages are elsewhere.
@@ -302,6 +302,6 @@ def ui(
     refuse_links(folder)
     if elsewhere := pages_elsewhere(folder):
         raise ValueError("; ".join(elsewhere))
-    code = serve(folder, port or None, say=say or (lambda address: None))
+    code = serve(folder, port or None, say=say or print)
     if code:
         raise RuntimeError(f"MLflow's server ended by itself with code {code}")

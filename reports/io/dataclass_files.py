@@ -104,6 +104,8 @@ def adapter(kind: type[Noun]) -> TypeAdapter[dict[str, Noun]]:
     """Reads {name of a file: its content}; without the mapping pydantic takes no rules for a dataclass."""
     from pydantic import ConfigDict, TypeAdapter
 
+    noun: Any = kind
+    _hints(noun)
     config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
     return TypeAdapter(dict[str, kind], config=config)  # type: ignore[valid-type]
 
@@ -169,10 +171,21 @@ def _place(path: Sequence[int | str]) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
 
 
+@cache
+def _hints(kind: Any) -> Mapping[str, Any]:
+    """Field -> type. Python evaluates the annotations, which reading a file must not: `adapter` is first."""
+    hints = get_type_hints(kind)
+    for hint in hints.values():
+        for inner in (hint, *get_args(hint)):
+            if isinstance(inner, type) and is_dataclass(inner):
+                _hints(inner)
+    return hints
+
+
 def _keys(kind: Any, path: Sequence[int | str]) -> tuple[str, ...]:
     """The fields of the dataclass at `path` in a file of `kind`."""
     for step in path:
-        kind = get_type_hints(kind)[step] if isinstance(step, str) else get_args(kind)[0]
+        kind = _hints(kind)[step] if isinstance(step, str) else get_args(kind)[0]
         kind = get_args(kind)[0] if isinstance(kind, types.UnionType) else kind
     return tuple(one.name for one in fields(kind))
 

@@ -75,7 +75,7 @@ def test_the_file_holds_what_mlflow_itself_would_have_written(
     assert len(without["inputs"]) == len(without["datasets"]) > 1
     (workspace / DATABASE).unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "tables_here", lambda: None)
+        patch.setattr(sqlite, "sqlite_tables", lambda: None)
         assert mirror(workspace, agenda=agenda).problem == ""
     assert rows(workspace / DATABASE) == without
 
@@ -87,7 +87,7 @@ def test_a_file_that_mlflow_has_begun_is_gone_on_with(
     with ledger:
         train_all(agenda_of(ledger, fixed), make=curved)
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "tables_here", lambda: None)
+        patch.setattr(sqlite, "sqlite_tables", lambda: None)
         assert mirror(workspace, detail="cells").problem == ""
     client = MlflowClient(database_uri(workspace))
     experiment = client.get_experiment_by_name("tiny")

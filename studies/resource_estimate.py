@@ -260,15 +260,17 @@ def _curve_sizes(fixed: AnyProtocol) -> tuple[int, int]:
 
 def _packs_of(fixed: AnyProtocol, book: TaskBook) -> Iterator[tuple[Config, Task, int]]:
     if isinstance(fixed, SearchProtocol):
+        task = book[fixed.study.task]()
         for config in _configs(fixed):
-            yield config, book[fixed.study.task](), fixed.study.members_at_once
+            yield config, task, fixed.study.members_at_once
         return
     inner = fixed.fixed if isinstance(fixed, RangeScanProtocol) else fixed
     facts = inner.facts.values()
     largest = {max(facts, key=lambda f: f.features).name, max(facts, key=lambda f: f.items).name}
     for name in sorted(largest):
+        task = book[name]()  # once: a user's function may read for a minute
         for config in _configs(inner, name):
-            yield config, book[name](), inner.study.spec.pack_size
+            yield config, task, inner.study.spec.pack_size
 
 
 def _configs(fixed: AnyProtocol, task: str = "") -> Iterator[Config]:

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from studies.resource_estimate import (
     EMPTY,
     IGNORE,
     ResourceNeeds,
+    largest_pack,
     pack_bytes,
     refuse_what_does_not_fit,
     resource_needs,
@@ -27,6 +29,7 @@ from studies.site import Site
 from tests.blackbox.program import TINY
 from tests.studies.planted import BOOK, planned, tiny
 from tests.studies.study_remains import SMALL, fill
+from trainers.tasks.task import Task
 
 GB = 1_000_000_000
 
@@ -129,6 +132,19 @@ def test_less_detail_needs_less_and_what_is_elsewhere_nothing() -> None:
         planned(), BOOK, site=elsewhere, members={"retune": 9}, detail="members", workers=2, shared=True
     )
     assert (found.ledger, found.tracking) == (0, 0)
+
+
+def test_a_task_is_built_once_however_many_levels_are_asked() -> None:
+    """A user's function may read for a minute."""
+    built: list[str] = []
+
+    def counted(name: str) -> Task:
+        built.append(name)
+        return BOOK[name]()
+
+    assert largest_pack(planned(), {name: partial(counted, name) for name in BOOK}, 64) > 0
+    assert built
+    assert len(built) == len(set(built))
 
 
 @pytest.mark.parametrize(

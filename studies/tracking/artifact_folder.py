@@ -47,7 +47,7 @@ class ArtifactFolder:
             ValueError: the name leads out of the folder, or through a symbolic link.
         """
         *above, last = name.split("/")
-        if last in ("", ".", ".."):
+        if {"", ".", ".."} & {*above, last}:  # a store may follow them, too
             raise ValueError(f"'{name}' cannot be the name of a file")
         if self._folder is not None:
             make_folder(self._folder.parent)

@@ -22,6 +22,7 @@ from studies.ledger.ledger import Ledger
 from studies.lifecycle import archive as archives
 from studies.lifecycle import removal
 from studies.lifecycle.archive import archive, opened, restore
+from studies.tracking.artifact_folder import ArtifactFolder
 from studies.tracking.database import DATABASE
 from tests.postgres import Postgres
 from tests.studies.mlflow_tables import held, sqlite
@@ -296,3 +297,12 @@ def test_a_study_moves_from_a_file_to_a_shared_ledger_and_back(
         archive(tmp_path / "shared", "tiny", tmp_path / "back.zip")
     restore(tmp_path / "back", tmp_path / "back.zip")
     assert ledger_rows(tmp_path / "back", "tiny") == ledger_rows(filled, "tiny")
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "a/../../out.txt", "a//out.txt", "a/./out.txt", "..", ""])
+def test_no_name_leads_out_of_a_store(name: str) -> None:
+    folder = ArtifactFolder("memory://artifacts/tiny")
+    with pytest.raises(ValueError, match="cannot be the name of a file"):
+        folder.write(name, b"x")
+    folder.write("a/in.txt", b"x")
+    assert folder.files() == {"a/in.txt": 1}
